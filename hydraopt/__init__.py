@@ -1,0 +1,1 @@
+"""Many LoRA adapters of one base model on one phone."""

@@ -1,0 +1,114 @@
+"""LoRA adapters in memory: the scale is folded into B, so that ``delta = B @ A``."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+
+from ..errors import AdapterError
+
+FP16_BYTES = 2
+
+
+class Factors(NamedTuple):
+    """One module's low-rank update: ``a`` is ``[r, in]``, ``b`` is ``[out, r]``, both float32."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(out, in)`` of the adapted layer."""
+        return self.b.shape[0], self.a.shape[1]
+
+
+@dataclass(frozen=True)
+class LoraAdapter:
+    """One task's adapter of ``base_model``: dotted module name -> factors."""
+
+    name: str
+    base_model: str
+    factors: Mapping[str, Factors]
+
+
+@dataclass(frozen=True)
+class AdapterSet:
+    """Adapters of one base model, in the order given.
+
+    Raises:
+        AdapterError: empty set, duplicate names, different base models, or one module with
+            different ``(out, in)`` shapes.
+    """
+
+    adapters: tuple[LoraAdapter, ...]
+
+    def __init__(self, adapters: Iterable[LoraAdapter]):
+        object.__setattr__(self, "adapters", tuple(adapters))
+        if not self.adapters:
+            raise AdapterError("no adapters given, expected at least one PEFT directory")
+        self._check_names()
+        self._check_bases()
+        self._check_shapes()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The adapters' names."""
+        return tuple(adapter.name for adapter in self.adapters)
+
+    @property
+    def base_model(self) -> str:
+        """Identifier of the common base model."""
+        return self.adapters[0].base_model
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """``(out, in)`` of every module that at least one adapter has, sorted by name."""
+        shapes = {
+            module: factors.shape
+            for adapter in self.adapters
+            for module, factors in adapter.factors.items()
+        }
+        return dict(sorted(shapes.items()))
+
+    @property
+    def max_rank(self) -> int:
+        """The largest rank of any module of any adapter."""
+        return max(f.a.shape[0] for x in self.adapters for f in x.factors.values())
+
+    @property
+    def fp16_bytes(self) -> int:
+        """Bytes of all factors in fp16: the denominator of every storage share."""
+        return FP16_BYTES * sum(
+            f.a.numel() + f.b.numel() for x in self.adapters for f in x.factors.values()
+        )
+
+    def _check_names(self) -> None:
+        name, count = Counter(self.tasks).most_common(1)[0]
+        if count > 1:
+            raise AdapterError(
+                f"{count} adapters are named {name!r}, expected one of each; "
+                "name them with NAME=DIRECTORY"
+            )
+
+    def _check_bases(self) -> None:
+        first = self.adapters[0]
+        for other in self.adapters[1:]:
+            if other.base_model != first.base_model:
+                raise AdapterError(
+                    f"adapter {other.name!r} is for base model {other.base_model!r}, expected "
+                    f"{first.base_model!r} as for {first.name!r}; merge adapters of one base "
+                    "(if both names mean one model, edit base_model_name_or_path)"
+                )
+
+    def _check_shapes(self) -> None:
+        for adapter in self.adapters:
+            for module, factors in adapter.factors.items():
+                if factors.shape != self.shapes[module]:
+                    raise AdapterError(
+                        f"adapter {adapter.name!r}, module {module}: shape {factors.shape} "
+                        f"(out, in), expected {self.shapes[module]} as in the other adapters; "
+                        "they were trained on different base models"
+                    )

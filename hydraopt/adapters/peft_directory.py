@@ -1,0 +1,216 @@
+"""PEFT LoRA directories: ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+The only place that knows PEFT's keys and its scale: ``alpha / r``, or ``alpha / sqrt(r)`` with
+rank-stabilised LoRA (arXiv 2312.03732), per module through ``rank_pattern`` and ``alpha_pattern``.
+"""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ..errors import AdapterError
+from ..files import write_json
+from .lora import AdapterSet, Factors, LoraAdapter
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+FACTOR_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+
+# Settings under which delta = scale * B @ A on the untouched base no longer holds.
+UNSUPPORTED = {
+    "use_dora": "DoRA",
+    "lora_bias": "a bias on B",
+    "modules_to_save": "fully trained modules",
+    "trainable_token_indices": "trained tokens",
+    "layer_replication": "layer replication",
+    "target_parameters": "LoRA on bare parameters",
+    "alora_invocation_tokens": "activated LoRA",
+    "use_qalora": "QALoRA",
+    "use_bdlora": "block-diagonal LoRA",
+    "arrow_config": "Arrow routing",
+    "kasa_config": "KaSA",
+    "monteclora_config": "MonteCLoRA",
+}
+BASE_CHANGING_INITS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+def read_adapter(source: str | Path, name: str | None = None) -> LoraAdapter:
+    """Read a PEFT LoRA adapter from a directory or a hub id, with its scale folded into B.
+
+    Args:
+        source: a directory, or a hub id such as ``org/adapter``.
+        name: the task's name; the last part of ``source`` by default.
+
+    Raises:
+        AdapterError: missing, truncated or unreadable files; anything but plain LoRA; unknown
+            tensors; shapes or ranks that do not fit; NaN or infinite weights.
+    """
+    directory = _locate(source)
+    name = name or Path(source).resolve().name
+    config = _read_config(directory / CONFIG, name)
+    tensors = _read_tensors(directory / WEIGHTS, name)
+    factors = {
+        module: _fold(name, module, a, b, config)
+        for module, (a, b) in sorted(_pair(name, tensors).items())
+    }
+    if not factors:
+        raise AdapterError(f"adapter {name!r}: no LoRA factors in {directory / WEIGHTS}")
+    return LoraAdapter(name, config["base_model_name_or_path"], factors)
+
+
+def read_adapters(sources: Iterable[str | Path]) -> AdapterSet:
+    """Read several adapters; a source may be given as ``NAME=SOURCE`` to name the task.
+
+    Raises:
+        AdapterError: as :func:`read_adapter` and :class:`AdapterSet`.
+    """
+    adapters = []
+    for source in sources:
+        name, separator, rest = str(source).partition("=")
+        if separator and not Path(source).exists():
+            adapters.append(read_adapter(rest, name))
+        else:
+            adapters.append(read_adapter(source))
+    return AdapterSet(adapters)
+
+
+def write_adapter(
+    directory: Path, factors: Mapping[str, Factors], base_model: str, task_type: str = "CAUSAL_LM"
+) -> None:
+    """Write ``factors`` as a PEFT LoRA directory in fp16, with ``alpha = r`` (scale 1)."""
+    tensors = {}
+    for module, (a, b) in factors.items():
+        tensors[f"{PREFIX}{module}.lora_A.weight"] = a.half().contiguous()
+        tensors[f"{PREFIX}{module}.lora_B.weight"] = b.half().contiguous()
+    ranks = {module: a.shape[0] for module, (a, _) in factors.items()}
+    rank = Counter(ranks.values()).most_common(1)[0][0]
+    other_ranks = {module: r for module, r in ranks.items() if r != rank}
+    config = {
+        "peft_type": "LORA",
+        "task_type": task_type,
+        "base_model_name_or_path": base_model,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": rank,
+        "rank_pattern": other_ranks,
+        "alpha_pattern": other_ranks,
+        "target_modules": sorted(factors),
+        "bias": "none",
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    write_json(directory / CONFIG, config)
+
+
+def _locate(source: str | Path) -> Path:
+    if Path(source).is_dir():
+        return Path(source)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        raise AdapterError(f"no adapter directory {source}; expected a PEFT directory or a hub id")
+    try:
+        return Path(snapshot_download(str(source), allow_patterns=[CONFIG, WEIGHTS]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise AdapterError(
+            f"{source} is neither a directory nor a hub repository in reach ({reason})"
+        ) from error
+
+
+def _read_config(path: Path, name: str) -> dict:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AdapterError(
+            f"adapter {name!r}: {path} is missing; expected what PEFT's save_pretrained writes"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"adapter {name!r}: {path} is not readable JSON ({error})") from None
+    _check_config(config, path, name)
+    return config
+
+
+def _check_config(config: object, path: Path, name: str) -> None:
+    def refuse(found: str, step: str) -> None:
+        raise AdapterError(f"adapter {name!r}: {found} in {path}; {step}")
+
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
+        refuse(f"peft_type {kind!r}, expected 'LORA',", "only LoRA adapters can be merged")
+    for key, meaning in UNSUPPORTED.items():
+        if config.get(key):
+            refuse(f"{meaning} ({key}) is not supported, found", "train a plain LoRA adapter")
+    if config.get("bias", "none") != "none":
+        refuse(f"bias={config['bias']!r}, expected 'none',", "train with bias='none'")
+    init = str(config.get("init_lora_weights", True)).lower()
+    if init.startswith(BASE_CHANGING_INITS):
+        refuse(
+            f"init_lora_weights={init!r} changes the base model's weights, found",
+            "convert it to a plain LoRA first (PEFT: path_initial_model_for_weight_conversion)",
+        )
+    if not config.get("base_model_name_or_path"):
+        refuse("no base_model_name_or_path", "add the base model's id")
+    for key in ("r", "lora_alpha"):
+        if not isinstance(config.get(key), (int, float)) or config[key] <= 0:
+            refuse(f"{key}={config.get(key)!r}, expected a positive number,", "restore the file")
+
+
+def _read_tensors(path: Path, name: str) -> dict[str, torch.Tensor]:
+    if not path.exists():
+        pickled = path.with_suffix(".bin")
+        hint = "; convert adapter_model.bin to safetensors" if pickled.exists() else ""
+        raise AdapterError(f"adapter {name!r}: {path} is missing{hint}")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AdapterError(
+            f"adapter {name!r}: {path} is truncated or no safetensors file ({error}); copy it again"
+        ) from error
+
+
+def _pair(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, Factors]:
+    """Group ``tensors`` into one ``(A, B)`` per module."""
+    sides: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = FACTOR_KEY.fullmatch(key.removeprefix(PREFIX))
+        if not match:
+            raise AdapterError(
+                f"adapter {name!r}: unknown tensor {key!r}, expected only ….lora_A.weight and "
+                "….lora_B.weight of linear layers; it is no plain LoRA adapter"
+            )
+        sides.setdefault(match["module"], {})[match["side"]] = tensor
+    for module, found in sides.items():
+        if len(found) != 2:
+            raise AdapterError(f"adapter {name!r}: {module} has only lora_{next(iter(found))}")
+    return {module: Factors(found["A"], found["B"]) for module, found in sides.items()}
+
+
+def _fold(name: str, module: str, a: torch.Tensor, b: torch.Tensor, config: dict) -> Factors:
+    rank = _pattern(config.get("rank_pattern"), module, config["r"])
+    if a.dim() != 2 or b.dim() != 2 or a.shape[0] != rank or b.shape[1] != rank:
+        raise AdapterError(
+            f"adapter {name!r}, {module}: A is {list(a.shape)} and B is {list(b.shape)}, expected "
+            f"[{rank}, in] and [out, {rank}] as {CONFIG} says"
+        )
+    a, b = a.float(), b.float()
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise AdapterError(f"adapter {name!r}, {module}: NaN or infinite weights; train it again")
+    alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return Factors(a, b * scale)
+
+
+def _pattern(patterns: Mapping[str, float] | None, module: str, default: float) -> float:
+    """PEFT's rule: the first pattern that matches the whole name or its end after a dot."""
+    for pattern, value in (patterns or {}).items():
+        if re.fullmatch(rf"(.*\.)?({pattern})", module):
+            return value
+    return default

@@ -1,0 +1,174 @@
+"""The ``hydraopt`` command. Every command calls the library and prints; nothing imports this."""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from . import report
+from .errors import HydraOptError, UsageError
+
+app = typer.Typer(
+    help="Many LoRA adapters of one base model in one ExecuTorch program.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+messages = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")]
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log in detail.")] = False,
+) -> None:
+    """Many LoRA adapters of one base model in one ExecuTorch program."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR,
+        format="%(message)s",
+        handlers=[RichHandler(console=messages, show_path=False)],
+        force=True,
+    )
+
+
+@app.command()
+def merge(
+    adapters: Annotated[list[str], typer.Argument(help="PEFT directories, hub ids or NAME=one.")],
+    merged: Output,
+    method: Annotated[str, typer.Option(help="hydraopt or average.")] = "hydraopt",
+    clusters: Annotated[int | None, typer.Option(help="K, number of B's per module.")] = None,
+    rank: Annotated[int | None, typer.Option(help="R, rank of the shared A.")] = None,
+    soft: Annotated[bool | None, typer.Option("--soft", help="Mix B's, do not pick one.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the k-means restarts.")] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Merge LoRA adapters of one base model."""
+    from .adapters import read_adapters
+    from .merging import merge_with
+
+    settings = {"clusters": clusters, "rank": rank, "soft": soft, "seed": seed}
+    given = {name: value for name, value in settings.items() if value is not None}
+    result = merge_with(method, read_adapters(adapters), **given)
+    result.save(merged, overwrite=overwrite)
+    report.show(report.of_merged(result), as_json)
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(help="Adapter, merged directory or bundle.")],
+    as_json: Json = False,
+) -> None:
+    """Show tasks, modules, ranks and bytes."""
+    report.show(report.describe(path), as_json)
+
+
+@app.command()
+def unmerge(
+    merged: Annotated[Path, typer.Argument(help="Merged directory.")],
+    task: Annotated[str, typer.Option(help="Task to take out.")],
+    adapter: Output,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write one task of a merged directory back as a plain PEFT adapter."""
+    from .merging import MergedAdapters
+
+    MergedAdapters.load(merged).to_peft(task, adapter, overwrite=overwrite)
+
+
+@app.command()
+def export(
+    merged: Annotated[Path, typer.Argument(help="Merged directory.")],
+    base: Annotated[str, typer.Option(help="Base model: directory or hub id.")],
+    bundle: Output,
+    quantize: Annotated[
+        Literal["none", "8da4w"], typer.Option(help="Quantisation of the base.")
+    ] = "none",
+    swap: Annotated[
+        Literal["inputs", "methods"],
+        typer.Option(help="Factors as inputs, or one method per task."),
+    ] = "inputs",
+    max_length: Annotated[int | None, typer.Option(help="Positions of the KV cache.")] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Lower base and adapters into one ExecuTorch program and write a bundle."""
+    from .lowering.bundle import export_bundle
+    from .merging import MergedAdapters
+
+    with messages.status("Lowering the base model …"):
+        exported = export_bundle(
+            MergedAdapters.load(merged),
+            base,
+            bundle,
+            quantize=quantize,
+            swap=swap,
+            max_length=max_length,
+            overwrite=overwrite,
+        )
+    report.show_export(exported, report.describe(bundle), as_json)
+
+
+@app.command()
+def run(
+    bundle: Annotated[Path, typer.Argument(help="Bundle.")],
+    task: Annotated[str, typer.Option(help="Task to switch to.")],
+    prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
+    ids: Annotated[str | None, typer.Option(help="Token ids to continue: 1,2,3.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    as_json: Json = False,
+) -> None:
+    """Continue a prompt with one task's adapter."""
+    if (prompt is None) == (ids is None):
+        raise UsageError("pass either --prompt or --ids")
+    from .runtime import Session
+
+    session = Session.open(bundle)
+    session.switch(task)
+    tokens = session.encode(prompt) if ids is None else report.parse_ids(ids)
+    if as_json or ids is not None:
+        report.show_run(session, tokens, max_new_tokens, as_json)
+        return
+    for piece in session.stream(prompt, max_new_tokens):
+        print(piece, end="", flush=True)
+    print()
+
+
+@app.command()
+def verify(bundle: Annotated[Path, typer.Argument(help="Bundle.")], as_json: Json = False) -> None:
+    """Check every file of a bundle, load its program and switch to every task."""
+    from .runtime import verify as verify_bundle
+
+    report.show(verify_bundle(bundle), as_json)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")] = Path(
+        "demo"
+    ),
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Merge the bundled zoo, lower it, run tasks in several languages and measure."""
+    from .zoo.demo import run_demo
+
+    run_demo(output, overwrite=overwrite, as_json=as_json)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 1, or 2 for wrong usage."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that outputs are cleaned up
+    try:
+        app()
+    except HydraOptError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -1,0 +1,33 @@
+"""One exception family. A message is one line: what, where, expected and found, next step."""
+
+
+class HydraOptError(Exception):
+    """Base of every error that a user's input can cause."""
+
+
+class AdapterError(HydraOptError):
+    """An adapter directory that cannot be read, or adapters that do not belong together."""
+
+
+class MergeError(HydraOptError):
+    """A merging method asked for what it cannot do."""
+
+
+class LoweringError(HydraOptError):
+    """A base model that does not fit the adapters, or a program that did not lower as required."""
+
+
+class BundleError(HydraOptError):
+    """A merged directory, bundle or pack that is damaged, foreign or of another version."""
+
+
+class TaskError(HydraOptError):
+    """A task that is not there, or an input that it cannot take."""
+
+
+class OutputError(HydraOptError):
+    """An output that exists already or cannot be written."""
+
+
+class UsageError(HydraOptError):
+    """Options that do not exist for, or do not go with, what was asked."""

@@ -1,0 +1,98 @@
+"""Writing outputs whole or not at all, and counting what is stored."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from .errors import OutputError
+
+
+@contextmanager
+def output_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary sibling of ``path`` to write into; rename it to ``path`` at the end.
+
+    Whatever ends the block early (an error, a full disk, an interrupt) leaves ``path`` as it was
+    and removes the temporary directory.
+
+    Raises:
+        OutputError: ``path`` exists and ``overwrite`` is false, or it cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"output {path} exists already; choose another or pass --overwrite")
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"output {path} is a file, expected a directory; choose another output")
+    staging = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        staging.chmod(0o755)
+        yield staging
+        _replace(staging, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename ``source`` to ``target``; an existing ``target`` is gone only after the rename."""
+    if not target.exists():
+        source.rename(target)
+        return
+    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    target.rename(retired)
+    source.rename(target)
+    shutil.rmtree(retired)
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def directory_bytes(path: Path) -> int:
+    """Bytes of all files below ``path``."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON that ends in a newline and reached the disk."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def safetensors_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
+    """Size of the safetensors file that ``tensors`` make, header included, without writing it."""
+    header, offset = {}, 0
+    for name, tensor in sorted(
+        tensors.items(), key=lambda item: (-item[1].element_size(), item[0])
+    ):
+        end = offset + tensor.nbytes
+        header[name] = {
+            "dtype": _SAFETENSORS_DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    return 8 + length + -length % 8 + offset
+
+
+_SAFETENSORS_DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.uint8: "U8",
+}

@@ -1,0 +1,142 @@
+"""From merged adapters and a base model to the directory that goes to the phone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from ..errors import LoweringError
+from ..files import output_directory, sha256
+from ..merging import MergedAdapters
+from ..packing import FactorInput, layout_hash, write_pack
+from .base_model import BaseModel, load_base, quantize_base, save_tokenizer
+from .decoder import Decoder
+from .factors import (
+    constant_bytes,
+    factor_inputs,
+    module_shapes,
+    shared_constants,
+    task_constants,
+    task_factors,
+)
+from .manifest import FORWARD, PACKS, PROGRAM, FileRecord, Manifest
+from .program import OperatorCount, Program, export, lower
+from .slots import insert_slots, set_constants
+
+SWAPS = ("inputs", "methods")
+DEFAULT_LENGTH = 2048
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What :func:`export_bundle` did: the manifest and the delegation table of each method."""
+
+    manifest: Manifest
+    delegation: Mapping[str, Sequence[OperatorCount]]
+
+
+def export_bundle(
+    merged: MergedAdapters,
+    base: str,
+    directory: str | Path,
+    *,
+    quantize: str = "none",
+    swap: str = "inputs",
+    max_length: int | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Lower ``base`` with slots for ``merged`` and write a bundle; whole or not at all.
+
+    Args:
+        merged: the adapters.
+        base: directory or hub id of the base model they belong to.
+        directory: the bundle to write.
+        quantize: ``none`` (float32) or ``8da4w``, for the base's weights.
+        swap: ``inputs``: one method whose inputs are the factors, a pack per task. ``methods``: a
+            closed set of tasks, one method each, factors as constants, the base stored once.
+        max_length: positions of the KV cache; 2048 or the base's, whichever is smaller.
+        overwrite: replace an existing ``directory``.
+
+    Raises:
+        LoweringError: a base that does not fit the adapters, or a slot that was not delegated.
+        OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
+    """
+    if swap not in SWAPS:
+        raise LoweringError(f"unknown swap {swap!r}, expected {' or '.join(SWAPS)}")
+    with output_directory(directory, overwrite=overwrite) as staging:
+        loaded = load_base(base, merged.base_model)
+        max_length = _context(loaded, max_length)
+        if swap == "inputs":
+            inputs, methods = factor_inputs(merged), {}
+            tasks = {task: f"{PACKS}/{task}.safetensors" for task in merged.tasks}
+        else:
+            tasks = methods = {task: f"task_{index}" for index, task in enumerate(merged.tasks)}
+            inputs = ()
+        quantize_base(loaded.model, quantize)
+        program = _lower(merged, loaded, inputs, methods, max_length)
+        (staging / PROGRAM).write_bytes(program.buffer)
+        if swap == "inputs":
+            _write_packs(merged, inputs, tasks, staging)
+        save_tokenizer(base, staging)
+        manifest = Manifest(
+            base_model=merged.base_model,
+            base_config_sha256=loaded.config_sha256,
+            executorch=version("executorch"),
+            method=merged.method,
+            adapter_bytes=merged.adapter_bytes,
+            quantize=quantize,
+            swap=swap,
+            max_length=max_length,
+            eos_ids=loaded.eos_ids,
+            inputs=inputs,
+            constant_bytes=constant_bytes(merged, closed=swap == "methods"),
+            tasks=tasks,
+            files={
+                str(file.relative_to(staging)): FileRecord.of(file)
+                for file in sorted(staging.rglob("*"))
+                if file.is_file()
+            },
+        )
+        manifest.write(staging)
+    return Exported(manifest, program.delegation)
+
+
+def _lower(
+    merged: MergedAdapters,
+    base: BaseModel,
+    inputs: Sequence[FactorInput],
+    methods: Mapping[str, str],
+    max_length: int,
+) -> Program:
+    """One ``forward`` that takes ``inputs``; or, if ``methods`` names them, one method per task."""
+    constants = {} if methods else shared_constants(merged)
+    slot_inputs = insert_slots(base.model, module_shapes(merged), constants)
+    decoder = Decoder(base.model, max_length, slot_inputs)
+    if not methods:
+        return lower({FORWARD: export(decoder, inputs, max_length)})
+    exported = {}
+    for task, method in methods.items():
+        set_constants(decoder, task_constants(merged, task))
+        exported[method] = export(decoder, (), max_length)
+    return lower(exported)
+
+
+def _write_packs(
+    merged: MergedAdapters, inputs: Sequence[FactorInput], packs: Mapping[str, str], bundle: Path
+) -> None:
+    (bundle / PACKS).mkdir()
+    program, layout = sha256(bundle / PROGRAM), layout_hash(inputs)
+    for task, pack in packs.items():
+        write_pack(bundle / pack, task, task_factors(merged, task, inputs), layout, program)
+
+
+def _context(base: BaseModel, max_length: int | None) -> int:
+    limit = getattr(base.model.config, "max_position_embeddings", DEFAULT_LENGTH)
+    if max_length is None:
+        return min(limit, DEFAULT_LENGTH)
+    if not 2 <= max_length <= limit:
+        raise LoweringError(
+            f"max length is {max_length}, expected 2 to {limit}, the base model's positions; "
+            "pass another --max-length"
+        )
+    return max_length

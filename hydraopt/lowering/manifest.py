@@ -1,0 +1,125 @@
+"""``manifest.json``: what a bundle holds and how its program is called."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import BundleError
+from ..files import sha256, write_json
+from ..packing import FactorInput, layout_hash
+
+FORMAT_VERSION = 1
+FORWARD = "forward"
+MANIFEST, PROGRAM, TOKENIZER, PACKS = "manifest.json", "model.pte", "tokenizer.json", "packs"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size and content hash of one file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileRecord":
+        """Measure a file."""
+        return cls(path.stat().st_size, sha256(path))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything but the weights.
+
+    Attributes:
+        base_model: identifier of the base model.
+        base_config_sha256: hash of its ``config.json`` content.
+        executorch: version that lowered the program.
+        method: the merging method.
+        adapter_bytes: fp16 bytes of the adapters that went in.
+        quantize: ``none`` or ``8da4w``, the base's weights.
+        swap: ``inputs`` (factors are inputs of ``forward``) or ``methods`` (one method per task).
+        max_length: positions of the KV cache.
+        eos_ids: tokens that end a generation.
+        inputs: the factor inputs of ``forward``, in order, after token ids and positions.
+        constant_bytes: bytes of the factors that are constants of the program.
+        tasks: task -> pack file (``inputs``) or method name (``methods``).
+        files: path inside the bundle -> size and hash, for every file but the manifest.
+    """
+
+    base_model: str
+    base_config_sha256: str
+    executorch: str
+    method: str
+    adapter_bytes: int
+    quantize: str
+    swap: str
+    max_length: int
+    eos_ids: tuple[int, ...]
+    inputs: tuple[FactorInput, ...]
+    constant_bytes: int
+    tasks: Mapping[str, str]
+    files: Mapping[str, FileRecord]
+
+    @property
+    def layout(self) -> str:
+        """Hash of the factor inputs' names and shapes."""
+        return layout_hash(self.inputs)
+
+    @property
+    def program(self) -> str:
+        """SHA-256 of the program."""
+        return self.files[PROGRAM].sha256
+
+    def write(self, bundle: Path) -> None:
+        """Write ``manifest.json`` into ``bundle``."""
+        write_json(bundle / MANIFEST, {"format_version": FORMAT_VERSION, **asdict(self)})
+
+    @classmethod
+    def read(cls, bundle: Path) -> "Manifest":
+        """Read and check ``manifest.json``.
+
+        Raises:
+            BundleError: no manifest, a damaged one, or one of a newer format.
+        """
+        path = bundle / MANIFEST
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            version = fields.pop("format_version")
+        except FileNotFoundError:
+            raise BundleError(
+                f"{path} is missing; expected a directory that `hydraopt export` wrote"
+            ) from None
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise BundleError(f"{path} is damaged ({error}); export again") from error
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"{path} has format version {version}, expected {FORMAT_VERSION}; update hydraopt"
+            )
+        try:
+            fields["inputs"] = tuple(
+                FactorInput(item["name"], tuple(item["shape"])) for item in fields["inputs"]
+            )
+            fields["files"] = {k: FileRecord(**v) for k, v in fields["files"].items()}
+            fields["eos_ids"] = tuple(fields["eos_ids"])
+            return cls(**fields)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BundleError(f"{path} is damaged ({error}); export again") from error
+
+    def check_files(self, bundle: Path) -> None:
+        """Compare every file with its recorded size and hash.
+
+        Raises:
+            BundleError: the first file that is missing or differs.
+        """
+        for name, expected in self.files.items():
+            path = bundle / name
+            if not path.is_file():
+                raise BundleError(f"{path} is missing; export or copy the bundle again")
+            found = FileRecord.of(path)
+            if found != expected:
+                raise BundleError(
+                    f"{path} is damaged or from another bundle: {found.bytes} bytes, SHA-256 "
+                    f"{found.sha256[:12]}…, expected {expected.bytes} bytes, "
+                    f"{expected.sha256[:12]}…; export or copy the bundle again"
+                )

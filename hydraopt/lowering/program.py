@@ -1,0 +1,123 @@
+"""From PyTorch modules to one ExecuTorch program on XNNPACK."""
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.devtools.backend_debug import get_delegation_info
+from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
+from executorch.exir.passes import MemoryPlanningPass
+
+from ..errors import LoweringError
+from ..packing import FactorInput
+from .decoder import Decoder
+
+MATMUL = re.compile(r"\b(mm|bmm|addmm|linear|matmul)\b")
+
+
+@dataclass(frozen=True)
+class OperatorCount:
+    """How often one operator was delegated to XNNPACK and how often it was not."""
+
+    operator: str
+    delegated: int
+    not_delegated: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A lowered program: the .pte file's content and the delegation table of each method."""
+
+    buffer: bytes
+    delegation: Mapping[str, Sequence[OperatorCount]]
+
+
+def export(
+    decoder: Decoder, factor_inputs: Sequence[FactorInput], max_length: int
+) -> torch.export.ExportedProgram:
+    """``torch.export`` of ``decoder`` with dynamic sequence length 1..max_length - 1."""
+    length = torch.export.Dim("sequence", min=1, max=max_length - 1)
+    factors = {factor.name: torch.zeros(factor.shape) for factor in factor_inputs}
+    arguments = (torch.zeros(1, 4, dtype=torch.int64), torch.arange(4), factors)
+    dynamic = {
+        "input_ids": {1: length},
+        "cache_position": {0: length},
+        "factors": {name: None for name in factors},
+    }
+    with torch.no_grad(), _quiet():
+        # strict: without it the export succeeds, but lowering to XNNPACK fails
+        return torch.export.export(decoder, arguments, dynamic_shapes=dynamic, strict=True)
+
+
+def lower(methods: Mapping[str, torch.export.ExportedProgram]) -> Program:
+    """Lower exported methods into one program; equal weights are stored once.
+
+    Raises:
+        LoweringError: a slot's matrix product that XNNPACK did not take.
+    """
+    with _quiet():
+        edge = to_edge_transform_and_lower(
+            dict(methods),
+            partitioner=[XnnpackPartitioner()],
+            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
+        )
+        lowered = {name: edge.exported_program(name) for name in methods}
+        for exported in lowered.values():
+            if missing := undelegated_slots(exported):
+                raise LoweringError(
+                    f"{len(missing)} slots were not delegated to XNNPACK (first: {missing[0]}), "
+                    "expected none; this base model cannot be lowered with slots yet"
+                )
+        delegation = {name: _delegation(exported) for name, exported in lowered.items()}
+        program = edge.to_executorch(
+            ExecutorchBackendConfig(
+                # the caller's factor tensors are used where they lie, not copied
+                memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
+                do_quant_fusion_and_const_prop=True,
+            )
+        )
+    return Program(bytes(program.buffer), delegation)
+
+
+def undelegated_slots(exported: torch.export.ExportedProgram) -> list[str]:
+    """Names of the slots with a matrix product that stayed outside XNNPACK."""
+    return sorted(
+        {
+            path.rpartition(".cached.model.")[2]
+            for node in exported.graph_module.graph.nodes
+            if node.op == "call_function" and MATMUL.search(str(node.target))
+            for path, kind in node.meta.get("nn_module_stack", {}).values()
+            if str(getattr(kind, "__name__", kind)).endswith("Slot")
+        }
+    )
+
+
+def _delegation(exported: torch.export.ExportedProgram) -> list[OperatorCount]:
+    table = get_delegation_info(exported.graph_module).get_operator_delegation_dataframe()
+    return [
+        OperatorCount(
+            row.op_type.removeprefix("aten_").removesuffix("_default"),
+            int(row.occurrences_in_delegated_graphs),
+            int(row.occurrences_in_non_delegated_graphs),
+        )
+        for row in table.itertuples()
+        if row.op_type not in ("Total", "getitem")
+    ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the deprecation warnings and logs of the export stack, which no user can act on."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,182 @@
+"""``MergedAdapters``: what every merging method returns and all that later stages see."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ..adapters import Factors, write_adapter
+from ..errors import BundleError, TaskError
+from ..files import output_directory, safetensors_bytes, write_json
+from .card import read_description, write_card
+
+TENSORS, DESCRIPTION = "merged.safetensors", "merged.json"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side (A or B) of one module for all T tasks.
+
+    ``stack`` holds the distinct factors, ``[n, r, in]`` or ``[n, out, r]``. ``of`` says what each
+    task takes: int64 ``[T]``, an index into the stack, or float ``[T, n]``, weights of a sum.
+    """
+
+    stack: torch.Tensor
+    of: torch.Tensor
+
+    @classmethod
+    def shared(cls, factor: torch.Tensor, tasks: int) -> "Side":
+        """One factor for all tasks."""
+        return cls(factor[None], torch.zeros(tasks, dtype=torch.int64))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all tasks take the same factor."""
+        return self.stack.shape[0] == 1 and not self.of.is_floating_point()
+
+    def factor(self, task: int) -> torch.Tensor:
+        """The float32 factor of one task."""
+        if self.of.is_floating_point():
+            return torch.tensordot(self.of[task].float(), self.stack.float(), dims=1)
+        return self.stack[self.of[task]].float()
+
+    def stored(self, name: str) -> dict[str, torch.Tensor]:
+        """The tensors to store under ``name``: fp16 factors, and ``of`` where it says anything."""
+        tensors = {name: self.stack.half().contiguous()}
+        if self.of.is_floating_point():
+            tensors[f"{name}.of"] = self.of.half()
+        elif len(self.stack) > 1 and not torch.equal(self.of, torch.arange(len(self.stack))):
+            tensors[f"{name}.of"] = self.of.to(torch.int16)
+        return tensors
+
+    @classmethod
+    def restored(cls, name: str, tensors: Mapping[str, torch.Tensor], tasks: int) -> "Side":
+        """The inverse of :meth:`stored`."""
+        stack = tensors[name]
+        of = tensors.get(f"{name}.of")
+        if of is None:
+            of = torch.zeros(tasks) if len(stack) == 1 else torch.arange(tasks)
+        return cls(stack, of if of.dtype == torch.float16 else of.long())
+
+
+@dataclass(frozen=True)
+class MergedAdapters:
+    """T tasks' factors after merging, with what they share stored once.
+
+    Attributes:
+        method: the merging method's name.
+        settings: the method's options, for the record.
+        base_model: identifier of the base model.
+        tasks: the T task names.
+        modules: dotted module name -> its two sides.
+        adapter_bytes: fp16 bytes of the adapters that went in.
+    """
+
+    method: str
+    settings: Mapping[str, int | float | bool | None]
+    base_model: str
+    tasks: tuple[str, ...]
+    modules: Mapping[str, tuple[Side, Side]]
+    adapter_bytes: int
+
+    def factors(self, task: str, module: str) -> Factors:
+        """``A [r, in]`` and ``B [out, r]`` of one task and module, float32.
+
+        Raises:
+            TaskError: no such task.
+        """
+        index = self.index(task)
+        a, b = self.modules[module]
+        return Factors(a.factor(index), b.factor(index))
+
+    def index(self, task: str) -> int:
+        """Position of ``task`` among the tasks; raises ``TaskError`` if there is none."""
+        if task not in self.tasks:
+            raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
+        return self.tasks.index(task)
+
+    def stored_tensors(self) -> dict[str, torch.Tensor]:
+        """Every tensor that :meth:`save` writes, each shared one once."""
+        return {
+            name: tensor
+            for module, sides in self.modules.items()
+            for letter, side in zip("AB", sides, strict=True)
+            for name, tensor in side.stored(f"{module}.{letter}").items()
+        }
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the tensor file, header included."""
+        return safetensors_bytes(self.stored_tensors())
+
+    @property
+    def share(self) -> float:
+        """Stored bytes as a share of the adapters' fp16 bytes."""
+        return self.stored_bytes / self.adapter_bytes
+
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write the tensors in fp16, the description and a card; whole or not at all.
+
+        Raises:
+            OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
+        """
+        with output_directory(directory, overwrite=overwrite) as staging:
+            save_file(self.stored_tensors(), staging / TENSORS)
+            write_json(staging / DESCRIPTION, self.describe())
+            write_card(staging, self.describe())
+
+    def describe(self) -> dict:
+        """Everything but the tensors, ready for JSON."""
+        return {
+            "format_version": 1,
+            "method": self.method,
+            "settings": dict(self.settings),
+            "base_model": self.base_model,
+            "tasks": list(self.tasks),
+            "modules": list(self.modules),
+            "adapter_bytes": self.adapter_bytes,
+            "stored_bytes": self.stored_bytes,
+        }
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "MergedAdapters":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BundleError: a missing, damaged or newer-format file.
+        """
+        path = Path(directory) / TENSORS
+        about = read_description(Path(directory) / DESCRIPTION)
+        try:
+            tensors = load_file(path)
+            modules = {
+                module: tuple(
+                    Side.restored(f"{module}.{letter}", tensors, len(about["tasks"]))
+                    for letter in "AB"
+                )
+                for module in about["modules"]
+            }
+        except (SafetensorError, OSError, KeyError) as error:
+            raise BundleError(f"{path} is missing or damaged ({error}); merge again") from error
+        return cls(
+            about["method"],
+            about["settings"],
+            about["base_model"],
+            tuple(about["tasks"]),
+            modules,
+            about["adapter_bytes"],
+        )
+
+    def to_peft(self, task: str, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write one task back as a plain PEFT adapter directory.
+
+        Raises:
+            TaskError: no such task.
+            OutputError: as :meth:`save`.
+        """
+        factors = {module: self.factors(task, module) for module in self.modules}
+        with output_directory(directory, overwrite=overwrite) as staging:
+            write_adapter(staging, factors, self.base_model)

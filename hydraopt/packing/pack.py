@@ -1,0 +1,81 @@
+"""One task's factors as one file.
+
+A pack is a safetensors file with a single fp16 tensor ``factors``: all factor inputs of the
+program, flattened one after the other in the order of the manifest. Its metadata names the task,
+the layout (a hash of the inputs' names and shapes) and the program (SHA-256 of ``model.pte``),
+so that a pack is only ever read into the program that it was made for.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..errors import BundleError
+
+
+@dataclass(frozen=True)
+class FactorInput:
+    """One factor that a program takes as an input.
+
+    ``name`` is the module's dotted name and ``.A`` or ``.B``. ``shape`` is ``(1, in, r)`` for A
+    and ``(1, r, out)`` for B: transposed, as ``torch.bmm`` wants them. float32.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+
+
+def layout_hash(inputs: Sequence[FactorInput]) -> str:
+    """Hex SHA-256 of the inputs' names and shapes, in order."""
+    names = json.dumps([[factor.name, *factor.shape] for factor in inputs])
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def write_pack(
+    path: Path, task: str, factors: Sequence[torch.Tensor], layout: str, program: str
+) -> None:
+    """Write ``factors``, one tensor per factor input, as fp16."""
+    flat = [factor.reshape(-1).half() for factor in factors]
+    save_file(
+        {"factors": torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float16)},
+        path,
+        metadata={"task": task, "layout": layout, "program": program},
+    )
+
+
+def read_pack(
+    path: Path, inputs: Sequence[FactorInput], layout: str, program: str
+) -> list[torch.Tensor]:
+    """The float32 factor inputs of one task, in order.
+
+    Raises:
+        BundleError: a pack that is truncated, of another layout or of another program.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            flat = file.get_tensor("factors")
+    except (SafetensorError, OSError) as error:
+        raise BundleError(
+            f"pack {path} is missing or damaged ({error}); export or copy the bundle again"
+        ) from error
+    for key, expected in (("layout", layout), ("program", program)):
+        if metadata.get(key) != expected:
+            raise BundleError(
+                f"pack {path} belongs to another bundle: its {key} is "
+                f"{str(metadata.get(key))[:12]}…, expected {expected[:12]}…; copy the right pack"
+            )
+    sizes = [math.prod(factor.shape) for factor in inputs]
+    if sum(sizes) != flat.numel():
+        raise BundleError(
+            f"pack {path} has {flat.numel()} values, expected {sum(sizes)}; copy it again"
+        )
+    parts = flat.float().split(sizes) if sizes else []
+    return [part.view(factor.shape) for part, factor in zip(parts, inputs, strict=True)]

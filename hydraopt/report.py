@@ -1,0 +1,156 @@
+"""What the command line prints: a table for people or JSON for machines."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from .errors import HydraOptError, UsageError
+
+if TYPE_CHECKING:
+    from .lowering.bundle import Exported
+    from .merging import MergedAdapters
+    from .runtime import Session
+
+LIST_LIMIT = 8
+
+
+def show(values: Mapping[str, object], as_json: bool) -> None:
+    """Print one record."""
+    if as_json:
+        print(json.dumps(values, ensure_ascii=False))
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in values.items():
+        table.add_row(key.replace("_", " "), _text(key, value))
+    Console().print(table)
+
+
+def _text(key: str, value: object) -> str:
+    if key == "share_of_fp16":
+        return f"{value:.1%}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_text(k, v)}" for k, v in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        shown = ", ".join(_text("", item) for item in value[:LIST_LIMIT])
+        return shown if len(value) <= LIST_LIMIT else f"{shown}, … ({len(value)} in all)"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def describe(path: Path) -> dict:
+    """Record of an adapter directory, a merged directory or a bundle.
+
+    Raises:
+        HydraOptError: ``path`` is none of them, or is damaged.
+    """
+    if (path / "manifest.json").exists():
+        return of_bundle(path)
+    if (path / "merged.json").exists():
+        from .merging import MergedAdapters
+
+        return of_merged(MergedAdapters.load(path))
+    if (path / "adapter_config.json").exists():
+        return of_adapter(path)
+    raise HydraOptError(
+        f"{path} is no adapter, merged directory or bundle: expected adapter_config.json, "
+        "merged.json or manifest.json in it"
+    )
+
+
+def of_adapter(path: Path) -> dict:
+    """Record of a PEFT adapter directory."""
+    from .adapters import AdapterSet, read_adapter
+
+    adapter = read_adapter(path)
+    adapters = AdapterSet([adapter])
+    return {
+        "kind": "adapter",
+        "base_model": adapter.base_model,
+        "tasks": [adapter.name],
+        "modules": len(adapter.factors),
+        "ranks": sorted({factors.a.shape[0] for factors in adapter.factors.values()}),
+        "fp16_bytes": adapters.fp16_bytes,
+    }
+
+
+def of_merged(merged: "MergedAdapters") -> dict:
+    """Record of merged adapters."""
+    sides = list(merged.modules.values())
+    return {
+        "kind": "merged",
+        "method": merged.method,
+        "settings": dict(merged.settings),
+        "base_model": merged.base_model,
+        "tasks": list(merged.tasks),
+        "modules": len(sides),
+        "ranks": sorted({a.stack.shape[1] for a, _ in sides}),
+        "a_per_module": sorted({len(a.stack) for a, _ in sides}),
+        "b_per_module": sorted({len(b.stack) for _, b in sides}),
+        "stored_bytes": merged.stored_bytes,
+        "fp16_bytes": merged.adapter_bytes,
+        "share_of_fp16": merged.share,
+    }
+
+
+def of_bundle(path: Path) -> dict:
+    """Record of a bundle; the adapters' share counts their packs and their constants."""
+    from .lowering.manifest import PACKS, PROGRAM, Manifest
+
+    manifest = Manifest.read(path)
+    packs = [record.bytes for name, record in manifest.files.items() if name.startswith(PACKS)]
+    adapters = sum(packs) + manifest.constant_bytes
+    return {
+        "kind": "bundle",
+        "method": manifest.method,
+        "base_model": manifest.base_model,
+        "quantize": manifest.quantize,
+        "swap": manifest.swap,
+        "max_length": manifest.max_length,
+        "tasks": list(manifest.tasks),
+        "factor_inputs": len(manifest.inputs),
+        "program_bytes": manifest.files[PROGRAM].bytes,
+        "constant_factor_bytes": manifest.constant_bytes,
+        "pack_bytes": sum(packs),
+        "bytes_per_task": max(packs, default=0),
+        "total_bytes": sum(record.bytes for record in manifest.files.values()),
+        "fp16_bytes": manifest.adapter_bytes,
+        "share_of_fp16": adapters / manifest.adapter_bytes,
+    }
+
+
+def show_export(exported: "Exported", record: dict, as_json: bool) -> None:
+    """Print a bundle's record and the delegation table of its first method."""
+    table = next(iter(exported.delegation.values()))
+    if as_json:
+        rows = {row.operator: [row.delegated, row.not_delegated] for row in table}
+        show(record | {"delegation": rows}, as_json)
+        return
+    grid = Table("operator", "XNNPACK", "portable", title="Delegation")
+    for row in table:
+        grid.add_row(row.operator, str(row.delegated), str(row.not_delegated))
+    Console().print(grid)
+    show(record, as_json)
+
+
+def parse_ids(text: str) -> list[int]:
+    """Token ids from ``1,2,3``; raises ``UsageError`` for anything else."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--ids {text!r} is no comma-separated list of integers") from None
+
+
+def show_run(session: "Session", ids: Sequence[int], limit: int, as_json: bool) -> None:
+    """Generate from token ids and print the new ids, or a record with text and speed."""
+    start = time.perf_counter()
+    new = list(session.generate_ids(ids, limit))
+    seconds = time.perf_counter() - start
+    if not as_json:
+        print(",".join(map(str, new)))
+        return
+    record = {"task": session.task, "ids": new, "tokens_per_second": len(new) / seconds}
+    show(record | {"text": session.decode(new)}, as_json)

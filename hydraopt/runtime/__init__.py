@@ -1,0 +1,5 @@
+"""Running bundles on the ExecuTorch runtime."""
+
+from .session import Session, verify
+
+__all__ = ["Session", "verify"]

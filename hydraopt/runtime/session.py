@@ -1,0 +1,164 @@
+"""Running a bundle: open it once, switch tasks at will."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from executorch.runtime import Runtime
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from ..errors import BundleError, TaskError
+from ..lowering.manifest import FORWARD, PROGRAM, TOKENIZER, Manifest
+from ..packing import read_pack
+
+
+class Session:
+    """A bundle in memory: one program, one current task, one KV cache.
+
+    Attributes:
+        manifest: what the bundle holds.
+        task: the current task, None before the first :meth:`switch`.
+        position: number of tokens in the KV cache.
+    """
+
+    def __init__(self, bundle: Path, manifest: Manifest):
+        self.bundle = bundle
+        self.manifest = manifest
+        self.task: str | None = None
+        self.position = 0
+        self._factors: list[torch.Tensor] = []
+        self._layout, self._program_hash = manifest.layout, manifest.program
+        self._tokenizer = _tokenizer(bundle)
+        try:
+            self._program = Runtime.get().load_program(str(bundle / PROGRAM))
+            self._method = None
+            if manifest.swap == "inputs":
+                self._method = self._program.load_method(FORWARD)
+        except RuntimeError as error:
+            raise BundleError(
+                f"ExecuTorch cannot load {bundle / PROGRAM} ({error}); it was made with "
+                f"executorch {manifest.executorch}"
+            ) from error
+
+    @classmethod
+    def open(cls, bundle: str | Path) -> "Session":
+        """Check every file of ``bundle`` against the manifest and load the program.
+
+        Raises:
+            BundleError: a file that is missing, damaged, from another bundle or of a newer format.
+        """
+        bundle = Path(bundle)
+        manifest = Manifest.read(bundle)
+        manifest.check_files(bundle)
+        return cls(bundle, manifest)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks in the bundle."""
+        return tuple(self.manifest.tasks)
+
+    def switch(self, task: str) -> None:
+        """Make ``task`` the current one and forget the KV cache.
+
+        Tokens cached under one adapter are never read under another.
+
+        Raises:
+            TaskError: no such task.
+            BundleError: its pack was damaged or replaced after :meth:`open`.
+        """
+        if task not in self.manifest.tasks:
+            raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
+        target = self.manifest.tasks[task]
+        if self.manifest.swap == "methods":
+            self._method = self._program.load_method(target)
+        else:
+            self._factors = read_pack(
+                self.bundle / target, self.manifest.inputs, self._layout, self._program_hash
+            )
+        self.task = task
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new sequence: the next token goes to position 0."""
+        self.position = 0
+
+    def forward(self, ids: Sequence[int]) -> torch.Tensor:
+        """Append ``ids`` to the sequence; logits ``[vocabulary]`` after the last one.
+
+        Raises:
+            TaskError: no current task, no ids, or more tokens than the context holds.
+        """
+        end = self.position + len(ids)
+        if self.task is None:
+            raise TaskError(f"no task is current; switch to one of: {', '.join(self.tasks)}")
+        if not ids:
+            raise TaskError("the prompt is empty, expected at least one token")
+        if end > self.manifest.max_length or len(ids) >= self.manifest.max_length:
+            raise TaskError(
+                f"{end} tokens, expected at most {self.manifest.max_length - 1} in a prompt and "
+                f"{self.manifest.max_length} in all; shorten it or export with more --max-length"
+            )
+        positions = torch.arange(self.position, end)
+        (logits,) = self._method.execute([torch.tensor([ids]), positions, *self._factors])
+        self.position = end
+        return logits[0, -1]
+
+    def generate_ids(self, ids: Sequence[int], max_new_tokens: int = 64) -> Iterator[int]:
+        """Greedy continuation of a new sequence ``ids``, to an end token or the context's end."""
+        self.reset()
+        following = list(ids)
+        for _ in range(max_new_tokens):
+            token = int(self.forward(following).argmax())
+            if token in self.manifest.eos_ids:
+                return
+            yield token
+            if self.position == self.manifest.max_length:
+                return
+            following = [token]
+
+    def stream(self, text: str, max_new_tokens: int = 64) -> Iterator[str]:
+        """Greedy continuation of ``text``, piece by piece as it is decoded."""
+        decoding = DecodeStream(skip_special_tokens=True)
+        for token in self.generate_ids(self.encode(text), max_new_tokens):
+            if piece := decoding.step(self._tokenizer, token):
+                yield piece
+
+    def generate(self, text: str, max_new_tokens: int = 64) -> str:
+        """Greedy continuation of ``text``, without it."""
+        return self.decode(list(self.generate_ids(self.encode(text), max_new_tokens)))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text``; raises ``TaskError`` if the bundle has no tokenizer."""
+        if self._tokenizer is None:
+            raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
+        return self._tokenizer.encode(text).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, empty if the bundle has no tokenizer."""
+        return "" if self._tokenizer is None else self._tokenizer.decode(ids)
+
+
+def verify(bundle: str | Path) -> dict:
+    """Open a bundle, switch to every task and run one token with each.
+
+    Raises:
+        BundleError: as :meth:`Session.open` and :meth:`Session.switch`, or non-finite logits.
+    """
+    session = Session.open(bundle)
+    for task in session.tasks:
+        session.switch(task)
+        if not session.forward([0]).isfinite().all():
+            raise BundleError(
+                f"task {task!r} of {bundle} gives NaN or infinite logits; export again"
+            )
+    return {
+        "bundle": str(bundle),
+        "files": len(session.manifest.files),
+        "tasks": len(session.tasks),
+    }
+
+
+def _tokenizer(bundle: Path) -> Tokenizer | None:
+    path = bundle / TOKENIZER
+    return Tokenizer.from_file(str(path)) if path.exists() else None

@@ -1,0 +1,99 @@
+"""The main job on the zoo: merge 40 adapters, lower them into one program, switch, measure."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean, quantiles
+
+from rich.console import Console
+from rich.table import Table
+
+from ..files import output_directory
+from ..lowering.bundle import export_bundle
+from ..merging import MergedAdapters, hydraopt
+from ..report import of_bundle, show
+from ..runtime import Session
+from . import BASE, load_adapters
+from .evaluate import bundle_exact_match, load_base, merged_exact_match, unmerged_exact_match
+from .tasks import test_examples
+
+SHOWN = ("date-de", "money-fr", "words-pl", "delta-es", "unit-it", "words-nl", "money-pt")
+INPUTS_PER_TASK = 20
+SWITCHES = 200
+TOKENS = 200
+
+
+def run_demo(output: Path, *, overwrite: bool, as_json: bool) -> None:
+    """Write ``output/merged`` and ``output/bundle`` from the zoo, run tasks, print what it costs.
+
+    Raises:
+        OutputError: ``output`` exists and ``overwrite`` is false, or it cannot be written.
+    """
+    console = Console(stderr=as_json)
+    with output_directory(output, overwrite=overwrite) as staging:
+        adapters = load_adapters()
+        with console.status("Merging 40 adapters …"):
+            merged = hydraopt(adapters)
+            merged.save(staging / "merged")
+        with console.status("Lowering base and slots into one ExecuTorch program …"):
+            export_bundle(merged, str(BASE), staging / "bundle")
+        session = Session.open(staging / "bundle")
+        console.print(answers(session))
+        with console.status("Measuring quality …"):
+            quality = qualities(merged, session)
+        record = {
+            "tasks": len(merged.tasks),
+            "adapters_fp16_bytes": merged.adapter_bytes,
+            "merged_share_of_fp16": merged.share,
+            "program_bytes": of_bundle(staging / "bundle")["program_bytes"],
+            "bytes_per_task": of_bundle(staging / "bundle")["bytes_per_task"],
+            **quality,
+            **speeds(session),
+        }
+    show(record | {"bundle": str(output / "bundle")}, as_json)
+
+
+def answers(session: Session) -> Table:
+    """One answer of several tasks in different languages."""
+    table = Table("task", "prompt", "answer", "expected", title="One program, many tasks")
+    for task in SHOWN:
+        prompt, expected = test_examples(task, 1)[0]
+        session.switch(task)
+        table.add_row(task, prompt, session.generate(prompt), expected)
+    return table
+
+
+def qualities(merged: MergedAdapters, session: Session) -> Mapping[str, float]:
+    """Mean exact match in percent: unmerged, merged, and merged through the program."""
+    model = load_base()
+    unmerged = unmerged_exact_match(load_adapters(), model, INPUTS_PER_TASK)
+    eager = merged_exact_match(merged, model, INPUTS_PER_TASK)
+    program = bundle_exact_match(session, INPUTS_PER_TASK)
+    return {
+        "exact_match_unmerged_percent": round(100 * mean(unmerged.values()), 2),
+        "exact_match_merged_percent": round(100 * mean(eager.values()), 2),
+        "exact_match_program_percent": round(100 * mean(program.values()), 2),
+        "tasks_equal_eager_and_program": sum(eager[task] == program[task] for task in eager),
+    }
+
+
+def speeds(session: Session) -> Mapping[str, float]:
+    """Milliseconds of a switch, file to factors, and decoded tokens per second."""
+    times = []
+    for index in range(SWITCHES):
+        start = time.perf_counter()
+        session.switch(session.tasks[index % len(session.tasks)])
+        times.append(1e3 * (time.perf_counter() - start))
+    half = session.manifest.max_length // 2
+    start = time.perf_counter()
+    for index in range(TOKENS):
+        if index % half == 0:
+            session.reset()
+        session.forward([48])
+    seconds = time.perf_counter() - start
+    percentiles = quantiles(times, n=20)
+    return {
+        "swap_ms_p50": round(percentiles[9], 3),
+        "swap_ms_p95": round(percentiles[18], 3),
+        "decode_tokens_per_second": round(TOKENS / seconds),
+    }

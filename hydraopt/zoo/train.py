@@ -1,0 +1,136 @@
+"""Train the zoo from nothing: the base model, then one LoRA adapter per task.
+
+    python -m hydraopt.zoo.train -o DIR
+
+writes ``DIR/base`` (a Hugging Face model directory) and ``DIR/adapters/<task>`` (PEFT
+directories), all weights in fp16. Every adapter starts from the same seed, and LoRA+ (arXiv
+2402.12354) gives A a low learning rate and B a high one, so that the A's of different tasks stay
+aligned, as they do in the setting of HydraOpt (arXiv 2507.17706).
+"""
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from peft import LoraConfig, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
+from tqdm import tqdm
+from transformers import LlamaForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from .batches import batches
+from .evaluate import exact_match
+from .model import new_model, new_tokenizer
+from .tasks import APPLICATIONS, BASE_LANGUAGES, TASKS, examples, test_examples
+
+BASE_MODEL_ID = "hydraopt/zoo-base"
+LEARNING_RATE_A = 3e-4
+LEARNING_RATE_RATIO = 25  # B's learning rate over A's
+ADAPTER_BATCH = 16
+LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def fit(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    pairs: Iterator[tuple[str, str]],
+    *,
+    steps: int,
+    batch_size: int,
+    label: str,
+) -> None:
+    """Train with a one-cycle schedule up to the optimizer's learning rates."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        [group["lr"] for group in optimizer.param_groups],
+        total_steps=steps,
+        pct_start=0.1,
+    )
+    model.train()
+    stream = batches(pairs, batch_size, random.Random(0))
+    for _ in tqdm(range(steps), desc=label, disable=None):
+        ids, labels = next(stream)
+        loss = model(input_ids=ids, labels=labels, use_cache=False).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+    model.eval()
+
+
+def base_pairs(seed: int) -> Iterator[tuple[str, str]]:
+    """The base model's corpus: all applications in the base languages, tagged with the language."""
+    rng = random.Random(seed)
+    streams = [
+        examples(application, language, rng, tag=f"{language} ")
+        for application in APPLICATIONS
+        for language in BASE_LANGUAGES
+    ]
+    while True:
+        yield next(rng.choice(streams))
+
+
+def train_base(directory: Path, steps: int) -> None:
+    """Pretrain the base model and save it with its tokenizer."""
+    torch.manual_seed(0)
+    model = new_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05)
+    fit(model, optimizer, base_pairs(0), steps=steps, batch_size=48, label="base")
+    model.half().save_pretrained(directory)
+    new_tokenizer().save_pretrained(directory)
+
+
+def train_adapter(task: str, base: Path, directory: Path, steps: int) -> float:
+    """Train one adapter on top of ``base``, save it, and return its exact match on test inputs."""
+    torch.set_num_threads(1)
+    transformers_logging.disable_progress_bar()
+    application, language = task.split("-")
+    model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+    torch.manual_seed(0)  # one initialisation for all tasks
+    config = LoraConfig(
+        r=8, lora_alpha=16, target_modules=list(LINEAR_LAYERS), task_type="CAUSAL_LM"
+    )
+    model = get_peft_model(model, config)
+    optimizer = create_loraplus_optimizer(
+        model,
+        torch.optim.AdamW,
+        lr=LEARNING_RATE_A,
+        loraplus_lr_ratio=LEARNING_RATE_RATIO,
+        betas=(0.9, 0.98),
+    )
+    pairs = examples(application, language, random.Random(task))
+    fit(model, optimizer, pairs, steps=steps, batch_size=ADAPTER_BATCH, label=task)
+    model.peft_config["default"].base_model_name_or_path = BASE_MODEL_ID
+    model.half().save_pretrained(directory, save_embedding_layers=False)
+    (directory / "README.md").unlink()  # PEFT's empty card template
+    return exact_match(model.float(), test_examples(task, 200))
+
+
+def main(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write to.")],
+    base_steps: int = 8000,
+    adapter_steps: int = 700,
+    jobs: Annotated[int, typer.Option(help="Adapters trained at a time.")] = 2,
+) -> None:
+    """Train the base model (kept if it is there already) and the adapters of all tasks."""
+    base = output / "base"
+    if not base.exists():
+        train_base(base, base_steps)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        futures = {
+            task: pool.submit(train_adapter, task, base, output / "adapters" / task, adapter_steps)
+            for task in TASKS
+        }
+        for task, future in futures.items():
+            print(f"{task:10s} {100 * future.result():6.2f} %", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

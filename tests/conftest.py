@@ -1,0 +1,122 @@
+"""Small real inputs: adapters written by PEFT itself, a random Llama, bundles lowered from them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from hydraopt.adapters import AdapterSet, Factors, LoraAdapter, read_adapters
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.merging import MergedAdapters, hydraopt
+from hydraopt.zoo.model import new_tokenizer
+
+BASE_ID = "tests/tiny-llama"
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def tiny_llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=258,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=32,
+        eos_token_id=257,
+        bos_token_id=None,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def save_adapter(
+    directory: Path, seed: int = 1, base_id: str = BASE_ID, **config
+) -> torch.nn.Module:
+    """Write a random adapter with PEFT and return the PEFT model."""
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": TARGETS, "init_lora_weights": False}
+    model = get_peft_model(tiny_llama(), LoraConfig(task_type="CAUSAL_LM", **(settings | config)))
+    model.peft_config["default"].base_model_name_or_path = base_id
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    model.save_pretrained(directory, save_embedding_layers=False)
+    return model.eval()
+
+
+def random_set(
+    tasks: int,
+    rank: int = 3,
+    shapes: tuple = ((20, 12), (8, 16)),
+    spread: float = 0.3,
+    seed: int = 0,
+) -> AdapterSet:
+    """Adapters whose A's are ``spread`` away from a common one, as after one initialisation."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def randn(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    common = [randn(rank, columns) for _, columns in shapes]
+    return AdapterSet(
+        LoraAdapter(
+            f"task{task}",
+            BASE_ID,
+            {
+                f"layer{index}": Factors(
+                    common[index] + spread * randn(rank, columns), randn(rows, rank)
+                )
+                for index, (rows, columns) in enumerate(shapes)
+            },
+        )
+        for task in range(tasks)
+    )
+
+
+def delta(factors: Factors) -> torch.Tensor:
+    return factors.b.double() @ factors.a.double()
+
+
+def squared_error(adapters: AdapterSet, merged: MergedAdapters) -> float:
+    """Sum over tasks and modules of the squared error of the delta."""
+    return sum(
+        (delta(factors) - delta(merged.factors(adapter.name, module))).pow(2).sum().item()
+        for adapter in adapters.adapters
+        for module, factors in adapter.factors.items()
+    )
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("base")
+    tiny_llama().save_pretrained(directory)
+    new_tokenizer().save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def adapter_dirs(tmp_path_factory) -> list[Path]:
+    root = tmp_path_factory.mktemp("adapters")
+    directories = [root / name for name in ("alpha", "beta", "gamma")]
+    for seed, directory in enumerate(directories):
+        save_adapter(directory, seed)
+    return directories
+
+
+@pytest.fixture(scope="session")
+def merged(adapter_dirs, tmp_path_factory) -> MergedAdapters:
+    """As loaded from disk: factors rounded to fp16, like those in packs."""
+    directory = tmp_path_factory.mktemp("merged") / "tiny"
+    hydraopt(read_adapters(adapter_dirs), rank=8).save(directory)
+    return MergedAdapters.load(directory)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory, merged, base) -> Path:
+    directory = tmp_path_factory.mktemp("bundles") / "tiny"
+    export_bundle(merged, str(base), directory)
+    return directory

@@ -1,0 +1,146 @@
+"""The lowered program computes what PyTorch computes: eager = .pte = .pte after a switch."""
+
+import pytest
+import torch
+from conftest import BASE_ID, tiny_llama
+from executorch.exir import to_edge
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from hydraopt.adapters import read_adapters
+from hydraopt.errors import LoweringError
+from hydraopt.lowering.base_model import load_base, quantize_base
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.decoder import Decoder
+from hydraopt.lowering.factors import (
+    factor_inputs,
+    module_shapes,
+    shared_constants,
+    task_constants,
+)
+from hydraopt.lowering.manifest import Manifest
+from hydraopt.lowering.program import export, undelegated_slots
+from hydraopt.lowering.slots import insert_slots
+from hydraopt.merging import MergedAdapters, average, hydraopt
+from hydraopt.runtime import Session
+from hydraopt.zoo.evaluate import adapted
+
+PROMPT = [5, 17, 99, 200, 3]
+
+
+def eager_logits(model, merged, task, ids):
+    """Logits after every position, the adapter added to the weights."""
+    factors = {module: merged.factors(task, module) for module in merged.modules}
+    with adapted(model, factors), torch.no_grad():
+        return model(torch.tensor([ids])).logits[0]
+
+
+def assert_session_computes(session, model, merged, task, atol=1e-4):
+    """Prefill and then decode token by token."""
+    session.switch(task)
+    ids = [*PROMPT, 42, 7, 255]
+    wanted = eager_logits(model, merged, task, ids)
+    found = [session.forward(PROMPT)] + [session.forward([token]) for token in ids[len(PROMPT) :]]
+    torch.testing.assert_close(torch.stack(found), wanted[len(PROMPT) - 1 :], atol=atol, rtol=0)
+
+
+def test_program_equals_eager_for_every_task_in_any_order(bundle, merged):
+    session, model = Session.open(bundle), tiny_llama()
+    for task in ("alpha", "gamma", "beta", "alpha"):
+        assert_session_computes(session, model, merged, task)
+
+
+def test_adapters_change_the_output(bundle):
+    session = Session.open(bundle)
+    logits = []
+    for task in session.tasks:
+        session.switch(task)
+        logits.append(session.forward(PROMPT))
+    assert (logits[0] - logits[1]).abs().max() > 1e-2
+    assert (logits[1] - logits[2]).abs().max() > 1e-2
+
+
+def test_shared_factors_are_constants_and_the_rest_inputs(bundle, merged):
+    inputs = Manifest.read(bundle).inputs
+    assert {factor.name for factor in inputs} == {f"{module}.B" for module in merged.modules}
+    shapes = {factor.name: factor.shape for factor in inputs}
+    assert shapes["model.layers.0.mlp.up_proj.B"] == (1, 8, 96)
+
+
+def test_quantised_base_equals_eager_with_the_same_quantisation(merged, base, tmp_path):
+    export_bundle(merged, str(base), tmp_path / "q", quantize="8da4w")
+    session = Session.open(tmp_path / "q")
+    for task in session.tasks:
+        model = load_base(str(base), BASE_ID).model
+        insert_slots(model, module_shapes(merged), task_constants(merged, task))
+        quantize_base(model, "8da4w")
+        with torch.no_grad():
+            wanted = model(torch.tensor([PROMPT])).logits[0, -1]
+            unquantised = eager_logits(tiny_llama(), merged, task, PROMPT)[-1]
+        session.switch(task)
+        found = session.forward(PROMPT)
+        assert (found - wanted).norm() < 0.02 * wanted.norm()
+        assert (found - unquantised).norm() > 0.02 * wanted.norm()
+
+
+def test_one_method_per_task_computes_the_same(merged, base, tmp_path):
+    exported = export_bundle(merged, str(base), tmp_path / "m", swap="methods")
+    assert exported.manifest.inputs == ()
+    session, model = Session.open(tmp_path / "m"), tiny_llama()
+    for task in ("alpha", "gamma", "beta", "alpha"):
+        assert_session_computes(session, model, merged, task)
+
+
+def test_methods_store_the_base_once(merged, base, bundle, tmp_path):
+    export_bundle(merged, str(base), tmp_path / "m", swap="methods")
+    one, three = (Manifest.read(x).files["model.pte"].bytes for x in (bundle, tmp_path / "m"))
+    weights = sum(p.numel() * 4 for p in tiny_llama().parameters())
+    assert weights < three < one + weights
+
+
+@pytest.mark.parametrize("method", ["average", "soft"])
+def test_every_kind_of_sharing_lowers(adapter_dirs, base, tmp_path, method):
+    adapters = read_adapters(adapter_dirs)
+    merged = average(adapters) if method == "average" else hydraopt(adapters, clusters=2, soft=True)
+    merged.save(tmp_path / "merged")
+    merged = MergedAdapters.load(tmp_path / "merged")
+    export_bundle(merged, str(base), tmp_path / "bundle")
+    assert_session_computes(Session.open(tmp_path / "bundle"), tiny_llama(), merged, "beta", 1e-3)
+
+
+def test_a_slot_that_is_not_delegated_is_found(merged, base):
+    model = load_base(str(base), BASE_ID).model
+    inputs = insert_slots(model, module_shapes(merged), shared_constants(merged))
+    exported = export(Decoder(model, 32, inputs), factor_inputs(merged), 32)
+    not_lowered = to_edge(exported).exported_program()
+    assert set(undelegated_slots(not_lowered)) == set(merged.modules)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 32}, r"is \(32, 32\) \(out, in\), expected \(64, 64\)"),
+        ({"num_hidden_layers": 0}, r"no module model\.layers\.0"),
+    ],
+)
+def test_adapters_of_another_base_are_refused(merged, tmp_path, change, message):
+    config = LlamaConfig(**(tiny_llama().config.to_dict() | change | {"head_dim": None}))
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "other")
+    with pytest.raises(LoweringError, match=message):
+        export_bundle(merged, str(tmp_path / "other"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_requests_are_refused_and_leave_nothing(merged, base, tmp_path):
+    for arguments, message in [
+        ({"max_length": 1000}, "expected 2 to 32"),
+        ({"swap": "magic"}, "expected inputs or methods"),
+        ({"quantize": "3w"}, "expected none or 8da4w"),
+    ]:
+        with pytest.raises(LoweringError, match=message):
+            export_bundle(merged, str(base), tmp_path / "out", **arguments)
+    with pytest.raises(LoweringError, match="neither a directory nor 'tests/tiny-llama'"):
+        export_bundle(merged, "other/base", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LoweringError, match="cannot load base model"):
+        export_bundle(merged, str(tmp_path / "empty"), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]

@@ -1,0 +1,108 @@
+"""Merged directories: what is saved is what is loaded, counted from the bytes on disk."""
+
+import json
+
+import pytest
+import torch
+from conftest import delta, random_set
+
+from hydraopt.adapters import read_adapter
+from hydraopt.errors import BundleError, OutputError, TaskError
+from hydraopt.merging import MergedAdapters, average, hydraopt
+
+VARIANTS = [
+    {"clusters": 5},
+    {"clusters": 2},
+    {"clusters": 1},
+    {"clusters": 2, "soft": True},
+]
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_save_and_load_keep_every_delta(tmp_path, settings):
+    merged = hydraopt(random_set(5), **settings)
+    merged.save(tmp_path / "m")
+    loaded = MergedAdapters.load(tmp_path / "m")
+    assert loaded.describe() == merged.describe()
+    for task in merged.tasks:
+        for module in merged.modules:
+            torch.testing.assert_close(
+                delta(loaded.factors(task, module)),
+                delta(merged.factors(task, module)),
+                atol=1e-2,
+                rtol=1e-2,
+            )
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_storage_is_the_size_of_the_file(tmp_path, settings):
+    merged = hydraopt(random_set(5), **settings)
+    merged.save(tmp_path / "m")
+    assert merged.stored_bytes == (tmp_path / "m" / "merged.safetensors").stat().st_size
+
+
+def test_a_shared_factor_is_stored_once():
+    adapters = random_set(5, rank=3, shapes=((20, 12),))
+    values = {name: t.numel() for name, t in hydraopt(adapters).stored_tensors().items()}
+    assert values == {"layer0.A": 3 * 12, "layer0.B": 5 * 20 * 3}
+    values = {name: t.numel() for name, t in average(adapters).stored_tensors().items()}
+    assert values == {"layer0.A": 3 * 12, "layer0.B": 20 * 3}
+
+
+def test_small_deltas_survive_fp16(tmp_path):
+    """A and the B's are balanced, so that neither underflows."""
+    adapters = random_set(2)
+    for adapter in adapters.adapters:
+        for factors in adapter.factors.values():
+            factors.b.mul_(1e-7)
+    hydraopt(adapters, rank=6).save(tmp_path / "m")
+    loaded = MergedAdapters.load(tmp_path / "m")
+    wanted = delta(adapters.adapters[0].factors["layer0"])
+    found = delta(loaded.factors("task0", "layer0"))
+    assert (found - wanted).norm() < 2e-3 * wanted.norm()
+
+
+def test_unmerge_gives_plain_peft_back(tmp_path):
+    merged = hydraopt(random_set(5), clusters=2)
+    merged.save(tmp_path / "m")
+    loaded = MergedAdapters.load(tmp_path / "m")
+    loaded.to_peft("task3", tmp_path / "a")
+    adapter = read_adapter(tmp_path / "a")
+    assert adapter.base_model == merged.base_model
+    for module, factors in adapter.factors.items():
+        torch.testing.assert_close(delta(factors), delta(loaded.factors("task3", module)))
+
+
+def test_an_unknown_task_lists_the_known_ones(tmp_path):
+    with pytest.raises(TaskError, match="no task 'x'; there are: task0, task1"):
+        hydraopt(random_set(2)).to_peft("x", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_existing_output_is_refused_unless_overwritten(tmp_path):
+    merged = hydraopt(random_set(2))
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "mine").write_text("precious")
+    with pytest.raises(OutputError, match="exists already"):
+        merged.save(tmp_path / "m")
+    assert (tmp_path / "m" / "mine").read_text() == "precious"
+    merged.save(tmp_path / "m", overwrite=True)
+    assert sorted(f.name for f in (tmp_path / "m").iterdir()) == [
+        "README.md",
+        "merged.json",
+        "merged.safetensors",
+    ]
+
+
+def test_damaged_and_newer_directories_are_refused(tmp_path):
+    with pytest.raises(BundleError, match=r"merged\.json is missing"):
+        MergedAdapters.load(tmp_path)
+    hydraopt(random_set(2)).save(tmp_path / "m")
+    tensors = tmp_path / "m" / "merged.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-10])
+    with pytest.raises(BundleError, match=r"merged\.safetensors is missing or damaged"):
+        MergedAdapters.load(tmp_path / "m")
+    description = tmp_path / "m" / "merged.json"
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"format_version": 9}))
+    with pytest.raises(BundleError, match="format version 9, expected 1; update"):
+        MergedAdapters.load(tmp_path / "m")
