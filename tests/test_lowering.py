@@ -118,7 +118,7 @@ def test_a_slot_that_is_not_delegated_is_found(merged, base):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden_size": 32}, r"is \(32, 32\) \(out, in\), expected \(64, 64\)"),
+        ({"hidden_size": 32}, r"down_proj .* is \(32, 96\) \(out, in\), expected \(64, 96\)"),
         ({"num_hidden_layers": 0}, r"no module model\.layers\.0"),
     ],
 )

@@ -1,5 +1,6 @@
 """From merged adapters and a base model to the directory that goes to the phone."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -8,7 +9,7 @@ from pathlib import Path
 from ..errors import LoweringError
 from ..files import output_directory, sha256
 from ..merging import MergedAdapters
-from ..packing import FactorInput, layout_hash, write_pack
+from ..packing import FactorInput, flatten, layout_hash, write_pack
 from .base_model import BaseModel, load_base, quantize_base, save_tokenizer
 from .decoder import Decoder
 from .factors import (
@@ -66,17 +67,13 @@ def export_bundle(
     with output_directory(directory, overwrite=overwrite) as staging:
         loaded = load_base(base, merged.base_model)
         max_length = _context(loaded, max_length)
-        if swap == "inputs":
-            inputs, methods = factor_inputs(merged), {}
-            tasks = {task: f"{PACKS}/{task}.safetensors" for task in merged.tasks}
-        else:
-            tasks = methods = {task: f"task_{index}" for index, task in enumerate(merged.tasks)}
-            inputs = ()
         quantize_base(loaded.model, quantize)
+        closed = swap == "methods"
+        inputs = () if closed else factor_inputs(merged)
+        methods = {task: f"task_{i}" for i, task in enumerate(merged.tasks)} if closed else {}
         program = _lower(merged, loaded, inputs, methods, max_length)
         (staging / PROGRAM).write_bytes(program.buffer)
-        if swap == "inputs":
-            _write_packs(merged, inputs, tasks, staging)
+        tasks = methods or _write_packs(merged, inputs, staging)
         save_tokenizer(base, staging)
         manifest = Manifest(
             base_model=merged.base_model,
@@ -87,9 +84,10 @@ def export_bundle(
             quantize=quantize,
             swap=swap,
             max_length=max_length,
+            vocabulary=loaded.model.get_input_embeddings().num_embeddings,
             eos_ids=loaded.eos_ids,
             inputs=inputs,
-            constant_bytes=constant_bytes(merged, closed=swap == "methods"),
+            constant_bytes=constant_bytes(merged, closed=closed),
             tasks=tasks,
             files={
                 str(file.relative_to(staging)): FileRecord.of(file)
@@ -122,12 +120,20 @@ def _lower(
 
 
 def _write_packs(
-    merged: MergedAdapters, inputs: Sequence[FactorInput], packs: Mapping[str, str], bundle: Path
-) -> None:
+    merged: MergedAdapters, inputs: Sequence[FactorInput], bundle: Path
+) -> dict[str, str]:
+    """Write the packs, one for all tasks with equal factors; task -> path inside the bundle."""
     (bundle / PACKS).mkdir()
     program, layout = sha256(bundle / PROGRAM), layout_hash(inputs)
-    for task, pack in packs.items():
-        write_pack(bundle / pack, task, task_factors(merged, task, inputs), layout, program)
+    tasks: dict[str, str] = {}
+    by_hash: dict[bytes, str] = {}
+    for task in merged.tasks:
+        content = flatten(task_factors(merged, task, inputs))
+        pack = f"{PACKS}/{task}.safetensors"
+        tasks[task] = by_hash.setdefault(hashlib.sha256(content.numpy()).digest(), pack)
+        if tasks[task] == pack:
+            write_pack(bundle / pack, content, layout, program)
+    return tasks
 
 
 def _context(base: BaseModel, max_length: int | None) -> int:

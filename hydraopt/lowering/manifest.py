@@ -40,6 +40,7 @@ class Manifest:
         quantize: ``none`` or ``8da4w``, the base's weights.
         swap: ``inputs`` (factors are inputs of ``forward``) or ``methods`` (one method per task).
         max_length: positions of the KV cache.
+        vocabulary: number of token ids.
         eos_ids: tokens that end a generation.
         inputs: the factor inputs of ``forward``, in order, after token ids and positions.
         constant_bytes: bytes of the factors that are constants of the program.
@@ -55,6 +56,7 @@ class Manifest:
     quantize: str
     swap: str
     max_length: int
+    vocabulary: int
     eos_ids: tuple[int, ...]
     inputs: tuple[FactorInput, ...]
     constant_bytes: int

@@ -88,7 +88,7 @@ def undelegated_slots(exported: torch.export.ExportedProgram) -> list[str]:
     """Names of the slots with a matrix product that stayed outside XNNPACK."""
     return sorted(
         {
-            path.rpartition(".cached.model.")[2]
+            path.partition("cached.model.")[2]
             for node in exported.graph_module.graph.nodes
             if node.op == "call_function" and MATMUL.search(str(node.target))
             for path, kind in node.meta.get("nn_module_stack", {}).values()

@@ -1,8 +1,8 @@
 """One module's T deltas in coordinates, so that no dense ``[out, in]`` matrix is ever formed.
 
-With all A's stacked, ``A = C Qᵀ`` (``Q [in, p]`` orthonormal, ``p <= min(N, in)``, N the sum of
-ranks), task t's delta is ``D_t = B_t C_t Qᵀ``. Everything that HydraOpt needs is a function of
-``C [N, p]`` and of the Gram matrix ``BᵀB [N, N]``.
+With all A's stacked, ``A = C Q`` (``Q [p, in]`` with orthonormal rows, ``p = min(N, in)``, N the
+sum of ranks), task t's delta is ``D_t = B_t C_t Q``. All that an assignment of tasks needs is a
+function of ``C [N, p]`` and of the Gram matrix ``BᵀB [N, N]``.
 """
 
 from dataclasses import dataclass
@@ -13,37 +13,64 @@ from ..adapters import AdapterSet
 
 
 @dataclass(frozen=True)
-class Coordinates:
-    """All tasks' deltas of one module, float64.
+class Stack:
+    """All tasks' factors of one module: ``a [N, in]``, ``b [out, N]``, float64.
 
-    ``owner [N]`` is the task of each rank-one term, ``b [out, N]``, ``gram_b [N, N]``,
-    ``coords [N, p]`` and ``basis [p, in]`` as in the module's docstring.
+    ``owner [N]`` is the task of each row of ``a``. A task without the module owns no row.
     """
 
-    tasks: int
     owner: torch.Tensor
+    a: torch.Tensor
     b: torch.Tensor
-    gram_b: torch.Tensor
-    coords: torch.Tensor
-    basis: torch.Tensor
 
     @classmethod
-    def of(cls, adapters: AdapterSet, module: str) -> "Coordinates":
-        """Collect ``module`` from all adapters; one that lacks it has delta zero."""
+    def of(cls, adapters: AdapterSet, module: str) -> "Stack":
+        """Collect ``module`` from all adapters."""
         owned = [
             (task, adapter.factors[module])
             for task, adapter in enumerate(adapters.adapters)
             if module in adapter.factors
         ]
-        owner = torch.cat([torch.full((len(f.a),), task) for task, f in owned])
-        a = torch.cat([f.a for _, f in owned]).double()
-        b = torch.cat([f.b for _, f in owned], dim=1).double()
-        if len(a) < a.shape[1]:
-            q, r = torch.linalg.qr(a.T)
-            coords, basis = r.T, q.T
-        else:
-            coords, basis = a, torch.eye(a.shape[1], dtype=a.dtype)
-        return cls(len(adapters.adapters), owner, b, b.T @ b, coords, basis)
+        return cls(
+            torch.cat([torch.full((len(f.a),), task) for task, f in owned]),
+            torch.cat([f.a for _, f in owned]).double(),
+            torch.cat([f.b for _, f in owned], dim=1).double(),
+        )
+
+    def split_a(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """``C [N, p]`` and ``Q [p, in]`` with orthonormal rows, ``a = C Q``."""
+        rows, columns = self.a.shape
+        if rows >= columns:
+            return self.a, torch.eye(columns, dtype=self.a.dtype)
+        q, r = torch.linalg.qr(self.a.T)
+        return r.T, q.T
+
+    def factors(
+        self, weights: torch.Tensor, right: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A ``[R, in]`` with orthonormal rows, and the B's ``[K, out, R]`` that go with it.
+
+        B k is ``sum_t weights[t, k] D_t`` seen through ``right [p, R]``; ``weights`` is ``[T, K]``.
+        """
+        coords, basis = self.split_a()
+        terms = coords @ right
+        lefts = [(self.b * column[self.owner]) @ terms for column in weights.T]
+        return right.T @ basis, torch.stack(lefts)
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """What the assignment needs of one module: ``coords [N, p]`` and ``gram_b [N, N]``."""
+
+    tasks: int
+    owner: torch.Tensor
+    gram_b: torch.Tensor
+    coords: torch.Tensor
+
+    @classmethod
+    def of(cls, stack: Stack, tasks: int) -> "Coordinates":
+        """Reduce a module's factors of ``tasks`` tasks."""
+        return cls(tasks, stack.owner, stack.b.T @ stack.b, stack.split_a()[0])
 
     def task_gram(self, right: torch.Tensor | None = None) -> torch.Tensor:
         """``[T, T]`` inner products ``<D_s P, D_t P>``; P projects on ``right [p, R]``, or is 1."""
@@ -62,8 +89,3 @@ class Coordinates:
         weights = (mixing @ mixing.T)[self.owner][:, self.owner]
         square = self.coords.T @ (self.gram_b * weights) @ self.coords
         return torch.linalg.eigh(square).eigenvectors.flip(1)[:, :rank]
-
-    def lefts(self, mixing: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """``[K, out, R]``: the mixed deltas ``M_k`` seen through ``right``."""
-        terms = self.coords @ right
-        return torch.stack([(self.b * weight[self.owner]) @ terms for weight in mixing.T])

@@ -1,22 +1,29 @@
 """HydraOpt (arXiv 2507.17706): one shared A and K B's per module.
 
-Minimises ``F = sum_t ||D_t - B'_k(t) A'||^2`` over A', the B's and the assignment k. For a given
-assignment with clusters of ``W_k`` tasks and means ``M_k``, the optimum is closed form: A' holds
-the top R right singular vectors of the stack of ``sqrt(W_k) M_k``, and ``B'_k = M_k A'^T``. The
-assignment follows by Lloyd steps (k-means of the deltas seen through A'), which never increase F.
-The paper's objective is inferred from its abstract; its code is not public.
+Minimises ``F = sum_t ||D_t - B_k(t) A||^2``, summed over modules, over the A's, the B's and the
+assignment k. For a given assignment with clusters of ``W_k`` tasks and means ``M_k``, the optimum
+is closed form: A holds the top R right singular vectors of the stack of ``sqrt(W_k) M_k``, and
+``B_k = M_k Aᵀ``. The assignment follows by Lloyd steps (k-means of the deltas seen through A),
+which never increase F. The objective is inferred from the paper's abstract: its code is not public.
 
-The soft dictionary replaces the assignment by weights, ``D_t ~ (sum_k alpha_tk B'_k) A'``. For
-given A' the best one is a truncated eigendecomposition of the tasks' Gram matrix, so it is never
-worse than the assignment it starts from.
+One assignment serves all modules. Then the tasks of a cluster are equal everywhere and share one
+pack file. On the zoo it also keeps more quality up to K = T/2 than one assignment per module
+(45 % against 40 % exact match at K = 16), and less close to K = T (84 % against 89 % at K = 32).
+
+The soft dictionary replaces the assignment by weights, ``D_t ~ (sum_k w_tk B_k) A``. For given A
+the best one is a truncated eigendecomposition of the tasks' Gram matrix, so that it is never
+worse than the assignment it starts from. Its B's are mixed when packs are written: a pack per task.
 """
 
+from dataclasses import replace
+
 import torch
+from tqdm import tqdm
 
 from ..adapters import AdapterSet
 from ..errors import MergeError
 from .clustering import cluster, refine
-from .coordinates import Coordinates
+from .coordinates import Coordinates, Stack
 from .merged import MergedAdapters, Side
 
 MAX_STEPS = 20
@@ -33,7 +40,8 @@ def hydraopt(
     """Merge into one shared ``A [R, in]`` and K ``B [out, R]`` per module.
 
     Args:
-        clusters: K, the number of B's per module; the number of tasks by default.
+        adapters: T adapters, of any ranks and target modules.
+        clusters: K, the number of B's per module; T by default.
         rank: R; the largest rank of the adapters by default. Where a module's stacked factors
             have a smaller rank, that is used.
         soft: let every task mix all K B's instead of taking one.
@@ -42,21 +50,17 @@ def hydraopt(
     Raises:
         MergeError: ``clusters`` not in 1..T or ``rank`` below 1.
     """
-    count = len(adapters.tasks)
-    clusters = count if clusters is None else clusters
+    tasks = len(adapters.tasks)
+    clusters = tasks if clusters is None else clusters
     rank = adapters.max_rank if rank is None else rank
-    if not 1 <= clusters <= count:
-        raise MergeError(f"clusters is {clusters}, expected 1 to {count}, the number of adapters")
+    if not 1 <= clusters <= tasks:
+        raise MergeError(f"clusters is {clusters}, expected 1 to {tasks}, the number of adapters")
     if rank < 1:
         raise MergeError(f"rank is {rank}, expected at least 1")
-
-    # The order of the tasks must not matter to the seeded restarts: work in the order of names.
-    order = sorted(range(count), key=lambda task: adapters.tasks[task])
-    ordered = AdapterSet(adapters.adapters[task] for task in order)
-    place = torch.tensor(order).argsort()
+    labels = assign(adapters, clusters, rank, seed)
     modules = {
-        module: _merge_module(Coordinates.of(ordered, module), clusters, rank, soft, seed, place)
-        for module in adapters.shapes
+        module: _merge_module(Stack.of(adapters, module), labels, clusters, rank, soft)
+        for module in tqdm(adapters.shapes, desc="merge", disable=None, leave=False)
     }
     return MergedAdapters(
         "hydraopt",
@@ -71,61 +75,60 @@ def hydraopt(
 def average(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     """One adapter for all tasks: the mean delta, cut to ``rank`` by SVD. HydraOpt's K = 1.
 
-    The deltas are averaged, not A and B apart, so there are no cross terms.
+    The deltas are averaged, not A and B apart, so that there are no cross terms.
 
     Raises:
         MergeError: ``rank`` below 1.
     """
     merged = hydraopt(adapters, clusters=1, rank=rank)
-    return MergedAdapters(
-        "average",
-        {"rank": merged.settings["rank"]},
-        merged.base_model,
-        merged.tasks,
-        merged.modules,
-        merged.adapter_bytes,
-    )
+    return replace(merged, method="average", settings={"rank": merged.settings["rank"]})
 
 
-def _merge_module(
-    deltas: Coordinates, clusters: int, rank: int, soft: bool, seed: int, place: torch.Tensor
-) -> tuple[Side, Side]:
-    labels = cluster(deltas.task_gram(), clusters, seed)
-    labels, right = _lloyd(deltas, labels, clusters, rank)
-    if soft and clusters < deltas.tasks:
-        of, right = _soften(deltas, _orthonormal(labels, clusters), rank)
-        stack = deltas.lefts(of, right)
-    else:
-        of = labels
-        stack = deltas.lefts(
-            _orthonormal(labels, clusters) / _masses(labels, clusters).sqrt(), right
-        )
-    a, stack = _balanced(right.T @ deltas.basis, stack)
-    return Side.shared(a, deltas.tasks), Side(stack, of[place])
+def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.Tensor:
+    """Labels ``[T]`` in 0..K-1: the B that each task takes, in every module.
 
-
-def _lloyd(
-    deltas: Coordinates, labels: torch.Tensor, clusters: int, rank: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Alternate the best A' for the assignment and the best assignment seen through A'."""
+    k-means on the tasks' Gram matrix, then Lloyd steps on what the shared A's keep of it.
+    """
+    tasks = len(adapters.tasks)
+    if clusters == tasks:
+        return torch.arange(tasks)
+    if clusters == 1:
+        return torch.zeros(tasks, dtype=torch.int64)
+    # The seeded restarts must not depend on the order of the tasks: work in the order of names.
+    order = sorted(range(tasks), key=lambda task: adapters.tasks[task])
+    ordered = AdapterSet(adapters.adapters[task] for task in order)
+    modules = [Coordinates.of(Stack.of(ordered, module), tasks) for module in adapters.shapes]
+    labels = cluster(sum(module.task_gram() for module in modules), clusters, seed)
     for _ in range(MAX_STEPS):
-        right = deltas.best_right(_orthonormal(labels, clusters), rank)
-        improved = refine(deltas.task_gram(right), labels, clusters)
+        mixing = _orthonormal(labels, clusters)
+        seen = sum(module.task_gram(module.best_right(mixing, rank)) for module in modules)
+        improved = refine(seen, labels, clusters)
         if torch.equal(improved, labels):
             break
         labels = improved
-    return labels, deltas.best_right(_orthonormal(labels, clusters), rank)
+    return labels[torch.tensor(order).argsort()]
 
 
-def _soften(
-    deltas: Coordinates, mixing: torch.Tensor, rank: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Alternate the best weights ``[T, K]`` for A' and the best A' for the weights."""
+def _merge_module(
+    stack: Stack, labels: torch.Tensor, clusters: int, rank: int, soft: bool
+) -> tuple[Side, Side]:
+    coordinates = Coordinates.of(stack, len(labels))
+    mixing = _orthonormal(labels, clusters)
+    if soft and 1 < clusters < len(labels):
+        mixing = _soften(coordinates, mixing, rank)
+        weights, of = mixing, mixing
+    else:
+        weights, of = mixing / _masses(labels, clusters).sqrt(), labels
+    a, b = _balanced(*stack.factors(weights, coordinates.best_right(mixing, rank)))
+    return Side.shared(a, len(labels)), Side(b, of)
+
+
+def _soften(coordinates: Coordinates, mixing: torch.Tensor, rank: int) -> torch.Tensor:
+    """Orthonormal weights ``[T, K]``: alternate the best A for them and the best ones for A."""
     for _ in range(MAX_STEPS):
-        right = deltas.best_right(mixing, rank)
-        vectors = torch.linalg.eigh(deltas.task_gram(right)).eigenvectors
-        mixing = vectors.flip(1)[:, : mixing.shape[1]]
-    return mixing, deltas.best_right(mixing, rank)
+        gram = coordinates.task_gram(coordinates.best_right(mixing, rank))
+        mixing = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, : mixing.shape[1]]
+    return mixing
 
 
 def _masses(labels: torch.Tensor, clusters: int) -> torch.Tensor:
@@ -139,7 +142,7 @@ def _orthonormal(labels: torch.Tensor, clusters: int) -> torch.Tensor:
     return members / _masses(labels, clusters).sqrt()
 
 
-def _balanced(a: torch.Tensor, stack: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _balanced(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scale A and the B's to equal root mean squares, so that neither underflows in fp16."""
-    scale = (stack.pow(2).mean() / a.pow(2).mean()).clamp_min(1e-30).pow(0.25)
-    return (a * scale).float(), (stack / scale).float()
+    scale = (b.pow(2).mean() / a.pow(2).mean()).clamp_min(1e-30).pow(0.25)
+    return (a * scale).float(), (b / scale).float()

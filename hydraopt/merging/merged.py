@@ -47,7 +47,7 @@ class Side:
         """The tensors to store under ``name``: fp16 factors, and ``of`` where it says anything."""
         tensors = {name: self.stack.half().contiguous()}
         if self.of.is_floating_point():
-            tensors[f"{name}.of"] = self.of.half()
+            tensors[f"{name}.of"] = self.of.half().contiguous()
         elif len(self.stack) > 1 and not torch.equal(self.of, torch.arange(len(self.stack))):
             tensors[f"{name}.of"] = self.of.to(torch.int16)
         return tensors

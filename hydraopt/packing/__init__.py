@@ -1,5 +1,5 @@
 """Bits on disk: one task's pack file. Knows nothing of models or ExecuTorch."""
 
-from .pack import FactorInput, layout_hash, read_pack, write_pack
+from .pack import FactorInput, flatten, layout_hash, read_pack, write_pack
 
-__all__ = ["FactorInput", "layout_hash", "read_pack", "write_pack"]
+__all__ = ["FactorInput", "flatten", "layout_hash", "read_pack", "write_pack"]

@@ -1,9 +1,9 @@
-"""One task's factors as one file.
+"""One task's factors as one file: the pack.
 
 A pack is a safetensors file with a single fp16 tensor ``factors``: all factor inputs of the
-program, flattened one after the other in the order of the manifest. Its metadata names the task,
-the layout (a hash of the inputs' names and shapes) and the program (SHA-256 of ``model.pte``),
-so that a pack is only ever read into the program that it was made for.
+program, flattened one after the other in the order of the manifest. Its metadata names the layout
+(a hash of the inputs' names and shapes) and the program (SHA-256 of ``model.pte``), so that a pack
+is only ever read into the program that it was made for. Tasks with equal factors share a pack.
 """
 
 import hashlib
@@ -38,16 +38,14 @@ def layout_hash(inputs: Sequence[FactorInput]) -> str:
     return hashlib.sha256(names.encode()).hexdigest()
 
 
-def write_pack(
-    path: Path, task: str, factors: Sequence[torch.Tensor], layout: str, program: str
-) -> None:
-    """Write ``factors``, one tensor per factor input, as fp16."""
-    flat = [factor.reshape(-1).half() for factor in factors]
-    save_file(
-        {"factors": torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float16)},
-        path,
-        metadata={"task": task, "layout": layout, "program": program},
-    )
+def flatten(factors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A pack's content, fp16 ``[values]``, from one tensor per factor input."""
+    return torch.cat([torch.zeros(0), *(factor.reshape(-1) for factor in factors)]).half()
+
+
+def write_pack(path: Path, content: torch.Tensor, layout: str, program: str) -> None:
+    """Write what :func:`flatten` made, for inputs of ``layout`` of ``program``."""
+    save_file({"factors": content}, path, metadata={"layout": layout, "program": program})
 
 
 def read_pack(

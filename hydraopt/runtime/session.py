@@ -87,7 +87,7 @@ class Session:
         """Append ``ids`` to the sequence; logits ``[vocabulary]`` after the last one.
 
         Raises:
-            TaskError: no current task, no ids, or more tokens than the context holds.
+            TaskError: no current task, no ids or unknown ones, or more than the context holds.
         """
         end = self.position + len(ids)
         if self.task is None:
@@ -99,6 +99,9 @@ class Session:
                 f"{end} tokens, expected at most {self.manifest.max_length - 1} in a prompt and "
                 f"{self.manifest.max_length} in all; shorten it or export with more --max-length"
             )
+        vocabulary = self.manifest.vocabulary
+        if wrong := [token for token in ids if not 0 <= token < vocabulary]:
+            raise TaskError(f"token id {wrong[0]} is outside the vocabulary of {vocabulary}")
         positions = torch.arange(self.position, end)
         (logits,) = self._method.execute([torch.tensor([ids]), positions, *self._factors])
         self.position = end

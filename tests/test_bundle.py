@@ -1,0 +1,200 @@
+"""Bundles: exact files, shared packs, and every kind of damage refused with a clear line."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import save_adapter
+
+from hydraopt.adapters import read_adapters
+from hydraopt.errors import BundleError, OutputError, TaskError
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.manifest import Manifest
+from hydraopt.merging import MergedAdapters, hydraopt
+from hydraopt.runtime import Session, verify
+
+PROMPT = [5, 17, 99, 200, 3]
+
+
+@pytest.fixture
+def copied(bundle, tmp_path):
+    return shutil.copytree(bundle, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def other_bundle(tmp_path_factory, base):
+    """Same base, same shapes, other adapters: its packs would fit but for the shared A."""
+    root = tmp_path_factory.mktemp("other")
+    for seed, name in enumerate(("alpha", "beta", "gamma")):
+        save_adapter(root / name, 10 + seed)
+    hydraopt(read_adapters([root / n for n in ("alpha", "beta", "gamma")]), rank=8).save(root / "m")
+    export_bundle(MergedAdapters.load(root / "m"), str(base), root / "bundle")
+    return root / "bundle"
+
+
+def flip_a_bit(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_a_bundle_has_exactly_these_files(bundle):
+    names = {str(file.relative_to(bundle)) for file in bundle.rglob("*") if file.is_file()}
+    packs = {f"packs/{task}.safetensors" for task in ("alpha", "beta", "gamma")}
+    assert names == {"manifest.json", "model.pte", "tokenizer.json", *packs}
+    assert names - {"manifest.json"} == set(Manifest.read(bundle).files)
+
+
+def test_the_manifest_reads_back_what_was_written(bundle, tmp_path):
+    manifest = Manifest.read(bundle)
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest
+    assert manifest.eos_ids == (257,)
+    assert manifest.max_length == 32
+
+
+def test_tasks_of_one_cluster_share_a_pack(adapter_dirs, base, tmp_path):
+    copy = shutil.copytree(adapter_dirs[0], tmp_path / "alpha-again")
+    adapters = read_adapters([*adapter_dirs, copy])
+    export_bundle(hydraopt(adapters, clusters=3), str(base), tmp_path / "bundle")
+    tasks = Manifest.read(tmp_path / "bundle").tasks
+    assert tasks["alpha"] == tasks["alpha-again"]
+    assert len(list((tmp_path / "bundle" / "packs").iterdir())) == 3
+    session = Session.open(tmp_path / "bundle")
+    session.switch("alpha-again")
+    session.forward(PROMPT)
+
+
+def test_verify_passes_a_good_bundle(bundle):
+    assert verify(bundle) == {"bundle": str(bundle), "files": 5, "tasks": 3}
+
+
+@pytest.mark.parametrize("name", ["model.pte", "packs/beta.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("position", [200, -5])
+def test_a_flipped_bit_is_found(copied, name, position):
+    flip_a_bit(copied / name, position)
+    with pytest.raises(BundleError, match=f"{name} is damaged or from another bundle"):
+        Session.open(copied)
+    with pytest.raises(BundleError, match=f"{name} is damaged"):
+        verify(copied)
+
+
+def test_a_missing_and_a_truncated_file_are_found(copied):
+    pack = copied / "packs" / "beta.safetensors"
+    pack.write_bytes(pack.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"beta\.safetensors is damaged"):
+        Session.open(copied)
+    pack.unlink()
+    with pytest.raises(BundleError, match=r"beta\.safetensors is missing"):
+        Session.open(copied)
+
+
+def test_a_pack_that_changes_after_opening_is_refused(copied, other_bundle):
+    session = Session.open(copied)
+    pack = copied / "packs" / "beta.safetensors"
+    shutil.copy(other_bundle / "packs" / "beta.safetensors", pack)
+    with pytest.raises(BundleError, match="belongs to another bundle: its program is"):
+        session.switch("beta")
+    pack.write_bytes(b"nonsense")
+    with pytest.raises(BundleError, match="missing or damaged"):
+        session.switch("beta")
+
+
+def test_a_pack_of_another_bundle_is_refused_even_with_a_forged_manifest(copied, other_bundle):
+    name = "packs/beta.safetensors"
+    shutil.copy(other_bundle / name, copied / name)
+    with pytest.raises(BundleError, match="from another bundle"):
+        Session.open(copied)
+    manifest = json.loads((copied / "manifest.json").read_text())
+    foreign = json.loads((other_bundle / "manifest.json").read_text())
+    manifest["files"][name] = foreign["files"][name]
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    session = Session.open(copied)
+    with pytest.raises(BundleError, match="belongs to another bundle"):
+        session.switch("beta")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 2}, "format version 2, expected 1; update hydraopt"),
+        ({"inputs": [{"name": "x"}]}, "is damaged"),
+        ({"files": None}, "is damaged"),
+        ({"surprise": 1}, "is damaged"),
+    ],
+)
+def test_a_manifest_of_a_newer_format_or_a_damaged_one_is_refused(copied, change, message):
+    path = copied / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(BundleError, match=message):
+        Session.open(copied)
+
+
+def test_a_directory_that_is_no_bundle_is_refused(tmp_path, copied):
+    with pytest.raises(BundleError, match=r"manifest\.json is missing"):
+        Session.open(tmp_path)
+    (copied / "manifest.json").write_text("{")
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
+        Session.open(copied)
+
+
+def test_an_unknown_task_lists_the_known_ones(bundle):
+    with pytest.raises(TaskError, match="no task 'delta'; there are: alpha, beta, gamma"):
+        Session.open(bundle).switch("delta")
+
+
+def test_switching_resets_the_cache(bundle):
+    fresh, used = Session.open(bundle), Session.open(bundle)
+    used.switch("alpha")
+    used.forward(PROMPT)
+    assert used.position == len(PROMPT)
+    for session in (fresh, used):
+        session.switch("beta")
+        assert session.position == 0
+    assert torch.equal(fresh.forward([9, 8]), used.forward([9, 8]))
+
+
+def test_generation_is_greedy_streams_and_starts_afresh(bundle):
+    session = Session.open(bundle)
+    session.switch("gamma")
+    ids = list(session.generate_ids(PROMPT, 6))
+    expected, following = [], PROMPT
+    session.reset()
+    for _ in range(len(ids)):
+        following = [int(session.forward(following).argmax())]
+        expected += following
+    assert ids == expected
+    assert session.generate("hello", 6) == session.generate("hello", 6)
+    assert session.generate("hello", 6).startswith("".join(session.stream("hello", 6)))
+
+
+def test_the_context_is_never_exceeded(bundle):
+    session = Session.open(bundle)
+    with pytest.raises(TaskError, match="no task is current; switch to one of: alpha"):
+        session.forward(PROMPT)
+    session.switch("alpha")
+    assert len(list(session.generate_ids([1] * 20, 100))) <= 13
+    with pytest.raises(TaskError, match="32 tokens, expected at most 31 in a prompt"):
+        session.generate("x" * 32)
+    with pytest.raises(TaskError, match="prompt is empty"):
+        session.generate("")
+    session.reset()
+    session.forward([1] * 31)
+    session.forward([1])
+    with pytest.raises(TaskError, match="33 tokens"):
+        session.forward([1])
+
+
+def test_a_token_outside_the_vocabulary_is_refused(bundle):
+    session = Session.open(bundle)
+    session.switch("alpha")
+    with pytest.raises(TaskError, match="token id 258 is outside the vocabulary of 258"):
+        session.forward([258])
+
+
+def test_an_existing_bundle_is_refused_unless_overwritten(merged, base, bundle):
+    before = Manifest.read(bundle)
+    with pytest.raises(OutputError, match="exists already"):
+        export_bundle(merged, str(base), bundle)
+    assert Manifest.read(bundle) == before
