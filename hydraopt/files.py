@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from .errors import OutputError
 
@@ -73,12 +75,21 @@ def write_json(path: Path, value: object) -> None:
         os.fsync(file.fileno())
 
 
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file; a full disk is an ``OSError`` as for any other file."""
+    try:
+        save_file(dict(tensors), path, metadata=dict(metadata) if metadata else None)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
 def safetensors_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
     """Size of the safetensors file that ``tensors`` make, header included, without writing it."""
     header, offset = {}, 0
-    for name, tensor in sorted(
-        tensors.items(), key=lambda item: (-item[1].element_size(), item[0])
-    ):
+    order = list(_SAFETENSORS_DTYPES)
+    for name, tensor in sorted(tensors.items(), key=lambda x: (order.index(x[1].dtype), x[0])):
         end = offset + tensor.nbytes
         header[name] = {
             "dtype": _SAFETENSORS_DTYPES[tensor.dtype],
@@ -90,6 +101,7 @@ def safetensors_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
     return 8 + length + -length % 8 + offset
 
 
+# in the order in which safetensors lays them out
 _SAFETENSORS_DTYPES = {
     torch.float32: "F32",
     torch.float16: "F16",

@@ -31,7 +31,7 @@ def show(values: Mapping[str, object], as_json: bool) -> None:
 
 
 def _text(key: str, value: object) -> str:
-    if key == "share_of_fp16":
+    if key.endswith("share_of_fp16"):
         return f"{value:.1%}"
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_text(k, v)}" for k, v in value.items())

@@ -15,10 +15,10 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ..errors import AdapterError
-from ..files import write_json
+from ..files import write_json, write_tensors
 from .lora import AdapterSet, Factors, LoraAdapter
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -107,7 +107,7 @@ def write_adapter(
         "bias": "none",
     }
     directory.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(directory / WEIGHTS, tensors, {"format": "pt"})
     write_json(directory / CONFIG, config)
 
 

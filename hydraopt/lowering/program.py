@@ -3,14 +3,20 @@
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.devtools.backend_debug import get_delegation_info
-from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
+from executorch.exir import (
+    EdgeCompileConfig,
+    EdgeProgramManager,
+    ExecutorchBackendConfig,
+    ExecutorchProgramManager,
+    to_edge_transform_and_lower,
+)
 from executorch.exir.passes import MemoryPlanningPass
 
 from ..errors import LoweringError
@@ -60,28 +66,42 @@ def lower(methods: Mapping[str, torch.export.ExportedProgram]) -> Program:
     Raises:
         LoweringError: a slot's matrix product that XNNPACK did not take.
     """
+    edge = to_xnnpack(methods)
+    lowered = {name: edge.exported_program(name) for name in methods}
+    for exported in lowered.values():
+        if missing := undelegated_slots(exported):
+            raise LoweringError(
+                f"{len(missing)} slots were not delegated to XNNPACK (first: {missing[0]}), "
+                "expected none; this base model cannot be lowered with slots yet"
+            )
+    delegation = {name: _delegation(exported) for name, exported in lowered.items()}
+    return Program(bytes(to_executorch(edge).buffer), delegation)
+
+
+def to_xnnpack(methods: Mapping[str, torch.export.ExportedProgram]) -> EdgeProgramManager:
+    """Exported methods with all that XNNPACK takes handed to it."""
     with _quiet():
-        edge = to_edge_transform_and_lower(
+        return to_edge_transform_and_lower(
             dict(methods),
             partitioner=[XnnpackPartitioner()],
             compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
         )
-        lowered = {name: edge.exported_program(name) for name in methods}
-        for exported in lowered.values():
-            if missing := undelegated_slots(exported):
-                raise LoweringError(
-                    f"{len(missing)} slots were not delegated to XNNPACK (first: {missing[0]}), "
-                    "expected none; this base model cannot be lowered with slots yet"
-                )
-        delegation = {name: _delegation(exported) for name, exported in lowered.items()}
-        program = edge.to_executorch(
+
+
+def to_executorch(
+    edge: EdgeProgramManager,
+    external_constants: bool | Callable[[torch.fx.Node], str | None] = False,
+) -> ExecutorchProgramManager:
+    """The final program; ``external_constants`` as in ``ExecutorchBackendConfig``."""
+    with _quiet():
+        return edge.to_executorch(
             ExecutorchBackendConfig(
                 # the caller's factor tensors are used where they lie, not copied
                 memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
                 do_quant_fusion_and_const_prop=True,
+                external_constants=external_constants,
             )
         )
-    return Program(bytes(program.buffer), delegation)
 
 
 def undelegated_slots(exported: torch.export.ExportedProgram) -> list[str]:

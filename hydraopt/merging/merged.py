@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ..adapters import Factors, write_adapter
 from ..errors import BundleError, TaskError
-from ..files import output_directory, safetensors_bytes, write_json
+from ..files import output_directory, safetensors_bytes, write_json, write_tensors
 from .card import read_description, write_card
 
 TENSORS, DESCRIPTION = "merged.safetensors", "merged.json"
@@ -124,7 +124,7 @@ class MergedAdapters:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
         with output_directory(directory, overwrite=overwrite) as staging:
-            save_file(self.stored_tensors(), staging / TENSORS)
+            write_tensors(staging / TENSORS, self.stored_tensors())
             write_json(staging / DESCRIPTION, self.describe())
             write_card(staging, self.describe())
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from ..errors import BundleError
+from ..files import write_tensors
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def flatten(factors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def write_pack(path: Path, content: torch.Tensor, layout: str, program: str) -> None:
     """Write what :func:`flatten` made, for inputs of ``layout`` of ``program``."""
-    save_file({"factors": content}, path, metadata={"layout": layout, "program": program})
+    write_tensors(path, {"factors": content}, {"layout": layout, "program": program})
 
 
 def read_pack(

@@ -11,6 +11,7 @@ from tokenizers.decoders import DecodeStream
 from ..errors import BundleError, TaskError
 from ..lowering.manifest import FORWARD, PROGRAM, TOKENIZER, Manifest
 from ..packing import read_pack
+from .native import loading
 
 
 class Session:
@@ -30,16 +31,10 @@ class Session:
         self._factors: list[torch.Tensor] = []
         self._layout, self._program_hash = manifest.layout, manifest.program
         self._tokenizer = _tokenizer(bundle)
-        try:
+        with loading(f"{bundle / PROGRAM}, made with executorch {manifest.executorch}"):
             self._program = Runtime.get().load_program(str(bundle / PROGRAM))
-            self._method = None
-            if manifest.swap == "inputs":
-                self._method = self._program.load_method(FORWARD)
-        except RuntimeError as error:
-            raise BundleError(
-                f"ExecuTorch cannot load {bundle / PROGRAM} ({error}); it was made with "
-                f"executorch {manifest.executorch}"
-            ) from error
+        if manifest.swap == "inputs":
+            self._load_method(FORWARD)
 
     @classmethod
     def open(cls, bundle: str | Path) -> "Session":
@@ -71,13 +66,17 @@ class Session:
             raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
         target = self.manifest.tasks[task]
         if self.manifest.swap == "methods":
-            self._method = self._program.load_method(target)
+            self._load_method(target)
         else:
             self._factors = read_pack(
                 self.bundle / target, self.manifest.inputs, self._layout, self._program_hash
             )
         self.task = task
         self.reset()
+
+    def _load_method(self, name: str) -> None:
+        with loading(f"method {name} of {self.bundle / PROGRAM}"):
+            self._method = self._program.load_method(name)
 
     def reset(self) -> None:
         """Start a new sequence: the next token goes to position 0."""

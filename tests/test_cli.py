@@ -1,0 +1,185 @@
+"""The command line: results, and one clear line for every mistake."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from hydraopt.cli import main
+
+COMMAND = [sys.executable, "-c", "from hydraopt.cli import main; main()"]
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    stdout: str
+    stderr: str
+
+
+def hydraopt(*arguments) -> Done:
+    """The entry point in this process; an exception that escapes it fails the test."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with (
+        mock.patch.object(sys, "argv", ["hydraopt", *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def succeeds(*arguments) -> str:
+    done = hydraopt(*arguments)
+    assert done.code == 0, done.stderr
+    return done.stdout
+
+
+def fails(*arguments, code: int = 1) -> str:
+    """What a user's mistake prints: nothing on stdout."""
+    done = hydraopt(*arguments)
+    assert done.code == code, done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def test_from_adapters_to_text_and_back_to_peft(adapter_dirs, base, tmp_path):
+    merged, bundle, adapter = tmp_path / "m", tmp_path / "b", tmp_path / "a"
+    record = json.loads(succeeds("merge", *adapter_dirs, "-o", merged, "--clusters", 2, "--json"))
+    assert record["tasks"] == ["alpha", "beta", "gamma"]
+    assert record["b_per_module"] == [2]
+    assert record == json.loads(succeeds("info", merged, "--json"))
+    tensors = (merged / "merged.safetensors").stat().st_size
+    assert record["share_of_fp16"] == tensors / record["fp16_bytes"]
+
+    record = json.loads(succeeds("export", merged, "--base", base, "-o", bundle, "--json"))
+    assert record["delegation"]["bmm"][0] > 0
+    assert record["delegation"]["bmm"][1] == 0
+    assert record["pack_bytes"] == sum(f.stat().st_size for f in (bundle / "packs").iterdir())
+    files = [f for f in bundle.rglob("*") if f.is_file() and f.name != "manifest.json"]
+    assert record["total_bytes"] == sum(f.stat().st_size for f in files)
+    assert json.loads(succeeds("verify", bundle, "--json"))["tasks"] == 3
+
+    ids = succeeds("run", bundle, "--task", "beta", "--ids", "5,17", "--max-new-tokens", 4)
+    assert 1 <= len(ids.strip().split(",")) <= 4
+    record = json.loads(
+        succeeds("run", bundle, "--task", "beta", "--ids", "5,17", "--max-new-tokens", 4, "--json")
+    )
+    assert ",".join(map(str, record["ids"])) == ids.strip()
+    assert record["tokens_per_second"] > 0
+    succeeds("run", bundle, "--task", "beta", "--prompt", "hello", "--max-new-tokens", 4)
+
+    succeeds("unmerge", merged, "--task", "beta", "-o", adapter)
+    assert names(adapter) == {"adapter_config.json", "adapter_model.safetensors"}
+    assert json.loads(succeeds("info", adapter, "--json"))["ranks"] == [4]
+    assert "beta" in succeeds("info", bundle)
+
+
+@pytest.fixture(scope="module")
+def merged_dir(merged, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("cli") / "merged"
+    merged.save(directory)
+    return directory
+
+
+def test_mistakes_are_one_line_with_exit_code_1(adapter_dirs, merged_dir, bundle, base, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    for arguments, message in [
+        (("merge", nowhere, "-o", tmp_path / "x"), "no adapter directory"),
+        (("merge", *adapter_dirs, "-o", tmp_path / "x", "--clusters", 9), "expected 1 to 3"),
+        (("merge", *adapter_dirs, "-o", merged_dir), "exists already"),
+        (("info", tmp_path), "is no adapter, merged directory or bundle"),
+        (("unmerge", merged_dir, "--task", "x", "-o", tmp_path / "x"), "there are: alpha, beta"),
+        (("export", nowhere, "--base", base, "-o", tmp_path / "x"), "merged.json is missing"),
+        (("export", merged_dir, "--base", nowhere, "-o", tmp_path / "x"), "neither a directory"),
+        (("run", bundle, "--task", "x", "--prompt", "a"), "there are: alpha, beta, gamma"),
+        (("run", bundle, "--task", "alpha", "--prompt", "a" * 40), "expected at most 31"),
+        (("verify", nowhere), "manifest.json is missing"),
+    ]:
+        error = fails(*arguments)
+        assert error.startswith("error: ")
+        assert message in error
+        assert error.count("\n") == 1
+    assert names(tmp_path) == set()
+
+
+def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_path):
+    out = tmp_path / "x"
+    for arguments, message in [
+        (("run", bundle, "--task", "alpha"), "either --prompt or --ids"),
+        (("run", bundle, "--task", "alpha", "--ids", "1,x"), "no comma-separated list"),
+        (("merge", *adapter_dirs, "-o", out, "--method", "mean"), "there are: hydraopt, average"),
+        (
+            ("merge", *adapter_dirs, "-o", out, "--method", "average", "--clusters", 2),
+            "no option --clusters",
+        ),
+        (("export", merged_dir, "--base", base, "-o", out, "--quantize", "9w"), "8da4w"),
+        (("merge", *adapter_dirs), "--output"),
+    ]:
+        assert message in fails(*arguments, code=2)
+    assert names(tmp_path) == set()
+
+
+def test_a_full_disk_leaves_nothing_behind(adapter_dirs, tmp_path):
+    """A file-size limit fails the write as a full disk does."""
+    script = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "from hydraopt.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "merge", *map(str, adapter_dirs), "-o", tmp_path / "m"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write")
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_half_way_leaves_nothing_behind(merged_dir, base, tmp_path, interrupt):
+    arguments = ["export", merged_dir, "--base", base, "-o", tmp_path / "b"]
+    with subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not names(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert names(tmp_path), "the export did not start writing"
+        time.sleep(1)
+        os.kill(process.pid, interrupt)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    assert names(tmp_path) == set()
+
+
+def test_an_overwritten_output_survives_a_failure(adapter_dirs, merged_dir, tmp_path):
+    kept = shutil.copytree(merged_dir, tmp_path / "kept")
+    before = (kept / "merged.safetensors").read_bytes()
+    fails("merge", *adapter_dirs, "-o", kept, "--overwrite", "--rank", 0)
+    assert (kept / "merged.safetensors").read_bytes() == before
+    succeeds("merge", *adapter_dirs[:2], "-o", kept, "--overwrite")
+    assert (kept / "merged.safetensors").read_bytes() != before
+    assert names(tmp_path) == {"kept"}

@@ -1,0 +1,58 @@
+"""Outputs are written whole or not at all."""
+
+import pytest
+
+from hydraopt.errors import OutputError
+from hydraopt.files import output_directory
+
+
+def entries(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_finished_output_appears_under_its_name_only(tmp_path):
+    with output_directory(tmp_path / "deep" / "out") as staging:
+        (staging / "file").write_text("x")
+        assert not (tmp_path / "deep" / "out").exists()
+    assert entries(tmp_path / "deep") == ["out"]
+    assert entries(tmp_path / "deep" / "out") == ["file"]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_or_interrupt_leaves_nothing(tmp_path, failure):
+    with pytest.raises(failure), output_directory(tmp_path / "out") as staging:
+        (staging / "file").write_text("x")
+        raise failure
+    assert entries(tmp_path) == []
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path):
+    with pytest.raises(OutputError, match=r"cannot write .*out: No space left on device"):
+        with output_directory(tmp_path / "out"):
+            with open("/dev/full", "w") as full:
+                full.write("x")
+    assert entries(tmp_path) == []
+
+
+def test_an_existing_output_is_kept_until_the_new_one_is_whole(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    with pytest.raises(OutputError, match="exists already; choose another or pass --overwrite"):
+        with output_directory(tmp_path / "out"):
+            pass
+    with pytest.raises(ValueError, match="half-way"):
+        with output_directory(tmp_path / "out", overwrite=True):
+            raise ValueError("half-way")
+    assert entries(tmp_path / "out") == ["old"]
+    with output_directory(tmp_path / "out", overwrite=True) as staging:
+        (staging / "new").write_text("new")
+    assert entries(tmp_path / "out") == ["new"]
+    assert entries(tmp_path) == ["out"]
+
+
+def test_a_file_in_the_way_is_not_replaced(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputError, match="is a file, expected a directory"):
+        with output_directory(tmp_path / "out", overwrite=True):
+            pass
+    assert (tmp_path / "out").read_text() == "mine"
