@@ -8,7 +8,6 @@ is only ever read into the program that it was made for. Tasks with equal factor
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +47,8 @@ def write_pack(path: Path, content: torch.Tensor, layout: str, program: str) -> 
     write_tensors(path, {"factors": content}, {"layout": layout, "program": program})
 
 
-def read_pack(
-    path: Path, inputs: Sequence[FactorInput], layout: str, program: str
-) -> list[torch.Tensor]:
-    """The float32 factor inputs of one task, in order.
+def read_pack(path: Path, values: int, layout: str, program: str) -> torch.Tensor:
+    """A pack's content, fp16 ``[values]``, mapped from the file without a copy.
 
     Raises:
         BundleError: a pack that is truncated, of another layout or of another program.
@@ -59,7 +56,7 @@ def read_pack(
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            flat = file.get_tensor("factors")
+            content = file.get_tensor("factors")
     except (SafetensorError, OSError) as error:
         raise BundleError(
             f"pack {path} is missing or damaged ({error}); export or copy the bundle again"
@@ -70,10 +67,8 @@ def read_pack(
                 f"pack {path} belongs to another bundle: its {key} is "
                 f"{str(metadata.get(key))[:12]}…, expected {expected[:12]}…; copy the right pack"
             )
-    sizes = [math.prod(factor.shape) for factor in inputs]
-    if sum(sizes) != flat.numel():
+    if content.numel() != values:
         raise BundleError(
-            f"pack {path} has {flat.numel()} values, expected {sum(sizes)}; copy it again"
+            f"pack {path} has {content.numel()} values, expected {values}; copy it again"
         )
-    parts = flat.float().split(sizes) if sizes else []
-    return [part.view(factor.shape) for part, factor in zip(parts, inputs, strict=True)]
+    return content

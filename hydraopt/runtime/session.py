@@ -1,5 +1,6 @@
 """Running a bundle: open it once, switch tasks at will."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,7 +29,12 @@ class Session:
         self.manifest = manifest
         self.task: str | None = None
         self.position = 0
-        self._factors: list[torch.Tensor] = []
+        sizes = [math.prod(factor.shape) for factor in manifest.inputs]
+        self._values = torch.zeros(sum(sizes))  # a switch fills it; the inputs are views of it
+        self._factors = [
+            part.view(factor.shape)
+            for part, factor in zip(self._values.split(sizes), manifest.inputs, strict=True)
+        ]
         self._layout, self._program_hash = manifest.layout, manifest.program
         self._tokenizer = _tokenizer(bundle)
         with loading(f"{bundle / PROGRAM}, made with executorch {manifest.executorch}"):
@@ -68,9 +74,9 @@ class Session:
         if self.manifest.swap == "methods":
             self._load_method(target)
         else:
-            self._factors = read_pack(
-                self.bundle / target, self.manifest.inputs, self._layout, self._program_hash
-            )
+            count = len(self._values)
+            pack = read_pack(self.bundle / target, count, self._layout, self._program_hash)
+            self._values.copy_(pack)
         self.task = task
         self.reset()
 
