@@ -82,17 +82,22 @@ def test_quantised_base_equals_eager_with_the_same_quantisation(merged, base, tm
         assert (found - unquantised).norm() > 0.02 * wanted.norm()
 
 
-def test_one_method_per_task_computes_the_same(merged, base, tmp_path):
-    exported = export_bundle(merged, str(base), tmp_path / "m", swap="methods")
-    assert exported.manifest.inputs == ()
-    session, model = Session.open(tmp_path / "m"), tiny_llama()
+@pytest.fixture(scope="module")
+def methods_bundle(merged, base, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("methods") / "bundle"
+    export_bundle(merged, str(base), directory, swap="methods")
+    return directory
+
+
+def test_one_method_per_task_computes_the_same(merged, methods_bundle):
+    session, model = Session.open(methods_bundle), tiny_llama()
+    assert session.manifest.inputs == ()
     for task in ("alpha", "gamma", "beta", "alpha"):
         assert_session_computes(session, model, merged, task)
 
 
-def test_methods_store_the_base_once(merged, base, bundle, tmp_path):
-    export_bundle(merged, str(base), tmp_path / "m", swap="methods")
-    one, three = (Manifest.read(x).files["model.pte"].bytes for x in (bundle, tmp_path / "m"))
+def test_methods_store_the_base_once(bundle, methods_bundle):
+    one, three = (Manifest.read(x).files["model.pte"].bytes for x in (bundle, methods_bundle))
     weights = sum(p.numel() * 4 for p in tiny_llama().parameters())
     assert weights < three < one + weights
 

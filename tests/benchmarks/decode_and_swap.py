@@ -2,7 +2,8 @@
 
     python tests/benchmarks/decode_and_swap.py [-o results.json]
 
-A random Llama (d = 1024, 8 layers, 8da4w) with rank-16 adapters on all linear layers:
+A random Llama (d = 1024, 8 layers, 8da4w) with rank-16 adapters on the attention layers (q, k, v
+and o, the paper's choice) or on all linear layers:
 
 - baked: the adapter merged into the base, the latency floor;
 - inputs: HydraOpt's slots, shared A's as constants, B's as inputs of ``forward``;
@@ -56,8 +57,8 @@ def random_llama() -> LlamaForCausalLM:
     return LlamaForCausalLM(config).eval()
 
 
-def random_adapters(model: nn.Module) -> AdapterSet:
-    """Adapters with A's around a common initialisation."""
+def random_adapters(model: nn.Module, targets: str) -> AdapterSet:
+    """Adapters with A's around a common initialisation, of layers whose name has ``targets``."""
     generator = torch.Generator().manual_seed(1)
 
     def randn(*shape: int) -> torch.Tensor:
@@ -66,7 +67,7 @@ def random_adapters(model: nn.Module) -> AdapterSet:
     layers = {
         name: layer
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and name != "lm_head"
+        if isinstance(layer, nn.Linear) and targets in name
     }
     common = {name: randn(RANK, x.in_features) / x.in_features**0.5 for name, x in layers.items()}
     return AdapterSet(
@@ -213,11 +214,13 @@ def percentiles(times: list[float]) -> dict[str, float]:
     return {"p50_ms": steps[9], "p95_ms": steps[18]}
 
 
-def prepare(root: Path) -> tuple[dict[str, Forward], dict[str, Session], tuple[Path, Path]]:
+def prepare(
+    root: Path, targets: str
+) -> tuple[dict[str, Forward], dict[str, Session], tuple[Path, Path]]:
     """Export all variants below ``root``."""
     model = random_llama()
     model.save_pretrained(root / "base")
-    adapters = random_adapters(model)
+    adapters = random_adapters(model, targets)
     shared = hydraopt(adapters)
     separate = private(adapters, shared)
     sessions = {}
@@ -239,19 +242,21 @@ def prepare(root: Path) -> tuple[dict[str, Forward], dict[str, Session], tuple[P
 
 def main(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
+    targets: Annotated[str, typer.Option(help="self_attn, or layers for all.")] = "self_attn",
     rounds: Annotated[int, typer.Option(help="Prefills and tens of decode steps.")] = 20,
     threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
 ) -> None:
     """Export all variants, run them in turns and print ratios."""
     _unsafe_reset_threadpool(threads)
     with tempfile.TemporaryDirectory() as directory:
-        ways, sessions, ptd = prepare(Path(directory))
-        results = {"threads": threads, "steps": interleaved(ways, rounds)}
+        ways, sessions, ptd = prepare(Path(directory), targets)
+        results = {"targets": targets, "threads": threads, "steps": interleaved(ways, rounds)}
         results["switch"] = {
             name: percentiles(switching(session, 200)) for name, session in sessions.items()
         }
         results["reload"] = percentiles(reloading(*ptd, 12))
     floor = results["steps"]["baked"]
+    print(f"adapters on: {targets}, {threads} thread(s)")
     for name, row in results["steps"].items():
         ratios = [100 * (row[key] / floor[key] - 1) for key in ("decode_ms", "prefill_ms")]
         print(
