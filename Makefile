@@ -17,6 +17,7 @@ frontier: .venv/ready
 # decode, prefill and switch against the alternatives; memory of merging
 bench: .venv/ready
 	$(BIN)/python tests/benchmarks/decode_and_swap.py
+	$(BIN)/python tests/benchmarks/decode_and_swap.py --targets layers
 	$(BIN)/python tests/benchmarks/merge_memory.py
 
 lint: .venv/ready

@@ -155,13 +155,14 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")] = Path(
         "demo"
     ),
+    inputs: Annotated[int, typer.Option(min=1, help="Test inputs per task, up to 200.")] = 20,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Merge the bundled zoo, lower it, run tasks in several languages and measure."""
     from .zoo.demo import run_demo
 
-    run_demo(output, overwrite=overwrite, as_json=as_json)
+    run_demo(output, inputs=inputs, overwrite=overwrite, as_json=as_json)
 
 
 def main() -> None:

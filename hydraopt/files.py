@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from .errors import OutputError
+from .errors import BundleError, OutputError
 
 
 @contextmanager
@@ -73,6 +73,26 @@ def write_json(path: Path, value: object) -> None:
         file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_versioned_json(path: Path, version: int, writer: str) -> dict:
+    """Read a JSON object that ``writer`` wrote with this ``format_version``.
+
+    Raises:
+        BundleError: no such file, no JSON object, or another format version.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        found = fields["format_version"]
+    except FileNotFoundError:
+        raise BundleError(
+            f"{path} is missing; expected a directory that `{writer}` wrote"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} is damaged ({error}); run `{writer}` again") from error
+    if found != version:
+        raise BundleError(f"{path} has format version {found}, expected {version}; update hydraopt")
+    return fields
 
 
 def write_tensors(

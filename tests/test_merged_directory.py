@@ -103,6 +103,10 @@ def test_damaged_and_newer_directories_are_refused(tmp_path):
     with pytest.raises(BundleError, match=r"merged\.safetensors is missing or damaged"):
         MergedAdapters.load(tmp_path / "m")
     description = tmp_path / "m" / "merged.json"
-    description.write_text(json.dumps(json.loads(description.read_text()) | {"format_version": 9}))
+    about = json.loads(description.read_text())
+    description.write_text(json.dumps({"format_version": 1, "tasks": about["tasks"]}))
+    with pytest.raises(BundleError, match="is missing or damaged"):
+        MergedAdapters.load(tmp_path / "m")
+    description.write_text(json.dumps(about | {"format_version": 9}))
     with pytest.raises(BundleError, match="format version 9, expected 1; update"):
         MergedAdapters.load(tmp_path / "m")

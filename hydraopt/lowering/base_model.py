@@ -66,8 +66,8 @@ def save_tokenizer(source: str, directory: Path) -> bool:
         tokenizer = AutoTokenizer.from_pretrained(source)
         tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
     except (OSError, ValueError, AttributeError) as error:
-        reason = str(error).partition("\n")[0]
-        logger.warning("no fast tokenizer in %s (%s): the bundle takes --ids only", source, reason)
+        logger.warning("no fast tokenizer in %s: the bundle takes --ids only", source)
+        logger.debug("%s", error)
         return False
     return True
 

@@ -1,6 +1,7 @@
 """From merged adapters and a base model to the directory that goes to the phone."""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,6 +24,8 @@ from .factors import (
 from .manifest import FORWARD, PACKS, PROGRAM, FileRecord, Manifest
 from .program import OperatorCount, Program, export, lower
 from .slots import insert_slots, set_constants
+
+logger = logging.getLogger(__name__)
 
 SWAPS = ("inputs", "methods")
 DEFAULT_LENGTH = 2048
@@ -67,12 +70,14 @@ def export_bundle(
     with output_directory(directory, overwrite=overwrite) as staging:
         loaded = load_base(base, merged.base_model)
         max_length = _context(loaded, max_length)
+        logger.info("loaded %s, %d parameters", base, loaded.model.num_parameters())
         quantize_base(loaded.model, quantize)
         closed = swap == "methods"
         inputs = () if closed else factor_inputs(merged)
         methods = {task: f"task_{i}" for i, task in enumerate(merged.tasks)} if closed else {}
         program = _lower(merged, loaded, inputs, methods, max_length)
         (staging / PROGRAM).write_bytes(program.buffer)
+        logger.info("lowered to %d bytes with %d factor inputs", len(program.buffer), len(inputs))
         tasks = methods or _write_packs(merged, inputs, staging)
         save_tokenizer(base, staging)
         manifest = Manifest(
@@ -116,6 +121,7 @@ def _lower(
     for task, method in methods.items():
         set_constants(decoder, task_constants(merged, task))
         exported[method] = export(decoder, (), max_length)
+        logger.info("exported %s as method %s", task, method)
     return lower(exported)
 
 

@@ -1,12 +1,11 @@
 """``manifest.json``: what a bundle holds and how its program is called."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import BundleError
-from ..files import sha256, write_json
+from ..files import read_versioned_json, sha256, write_json
 from ..packing import FactorInput, layout_hash
 
 FORMAT_VERSION = 1
@@ -85,19 +84,8 @@ class Manifest:
             BundleError: no manifest, a damaged one, or one of a newer format.
         """
         path = bundle / MANIFEST
-        try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            version = fields.pop("format_version")
-        except FileNotFoundError:
-            raise BundleError(
-                f"{path} is missing; expected a directory that `hydraopt export` wrote"
-            ) from None
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise BundleError(f"{path} is damaged ({error}); export again") from error
-        if version != FORMAT_VERSION:
-            raise BundleError(
-                f"{path} has format version {version}, expected {FORMAT_VERSION}; update hydraopt"
-            )
+        fields = read_versioned_json(path, FORMAT_VERSION, "hydraopt export")
+        del fields["format_version"]
         try:
             fields["inputs"] = tuple(
                 FactorInput(item["name"], tuple(item["shape"])) for item in fields["inputs"]

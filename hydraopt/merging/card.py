@@ -1,29 +1,6 @@
-"""The description and the README of a merged directory."""
+"""The README of a merged directory."""
 
-import json
 from pathlib import Path
-
-from ..errors import BundleError
-
-FORMAT_VERSION = 1
-
-
-def read_description(path: Path) -> dict:
-    """Read ``merged.json``; raises ``BundleError`` if it is missing, damaged or too new."""
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        version = about["format_version"]
-    except FileNotFoundError:
-        raise BundleError(
-            f"{path} is missing; expected a directory that `hydraopt merge` wrote"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is damaged ({error}); merge again") from error
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"{path} has format version {version}, expected {FORMAT_VERSION}; update hydraopt"
-        )
-    return about
 
 
 def write_card(directory: Path, about: dict) -> None:

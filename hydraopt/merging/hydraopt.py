@@ -15,6 +15,7 @@ the best one is a truncated eigendecomposition of the tasks' Gram matrix, so tha
 worse than the assignment it starts from. Its B's are mixed when packs are written: a pack per task.
 """
 
+import logging
 from dataclasses import replace
 
 import torch
@@ -25,6 +26,8 @@ from ..errors import MergeError
 from .clustering import cluster, refine
 from .coordinates import Coordinates, Stack
 from .merged import MergedAdapters, Side
+
+logger = logging.getLogger(__name__)
 
 MAX_STEPS = 20
 
@@ -106,6 +109,7 @@ def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.T
         if torch.equal(improved, labels):
             break
         labels = improved
+    logger.info("clusters: %s", torch.bincount(labels, minlength=clusters).tolist())
     return labels[torch.tensor(order).argsort()]
 
 

@@ -10,9 +10,16 @@ from safetensors.torch import load_file
 
 from ..adapters import Factors, write_adapter
 from ..errors import BundleError, TaskError
-from ..files import output_directory, safetensors_bytes, write_json, write_tensors
-from .card import read_description, write_card
+from ..files import (
+    output_directory,
+    read_versioned_json,
+    safetensors_bytes,
+    write_json,
+    write_tensors,
+)
+from .card import write_card
 
+FORMAT_VERSION = 1
 TENSORS, DESCRIPTION = "merged.safetensors", "merged.json"
 
 
@@ -131,7 +138,7 @@ class MergedAdapters:
     def describe(self) -> dict:
         """Everything but the tensors, ready for JSON."""
         return {
-            "format_version": 1,
+            "format_version": FORMAT_VERSION,
             "method": self.method,
             "settings": dict(self.settings),
             "base_model": self.base_model,
@@ -148,27 +155,28 @@ class MergedAdapters:
         Raises:
             BundleError: a missing, damaged or newer-format file.
         """
-        path = Path(directory) / TENSORS
-        about = read_description(Path(directory) / DESCRIPTION)
+        directory = Path(directory)
+        about = read_versioned_json(directory / DESCRIPTION, FORMAT_VERSION, "hydraopt merge")
         try:
-            tensors = load_file(path)
-            modules = {
-                module: tuple(
-                    Side.restored(f"{module}.{letter}", tensors, len(about["tasks"]))
-                    for letter in "AB"
-                )
-                for module in about["modules"]
-            }
-        except (SafetensorError, OSError, KeyError) as error:
-            raise BundleError(f"{path} is missing or damaged ({error}); merge again") from error
-        return cls(
-            about["method"],
-            about["settings"],
-            about["base_model"],
-            tuple(about["tasks"]),
-            modules,
-            about["adapter_bytes"],
-        )
+            tensors = load_file(directory / TENSORS)
+            tasks = tuple(about["tasks"])
+            return cls(
+                about["method"],
+                about["settings"],
+                about["base_model"],
+                tasks,
+                {
+                    module: tuple(
+                        Side.restored(f"{module}.{letter}", tensors, len(tasks)) for letter in "AB"
+                    )
+                    for module in about["modules"]
+                },
+                about["adapter_bytes"],
+            )
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            raise BundleError(
+                f"{directory / TENSORS} is missing or damaged ({error}); merge again"
+            ) from error
 
     def to_peft(self, task: str, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write one task back as a plain PEFT adapter directory.

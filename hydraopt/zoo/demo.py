@@ -18,13 +18,18 @@ from .evaluate import bundle_exact_match, load_base, merged_exact_match, unmerge
 from .tasks import test_examples
 
 SHOWN = ("date-de", "money-fr", "words-pl", "delta-es", "unit-it", "words-nl", "money-pt")
-INPUTS_PER_TASK = 20
 SWITCHES = 200
 TOKENS = 200
 
 
-def run_demo(output: Path, *, overwrite: bool, as_json: bool) -> None:
+def run_demo(output: Path, *, inputs: int, overwrite: bool, as_json: bool) -> None:
     """Write ``output/merged`` and ``output/bundle`` from the zoo, run tasks, print what it costs.
+
+    Args:
+        output: directory to write.
+        inputs: test inputs per task for the exact match.
+        overwrite: replace an existing ``output``.
+        as_json: print JSON.
 
     Raises:
         OutputError: ``output`` exists and ``overwrite`` is false, or it cannot be written.
@@ -40,7 +45,7 @@ def run_demo(output: Path, *, overwrite: bool, as_json: bool) -> None:
         session = Session.open(staging / "bundle")
         console.print(answers(session))
         with console.status("Measuring quality …"):
-            quality = qualities(merged, session)
+            quality = qualities(merged, session, inputs)
         record = {
             "tasks": len(merged.tasks),
             "adapters_fp16_bytes": merged.adapter_bytes,
@@ -63,12 +68,12 @@ def answers(session: Session) -> Table:
     return table
 
 
-def qualities(merged: MergedAdapters, session: Session) -> Mapping[str, float]:
+def qualities(merged: MergedAdapters, session: Session, inputs: int) -> Mapping[str, float]:
     """Mean exact match in percent: unmerged, merged, and merged through the program."""
     model = load_base()
-    unmerged = unmerged_exact_match(load_adapters(), model, INPUTS_PER_TASK)
-    eager = merged_exact_match(merged, model, INPUTS_PER_TASK)
-    program = bundle_exact_match(session, INPUTS_PER_TASK)
+    unmerged = unmerged_exact_match(load_adapters(), model, inputs)
+    eager = merged_exact_match(merged, model, inputs)
+    program = bundle_exact_match(session, inputs)
     return {
         "exact_match_unmerged_percent": round(100 * mean(unmerged.values()), 2),
         "exact_match_merged_percent": round(100 * mean(eager.values()), 2),

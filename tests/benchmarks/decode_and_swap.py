@@ -13,8 +13,10 @@ and o, the paper's choice) or on all linear layers:
 """
 
 import json
+import logging
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated
@@ -247,6 +249,8 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
 ) -> None:
     """Export all variants, run them in turns and print ratios."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
     _unsafe_reset_threadpool(threads)
     with tempfile.TemporaryDirectory() as directory:
         ways, sessions, ptd = prepare(Path(directory), targets)
