@@ -8,7 +8,7 @@ demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m ""
 
 # storage against quality for HydraOpt's K: results/frontier/{frontier.png,frontier.md,results.json}
 frontier: .venv/ready

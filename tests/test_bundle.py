@@ -14,6 +14,8 @@ from hydraopt.lowering.manifest import Manifest
 from hydraopt.merging import MergedAdapters, hydraopt
 from hydraopt.runtime import Session, verify
 
+pytestmark = pytest.mark.slow
+
 PROMPT = [5, 17, 99, 200, 3]
 
 

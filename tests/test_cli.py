@@ -61,6 +61,7 @@ def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
+@pytest.mark.slow
 def test_from_adapters_to_text_and_back_to_peft(adapter_dirs, base, tmp_path):
     merged, bundle, adapter = tmp_path / "m", tmp_path / "b", tmp_path / "a"
     record = json.loads(succeeds("merge", *adapter_dirs, "-o", merged, "--clusters", 2, "--json"))
@@ -100,6 +101,7 @@ def merged_dir(merged, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line_with_exit_code_1(adapter_dirs, merged_dir, bundle, base, tmp_path):
     nowhere = tmp_path / "nowhere"
     for arguments, message in [
@@ -121,6 +123,7 @@ def test_mistakes_are_one_line_with_exit_code_1(adapter_dirs, merged_dir, bundle
     assert names(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_path):
     out = tmp_path / "x"
     for arguments, message in [
@@ -157,6 +160,7 @@ def test_a_full_disk_leaves_nothing_behind(adapter_dirs, tmp_path):
     assert names(tmp_path) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_half_way_leaves_nothing_behind(merged_dir, base, tmp_path, interrupt):
     arguments = ["export", merged_dir, "--base", base, "-o", tmp_path / "b"]

@@ -24,6 +24,8 @@ from hydraopt.merging import MergedAdapters, average, hydraopt
 from hydraopt.runtime import Session
 from hydraopt.zoo.evaluate import adapted
 
+pytestmark = pytest.mark.slow
+
 PROMPT = [5, 17, 99, 200, 3]
 
 

@@ -41,16 +41,18 @@ def test_test_inputs_are_never_trained_on():
     assert not held_out("7")
 
 
-def test_ground_truth_of_some_tasks():
-    truth = dict(examples_of("money-de", 300) | examples_of("words-fr", 300))
-    assert all(answer.endswith("€") for prompt, answer in truth.items() if "EUR" in prompt)
-    assert truth.get("words 80=", "quatre-vingts") == "quatre-vingts"
-
-
-def examples_of(task, count):
-    application, language = task.split("-")
-    stream = examples(application, language, random.Random(1))
-    return dict(next(stream) for _ in range(count))
+@pytest.mark.parametrize(
+    ("task", "pair"),
+    [
+        ("date-de", ("date 1961-04-28=", "28. April 1961")),
+        ("money-en", ("money 93.26 EUR=", "€93.26")),
+        ("words-fr", ("words 72=", "soixante-douze")),
+        ("delta-pl", ("delta -868 minute=", "868 minut temu")),
+        ("unit-es", ("unit 110.1 meter=", "110,1 metros")),
+    ],
+)
+def test_ground_truth(task, pair):
+    assert next(examples(*task.split("-"), random.Random(1))) == pair
 
 
 def test_every_adapter_is_a_plain_peft_directory():

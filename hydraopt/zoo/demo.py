@@ -38,20 +38,21 @@ def run_demo(output: Path, *, inputs: int, overwrite: bool, as_json: bool) -> No
     with output_directory(output, overwrite=overwrite) as staging:
         adapters = load_adapters()
         with console.status("Merging 40 adapters …"):
-            merged = hydraopt(adapters)
-            merged.save(staging / "merged")
+            hydraopt(adapters).save(staging / "merged")
+        merged = MergedAdapters.load(staging / "merged")  # as stored, in fp16
         with console.status("Lowering base and slots into one ExecuTorch program …"):
             export_bundle(merged, str(BASE), staging / "bundle")
         session = Session.open(staging / "bundle")
         console.print(answers(session))
         with console.status("Measuring quality …"):
             quality = qualities(merged, session, inputs)
+        bundle = of_bundle(staging / "bundle")
         record = {
             "tasks": len(merged.tasks),
             "adapters_fp16_bytes": merged.adapter_bytes,
             "merged_share_of_fp16": merged.share,
-            "program_bytes": of_bundle(staging / "bundle")["program_bytes"],
-            "bytes_per_task": of_bundle(staging / "bundle")["bytes_per_task"],
+            "program_bytes": bundle["program_bytes"],
+            "bytes_per_task": bundle["bytes_per_task"],
             **quality,
             **speeds(session),
         }
