@@ -17,7 +17,13 @@ import pytest
 
 from hydraopt.cli import main
 
-COMMAND = [sys.executable, "-c", "from hydraopt.cli import main; main()"]
+# A process started in the background by a script inherits an ignored SIGINT: set it back.
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from hydraopt.cli import main; main()",
+]
 
 
 @dataclass(frozen=True)
