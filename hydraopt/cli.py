@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 messages = Console(stderr=True)
+EXTRAS = ("executorch", "torchao", "babel", "num2words", "matplotlib")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
@@ -32,11 +33,12 @@ def options(
 ) -> None:
     """Many LoRA adapters of one base model in one ExecuTorch program."""
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.ERROR,
+        level=logging.ERROR,
         format="%(message)s",
         handlers=[RichHandler(console=messages, show_path=False)],
         force=True,
     )
+    logging.getLogger("hydraopt").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 @app.command()
@@ -47,7 +49,7 @@ def merge(
     clusters: Annotated[int | None, typer.Option(help="K, number of B's per module.")] = None,
     rank: Annotated[int | None, typer.Option(help="R, rank of the shared A.")] = None,
     soft: Annotated[bool | None, typer.Option("--soft", help="Mix B's, do not pick one.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the k-means restarts.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the k-means restarts.")] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -170,6 +172,17 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that outputs are cleaned up
     try:
         app()
-    except HydraOptError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] in EXTRAS:
+            fail(f"{error.name} is not installed; run pip install 'hydraopt[all]'")
+        raise
+    except UsageError as error:
+        fail(error, code=2)
+    except (HydraOptError, OSError) as error:
+        fail(error)
+
+
+def fail(error: object, code: int = 1) -> None:
+    """Print one line and exit."""
+    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    sys.exit(code)

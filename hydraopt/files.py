@@ -17,20 +17,23 @@ from .errors import BundleError, OutputError
 
 
 @contextmanager
-def output_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+def output_directory(path: str | Path, marker: str, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` to write into; rename it to ``path`` at the end.
 
     Whatever ends the block early (an error, a full disk, an interrupt) leaves ``path`` as it was
     and removes the temporary directory.
 
+    Args:
+        path: directory to write.
+        marker: a file that the finished directory holds; only a directory that holds it, or an
+            empty one, is ever replaced.
+        overwrite: replace an existing ``path``.
+
     Raises:
-        OutputError: ``path`` exists and ``overwrite`` is false, or it cannot be written.
+        OutputError: ``path`` exists and may not be replaced, or it cannot be written.
     """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise OutputError(f"output {path} exists already; choose another or pass --overwrite")
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"output {path} is a file, expected a directory; choose another output")
+    path = Path(path).resolve()
+    _check_replaceable(path, marker, overwrite)
     staging = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,15 +48,37 @@ def output_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[P
             shutil.rmtree(staging, ignore_errors=True)
 
 
+def _check_replaceable(path: Path, marker: str, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise OutputError(f"output {path} is a file, expected a directory; choose another output")
+    if path == Path.cwd() or path in Path.cwd().parents:
+        raise OutputError(f"output {path} holds the current directory; choose another output")
+    if not overwrite:
+        raise OutputError(f"output {path} exists already; choose another or pass --overwrite")
+    if any(path.iterdir()) and not (path / marker).exists():
+        raise OutputError(
+            f"output {path} holds other files and no {marker}, so it is not overwritten; "
+            "choose another output"
+        )
+
+
 def _replace(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``; an existing ``target`` is gone only after the rename."""
+    """Rename ``source`` to ``target``; an existing ``target`` comes back if that fails."""
     if not target.exists():
         source.rename(target)
         return
-    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    target.rename(retired)
-    source.rename(target)
-    shutil.rmtree(retired)
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        target.rename(holder / "old")
+        try:
+            source.rename(target)
+        except BaseException:
+            (holder / "old").rename(target)
+            raise
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

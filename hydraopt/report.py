@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .errors import HydraOptError, UsageError
@@ -26,7 +27,7 @@ def show(values: Mapping[str, object], as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None)
     for key, value in values.items():
-        table.add_row(key.replace("_", " "), _text(key, value))
+        table.add_row(key.replace("_", " "), escape(_text(key, value)))
     Console().print(table)
 
 
@@ -101,7 +102,9 @@ def of_bundle(path: Path) -> dict:
     from .lowering.manifest import PACKS, PROGRAM, Manifest
 
     manifest = Manifest.read(path)
-    packs = [record.bytes for name, record in manifest.files.items() if name.startswith(PACKS)]
+    packs = [
+        record.bytes for name, record in manifest.files.items() if name.startswith(f"{PACKS}/")
+    ]
     adapters = sum(packs) + manifest.constant_bytes
     return {
         "kind": "bundle",

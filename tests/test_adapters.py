@@ -88,6 +88,19 @@ def test_a_task_is_named_after_its_directory_or_explicitly(tmp_path):
     assert named.tasks == ("de", "final")
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "", "a b", "-x", "a\nb", "x" * 101])
+def test_a_name_that_is_no_safe_file_name_is_refused(name):
+    adapter = random_set(1).adapters[0]
+    with pytest.raises(AdapterError, match="expected up to 100 letters, digits"):
+        AdapterSet([type(adapter)(name, adapter.base_model, adapter.factors)])
+
+
+def test_a_link_gives_its_own_name(tmp_path):
+    save_adapter(tmp_path / "final")
+    (tmp_path / "german").symlink_to("final")
+    assert read_adapter(tmp_path / "german").name == "german"
+
+
 def test_fp16_bytes_count_every_factor_value():
     adapters = random_set(tasks=2, rank=3, shapes=((20, 12), (8, 16)))
     assert adapters.fp16_bytes == 2 * 2 * 3 * (20 + 12 + 8 + 16)
@@ -104,6 +117,11 @@ def test_fp16_bytes_count_every_factor_value():
         ({"init_lora_weights": "pissa_niter_4"}, "changes the base model's weights"),
         ({"base_model_name_or_path": None}, "no base_model_name_or_path"),
         ({"r": 0}, "r=0, expected a positive number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha=nan, expected a positive number"),
+        ({"lora_alpha": 1e12}, "exceed fp16"),
+        ({"rank_pattern": {"(": 8}}, "rank_pattern is no map"),
+        ({"alpha_pattern": {"q_proj": "8"}}, "alpha_pattern is no map"),
+        ({"base_model_name_or_path": 5}, "is no text"),
         ({"r": 5}, r"expected \[5, in\]"),
     ],
 )
@@ -129,8 +147,8 @@ def edit_tensors(directory, change):
             "unknown tensor",
         ),
         (lambda t, k: t.update({k: t[k].T.contiguous()}), r"expected \[4, in\]"),
-        (lambda t, k: t.update({k: t[k] * float("nan")}), "NaN or infinite"),
-        (lambda t, k: t.update({k: t[k] + float("inf")}), "NaN or infinite"),
+        (lambda t, k: t.update({k: t[k] * float("nan")}), "NaN, infinite"),
+        (lambda t, k: t.update({k: t[k] + float("inf")}), "NaN, infinite"),
         (lambda t, k: t.pop(k), "has only lora_B"),
         (lambda t, k: t.clear(), "no LoRA factors"),
     ],

@@ -124,13 +124,21 @@ def test_a_pack_of_another_bundle_is_refused_even_with_a_forged_manifest(copied,
         ({"inputs": [{"name": "x"}]}, "is damaged"),
         ({"files": None}, "is damaged"),
         ({"surprise": 1}, "is damaged"),
+        ({"files": {}}, "its files do not fit"),
+        ({"tasks": {}}, "its tasks do not fit"),
+        ({"tasks": {"alpha": "../outside.safetensors"}}, "its tasks do not fit"),
+        ({"tasks": None}, "is damaged"),
+        ({"swap": "x"}, "its swap do not fit"),
+        ({"swap": "methods"}, "has no method"),
+        ({"max_length": "32"}, "its numbers do not fit"),
+        ({"inputs": [{"name": "x", "shape": [1, -8, 64]}]}, "its inputs do not fit"),
     ],
 )
 def test_a_manifest_of_a_newer_format_or_a_damaged_one_is_refused(copied, change, message):
     path = copied / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(BundleError, match=message):
-        Session.open(copied)
+        verify(copied)
 
 
 def test_a_directory_that_is_no_bundle_is_refused(tmp_path, copied):
@@ -161,14 +169,27 @@ def test_generation_is_greedy_streams_and_starts_afresh(bundle):
     session = Session.open(bundle)
     session.switch("gamma")
     ids = list(session.generate_ids(PROMPT, 6))
+    assert len(ids) == 6
     expected, following = [], PROMPT
     session.reset()
     for _ in range(len(ids)):
         following = [int(session.forward(following).argmax())]
         expected += following
     assert ids == expected
-    assert session.generate("hello", 6) == session.generate("hello", 6)
-    assert session.generate("hello", 6).startswith("".join(session.stream("hello", 6)))
+    text = session.generate("hello", 6)
+    assert text
+    assert session.generate("hello", 6) == text
+    assert text.startswith("".join(session.stream("hello", 6)))
+
+
+def test_a_generation_does_not_survive_a_switch(bundle):
+    session = Session.open(bundle)
+    session.switch("gamma")
+    running = session.generate_ids(PROMPT, 6)
+    next(running)
+    session.switch("alpha")
+    with pytest.raises(TaskError, match="switched or reset during this generation"):
+        next(running)
 
 
 def test_the_context_is_never_exceeded(bundle):
@@ -176,7 +197,7 @@ def test_the_context_is_never_exceeded(bundle):
     with pytest.raises(TaskError, match="no task is current; switch to one of: alpha"):
         session.forward(PROMPT)
     session.switch("alpha")
-    assert len(list(session.generate_ids([1] * 20, 100))) <= 13
+    assert 1 <= len(list(session.generate_ids([1] * 20, 100))) <= 13
     with pytest.raises(TaskError, match="32 tokens, expected at most 31 in a prompt"):
         session.generate("x" * 32)
     with pytest.raises(TaskError, match="prompt is empty"):

@@ -139,7 +139,8 @@ def test_adapters_of_another_base_are_refused(merged, tmp_path, change, message)
 
 def test_wrong_requests_are_refused_and_leave_nothing(merged, base, tmp_path):
     for arguments, message in [
-        ({"max_length": 1000}, "expected 2 to 32"),
+        ({"max_length": 1000}, "expected 8 to 32"),
+        ({"max_length": 4}, "expected 8 to 32"),
         ({"swap": "magic"}, "expected inputs or methods"),
         ({"quantize": "3w"}, "expected none or 8da4w"),
     ]:

@@ -86,12 +86,34 @@ def test_an_existing_output_is_refused_unless_overwritten(tmp_path):
     with pytest.raises(OutputError, match="exists already"):
         merged.save(tmp_path / "m")
     assert (tmp_path / "m" / "mine").read_text() == "precious"
+    with pytest.raises(OutputError, match="so it is not overwritten"):
+        merged.save(tmp_path / "m", overwrite=True)
+    (tmp_path / "m" / "mine").unlink()
+    merged.save(tmp_path / "m", overwrite=True)
     merged.save(tmp_path / "m", overwrite=True)
     assert sorted(f.name for f in (tmp_path / "m").iterdir()) == [
         "README.md",
         "merged.json",
         "merged.safetensors",
     ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tasks": ["a", "../b"]},
+        {"tasks": ["a"]},
+        {"tasks": [1, 2]},
+        {"modules": []},
+        {"modules": ["layer7"]},
+    ],
+)
+def test_a_description_that_does_not_fit_the_tensors_is_refused(tmp_path, change):
+    hydraopt(random_set(2)).save(tmp_path / "m")
+    description = tmp_path / "m" / "merged.json"
+    description.write_text(json.dumps(json.loads(description.read_text()) | change))
+    with pytest.raises(BundleError, match="does not fit"):
+        MergedAdapters.load(tmp_path / "m")
 
 
 def test_damaged_and_newer_directories_are_refused(tmp_path):

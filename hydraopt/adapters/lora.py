@@ -1,5 +1,6 @@
 """LoRA adapters in memory: the scale is folded into B, so that ``delta = B @ A``."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from ..errors import AdapterError
 
 FP16_BYTES = 2
+TASK_NAME = re.compile(r"\w[\w.+-]{0,99}")  # it becomes a file name
 
 
 class Factors(NamedTuple):
@@ -39,8 +41,8 @@ class AdapterSet:
     """Adapters of one base model, in the order given.
 
     Raises:
-        AdapterError: empty set, duplicate names, different base models, or one module with
-            different ``(out, in)`` shapes.
+        AdapterError: empty set, unusable or duplicate names, different base models, or one module
+            with different ``(out, in)`` shapes.
     """
 
     adapters: tuple[LoraAdapter, ...]
@@ -86,7 +88,13 @@ class AdapterSet:
         )
 
     def _check_names(self) -> None:
-        name, count = Counter(self.tasks).most_common(1)[0]
+        for task in self.tasks:
+            if not TASK_NAME.fullmatch(task):
+                raise AdapterError(
+                    f"task name {task!r}, expected up to 100 letters, digits and . + - _; "
+                    "name it with NAME=DIRECTORY"
+                )
+        name, count = Counter(task.casefold() for task in self.tasks).most_common(1)[0]
         if count > 1:
             raise AdapterError(
                 f"{count} adapters are named {name!r}, expected one of each; "

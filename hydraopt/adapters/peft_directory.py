@@ -6,6 +6,7 @@ rank-stabilised LoRA (arXiv 2312.03732), per module through ``rank_pattern`` and
 
 import json
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -55,7 +56,7 @@ def read_adapter(source: str | Path, name: str | None = None) -> LoraAdapter:
             tensors; shapes or ranks that do not fit; NaN or infinite weights.
     """
     directory = _locate(source)
-    name = name or Path(source).resolve().name
+    name = name or os.path.basename(os.path.abspath(source))
     config = _read_config(directory / CONFIG, name)
     tensors = _read_tensors(directory / WEIGHTS, name)
     factors = {
@@ -119,7 +120,7 @@ def _locate(source: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(source), allow_patterns=[CONFIG, WEIGHTS]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise AdapterError(
             f"{source} is neither a directory nor a hub repository in reach ({reason})"
         ) from error
@@ -148,7 +149,7 @@ def _check_config(config: object, path: Path, name: str) -> None:
     for key, meaning in UNSUPPORTED.items():
         if config.get(key):
             refuse(f"{meaning} ({key}) is not supported, found", "train a plain LoRA adapter")
-    if config.get("bias", "none") != "none":
+    if config.get("bias") not in (None, "none"):
         refuse(f"bias={config['bias']!r}, expected 'none',", "train with bias='none'")
     init = str(config.get("init_lora_weights", True)).lower()
     if init.startswith(BASE_CHANGING_INITS):
@@ -158,9 +159,25 @@ def _check_config(config: object, path: Path, name: str) -> None:
         )
     if not config.get("base_model_name_or_path"):
         refuse("no base_model_name_or_path", "add the base model's id")
+    if not isinstance(config["base_model_name_or_path"], str):
+        refuse("base_model_name_or_path is no text", "add the base model's id")
     for key in ("r", "lora_alpha"):
-        if not isinstance(config.get(key), (int, float)) or config[key] <= 0:
+        if not _is_positive(config.get(key)):
             refuse(f"{key}={config.get(key)!r}, expected a positive number,", "restore the file")
+    for key in ("rank_pattern", "alpha_pattern"):
+        if not _is_pattern(config.get(key) or {}):
+            refuse(f"{key} is no map from patterns to positive numbers", "restore the file")
+
+
+def _is_positive(value: object) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
+
+
+def _is_pattern(patterns: object) -> bool:
+    try:
+        return all(re.compile(key) and _is_positive(value) for key, value in patterns.items())
+    except (AttributeError, re.error):
+        return False
 
 
 def _read_tensors(path: Path, name: str) -> dict[str, torch.Tensor]:
@@ -200,12 +217,15 @@ def _fold(name: str, module: str, a: torch.Tensor, b: torch.Tensor, config: dict
             f"adapter {name!r}, {module}: A is {list(a.shape)} and B is {list(b.shape)}, expected "
             f"[{rank}, in] and [out, {rank}] as {CONFIG} says"
         )
-    a, b = a.float(), b.float()
-    if not (a.isfinite().all() and b.isfinite().all()):
-        raise AdapterError(f"adapter {name!r}, {module}: NaN or infinite weights; train it again")
     alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    return Factors(a, b * scale)
+    a, b = a.float(), b.float() * scale
+    if not (a.half().isfinite().all() and b.half().isfinite().all()):
+        raise AdapterError(
+            f"adapter {name!r}, {module}: NaN, infinite weights or weights that exceed fp16; "
+            "train it again"
+        )
+    return Factors(a, b)
 
 
 def _pattern(patterns: Mapping[str, float] | None, module: str, default: float) -> float:

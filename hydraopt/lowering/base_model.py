@@ -52,7 +52,7 @@ def load_base(source: str, trained_on: str) -> BaseModel:
             source, dtype=torch.float32, attn_implementation="eager"
         ).eval()
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise LoweringError(f"cannot load base model {source!r} ({reason})") from error
     eos = model.generation_config.eos_token_id
     eos = [] if eos is None else [eos] if isinstance(eos, int) else eos

@@ -21,7 +21,7 @@ from .factors import (
     task_constants,
     task_factors,
 )
-from .manifest import FORWARD, PACKS, PROGRAM, FileRecord, Manifest
+from .manifest import FORWARD, MANIFEST, PACKS, PROGRAM, FileRecord, Manifest
 from .program import OperatorCount, Program, export, lower
 from .slots import insert_slots, set_constants
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 SWAPS = ("inputs", "methods")
 DEFAULT_LENGTH = 2048
+SHORTEST = 8  # positions; the export traces a prompt of 4
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def export_bundle(
     """
     if swap not in SWAPS:
         raise LoweringError(f"unknown swap {swap!r}, expected {' or '.join(SWAPS)}")
-    with output_directory(directory, overwrite=overwrite) as staging:
+    with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
         loaded = load_base(base, merged.base_model)
         max_length = _context(loaded, max_length)
         logger.info("loaded %s, %d parameters", base, loaded.model.num_parameters())
@@ -95,7 +96,7 @@ def export_bundle(
             constant_bytes=constant_bytes(merged, closed=closed),
             tasks=tasks,
             files={
-                str(file.relative_to(staging)): FileRecord.of(file)
+                file.relative_to(staging).as_posix(): FileRecord.of(file)
                 for file in sorted(staging.rglob("*"))
                 if file.is_file()
             },
@@ -146,9 +147,9 @@ def _context(base: BaseModel, max_length: int | None) -> int:
     limit = getattr(base.model.config, "max_position_embeddings", DEFAULT_LENGTH)
     if max_length is None:
         return min(limit, DEFAULT_LENGTH)
-    if not 2 <= max_length <= limit:
+    if not SHORTEST <= max_length <= limit:
         raise LoweringError(
-            f"max length is {max_length}, expected 2 to {limit}, the base model's positions; "
-            "pass another --max-length"
+            f"max length is {max_length}, expected {SHORTEST} to {limit}, the base model's "
+            "positions; pass another --max-length"
         )
     return max_length

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import BundleError
 from ..files import read_versioned_json, sha256, write_json
@@ -92,9 +92,32 @@ class Manifest:
             )
             fields["files"] = {k: FileRecord(**v) for k, v in fields["files"].items()}
             fields["eos_ids"] = tuple(fields["eos_ids"])
-            return cls(**fields)
-        except (KeyError, TypeError, AttributeError) as error:
+            manifest = cls(**fields)
+            manifest._check()
+            return manifest
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BundleError(f"{path} is damaged ({error}); export again") from error
+
+    def _check(self) -> None:
+        """Raise ``ValueError`` or ``AttributeError`` if fields do not fit together."""
+        paths = [PurePosixPath(name) for name in self.files]
+        targets = set(self.tasks.values())
+        for what, holds in {
+            "swap": self.swap in ("inputs", "methods"),
+            "files": PROGRAM in self.files
+            and not any(path.is_absolute() or ".." in path.parts for path in paths),
+            "tasks": targets and (self.swap == "methods" or targets <= set(self.files)),
+            "numbers": all(
+                isinstance(value, int) and value > 0
+                for value in (self.max_length, self.vocabulary, self.adapter_bytes)
+            ),
+            "inputs": all(
+                len(factor.shape) == 3 and all(size > 0 for size in factor.shape)
+                for factor in self.inputs
+            ),
+        }.items():
+            if not holds:
+                raise ValueError(f"its {what} do not fit")
 
     def check_files(self, bundle: Path) -> None:
         """Compare every file with its recorded size and hash.

@@ -1,31 +1,38 @@
-"""k-means of T tasks that are known by their ``[T, T]`` Gram matrix alone."""
+"""k-means of T tasks that are known by their ``[T, T]`` Gram matrix alone.
 
+Labels are dense, 0..k-1 without a gap. Tasks that are equal leave fewer clusters than asked for.
+"""
+
+import warnings
+
+import numpy as np
 import torch
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 RESTARTS = 32
 
 
 def cluster(gram: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
-    """Labels ``[T]`` in 0..K-1, the best of several seeded k-means++ restarts."""
-    tasks = len(gram)
-    if clusters == tasks:
-        return torch.arange(tasks)
-    means = KMeans(clusters, n_init=RESTARTS, random_state=seed).fit(_points(gram))
-    return torch.from_numpy(means.labels_).long()
+    """Labels ``[T]`` of at most ``clusters`` clusters: the best of seeded k-means++ restarts."""
+    return _labels(KMeans(clusters, n_init=RESTARTS, random_state=seed), _points(gram))
 
 
-def refine(gram: torch.Tensor, labels: torch.Tensor, clusters: int) -> torch.Tensor:
+def refine(gram: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Labels after Lloyd steps that start from ``labels``; the scatter does not grow."""
-    if clusters in (1, len(gram)):
-        return labels
     points = _points(gram)
-    means = [points[(labels == k).numpy()].mean(0) for k in range(clusters)]
-    refined = KMeans(clusters, init=means, n_init=1).fit(points)
-    return torch.from_numpy(refined.labels_).long()
+    means = [points[(labels == k).numpy()].mean(0) for k in range(int(labels.max()) + 1)]
+    return _labels(KMeans(len(means), init=means, n_init=1), points)
 
 
-def _points(gram: torch.Tensor):
-    """Points ``[T, T]`` (numpy) whose inner products are ``gram``."""
+def _labels(means: KMeans, points: np.ndarray) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
+        labels = torch.from_numpy(means.fit(points).labels_)
+    return labels.unique(return_inverse=True)[1]
+
+
+def _points(gram: torch.Tensor) -> np.ndarray:
+    """Points ``[T, T]`` whose inner products are ``gram``."""
     values, vectors = torch.linalg.eigh(gram)
     return (vectors * values.clamp_min(0).sqrt()).numpy()

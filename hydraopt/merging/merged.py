@@ -8,8 +8,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..adapters import Factors, write_adapter
-from ..errors import BundleError, TaskError
+from ..adapters import ADAPTER_CONFIG, TASK_NAME, Factors, write_adapter
+from ..errors import BundleError, MergeError, TaskError
 from ..files import (
     output_directory,
     read_versioned_json,
@@ -53,6 +53,8 @@ class Side:
     def stored(self, name: str) -> dict[str, torch.Tensor]:
         """The tensors to store under ``name``: fp16 factors, and ``of`` where it says anything."""
         tensors = {name: self.stack.half().contiguous()}
+        if not tensors[name].isfinite().all():
+            raise MergeError(f"{name}: a factor exceeds fp16; check the adapters' scales")
         if self.of.is_floating_point():
             tensors[f"{name}.of"] = self.of.half().contiguous()
         elif len(self.stack) > 1 and not torch.equal(self.of, torch.arange(len(self.stack))):
@@ -61,12 +63,21 @@ class Side:
 
     @classmethod
     def restored(cls, name: str, tensors: Mapping[str, torch.Tensor], tasks: int) -> "Side":
-        """The inverse of :meth:`stored`."""
+        """The inverse of :meth:`stored`; raises ``ValueError`` if the tensors do not fit."""
         stack = tensors[name]
         of = tensors.get(f"{name}.of")
         if of is None:
-            of = torch.zeros(tasks) if len(stack) == 1 else torch.arange(tasks)
-        return cls(stack, of if of.dtype == torch.float16 else of.long())
+            of = torch.zeros(tasks) if len(stack) == 1 else torch.arange(len(stack))
+        of = of if of.dtype == torch.float16 else of.long()
+        if stack.dim() != 3 or stack.dtype != torch.float16 or not stack.isfinite().all():
+            raise ValueError(f"{name} is no finite fp16 [n, rows, columns]")
+        if of.is_floating_point():
+            fits = of.shape == (tasks, len(stack))
+        else:
+            fits = of.shape == (tasks,) and 0 <= of.min() <= of.max() < len(stack)
+        if not fits:
+            raise ValueError(f"{name} does not belong to {tasks} tasks")
+        return cls(stack, of)
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ class MergedAdapters:
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
-        with output_directory(directory, overwrite=overwrite) as staging:
+        with output_directory(directory, DESCRIPTION, overwrite=overwrite) as staging:
             write_tensors(staging / TENSORS, self.stored_tensors())
             write_json(staging / DESCRIPTION, self.describe())
             write_card(staging, self.describe())
@@ -160,6 +171,8 @@ class MergedAdapters:
         try:
             tensors = load_file(directory / TENSORS)
             tasks = tuple(about["tasks"])
+            if not all(TASK_NAME.fullmatch(task) for task in tasks) or not about["modules"]:
+                raise ValueError(f"unusable task names or no modules in {DESCRIPTION}")
             return cls(
                 about["method"],
                 about["settings"],
@@ -173,9 +186,10 @@ class MergedAdapters:
                 },
                 about["adapter_bytes"],
             )
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise BundleError(
-                f"{directory / TENSORS} is missing or damaged ({error}); merge again"
+                f"{directory / TENSORS} is missing or damaged or does not fit {DESCRIPTION} "
+                f"({error}); merge again"
             ) from error
 
     def to_peft(self, task: str, directory: str | Path, *, overwrite: bool = False) -> None:
@@ -186,5 +200,5 @@ class MergedAdapters:
             OutputError: as :meth:`save`.
         """
         factors = {module: self.factors(task, module) for module in self.modules}
-        with output_directory(directory, overwrite=overwrite) as staging:
+        with output_directory(directory, ADAPTER_CONFIG, overwrite=overwrite) as staging:
             write_adapter(staging, factors, self.base_model)

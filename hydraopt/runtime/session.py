@@ -36,7 +36,8 @@ class Session:
             for part, factor in zip(self._values.split(sizes), manifest.inputs, strict=True)
         ]
         self._layout, self._program_hash = manifest.layout, manifest.program
-        self._tokenizer = _tokenizer(bundle)
+        self._tokenizer = _tokenizer(bundle / TOKENIZER) if TOKENIZER in manifest.files else None
+        self._sequence = 0
         with loading(f"{bundle / PROGRAM}, made with executorch {manifest.executorch}"):
             self._program = Runtime.get().load_program(str(bundle / PROGRAM))
         if manifest.swap == "inputs":
@@ -81,12 +82,15 @@ class Session:
         self.reset()
 
     def _load_method(self, name: str) -> None:
+        if name not in self._program.method_names:
+            raise BundleError(f"{self.bundle / PROGRAM} has no method {name!r}; export again")
         with loading(f"method {name} of {self.bundle / PROGRAM}"):
             self._method = self._program.load_method(name)
 
     def reset(self) -> None:
         """Start a new sequence: the next token goes to position 0."""
         self.position = 0
+        self._sequence += 1
 
     def forward(self, ids: Sequence[int]) -> torch.Tensor:
         """Append ``ids`` to the sequence; logits ``[vocabulary]`` after the last one.
@@ -113,10 +117,17 @@ class Session:
         return logits[0, -1]
 
     def generate_ids(self, ids: Sequence[int], max_new_tokens: int = 64) -> Iterator[int]:
-        """Greedy continuation of a new sequence ``ids``, to an end token or the context's end."""
+        """Greedy continuation of a new sequence ``ids``, to an end token or the context's end.
+
+        Raises:
+            TaskError: as :meth:`forward`; also if another sequence was started in between.
+        """
         self.reset()
+        sequence = self._sequence
         following = list(ids)
         for _ in range(max_new_tokens):
+            if sequence != self._sequence:
+                raise TaskError("the session was switched or reset during this generation")
             token = int(self.forward(following).argmax())
             if token in self.manifest.eos_ids:
                 return
@@ -167,6 +178,8 @@ def verify(bundle: str | Path) -> dict:
     }
 
 
-def _tokenizer(bundle: Path) -> Tokenizer | None:
-    path = bundle / TOKENIZER
-    return Tokenizer.from_file(str(path)) if path.exists() else None
+def _tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing more specific
+        raise BundleError(f"{path} is no tokenizer ({error}); export again") from error

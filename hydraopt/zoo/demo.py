@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean, quantiles
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..files import output_directory
@@ -35,7 +36,7 @@ def run_demo(output: Path, *, inputs: int, overwrite: bool, as_json: bool) -> No
         OutputError: ``output`` exists and ``overwrite`` is false, or it cannot be written.
     """
     console = Console(stderr=as_json)
-    with output_directory(output, overwrite=overwrite) as staging:
+    with output_directory(output, "bundle", overwrite=overwrite) as staging:
         adapters = load_adapters()
         with console.status("Merging 40 adapters …"):
             hydraopt(adapters).save(staging / "merged")
@@ -61,11 +62,13 @@ def run_demo(output: Path, *, inputs: int, overwrite: bool, as_json: bool) -> No
 
 def answers(session: Session) -> Table:
     """One answer of several tasks in different languages."""
-    table = Table("task", "prompt", "answer", "expected", title="One program, many tasks")
+    table = Table(title="One program, many tasks")
+    for heading in ("task", "prompt", "answer", "expected"):
+        table.add_column(heading, overflow="fold")
     for task in SHOWN:
         prompt, expected = test_examples(task, 1)[0]
         session.switch(task)
-        table.add_row(task, prompt, session.generate(prompt), expected)
+        table.add_row(task, prompt, escape(session.generate(prompt)), expected)
     return table
 
 

@@ -102,7 +102,7 @@ def main(
 ) -> None:
     """Measure HydraOpt's storage and quality on the zoo for several K."""
     points = frontier(load_adapters(), count)
-    with output_directory(output, overwrite=overwrite) as staging:
+    with output_directory(output, "frontier.md", overwrite=overwrite) as staging:
         write_json(staging / "results.json", [asdict(point) for point in points])
         (staging / "frontier.md").write_text(table(points), encoding="utf-8")
         plot(points, staging / "frontier.png")
