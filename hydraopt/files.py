@@ -109,7 +109,7 @@ def read_versioned_json(path: Path, version: int, writer: str) -> dict:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         found = fields["format_version"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
             f"{path} is missing; expected a directory that `{writer}` wrote"
         ) from None

@@ -121,6 +121,7 @@ def test_mistakes_are_one_line_with_exit_code_1(adapter_dirs, merged_dir, bundle
         (("run", bundle, "--task", "x", "--prompt", "a"), "there are: alpha, beta, gamma"),
         (("run", bundle, "--task", "alpha", "--prompt", "a" * 40), "expected at most 31"),
         (("verify", nowhere), "manifest.json is missing"),
+        (("verify", bundle / "model.pte"), "manifest.json is missing"),
     ]:
         error = fails(*arguments)
         assert error.startswith("error: ")
