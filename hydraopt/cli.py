@@ -135,8 +135,8 @@ def run(
 
     session = Session.open(bundle)
     session.switch(task)
-    tokens = session.encode(prompt) if ids is None else report.parse_ids(ids)
     if as_json or ids is not None:
+        tokens = session.encode(prompt) if ids is None else report.parse_ids(ids)
         report.show_run(session, tokens, max_new_tokens, as_json)
         return
     for piece in session.stream(prompt, max_new_tokens):

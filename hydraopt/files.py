@@ -87,11 +87,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def directory_bytes(path: Path) -> int:
-    """Bytes of all files below ``path``."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON that ends in a newline and reached the disk."""
     with path.open("w", encoding="utf-8") as file:

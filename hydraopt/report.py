@@ -81,6 +81,7 @@ def of_adapter(path: Path) -> dict:
 def of_merged(merged: "MergedAdapters") -> dict:
     """Record of merged adapters."""
     sides = list(merged.modules.values())
+    stored = merged.stored_bytes
     return {
         "kind": "merged",
         "method": merged.method,
@@ -91,9 +92,9 @@ def of_merged(merged: "MergedAdapters") -> dict:
         "ranks": sorted({a.stack.shape[1] for a, _ in sides}),
         "a_per_module": sorted({len(a.stack) for a, _ in sides}),
         "b_per_module": sorted({len(b.stack) for _, b in sides}),
-        "stored_bytes": merged.stored_bytes,
+        "stored_bytes": stored,
         "fp16_bytes": merged.adapter_bytes,
-        "share_of_fp16": merged.share,
+        "share_of_fp16": stored / merged.adapter_bytes,
     }
 
 

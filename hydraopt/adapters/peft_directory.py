@@ -84,9 +84,7 @@ def read_adapters(sources: Iterable[str | Path]) -> AdapterSet:
     return AdapterSet(adapters)
 
 
-def write_adapter(
-    directory: Path, factors: Mapping[str, Factors], base_model: str, task_type: str = "CAUSAL_LM"
-) -> None:
+def write_adapter(directory: Path, factors: Mapping[str, Factors], base_model: str) -> None:
     """Write ``factors`` as a PEFT LoRA directory in fp16, with ``alpha = r`` (scale 1)."""
     tensors = {}
     for module, (a, b) in factors.items():
@@ -97,7 +95,7 @@ def write_adapter(
     other_ranks = {module: r for module, r in ranks.items() if r != rank}
     config = {
         "peft_type": "LORA",
-        "task_type": task_type,
+        "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_model,
         "inference_mode": True,
         "r": rank,

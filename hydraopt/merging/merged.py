@@ -143,8 +143,9 @@ class MergedAdapters:
         """
         with output_directory(directory, DESCRIPTION, overwrite=overwrite) as staging:
             write_tensors(staging / TENSORS, self.stored_tensors())
-            write_json(staging / DESCRIPTION, self.describe())
-            write_card(staging, self.describe())
+            about = self.describe()
+            write_json(staging / DESCRIPTION, about)
+            write_card(staging, about)
 
     def describe(self) -> dict:
         """Everything but the tensors, ready for JSON."""
