@@ -31,3 +31,7 @@ class OutputError(HydraOptError):
 
 class UsageError(HydraOptError):
     """Options that do not exist for, or do not go with, what was asked."""
+
+
+class DataError(HydraOptError):
+    """A file of prompts or answers that cannot be read, or does not fit tasks or base model."""
