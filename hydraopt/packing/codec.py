@@ -13,8 +13,6 @@ from .trellis import search, tables, trellis_values
 
 BITS = (1, 2, 4, 8, 16)
 TRELLIS_BITS = (1, 2, 4)
-# Squared error that the codes of a unit Gaussian leave.
-DISTORTION = {1: 0.29, 2: 0.077, 4: 0.0057, 8: 5e-5, 16: 1e-9}
 STEPS_PER_OCTAVE = 16  # neighbours differ by 4.4 %; 255 of them span 16 octaves
 ROUND_UP = 2 ** (0.5 / STEPS_PER_OCTAVE)  # then the nearest step on the grid is no smaller
 TINY = 1e-20

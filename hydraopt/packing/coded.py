@@ -13,7 +13,7 @@ from ..adapters import Factors
 from ..errors import BundleError, TaskError
 from ..files import output_directory
 from ..merging import DESCRIPTION, read_description, task_to_peft, write_description
-from .codec import Coded
+from .codec import Coded, decode_steps, encode_steps
 from .decode import Decode
 from .layout import Layout, Section, payload_bytes
 from .pack import pack_bytes, read_pack, write_pack
@@ -81,6 +81,17 @@ class CodedAdapters:
             name: Factors(a[0], b[0].T)
             for name, (a, b) in zip(self.layout.modules, pairs, strict=True)
         }
+
+    def rescaled(self, task: str, gains: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """A task's payload with its columns' steps multiplied: module -> float ``[R]``."""
+        payload = self.payloads[task].clone()
+        for section in self.layout.task:
+            for place, vector in enumerate(section.vectors, section.steps):
+                if vector.side == "B":
+                    step = decode_steps(payload[place], vector.top)
+                    gain = gains[vector.module][vector.index]
+                    payload[place] = encode_steps(step * gain, vector.top)
+        return payload
 
     @property
     def stored_bytes(self) -> int:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from tqdm import tqdm
@@ -35,8 +35,7 @@ class Coder:
     @cached_property
     def smallest(self) -> int:
         """The least bytes that a budget can have."""
-        least = {name: spectrum.best(MULTIPLIERS[1]) for name, spectrum in self.spectra.items()}
-        return self._fixed + sum(self._size(name, module) for name, module in least.items())
+        return self._stored({m: x.best(MULTIPLIERS[1]) for m, x in self.spectra.items()})
 
     def code(self, limit: int) -> CodedAdapters:
         """The best use of at most ``limit`` bytes, everything counted.
@@ -50,7 +49,7 @@ class Coder:
                 f"({self.smallest / self.adapters.fp16_bytes:.1%} of fp16): one 1-bit direction "
                 "per module and task"
             )
-        modules = allocate(self.spectra, limit - self._fixed, self._size)
+        modules = allocate(self.spectra, limit, self._stored)
         layout = Layout(self.adapters.base_model, modules)
         shared: dict[tuple[str, str, int], Coded] = {}
         tasks: dict[tuple[str, str, int], Coded] = {}
@@ -73,17 +72,19 @@ class Coder:
         )
         return replace(coded, errors=relative_errors(self.adapters, coded))
 
-    @property
-    def _fixed(self) -> int:
-        """Bytes that do not depend on the modules' layouts."""
-        empty = Layout(self.adapters.base_model, {})
-        return len(empty.text().encode()) + pack_bytes(0) * (1 + len(self.adapters.tasks))
+    def _stored(self, modules: Mapping[str, ModuleLayout]) -> int:
+        """Bytes of layout.json, the shared pack and all tasks' packs."""
+        tasks = len(self.adapters.tasks)
+        empty = len(Layout(self.adapters.base_model, {}).text().encode())
+        headers = pack_bytes(0) * (1 + tasks)
+        return empty + headers + sum(_size(m, x, tasks) for m, x in modules.items())
 
-    def _size(self, name: str, module: ModuleLayout) -> int:
-        """Bytes of one module in layout.json, in the shared pack and in all tasks' packs."""
-        text = f"{json.dumps(name, ensure_ascii=False)}:{module.text()},"
-        private = len(self.adapters.tasks) * module.bytes(shared=False)
-        return len(text.encode()) + module.bytes(shared=True) + private
+
+@cache
+def _size(name: str, module: ModuleLayout, tasks: int) -> int:
+    """Bytes of one module in layout.json, in the shared pack and in all tasks' packs."""
+    text = len(f"{json.dumps(name, ensure_ascii=False)}:{module.text()},".encode())
+    return text + module.bytes(shared=True) + tasks * module.bytes(shared=False)
 
 
 def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -> torch.Tensor:

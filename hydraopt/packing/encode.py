@@ -2,8 +2,11 @@
 
 A task's private rows are the top right singular vectors of what the shared rows leave of its
 delta; they are rounded. Its columns are the least-squares fit to the rounded rows, ``B = D Rᵀ (R
-Rᵀ)^-1``, and are rounded. Tasks do not affect each other: an adapter that comes later gets the
-codes that it would have had.
+Rᵀ)^-1``, scaled so that ``<D, B R> = <D, D>``, and are rounded so that this stays. Without it, what
+few bits or rows lose of a delta would pull every layer towards the base model: the codes are
+unbiased rather than of least squared error.
+
+Tasks do not affect each other: an adapter that comes later gets the codes that it would have had.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,6 @@ from ..adapters import Factors
 from .codec import Coded, decode, encode
 from .layout import Code, ModuleLayout
 
-GAIN = 1.0
 RIDGE = 1e-6  # of least squares: rows that a task does not need may be all but zero
 
 
@@ -63,7 +65,7 @@ def _columns(factors: Factors, rows: torch.Tensor) -> torch.Tensor:
     columns = least_squares(factors, rows)
     kept = ((factors.b.T @ columns) * (factors.a @ rows.T)).sum()
     energy = ((factors.b.T @ factors.b) * (factors.a @ factors.a.T)).sum()
-    return columns.T * (energy / kept if kept > 0 else 1) ** GAIN
+    return columns.T * (energy / kept if kept > 0 else 1)
 
 
 def least_squares(factors: Factors, rows: torch.Tensor) -> torch.Tensor:
@@ -73,7 +75,7 @@ def least_squares(factors: Factors, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _private_rows(factors: Factors, shared: Sequence[torch.Tensor], count: int) -> torch.Tensor:
-    """The ``count`` best rows, of mean square 1, for what the shared ones leave: ``[count, in]``."""
+    """The best rows, of mean square 1, for what the shared ones leave: ``[count, in]``."""
     missed = factors.a
     if shared:
         rows = torch.stack(list(shared))
