@@ -25,6 +25,7 @@ from ..adapters import AdapterSet
 from ..errors import MergeError
 from .clustering import cluster, refine
 from .coordinates import Coordinates, Stack
+from .lowrank import balanced
 from .merged import MergedAdapters, Side
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def _merge_module(stack: Stack, labels: torch.Tensor, rank: int, soft: bool) -> 
         weights, of = mixing, mixing
     else:
         weights, of = mixing / _masses(labels).sqrt(), labels
-    a, b = _balanced(*stack.factors(weights, coordinates.best_right(mixing, rank)))
+    a, b = balanced(*stack.factors(weights, coordinates.best_right(mixing, rank)))
     return Side.shared(a, len(labels)), Side(b, of)
 
 
@@ -146,9 +147,3 @@ def _orthonormal(labels: torch.Tensor) -> torch.Tensor:
     """The assignment as orthonormal columns ``[T, K]``: ``1 / sqrt(W_k)`` for members of k."""
     members = torch.nn.functional.one_hot(labels).double()
     return members / _masses(labels).sqrt()
-
-
-def _balanced(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale A and the B's to equal root mean squares, so that neither underflows in fp16."""
-    scale = (b.pow(2).mean() / a.pow(2).mean()).clamp_min(1e-30).pow(0.25)
-    return (a * scale).float(), (b / scale).float()
