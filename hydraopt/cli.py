@@ -45,23 +45,35 @@ def options(
 def merge(
     adapters: Annotated[list[str], typer.Argument(help="PEFT directories, hub ids or NAME=one.")],
     merged: Output,
-    method: Annotated[str, typer.Option(help="hydraopt or average.")] = "hydraopt",
+    method: Annotated[str, typer.Option(help="See hydraopt methods.")] = "hydraopt",
     clusters: Annotated[int | None, typer.Option(help="K, number of B's per module.")] = None,
-    rank: Annotated[int | None, typer.Option(help="R, rank of the shared A.")] = None,
+    rank: Annotated[int | None, typer.Option(help="R, rank of the result.")] = None,
     soft: Annotated[bool | None, typer.Option("--soft", help="Mix B's, do not pick one.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the k-means restarts.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of what is random.")] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, any option of the method.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Merge LoRA adapters of one base model."""
     from .adapters import read_adapters
-    from .merging import merge_with
+    from .merging import merge_with, parse_settings
 
-    settings = {"clusters": clusters, "rank": rank, "soft": soft, "seed": seed}
-    given = {name: value for name, value in settings.items() if value is not None}
-    result = merge_with(method, read_adapters(adapters), **given)
+    flags = {"clusters": clusters, "rank": rank, "soft": soft, "seed": seed}
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = parse_settings(pairs or [], given)
+    result = merge_with(method, read_adapters(adapters), **settings)
     result.save(merged, overwrite=overwrite)
     report.show(report.of_merged(result), as_json)
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the merging methods with their papers, needs, storage and options."""
+    from .merging import METHODS
+
+    report.show_methods(METHODS, as_json)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from ..adapters import AdapterSet
 from ..errors import UsageError
 from .byom import byom
 from .dare import dare, dare_ties
+from .doge import doge
 from .emr import emr
 from .hydraopt import average, hydraopt
 from .iso_c import iso_c
@@ -30,6 +31,7 @@ METHODS: dict[str, Method] = {
     "knots": Method(knots, "KnOTS, arXiv 2410.19735", False, "nothing", "m n"),
     "tsv-merge": Method(tsv_merge, "TSV-Merge, arXiv 2412.00081", False, "nothing", "m n"),
     "iso-c": Method(iso_c, "Iso-C, arXiv 2502.04959", False, "nothing", "m n"),
+    "doge": Method(doge, "DOGE, arXiv 2501.01230", False, "nothing", "m n"),
     "emr": Method(
         emr, "EMR-Merging, arXiv 2405.17461", True, "nothing", "m n + T m n / 16, T scales in all"
     ),
@@ -70,6 +72,7 @@ __all__ = [
     "byom",
     "dare",
     "dare_ties",
+    "doge",
     "emr",
     "hydraopt",
     "iso_c",

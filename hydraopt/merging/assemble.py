@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ..adapters import AdapterSet, Factors
-from ..errors import MergeError
+from .checks import check_rank
 from .lowrank import Delta, cut, padded
 from .merged import MergedAdapters, Setting, Side
 
@@ -83,7 +83,7 @@ def zero(shape: tuple[int, int]) -> Factors:
 
 def stacked(factors: Sequence[Factors], of: torch.Tensor) -> tuple[Side, Side]:
     """Both sides of a module whose tasks take ``factors[of]``, of equal or different ranks."""
-    rank = max(len(x.a) for x in factors)
+    rank = max(1, *(len(x.a) for x in factors))
     stacks = zip(*(padded(x, rank) for x in factors), strict=True)
     a, b = (Side(torch.stack(side), of) for side in stacks)
     return a, b
@@ -93,9 +93,3 @@ def full_rank(adapters: AdapterSet, module: str) -> int:
     """The largest rank that a sum of a module's deltas can have: min(out, in, sum of ranks)."""
     ranks = (len(x.factors[module].a) for x in adapters.adapters if module in x.factors)
     return min(*adapters.shapes[module], sum(ranks))
-
-
-def check_rank(rank: int | None) -> None:
-    """Refuse a rank below 1; None stands for a method's default."""
-    if rank is not None and rank < 1:
-        raise MergeError(f"rank is {rank}, expected at least 1")

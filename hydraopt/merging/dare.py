@@ -14,7 +14,8 @@ import torch
 
 from ..adapters import AdapterSet
 from .assemble import merge_modules
-from .elementwise import check_density, deltas, disjoint_mean
+from .checks import check_density, check_seed
+from .elementwise import deltas, disjoint_mean
 from .merged import MergedAdapters
 
 
@@ -36,9 +37,10 @@ def dare(
         seed: of the masks; a mask depends on nothing else but the task's and the module's name.
 
     Raises:
-        MergeError: ``density`` outside (0, 1] or ``rank`` below 1.
+        MergeError: ``density`` outside (0, 1], ``rank`` below 1 or ``seed`` below 0.
     """
     check_density(density)
+    check_seed(seed)
 
     def merge(module: str) -> torch.Tensor:
         return scale * sum(dropped_deltas(adapters, module, density, seed))
@@ -60,6 +62,7 @@ def dare_ties(
     Args and errors as :func:`dare`; ``scale`` weights the merged delta.
     """
     check_density(density)
+    check_seed(seed)
 
     def merge(module: str) -> torch.Tensor:
         return scale * disjoint_mean(dropped_deltas(adapters, module, density, seed))

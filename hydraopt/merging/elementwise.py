@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from ..adapters import AdapterSet, LoraAdapter
-from ..errors import MergeError
 
 
 def delta(adapter: LoraAdapter, module: str, shape: tuple[int, int]) -> torch.Tensor:
@@ -43,19 +42,15 @@ def disjoint_mean(parts: Iterable[torch.Tensor]) -> torch.Tensor:
     The sign with the larger sum of magnitudes is elected; zeros do not count. One pass, so that
     ``parts`` may be a generator.
     """
-    sums, counts = None, None
+    positive = None
     for part in parts:
-        halves = torch.stack((part.clamp_min(0), part.clamp_max(0)))
-        if sums is None:
-            sums, counts = torch.zeros_like(halves), torch.zeros_like(halves)
-        sums += halves
-        counts += halves != 0
-    means = sums / counts.clamp_min(1)
-    total = sums.sum(0)
-    return torch.where(total > 0, means[0], torch.where(total < 0, means[1], 0.0))
-
-
-def check_density(density: float) -> None:
-    """Refuse a share of entries to keep that is outside (0, 1]."""
-    if not 0 < density <= 1:
-        raise MergeError(f"density is {density}, expected above 0 and at most 1")
+        if positive is None:
+            positive, negative = torch.zeros_like(part), torch.zeros_like(part)
+            ups, downs = (torch.zeros_like(part, dtype=torch.int32) for _ in range(2))
+        positive += part.clamp_min(0)
+        negative += part.clamp_max(0)
+        ups += part > 0
+        downs += part < 0
+    total = positive + negative
+    means = torch.where(total > 0, positive / ups.clamp_min(1), negative / downs.clamp_min(1))
+    return means * (total != 0)

@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from ..adapters import AdapterSet
-from ..errors import MergeError
+from .checks import check_clusters, check_rank, check_seed
 from .clustering import cluster, refine
 from .coordinates import Coordinates, Stack
 from .lowrank import balanced
@@ -52,15 +52,14 @@ def hydraopt(
         seed: of the k-means restarts.
 
     Raises:
-        MergeError: ``clusters`` not in 1..T or ``rank`` below 1.
+        MergeError: ``clusters`` not in 1..T, ``rank`` below 1 or ``seed`` below 0.
     """
     tasks = len(adapters.tasks)
     clusters = tasks if clusters is None else clusters
     rank = adapters.max_rank if rank is None else rank
-    if not 1 <= clusters <= tasks:
-        raise MergeError(f"clusters is {clusters}, expected 1 to {tasks}, the number of adapters")
-    if rank < 1:
-        raise MergeError(f"rank is {rank}, expected at least 1")
+    check_clusters(clusters, tasks)
+    check_rank(rank)
+    check_seed(seed)
     labels = assign(adapters, clusters, rank, seed)
     modules = {
         module: _merge_module(Stack.of(adapters, module), labels, rank, soft)

@@ -14,8 +14,6 @@ from .coordinates import Stack
 from .lowrank import Svd, svd
 from .merged import MergedAdapters
 
-TOLERANCE = 1e-6  # of singular values, relative to the largest
-
 
 def iso_c(adapters: AdapterSet, *, scale: float = 1.0, rank: int | None = None) -> MergedAdapters:
     """Merge into one A and one B per module.
@@ -32,8 +30,6 @@ def iso_c(adapters: AdapterSet, *, scale: float = 1.0, rank: int | None = None) 
     def merge(module: str) -> Svd:
         stack = Stack.of(adapters, module)
         u, s, vh = svd(Factors(stack.a, stack.b))
-        used = s > TOLERANCE * s[0]
-        level = s.sum() / used.sum().clamp_min(1)
-        return Svd(u, scale * level * used, vh)
+        return Svd(u, scale * s.mean().expand(len(s)), vh)
 
     return merge_modules("iso-c", adapters, merge, rank, {"scale": scale})

@@ -15,7 +15,8 @@ once, and the diagonals.
 import torch
 
 from ..adapters import AdapterSet
-from .assemble import assemble, check_rank, progress
+from .assemble import assemble, progress
+from .checks import check_rank
 from .coordinates import Stack
 from .joint import Joint
 from .merged import MergedAdapters, Side

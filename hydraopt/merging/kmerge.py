@@ -18,8 +18,9 @@ import torch
 
 from ..adapters import AdapterSet, Factors
 from ..errors import MergeError
-from .assemble import assemble, check_rank, progress, stacked, zero
-from .lowrank import cut
+from .assemble import assemble, progress, stacked, zero
+from .checks import check_clusters, check_rank
+from .lowrank import cut, inner
 from .merged import MergedAdapters
 
 logger = logging.getLogger(__name__)
@@ -56,8 +57,7 @@ def kmerge(
     tasks = len(adapters.tasks)
     check_rank(rank)
     size, count = rank or adapters.max_rank, -(-tasks // 5) if clusters is None else clusters
-    if not 1 <= count <= tasks:
-        raise MergeError(f"clusters is {count}, expected 1 to {tasks}, the number of adapters")
+    check_clusters(count, tasks)
     if threshold is not None and not -1 <= threshold <= 1:
         raise MergeError(f"threshold is {threshold}, a cosine, expected -1 to 1")
     slots: list[Slot] = []
@@ -92,11 +92,6 @@ def cosine(x: Factors, y: Factors) -> float:
     """Cosine of two deltas, from their factors; 0 if one of them is zero."""
     norms = (inner(x, x) * inner(y, y)) ** 0.5
     return inner(x, y) / norms if norms else 0.0
-
-
-def inner(x: Factors, y: Factors) -> float:
-    """``<B_x A_x, B_y A_y>``."""
-    return ((x.b.T @ y.b) * (x.a @ y.a.T)).sum().item()
 
 
 def join(slot: Slot, new: Mapping[str, Factors], rank: int) -> Slot:

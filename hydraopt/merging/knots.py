@@ -12,8 +12,9 @@ import torch
 
 from ..adapters import AdapterSet, Factors
 from .assemble import merge_modules
+from .checks import check_density
 from .coordinates import Coordinates, Stack
-from .elementwise import check_density, disjoint_mean, keep_largest
+from .elementwise import disjoint_mean, keep_largest
 from .merged import MergedAdapters
 
 

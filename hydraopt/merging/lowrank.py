@@ -7,6 +7,7 @@ import torch
 from ..adapters import Factors
 
 OVERSAMPLING, POWER_STEPS = 10, 2
+TOLERANCE = 1e-6  # of singular values, relative to the largest
 
 
 class Cut(NamedTuple):
@@ -36,8 +37,7 @@ def cut(delta: Delta, rank: int) -> Cut:
     seeded randomised one (Halko et al., arXiv 0909.4061) if ``rank`` is small beside its shape.
     """
     if isinstance(delta, Factors) and len(delta.a) <= rank:
-        energy = ((delta.b.T @ delta.b) * (delta.a @ delta.a.T)).sum().item()
-        return Cut(Factors(*balanced(delta.a, delta.b)), 0.0, energy)
+        return Cut(Factors(*balanced(delta.a, delta.b)), 0.0, inner(delta, delta))
     u, s, vh = svd(delta, rank)
     squares = s.double().pow(2)
     energy, lost = squares.sum().item(), squares[rank:].sum().item()
@@ -50,7 +50,10 @@ def cut(delta: Delta, rank: int) -> Cut:
 
 
 def svd(delta: Delta, rank: int | None = None) -> Svd:
-    """The thin SVD, in factor space for factors; of a dense delta at least the top ``rank``."""
+    """The thin SVD: of a product in factor space, of a dense delta at least the top ``rank``.
+
+    A product's zero singular values, whose directions mean nothing, are left out.
+    """
     if isinstance(delta, Svd):
         return delta
     if isinstance(delta, torch.Tensor):
@@ -58,12 +61,19 @@ def svd(delta: Delta, rank: int | None = None) -> Svd:
     q_b, r_b = torch.linalg.qr(delta.b)
     q_a, r_a = torch.linalg.qr(delta.a.T)
     u, s, vh = torch.linalg.svd(r_b @ r_a.T, full_matrices=False)
-    return Svd(q_b @ u, s, vh @ q_a.T)
+    used = s > TOLERANCE * s[:1]
+    return Svd(q_b @ u[:, used], s[used], vh[used] @ q_a.T)
+
+
+def inner(x: Factors, y: Factors) -> float:
+    """``<B_x A_x, B_y A_y>``, the sum of the products of two deltas' entries."""
+    return ((x.b.T @ y.b) * (x.a @ y.a.T)).sum().item()
 
 
 def balanced(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scale A and the B's to equal root mean squares, so that neither underflows in fp16."""
-    scale = (b.pow(2).mean() / a.pow(2).mean()).clamp_min(1e-30).pow(0.25)
+    powers = (x.pow(2).mean().clamp_min(1e-30) for x in (b, a))
+    scale = torch.div(*powers).pow(0.25)
     return (a * scale).float(), (b / scale).float()
 
 

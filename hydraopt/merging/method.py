@@ -38,6 +38,17 @@ class Method:
         parameters = inspect.signature(self.function).parameters.values()
         return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
 
+    def describe(self) -> dict:
+        """Everything that ``hydraopt methods`` shows, ready for JSON."""
+        return {
+            "paper": self.paper,
+            "per_task": self.per_task,
+            "needs_data": self.needs != "nothing",
+            "needs_labels": self.needs == "labels",
+            "storage": self.storage,
+            "options": {name: option.default for name, option in self.options.items()},
+        }
+
     def option(self, method: str, name: str, value: object) -> object:
         """``value`` of the option ``name``, parsed if it is text.
 

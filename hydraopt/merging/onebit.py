@@ -16,7 +16,8 @@ import torch
 from ..adapters import AdapterSet
 from ..errors import MergeError
 from .assemble import merge_modules
-from .elementwise import check_density, deltas
+from .checks import check_density
+from .elementwise import deltas
 from .lowrank import Delta
 from .merged import MergedAdapters
 from .ties import trimmed_mean

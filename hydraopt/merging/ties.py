@@ -13,7 +13,8 @@ import torch
 
 from ..adapters import AdapterSet
 from .assemble import merge_modules
-from .elementwise import check_density, deltas, disjoint_mean, keep_largest
+from .checks import check_density
+from .elementwise import deltas, disjoint_mean, keep_largest
 from .merged import MergedAdapters
 
 

@@ -5,8 +5,9 @@
    columns (orthogonal Procrustes): ``U (UᵀU)^(-1/2)``.
 3. ``D = scale * U S Vᵀ`` with S all tasks' singular values.
 
-The SVDs are made in factor space. Where directions of several tasks coincide, ``(UᵀU)^(-1/2)`` is
-the pseudo-inverse root [derived]: the authors' code completes U by arbitrary directions there.
+The SVDs are made in factor space. Zero singular values are left out, and where directions of
+several tasks coincide, ``(UᵀU)^(-1/2)`` is the root of the pseudo-inverse [derived]: the authors'
+code completes U by arbitrary directions in both cases.
 """
 
 import torch
@@ -17,7 +18,7 @@ from .assemble import merge_modules
 from .lowrank import svd
 from .merged import MergedAdapters
 
-TOLERANCE = 1e-10  # of eigenvalues, relative to the largest
+TOLERANCE = 1e-10  # of eigenvalues of UᵀU, relative to the largest
 
 
 def tsv_merge(
@@ -53,6 +54,6 @@ def tsv_merge(
 def decorrelated(x: torch.Tensor) -> torch.Tensor:
     """The nearest matrix to ``x [rows, p]`` with orthonormal columns, or rows if p exceeds rows."""
     values, vectors = torch.linalg.eigh(x.T @ x)
-    used = values > TOLERANCE * values[-1]
+    used = values > TOLERANCE * values[-1:]
     vectors = vectors[:, used]
     return x @ (vectors / values[used].sqrt()) @ vectors.T
