@@ -104,8 +104,9 @@ def show_methods(methods: Mapping[str, "Method"], as_json: bool) -> None:
     if as_json:
         print(json.dumps(records, ensure_ascii=False))
         return
-    headings = ("method", "paper", "result", "data", "labels", "storage", "options")
-    table = Table(*headings, box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("method", "paper", "result", "data", "labels", "storage", "options"):
+        table.add_column(heading, no_wrap=heading == "method")
     for name, record in records.items():
         result = "per task" if record["per_task"] else "one model"
         needs = ("yes" if record[key] else "no" for key in ("needs_data", "needs_labels"))
