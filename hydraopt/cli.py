@@ -60,25 +60,40 @@ def merge(
     calibration: Annotated[
         Path | None, typer.Option(help="JSONL of prompt, and task if not for all: tunes steps.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="A merging method; default hydraopt.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="See hydraopt methods; default hydraopt.")
+    ] = None,
     clusters: Annotated[int | None, typer.Option(help="K, number of B's per module.")] = None,
-    rank: Annotated[int | None, typer.Option(help="R, rank of the shared A.")] = None,
+    rank: Annotated[int | None, typer.Option(help="R, rank of the result.")] = None,
     soft: Annotated[bool | None, typer.Option("--soft", help="Mix B's, do not pick one.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the k-means restarts.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of what is random.")] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, any option of the method.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Merge LoRA adapters of one base model: into a byte budget, or by a merging method."""
     from . import merge_command
     from .files import check_output
-    from .merging import DESCRIPTION
+    from .merging import DESCRIPTION, parse_settings
 
     check_output(merged, DESCRIPTION, overwrite=overwrite)
-    settings = {"clusters": clusters, "rank": rank, "soft": soft, "seed": seed}
+    flags = {"clusters": clusters, "rank": rank, "soft": soft, "seed": seed}
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = parse_settings(pairs or [], given)
     dial = merge_command.Dial(budget, max_drop, base, validation, calibration)
     result = merge_command.merge(adapters, dial, method, settings)
     result.save(merged, overwrite=overwrite)
     report.show(report.of_merged(result), as_json)
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the merging methods with their papers, needs, storage and options."""
+    from .merging import METHODS
+
+    report.show_methods(METHODS, as_json)
 
 
 @app.command()

@@ -37,13 +37,12 @@ def merge(
         UsageError: options that do not go together.
         HydraOptError: as the steps raise it.
     """
-    given = {name: value for name, value in settings.items() if value is not None}
     if dial.budget is None and dial.max_drop is None:
         if dial.base or dial.validation or dial.calibration:
             raise UsageError("--base, --validation and --calibration go with a byte budget")
-        return merge_with(method or "hydraopt", read_adapters(sources), **given)
-    if method or given:
-        option = "method" if method else next(iter(given))
+        return merge_with(method or "hydraopt", read_adapters(sources), **settings)
+    if method or settings:
+        option = "method" if method else next(iter(settings))
         raise UsageError(f"--{option} does not go with a byte budget, which chooses by itself")
     if dial.budget and dial.max_drop is not None:
         raise UsageError("pass either --budget or --max-drop")

@@ -15,7 +15,7 @@ from .errors import HydraOptError, UsageError
 if TYPE_CHECKING:
     from .evaluation.frontier import Point
     from .lowering.bundle import Exported
-    from .merging import MergedAdapters
+    from .merging import MergedAdapters, Method
     from .packing import CodedAdapters
     from .runtime import Session
 
@@ -125,6 +125,29 @@ def of_merged(merged: "MergedAdapters | CodedAdapters") -> dict:
         "fp16_bytes": merged.adapter_bytes,
         "share_of_fp16": stored / merged.adapter_bytes,
     }
+
+
+def show_methods(methods: Mapping[str, "Method"], as_json: bool) -> None:
+    """Print the merging methods as a table, or as JSON: name -> record."""
+    records = {name: method.describe() for name, method in methods.items()}
+    if as_json:
+        print(json.dumps(records, ensure_ascii=False))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("method", "paper", "result", "data", "labels", "storage", "options"):
+        table.add_column(heading, no_wrap=heading == "method")
+    for name, record in records.items():
+        result = "per task" if record["per_task"] else "one model"
+        needs = ("yes" if record[key] else "no" for key in ("needs_data", "needs_labels"))
+        settings = ", ".join(
+            key if value is None else f"{key}={json.dumps(value)}"
+            for key, value in record["options"].items()
+        )
+        row = (name, record["paper"], result, *needs, record["storage"], settings)
+        table.add_row(*map(escape, row))
+    Console().print(table)
+    print("storage: fp16 values of the method's own representation per module of shape m x n;")
+    print("T tasks, R rank, K clusters. hydraopt stores dense results as factors of rank R.")
 
 
 def of_bundle(path: Path) -> dict:

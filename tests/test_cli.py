@@ -16,6 +16,7 @@ from unittest import mock
 import pytest
 
 from hydraopt.cli import main
+from hydraopt.merging import METHODS
 
 MERGED_FILES = {"merged.json", "layout.json", "shared.pack", "packs", "README.md", "errors.png"}
 
@@ -153,7 +154,7 @@ def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_
         (("merge", *adapter_dirs, "-o", out, "--method", "mean"), "there are: hydraopt, average"),
         (
             ("merge", *adapter_dirs, "-o", out, "--method", "average", "--clusters", 2),
-            "no option --clusters",
+            "method average has no option clusters; its options: rank",
         ),
         (("export", merged_dir, "--base", base, "-o", out, "--quantize", "9w"), "8da4w"),
         (("merge", *adapter_dirs), "--output"),
@@ -166,6 +167,33 @@ def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_
     ]:
         assert message in fails(*arguments, code=2)
     assert names(tmp_path) == set()
+
+
+def test_any_option_of_a_method_is_settable(adapter_dirs, tmp_path):
+    merge = ("merge", *adapter_dirs, "-o", tmp_path / "m", "--method", "ties", "--rank", 5)
+    settings = ("--set", "density=0.5", "--set", "scale=2", "--json")
+    record = json.loads(succeeds(*merge, *settings))
+    error = record["settings"].pop("projection_error")
+    assert 0 < error < 1
+    assert record["settings"] == {"density": 0.5, "scale": 2.0, "rank": 5}
+    assert record == json.loads(succeeds("info", tmp_path / "m", "--json")) | {
+        "settings": record["settings"]
+    }
+    assert f"projection_error {error}" in " ".join(succeeds("info", tmp_path / "m").split())
+    for pair, message in [
+        ("density=much", "option density of method ties is 'much', expected a number"),
+        ("keep=1", "method ties has no option keep; its options: density, scale, rank"),
+        ("rank=1", "option rank is given twice"),
+    ]:
+        assert message in fails(*merge, "--overwrite", "--set", pair, code=2)
+
+
+def test_methods_are_listed():
+    listed = json.loads(succeeds("methods", "--json"))
+    assert listed.keys() == METHODS.keys()
+    assert listed["ties"]["options"] == {"density": 0.2, "scale": 1.0, "rank": None}
+    for name in METHODS:
+        assert name in succeeds("methods")
 
 
 def test_a_full_disk_leaves_nothing_behind(adapter_dirs, tmp_path):

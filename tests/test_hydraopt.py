@@ -188,5 +188,5 @@ def test_a_method_is_found_by_name_and_takes_its_own_options_only():
     assert merge_with("average", adapters, rank=2).method == "average"
     with pytest.raises(UsageError, match="no merging method 'mean'; there are: hydraopt, average"):
         merge_with("mean", adapters)
-    with pytest.raises(UsageError, match="average has no option --clusters"):
+    with pytest.raises(UsageError, match="average has no option clusters"):
         merge_with("average", adapters, clusters=2)

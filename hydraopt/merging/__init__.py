@@ -1,38 +1,72 @@
 """Merging methods: plain functions ``AdapterSet -> MergedAdapters``, listed in ``METHODS``."""
 
-import inspect
-from collections.abc import Callable
 from dataclasses import replace
 
 from ..adapters import AdapterSet
 from ..errors import UsageError
+from .byom import byom
+from .dare import dare, dare_ties
 from .description import DESCRIPTION, read_description, write_description
+from .doge import doge
+from .emr import emr
 from .hydraopt import average, hydraopt
+from .iso_c import iso_c
+from .jd_diag import jd_diag
+from .jd_full import jd_full
+from .kmerge import kmerge
+from .knots import knots
 from .merged import MergedAdapters, Side, task_to_peft
+from .method import Method, parse_settings
+from .onebit import onebit
 from .private import private
 from .quality import relative_error, relative_errors
+from .task_arithmetic import task_arithmetic
+from .ties import ties
+from .tsv_merge import tsv_merge
 
-METHODS: dict[str, Callable[..., MergedAdapters]] = {
-    "hydraopt": hydraopt,
-    "average": average,
-    "private": private,
+METHODS: dict[str, Method] = {
+    "hydraopt": Method(hydraopt, "HydraOpt, arXiv 2507.17706", True, "nothing", "R n + K R m"),
+    "average": Method(average, "HydraOpt with K = 1", False, "nothing", "R (m + n)"),
+    "private": Method(private, "no sharing", True, "nothing", "T r (m + n)"),
+    "task-arithmetic": Method(
+        task_arithmetic, "Task Arithmetic, arXiv 2212.04089", False, "nothing", "m n"
+    ),
+    "ties": Method(ties, "TIES-Merging, arXiv 2306.01708", False, "nothing", "m n"),
+    "dare": Method(dare, "DARE, arXiv 2311.03099", False, "nothing", "m n"),
+    "dare-ties": Method(dare_ties, "DARE, arXiv 2311.03099", False, "nothing", "m n"),
+    "knots": Method(knots, "KnOTS, arXiv 2410.19735", False, "nothing", "m n"),
+    "tsv-merge": Method(tsv_merge, "TSV-Merge, arXiv 2412.00081", False, "nothing", "m n"),
+    "iso-c": Method(iso_c, "Iso-C, arXiv 2502.04959", False, "nothing", "m n"),
+    "doge": Method(doge, "DOGE, arXiv 2501.01230", False, "nothing", "m n"),
+    "emr": Method(
+        emr, "EMR-Merging, arXiv 2405.17461", True, "nothing", "m n + T m n / 16, T scales in all"
+    ),
+    "1bit": Method(
+        onebit, "1bit-Merging, arXiv 2502.10743", True, "nothing", "T m n / 16 + T, or m n merged"
+    ),
+    "byom": Method(byom, "BYOM-LoRA, arXiv 2310.01886", True, "nothing", "T R (m + n)"),
+    "jd-full": Method(
+        jd_full, "Compress then Serve, arXiv 2407.00066", True, "nothing", "R (m + n) + T R^2"
+    ),
+    "jd-diag": Method(
+        jd_diag, "Compress then Serve, arXiv 2407.00066", True, "nothing", "R (m + n) + T R"
+    ),
+    "kmerge": Method(kmerge, "K-Merge, arXiv 2510.13537", True, "nothing", "K R (m + n)"),
 }
 
 
 def merge_with(method: str, adapters: AdapterSet, **settings: object) -> MergedAdapters:
-    """Merge by a method's name.
+    """Merge by a method's name; the settings' values may be text.
 
     Raises:
-        UsageError: no such method, or a setting that it does not have.
+        UsageError: no such method, a setting that it does not have, or text of another type.
         MergeError: a setting's value that it cannot take.
     """
     if method not in METHODS:
         raise UsageError(f"no merging method {method!r}; there are: {', '.join(METHODS)}")
-    known = inspect.signature(METHODS[method]).parameters
-    for name in settings:
-        if name not in known:
-            raise UsageError(f"method {method} has no option --{name}")
-    merged = METHODS[method](adapters, **settings)
+    found = METHODS[method]
+    values = {name: found.option(method, name, value) for name, value in settings.items()}
+    merged = found.function(adapters, **values)
     return replace(merged, errors=relative_errors(adapters, merged))
 
 
@@ -40,14 +74,30 @@ __all__ = [
     "DESCRIPTION",
     "METHODS",
     "MergedAdapters",
+    "Method",
     "Side",
     "average",
+    "byom",
+    "dare",
+    "dare_ties",
+    "doge",
+    "emr",
     "hydraopt",
+    "iso_c",
+    "jd_diag",
+    "jd_full",
+    "kmerge",
+    "knots",
     "merge_with",
+    "onebit",
+    "parse_settings",
     "private",
     "read_description",
     "relative_error",
     "relative_errors",
+    "task_arithmetic",
     "task_to_peft",
+    "ties",
+    "tsv_merge",
     "write_description",
 ]

@@ -37,6 +37,10 @@ class Stack:
             torch.cat([f.b for _, f in owned], dim=1).double(),
         )
 
+    def transposed(self) -> "Stack":
+        """The stack of the transposed deltas, ``D_tᵀ = A_tᵀ B_tᵀ``."""
+        return Stack(self.owner, self.b.T, self.a.T)
+
     def split_a(self) -> tuple[torch.Tensor, torch.Tensor]:
         """``C [N, p]`` and ``Q [p, in]`` with orthonormal rows, ``a = C Q``."""
         rows, columns = self.a.shape

@@ -22,9 +22,10 @@ import torch
 from tqdm import tqdm
 
 from ..adapters import AdapterSet
-from ..errors import MergeError
+from .checks import check_clusters, check_rank, check_seed
 from .clustering import cluster, refine
 from .coordinates import Coordinates, Stack
+from .lowrank import balanced
 from .merged import MergedAdapters, Side
 
 logger = logging.getLogger(__name__)
@@ -51,15 +52,14 @@ def hydraopt(
         seed: of the k-means restarts.
 
     Raises:
-        MergeError: ``clusters`` not in 1..T or ``rank`` below 1.
+        MergeError: ``clusters`` not in 1..T, ``rank`` below 1 or ``seed`` below 0.
     """
     tasks = len(adapters.tasks)
     clusters = tasks if clusters is None else clusters
     rank = adapters.max_rank if rank is None else rank
-    if not 1 <= clusters <= tasks:
-        raise MergeError(f"clusters is {clusters}, expected 1 to {tasks}, the number of adapters")
-    if rank < 1:
-        raise MergeError(f"rank is {rank}, expected at least 1")
+    check_clusters(clusters, tasks)
+    check_rank(rank)
+    check_seed(seed)
     labels = assign(adapters, clusters, rank, seed)
     modules = {
         module: _merge_module(Stack.of(adapters, module), labels, rank, soft)
@@ -121,7 +121,7 @@ def _merge_module(stack: Stack, labels: torch.Tensor, rank: int, soft: bool) -> 
         weights, of = mixing, mixing
     else:
         weights, of = mixing / _masses(labels).sqrt(), labels
-    a, b = _balanced(*stack.factors(weights, coordinates.best_right(mixing, rank)))
+    a, b = balanced(*stack.factors(weights, coordinates.best_right(mixing, rank)))
     return Side.shared(a, len(labels)), Side(b, of)
 
 
@@ -146,9 +146,3 @@ def _orthonormal(labels: torch.Tensor) -> torch.Tensor:
     """The assignment as orthonormal columns ``[T, K]``: ``1 / sqrt(W_k)`` for members of k."""
     members = torch.nn.functional.one_hot(labels).double()
     return members / _masses(labels).sqrt()
-
-
-def _balanced(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale A and the B's to equal root mean squares, so that neither underflows in fp16."""
-    scale = (b.pow(2).mean() / a.pow(2).mean()).clamp_min(1e-30).pow(0.25)
-    return (a * scale).float(), (b / scale).float()

@@ -15,13 +15,17 @@ from .description import DESCRIPTION, read_description, write_description
 
 TENSORS = "merged.safetensors"
 
+Setting = int | float | bool | str | None  # the value of a method's option
+
 
 @dataclass(frozen=True)
 class Side:
     """One side (A or B) of one module for all T tasks.
 
     ``stack`` holds the distinct factors, ``[n, r, in]`` or ``[n, out, r]``. ``of`` says what each
-    task takes: int64 ``[T]``, an index into the stack, or float ``[T, n]``, weights of a sum.
+    task takes: int64 ``[T]``, an index into the stack; float ``[T, n]``, weights of a sum; or
+    float ``[T, c, c]`` with n = 1, the task's core, which multiplies the factor from the right
+    (``[T, 1, c]`` if it is diagonal).
     """
 
     stack: torch.Tensor
@@ -44,6 +48,9 @@ class Side:
 
     def factor(self, task: int) -> torch.Tensor:
         """The float32 factor of one task."""
+        if self.of.dim() == 3:
+            factor, core = self.stack[0].float(), self.of[task].float()
+            return factor * core if len(core) == 1 else factor @ core
         if self.of.is_floating_point():
             return torch.tensordot(self.of[task].float(), self.stack.float(), dims=1)
         return self.stack[self.of[task]].float()
@@ -70,7 +77,9 @@ class Side:
         if stack.dim() != 3 or stack.dtype != torch.float16 or not stack.isfinite().all():
             raise ValueError(f"{name} is no finite fp16 [n, rows, columns]")
         if of.is_floating_point():
-            fits = of.shape == (tasks, len(stack))
+            columns = stack.shape[2]
+            cores = [(tasks, rows, columns) for rows in (1, columns) if len(stack) == 1]
+            fits = of.shape in [(tasks, len(stack)), *cores]
         else:
             fits = of.shape == (tasks,) and 0 <= of.min() <= of.max() < len(stack)
         if not fits:
@@ -84,7 +93,7 @@ class MergedAdapters:
 
     Attributes:
         method: the merging method's name.
-        settings: the method's options, for the record.
+        settings: the method's options, and the relative error of a projection, for the record.
         base_model: identifier of the base model.
         tasks: the T task names.
         modules: dotted module name -> its two sides.
@@ -93,7 +102,7 @@ class MergedAdapters:
     """
 
     method: str
-    settings: Mapping[str, int | float | bool | None]
+    settings: Mapping[str, Setting]
     base_model: str
     tasks: tuple[str, ...]
     modules: Mapping[str, tuple[Side, Side]]

@@ -39,12 +39,14 @@ def code_verbatim(merged: MergedAdapters) -> CodedAdapters:
 def _layout(sides: tuple[Side, Side]) -> ModuleLayout:
     a, b = sides
     direction = Direction(Code(BITS, a.is_shared), Code(BITS, b.is_shared))
-    tops = tuple(
-        HEADROOM * max(TINY, float(uniform_step(side.stack.abs().max().float(), BITS)))
-        for side in sides
-    )
+    tops = tuple(HEADROOM * max(TINY, float(uniform_step(_largest(side), BITS))) for side in sides)
     shape = (b.stack.shape[1], a.stack.shape[2])
     return ModuleLayout(shape, (direction,) * a.stack.shape[1], tops)
+
+
+def _largest(side: Side) -> torch.Tensor:
+    """The largest magnitude of any task's factor."""
+    return torch.stack([side.factor(task).abs().max() for task in side.tasks]).max()
 
 
 def _rows(side: Side, letter: str, task: int) -> torch.Tensor:

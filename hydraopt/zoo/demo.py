@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ..files import output_directory
 from ..lowering.bundle import export_bundle
-from ..packing import CodedAdapters, budget, open_merged
+from ..packing import CodedAdapters, Coder, open_merged
 from ..report import of_bundle, show
 from ..runtime import Session
 from . import BASE, load_adapters
@@ -39,7 +39,7 @@ def run_demo(output: Path, *, inputs: int, overwrite: bool, as_json: bool) -> No
     console = Console(stderr=as_json)
     with output_directory(output, "bundle", overwrite=overwrite) as staging:
         adapters = load_adapters()
-        budget(adapters, int(SHARE * adapters.fp16_bytes)).save(staging / "merged")
+        Coder.of(adapters).code(int(SHARE * adapters.fp16_bytes)).save(staging / "merged")
         merged = open_merged(staging / "merged")
         with console.status("Lowering base and slots into one ExecuTorch program …"):
             export_bundle(merged, str(BASE), staging / "bundle")

@@ -1,0 +1,31 @@
+"""BYOM-LoRA (arXiv 2310.01886): every task's delta by itself, cut to rank q by SVD.
+
+``D_t ~ U_q S_q V_qᵀ``, the best approximation of that rank. Exact in factor space. Nothing is
+shared among the tasks. [The paper's details are recalled, not read.]
+"""
+
+from collections.abc import Iterator
+
+from ..adapters import AdapterSet, Factors
+from .assemble import merge_modules, zero
+from .merged import MergedAdapters
+
+
+def byom(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
+    """Cut to an A and a B of rank q per task and module.
+
+    Args:
+        adapters: T adapters, of any ranks and target modules.
+        rank: q; half of the largest rank of the adapters by default.
+
+    Raises:
+        MergeError: ``rank`` below 1.
+    """
+
+    def parts(module: str) -> Iterator[Factors]:
+        for adapter in adapters.adapters:
+            a, b = adapter.factors.get(module, zero(adapters.shapes[module]))
+            yield Factors(a.double(), b.double())
+
+    half = max(1, adapters.max_rank // 2)
+    return merge_modules("byom", adapters, parts, half if rank is None else rank, {})

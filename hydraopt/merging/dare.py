@@ -1,0 +1,81 @@
+"""DARE (arXiv 2311.03099): drop entries of the deltas at random, rescale the others, then merge.
+
+``D~_t = M_t * D_t / density`` with ``M_t`` Bernoulli(density) per entry (the paper's drop rate p is
+``1 - density``), so that ``E D~_t = D_t``. Then Task Arithmetic, ``scale * sum_t D~_t``, or TIES on
+what is left. As in PEFT, dropping takes the place of TIES's trimming; the paper's own code trims as
+well. The result is dense: it is cut to ``rank`` by SVD, and the relative error is reported.
+"""
+
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ..adapters import AdapterSet
+from .assemble import merge_modules
+from .checks import check_density, check_seed
+from .elementwise import deltas, disjoint_mean
+from .merged import MergedAdapters
+
+
+def dare(
+    adapters: AdapterSet,
+    *,
+    density: float = 0.2,
+    scale: float = 0.3,
+    rank: int | None = None,
+    seed: int = 0,
+) -> MergedAdapters:
+    """Merge into one A and one B per module: DARE, then Task Arithmetic.
+
+    Args:
+        adapters: T adapters, of any ranks and target modules.
+        density: share of entries that are kept, in (0, 1].
+        scale: weight of every task.
+        rank: of the result; by default ``min(out, in, sum of ranks)``.
+        seed: of the masks; a mask depends on nothing else but the task's and the module's name.
+
+    Raises:
+        MergeError: ``density`` outside (0, 1], ``rank`` below 1 or ``seed`` below 0.
+    """
+    check_density(density)
+    check_seed(seed)
+
+    def merge(module: str) -> torch.Tensor:
+        return scale * sum(dropped_deltas(adapters, module, density, seed))
+
+    settings = {"density": density, "scale": scale, "seed": seed}
+    return merge_modules("dare", adapters, merge, rank, settings)
+
+
+def dare_ties(
+    adapters: AdapterSet,
+    *,
+    density: float = 0.2,
+    scale: float = 1.0,
+    rank: int | None = None,
+    seed: int = 0,
+) -> MergedAdapters:
+    """Merge into one A and one B per module: DARE, then TIES's election and disjoint mean.
+
+    Args and errors as :func:`dare`; ``scale`` weights the merged delta.
+    """
+    check_density(density)
+    check_seed(seed)
+
+    def merge(module: str) -> torch.Tensor:
+        return scale * disjoint_mean(dropped_deltas(adapters, module, density, seed))
+
+    settings = {"density": density, "scale": scale, "seed": seed}
+    return merge_modules("dare-ties", adapters, merge, rank, settings)
+
+
+def dropped_deltas(
+    adapters: AdapterSet, module: str, density: float, seed: int
+) -> Iterator[torch.Tensor]:
+    """The tasks' deltas of one module, dropped and rescaled, made one by one."""
+    for task, x in zip(adapters.tasks, deltas(adapters, module), strict=True):
+        names = [zlib.crc32(name.encode()) for name in (task, module)]
+        draws = np.random.default_rng([seed, *names]).random(x.shape, dtype=np.float32)
+        yield x * (torch.from_numpy(draws) < density) / density

@@ -1,0 +1,49 @@
+"""EMR-Merging (arXiv 2405.17461): one unified delta, and per task a one-bit mask and a scale.
+
+- Elect, per entry: ``g = sign(sum_t D_t)`` and ``D_uni = g * max of |D_t| over tasks with sign g``.
+- Mask: ``M_t = [D_t * g > 0]``.
+- Rescale: ``l_t = sum |D_t| / sum |M_t * D_uni|``, one number per task, sums over all modules.
+
+Task t uses ``l_t * M_t * D_uni``. That is dense: per task and module it is cut to ``rank`` by SVD,
+so that it fits the slots of low-rank factors. The relative error, before rescaling, is reported.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from ..adapters import AdapterSet
+from .assemble import merge_modules
+from .elementwise import deltas
+from .merged import MergedAdapters, Side
+
+
+def emr(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
+    """Merge into an A and a B per task and module.
+
+    Args:
+        adapters: T adapters, of any ranks and target modules.
+        rank: of the result; the largest rank of the adapters by default.
+
+    Raises:
+        MergeError: ``rank`` below 1.
+    """
+    before, after = (torch.zeros(len(adapters.tasks), dtype=torch.float64) for _ in range(2))
+
+    def masked(module: str) -> Iterator[torch.Tensor]:
+        sign = sum(deltas(adapters, module)).sign()
+        largest = torch.zeros_like(sign)
+        for x in deltas(adapters, module):
+            largest = torch.maximum(largest, x * sign)
+        unified = largest * sign
+        for task, x in enumerate(deltas(adapters, module)):
+            kept = unified * (x * sign > 0)
+            before[task] += x.abs().sum(dtype=torch.float64)
+            after[task] += kept.abs().sum(dtype=torch.float64)
+            yield kept
+
+    merged = merge_modules("emr", adapters, masked, rank, {})
+    scales = (before / after.clamp_min(1e-30)).float()[:, None, None]
+    rescaled = {m: (a, Side(b.stack * scales, b.of)) for m, (a, b) in merged.modules.items()}
+    return replace(merged, modules=rescaled)

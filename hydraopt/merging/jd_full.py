@@ -1,0 +1,69 @@
+"""JD-full (Compress then Serve, arXiv 2407.00066): a shared basis and one small core per task.
+
+Minimises ``sum_t ||D_t - U S_t Vᵀ||²`` over U ``[out, R]`` and V ``[in, R]`` with orthonormal
+columns and full cores ``S_t [R, R]``. For given U and V the best cores are ``S_t = Uᵀ D_t V``, and
+the error is ``sum_t ||D_t||² - ||S_t||²``. U and V are improved in turns by orthogonal iteration,
+``U <- orth(sum_t D_t V S_tᵀ)`` and ``V <- orth(sum_t D_tᵀ U S_t)``, which never increases the error
+and ends where the SVDs of the authors' code end. It starts from the singular vectors of all deltas
+side by side and below each other; theirs starts at random.
+
+Everything runs in the coordinates of the stacked factors, where it is exact. A is ``Vᵀ`` for all
+tasks; ``B_t = U S_t`` is stored as U, once, and the cores. The authors' code can normalise A and B
+before, and the paper clusters large collections; neither is done here.
+"""
+
+import torch
+from torch.nn.functional import pad
+
+from ..adapters import AdapterSet
+from .assemble import assemble, progress
+from .checks import check_rank
+from .coordinates import Stack
+from .joint import Joint
+from .merged import MergedAdapters, Side
+
+MAX_STEPS = 200
+TOLERANCE = 1e-7  # of the deltas' squared norm: a smaller gain ends the iteration
+
+
+def jd_full(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
+    """Merge into one A, one U and a core per task and module.
+
+    Args:
+        adapters: T adapters, of any ranks and target modules.
+        rank: R; the largest rank of the adapters by default.
+
+    Raises:
+        MergeError: ``rank`` below 1.
+    """
+    check_rank(rank)
+    size = rank or adapters.max_rank
+    sides = {
+        module: _merge_module(Joint.of(Stack.of(adapters, module), len(adapters.tasks)), size)
+        for module in progress(adapters.shapes)
+    }
+    return assemble("jd-full", adapters, sides, {"rank": size})
+
+
+def _merge_module(joint: Joint, rank: int) -> tuple[Side, Side]:
+    u, v = joint.start(rank)
+    kept, energy = 0.0, joint.energy
+    for _ in range(MAX_STEPS):
+        cores = _cores(joint, u, v)
+        before, kept = kept, cores.pow(2).sum().item()
+        if kept - before <= TOLERANCE * energy:
+            break
+        owners = joint.stack.owner
+        back = torch.einsum("nv,nuv->nu", joint.right @ v, cores[owners])
+        u = torch.linalg.qr(joint.left.T @ back).Q
+        back = torch.einsum("nu,nuv->nv", joint.left @ u, _cores(joint, u, v)[owners])
+        v = torch.linalg.qr(joint.right.T @ back).Q
+    rows, columns = cores.shape[1:]
+    size = max(rows, columns)  # square cores: where out or in is smaller than R, pad
+    cores = pad(cores, (0, size - columns, 0, size - rows))
+    return joint.sides(pad(u, (0, size - rows)), pad(v, (0, size - columns)), cores)
+
+
+def _cores(joint: Joint, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """``Uᵀ D_t V`` of all tasks, ``[T, R, R]``."""
+    return joint.sum((joint.left @ u)[:, :, None] * (joint.right @ v)[:, None, :])

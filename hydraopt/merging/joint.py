@@ -1,0 +1,59 @@
+"""One module's T deltas in the bases of its stacked factors: where joint diagonalisation works."""
+
+from dataclasses import dataclass
+
+import torch
+
+from .coordinates import Coordinates, Stack
+from .merged import Side
+
+
+@dataclass(frozen=True)
+class Joint:
+    """``D_t = P L_tᵀ R_t Q``, exact; P ``[out, p]`` and Qᵀ ``[in, q]`` have orthonormal columns.
+
+    ``left [N, p]`` and ``right [N, q]`` hold the rows of all L_t and R_t in the order of ``stack``;
+    N is the sum of the tasks' ranks. Float64.
+    """
+
+    tasks: int
+    stack: Stack
+    left: torch.Tensor
+    right: torch.Tensor
+    basis_left: torch.Tensor
+    basis_right: torch.Tensor
+
+    @classmethod
+    def of(cls, stack: Stack, tasks: int) -> "Joint":
+        """Reduce a module's factors of ``tasks`` tasks."""
+        left, basis_left = stack.transposed().split_a()
+        right, basis_right = stack.split_a()
+        return cls(tasks, stack, left, right, basis_left.T, basis_right)
+
+    @property
+    def energy(self) -> float:
+        """The sum of all deltas' squared norms."""
+        return Coordinates.of(self.stack, self.tasks).task_gram().diagonal().sum().item()
+
+    def start(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """``[p, R]`` and ``[q, R]``: left and right singular vectors of all deltas joined."""
+        every = torch.eye(self.tasks, dtype=torch.float64)
+        left, right = (
+            Coordinates.of(stack, self.tasks).best_right(every, rank)
+            for stack in (self.stack.transposed(), self.stack)
+        )
+        return left, right
+
+    def sum(self, rows: torch.Tensor) -> torch.Tensor:
+        """Per task, the sum of its rows: ``[N, …]`` to ``[T, …]``."""
+        return rows.new_zeros(self.tasks, *rows.shape[1:]).index_add_(0, self.stack.owner, rows)
+
+    def sides(self, u: torch.Tensor, v: torch.Tensor, cores: torch.Tensor) -> tuple[Side, Side]:
+        """Sides of ``P U core_t (Qᵀ V)ᵀ``; ``cores`` is ``[T, R, R]``, or ``[T, 1, R]`` diagonals.
+
+        The cores are stored with largest entry 1, so that none overflows or underflows in fp16.
+        """
+        scale = cores.abs().max().clamp_min(1e-30)
+        a = scale.sqrt() * (v.T @ self.basis_right)
+        b = scale.sqrt() * (self.basis_left @ u)
+        return Side.shared(a.float(), self.tasks), Side(b.float()[None], (cores / scale).float())

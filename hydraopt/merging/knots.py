@@ -1,0 +1,61 @@
+"""KnOTS (arXiv 2410.19735): one model by TIES in the tasks' common left singular basis.
+
+``[D_1 … D_T] = U S [V_1ᵀ … V_Tᵀ]``, so that task t is ``X_t = S V_tᵀ = Uᵀ D_t`` in the basis U.
+The X_t are trimmed, elected and averaged as in TIES; ``D = scale * U X``.
+
+U comes from the Gram matrix ``sum_t D_t D_tᵀ`` in the coordinates of the stacked B's, and
+``X_t = (Uᵀ B_t) A_t`` is formed for one task at a time. The result has the rank of U: nothing is
+lost unless ``rank`` cuts it. Trimmed per module, as in ``ties``; the authors' code trims over all.
+"""
+
+import torch
+
+from ..adapters import AdapterSet, Factors
+from .assemble import merge_modules
+from .checks import check_density
+from .coordinates import Coordinates, Stack
+from .elementwise import disjoint_mean, keep_largest
+from .merged import MergedAdapters
+
+
+def knots(
+    adapters: AdapterSet, *, density: float = 0.2, scale: float = 1.0, rank: int | None = None
+) -> MergedAdapters:
+    """Merge into one A and one B per module.
+
+    Args:
+        adapters: T adapters, of any ranks and target modules.
+        density: share of entries of X_t that trimming keeps, in (0, 1]. The authors use 0.2 for
+            vision models and 1 for Llama 3 8B.
+        scale: weight of the merged delta.
+        rank: of the result; by default ``min(out, in, sum of ranks)``, which loses nothing.
+
+    Raises:
+        MergeError: ``density`` outside (0, 1] or ``rank`` below 1.
+    """
+    check_density(density)
+
+    def merge(module: str) -> Factors:
+        stack = Stack.of(adapters, module)
+        basis = left_basis(stack, len(adapters.tasks))
+        parts = task_parts(stack, basis)
+        merged = disjoint_mean(x * keep_largest(x, density) for x in parts)
+        return Factors(scale * merged, basis.float())
+
+    return merge_modules("knots", adapters, merge, rank, {"density": density, "scale": scale})
+
+
+def left_basis(stack: Stack, tasks: int) -> torch.Tensor:
+    """``U [out, p]``: the left singular vectors of all deltas side by side, largest first."""
+    transposed = stack.transposed()
+    coordinates = Coordinates.of(transposed, tasks)
+    right = coordinates.best_right(torch.eye(tasks, dtype=torch.float64), len(stack.owner))
+    return (right.T @ transposed.split_a()[1]).T
+
+
+def task_parts(stack: Stack, basis: torch.Tensor):
+    """``Uᵀ D_t [p, in]`` float32 of every task that has the module, one by one."""
+    seen = basis.T @ stack.b
+    for task in stack.owner.unique():
+        own = stack.owner == task
+        yield (seen[:, own] @ stack.a[own]).float()

@@ -1,0 +1,93 @@
+"""Cutting a module's delta to a rank: in factor space where it is a product, else by SVD."""
+
+from typing import NamedTuple
+
+import torch
+
+from ..adapters import Factors
+
+OVERSAMPLING, POWER_STEPS = 10, 2
+TOLERANCE = 1e-6  # of singular values, relative to the largest
+
+
+class Cut(NamedTuple):
+    """A delta cut to a rank: its factors and the squared norms of what was lost and of all."""
+
+    factors: Factors
+    lost: float
+    energy: float
+
+
+class Svd(NamedTuple):
+    """``U [out, p]``, singular values ``s [p]``, largest first, and ``Vᵀ [p, in]``."""
+
+    u: torch.Tensor
+    s: torch.Tensor
+    vh: torch.Tensor
+
+
+Delta = Factors | Svd | torch.Tensor
+"""One module's delta: a product, its decomposition, or dense ``[out, in]``."""
+
+
+def cut(delta: Delta, rank: int) -> Cut:
+    """The best approximation of ``delta`` by ``A [r, in]`` and ``B [out, r]``, r at most ``rank``.
+
+    The factors are balanced and float32. A product is cut exactly, a dense delta by SVD: by a
+    seeded randomised one (Halko et al., arXiv 0909.4061) if ``rank`` is small beside its shape.
+    """
+    if isinstance(delta, Factors) and len(delta.a) <= rank:
+        return Cut(Factors(*balanced(delta.a, delta.b)), 0.0, inner(delta, delta))
+    u, s, vh = svd(delta, rank)
+    squares = s.double().pow(2)
+    energy, lost = squares.sum().item(), squares[rank:].sum().item()
+    if isinstance(delta, torch.Tensor) and len(s) < min(delta.shape):  # s is not complete
+        energy = delta.double().pow(2).sum().item()
+        lost = max(energy - squares[:rank].sum().item(), 0.0)
+    root = s[:rank].sqrt()
+    a, b = root[:, None] * vh[:rank], u[:, :rank] * root
+    return Cut(Factors(a.float(), b.float()), lost, energy)
+
+
+def svd(delta: Delta, rank: int | None = None) -> Svd:
+    """The thin SVD: of a product in factor space, of a dense delta at least the top ``rank``.
+
+    A product's zero singular values, whose directions mean nothing, are left out.
+    """
+    if isinstance(delta, Svd):
+        return delta
+    if isinstance(delta, torch.Tensor):
+        return _dense_svd(delta, rank or min(delta.shape))
+    q_b, r_b = torch.linalg.qr(delta.b)
+    q_a, r_a = torch.linalg.qr(delta.a.T)
+    u, s, vh = torch.linalg.svd(r_b @ r_a.T, full_matrices=False)
+    used = s > TOLERANCE * s[:1]
+    return Svd(q_b @ u[:, used], s[used], vh[used] @ q_a.T)
+
+
+def inner(x: Factors, y: Factors) -> float:
+    """``<B_x A_x, B_y A_y>``, the sum of the products of two deltas' entries."""
+    return ((x.b.T @ y.b) * (x.a @ y.a.T)).sum().item()
+
+
+def balanced(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale A and the B's to equal root mean squares, so that neither underflows in fp16."""
+    powers = (x.pow(2).mean().clamp_min(1e-30) for x in (b, a))
+    scale = torch.div(*powers).pow(0.25)
+    return (a * scale).float(), (b / scale).float()
+
+
+def _dense_svd(delta: torch.Tensor, rank: int) -> Svd:
+    if 2 * (rank + OVERSAMPLING) >= min(delta.shape):
+        return Svd(*torch.linalg.svd(delta, full_matrices=False))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        u, s, v = torch.svd_lowrank(delta, rank + OVERSAMPLING, POWER_STEPS)
+    return Svd(u, s, v.T)
+
+
+def padded(factors: Factors, rank: int) -> Factors:
+    """The same delta with zero directions up to ``rank``, so that several factors stack."""
+    missing = rank - len(factors.a)
+    pad = torch.nn.functional.pad
+    return Factors(pad(factors.a, (0, 0, 0, missing)), pad(factors.b, (0, missing)))

@@ -1,0 +1,103 @@
+"""What ``METHODS`` knows of a method, and its options as text: types, defaults, mistakes."""
+
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..errors import UsageError
+from .merged import MergedAdapters
+
+KINDS = {int: "an integer", float: "a number", bool: "true or false", types.NoneType: "none"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A merging method as ``hydraopt methods`` lists it.
+
+    Attributes:
+        function: ``function(adapters, *, options…) -> MergedAdapters``.
+        paper: its name and where it is from.
+        per_task: whether the tasks keep a delta each; otherwise they get one for all.
+        needs: what it needs beside the adapters.
+        storage: fp16 values that the method's own representation takes for one module of shape
+            m x n: T tasks, adapters of rank r, its options R (rank) and K (clusters).
+    """
+
+    function: Callable[..., MergedAdapters]
+    paper: str
+    per_task: bool
+    needs: Literal["nothing", "data", "labels"]
+    storage: str
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The keyword-only parameters of its function."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def describe(self) -> dict:
+        """Everything that ``hydraopt methods`` shows, ready for JSON."""
+        return {
+            "paper": self.paper,
+            "per_task": self.per_task,
+            "needs_data": self.needs != "nothing",
+            "needs_labels": self.needs == "labels",
+            "storage": self.storage,
+            "options": {name: option.default for name, option in self.options.items()},
+        }
+
+    def option(self, method: str, name: str, value: object) -> object:
+        """``value`` of the option ``name``, parsed if it is text.
+
+        Raises:
+            UsageError: no such option, or a text that is none of its types.
+        """
+        if name not in self.options:
+            known = ", ".join(self.options) or "none"
+            raise UsageError(f"method {method} has no option {name}; its options: {known}")
+        annotation = self.options[name].annotation
+        kinds = get_args(annotation) or (annotation,)
+        if not isinstance(value, str) or str in kinds:
+            return value
+        for kind in kinds:
+            try:
+                return _PARSERS[kind](value)
+            except (ValueError, KeyError):
+                continue
+        expected = " or ".join(KINDS[kind] for kind in kinds)
+        raise UsageError(f"option {name} of method {method} is {value!r}, expected {expected}")
+
+
+def parse_settings(pairs: Sequence[str], given: Mapping[str, object]) -> dict[str, object]:
+    """``given`` and the ``NAME=VALUE`` texts together, values still as text.
+
+    Raises:
+        UsageError: a text of another form, or a name that occurs twice.
+    """
+    settings = dict(given)
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not (separator and name):
+            raise UsageError(f"--set {pair!r}, expected NAME=VALUE, for example density=0.2")
+        if name in settings:
+            raise UsageError(f"option {name} is given twice; give it once")
+        settings[name] = value
+    return settings
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+_PARSERS: dict[type, Callable[[str], object]] = {
+    int: int,
+    float: _finite,
+    bool: {"true": True, "false": False}.__getitem__,
+    types.NoneType: {"none": None}.__getitem__,
+}

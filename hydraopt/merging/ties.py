@@ -1,0 +1,45 @@
+"""TIES-Merging (arXiv 2306.01708): one model from trimmed deltas that agree in sign.
+
+1. Trim: of every ``D_t``, keep the ``density`` share of entries with the largest magnitudes.
+2. Elect, per entry: the sign with the larger sum of magnitudes.
+3. Disjoint merge: the mean of the trimmed entries that have this sign; zeros do not count.
+
+``D = scale *`` that mean. The paper trims a task's whole vector; here every module is trimmed by
+itself, as in PEFT, so that modules can be merged one by one. The result is dense: it is cut to
+``rank`` by SVD, and the relative error is reported.
+"""
+
+import torch
+
+from ..adapters import AdapterSet
+from .assemble import merge_modules
+from .checks import check_density
+from .elementwise import deltas, disjoint_mean, keep_largest
+from .merged import MergedAdapters
+
+
+def ties(
+    adapters: AdapterSet, *, density: float = 0.2, scale: float = 1.0, rank: int | None = None
+) -> MergedAdapters:
+    """Merge into one A and one B per module.
+
+    Args:
+        adapters: T adapters, of any ranks and target modules.
+        density: share of entries that trimming keeps, in (0, 1].
+        scale: weight of the merged delta.
+        rank: of the result; by default ``min(out, in, sum of ranks)``.
+
+    Raises:
+        MergeError: ``density`` outside (0, 1] or ``rank`` below 1.
+    """
+    check_density(density)
+
+    def merge(module: str) -> torch.Tensor:
+        return scale * trimmed_mean(adapters, module, density)
+
+    return merge_modules("ties", adapters, merge, rank, {"density": density, "scale": scale})
+
+
+def trimmed_mean(adapters: AdapterSet, module: str, density: float) -> torch.Tensor:
+    """One module's dense TIES merge ``[out, in]``, before scaling."""
+    return disjoint_mean(x * keep_largest(x, density) for x in deltas(adapters, module))

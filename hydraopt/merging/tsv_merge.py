@@ -1,0 +1,59 @@
+"""TSV-Merge (arXiv 2412.00081): one model from the tasks' top singular directions, decorrelated.
+
+1. ``D_t = U_t S_t V_tᵀ``, cut to its k largest singular values, ``k = min(out, in) // T``.
+2. ``U = [U_1 … U_T]`` and ``V`` likewise are replaced by the nearest matrices with orthonormal
+   columns (orthogonal Procrustes): ``U (UᵀU)^(-1/2)``.
+3. ``D = scale * U S Vᵀ`` with S all tasks' singular values.
+
+The SVDs are made in factor space. Zero singular values are left out, and where directions of
+several tasks coincide, ``(UᵀU)^(-1/2)`` is the root of the pseudo-inverse [derived]: the authors'
+code completes U by arbitrary directions in both cases.
+"""
+
+import torch
+
+from ..adapters import AdapterSet, Factors
+from ..errors import MergeError
+from .assemble import merge_modules
+from .lowrank import svd
+from .merged import MergedAdapters
+
+TOLERANCE = 1e-10  # of eigenvalues of UᵀU, relative to the largest
+
+
+def tsv_merge(
+    adapters: AdapterSet, *, keep: int | None = None, scale: float = 1.0, rank: int | None = None
+) -> MergedAdapters:
+    """Merge into one A and one B per module.
+
+    Args:
+        adapters: T adapters, of any ranks and target modules.
+        keep: k, singular directions kept per task and module; ``min(out, in) // T`` by default, at
+            least 1.
+        scale: weight of the merged delta.
+        rank: of the result; by default ``min(out, in, sum of ranks)``, which loses nothing.
+
+    Raises:
+        MergeError: ``keep`` or ``rank`` below 1.
+    """
+    if keep is not None and keep < 1:
+        raise MergeError(f"keep is {keep}, expected at least 1")
+
+    def merge(module: str) -> Factors:
+        share = keep or max(1, min(adapters.shapes[module]) // len(adapters.tasks))
+        owned = (x.factors[module] for x in adapters.adapters if module in x.factors)
+        parts = [svd(Factors(f.a.double(), f.b.double())) for f in owned]
+        u = torch.cat([u[:, :share] for u, _, _ in parts], dim=1)
+        v = torch.cat([vh[:share].T for _, _, vh in parts], dim=1)
+        s = torch.cat([s[:share] for _, s, _ in parts])
+        return Factors(decorrelated(v).T, scale * decorrelated(u) * s)
+
+    return merge_modules("tsv-merge", adapters, merge, rank, {"keep": keep, "scale": scale})
+
+
+def decorrelated(x: torch.Tensor) -> torch.Tensor:
+    """The nearest matrix to ``x [rows, p]`` with orthonormal columns, or rows if p exceeds rows."""
+    values, vectors = torch.linalg.eigh(x.T @ x)
+    used = values > TOLERANCE * values[-1:]
+    vectors = vectors[:, used]
+    return x @ (vectors / values[used].sqrt()) @ vectors.T

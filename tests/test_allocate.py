@@ -1,0 +1,147 @@
+"""The allocation: budgets met from below, the smallest budget named, invariances."""
+
+import pytest
+import torch
+from conftest import delta, random_set
+
+from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
+from hydraopt.errors import MergeError
+from hydraopt.packing.allocate import Spectrum, allocate
+from hydraopt.zoo import load_adapters
+
+SHAPES = ((40, 24), (24, 48))
+
+
+def spectra_of(adapters):
+    return {module: Spectrum.of(adapters, module) for module in adapters.shapes}
+
+
+def counter(tasks):
+    def stored(layout):
+        modules = layout.values()
+        return sum(m.bytes(shared=True) + tasks * m.bytes(shared=False) for m in modules)
+
+    return stored
+
+
+def allocated(adapters, limit):
+    return allocate(spectra_of(adapters), limit, counter(len(adapters.tasks)))
+
+
+@pytest.fixture(scope="module")
+def zoo():
+    adapters = AdapterSet(load_adapters().adapters[::5])
+    return adapters, spectra_of(adapters)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+def test_a_budget_is_met_from_below_by_less_than_a_percent(zoo, share):
+    adapters, spectra = zoo
+    limit = share * adapters.fp16_bytes
+    stored = counter(len(adapters.tasks))
+    assert 0.99 * limit < stored(allocate(spectra, limit, stored)) <= limit
+
+
+def test_aligned_adapters_share_rows(zoo):
+    adapters, spectra = zoo
+    layout = allocate(spectra, 0.08 * adapters.fp16_bytes, counter(len(adapters.tasks)))
+    assert all(any(code.shared for code in m.codes("A")) for m in layout.values())
+    for module in layout.values():  # the shared ones first, as encoding wants them
+        shared = [code.shared for code in module.codes("A")]
+        assert shared == sorted(shared, reverse=True)
+        assert not any(code.shared for code in module.codes("B"))
+
+
+def test_unrelated_adapters_at_a_large_budget_have_rows_of_their_own():
+    adapters = random_set(6, shapes=((64, 256),), spread=100.0)
+    (module,) = allocated(adapters, 0.3 * adapters.fp16_bytes).values()
+    assert not all(code.shared for code in module.codes("A"))
+
+
+def test_one_task_has_a_layout_too():
+    adapters = random_set(1, shapes=SHAPES)
+    layout = allocated(adapters, 0.3 * adapters.fp16_bytes)
+    assert set(layout) == set(adapters.shapes)
+    assert all(module.directions for module in layout.values())
+
+
+def test_the_smallest_budget_is_named_and_works():
+    adapters = random_set(4, shapes=SHAPES)
+    with pytest.raises(MergeError, match="expected at least") as error:
+        allocated(adapters, 10)
+    smallest = int(str(error.value).split("at least ")[1].split(":")[0].replace(",", ""))
+    stored = counter(4)
+    assert stored(allocated(adapters, smallest)) == smallest
+    with pytest.raises(MergeError):
+        allocated(adapters, smallest - 1)
+
+
+def test_the_smallest_layout_is_one_direction_of_one_bit_per_module():
+    adapters = random_set(4, shapes=SHAPES)
+    with pytest.raises(MergeError) as error:
+        allocated(adapters, 0)
+    bytes_ = sum(width // 8 + 1 + 4 * (out // 8 + 1) for out, width in SHAPES)
+    assert f"{bytes_:,}" in str(error.value)
+
+
+def test_the_order_of_tasks_does_not_matter():
+    adapters = random_set(5, shapes=SHAPES)
+    turned = AdapterSet(adapters.adapters[::-1])
+    limit = 0.2 * adapters.fp16_bytes
+    assert allocated(adapters, limit) == allocated(turned, limit)
+
+
+def test_only_the_deltas_matter_not_how_they_are_factored():
+    adapters = random_set(5, rank=3, shapes=SHAPES)
+    generator = torch.Generator().manual_seed(9)
+
+    def other_gauge(factors):
+        m = torch.randn(3, 3, generator=generator).double()
+        a, b = m @ factors.a.double(), factors.b.double() @ torch.linalg.inv(m)
+        return Factors(a.float(), b.float())
+
+    mixed = AdapterSet(
+        LoraAdapter(x.name, x.base_model, {m: other_gauge(f) for m, f in x.factors.items()})
+        for x in adapters.adapters
+    )
+    limit = 0.2 * adapters.fp16_bytes
+    assert allocated(adapters, limit) == allocated(mixed, limit)
+
+
+def test_energies_are_those_of_the_dense_deltas(monkeypatch):
+    monkeypatch.setattr("hydraopt.packing.allocate.RESIDUAL_WEIGHT", 0.0)
+    adapters = random_set(4, shapes=((40, 24),))
+    (module,) = adapters.shapes
+    spectrum = Spectrum.of(adapters, module)
+    deltas = torch.stack([delta(x.factors[module]) for x in adapters.adapters])
+    shared = torch.linalg.svdvals(deltas.flatten(0, 1)).square() / 4
+    rows = torch.linalg.qr(spectrum.rows.double().T).Q
+    for count, energies in zip(spectrum.counts, spectrum.energies, strict=True):
+        assert energies[:count] == pytest.approx(shared[:count], rel=1e-4)
+        missed = deltas - deltas @ rows[:, :count] @ rows[:, :count].T
+        private = torch.linalg.svdvals(missed).square().mean(0)[:3]  # 3 is the rank
+        assert energies[count : count + 3] == pytest.approx(private, rel=1e-4, abs=1e-4)
+
+
+def test_a_module_that_some_adapters_lack_and_other_ranks_are_taken():
+    first, second, third = random_set(3, shapes=SHAPES).adapters
+    (lonely, factors), *_ = second.factors.items()
+    second = LoraAdapter(second.name, second.base_model, {lonely: factors})
+    wider = random_set(1, rank=5, shapes=SHAPES, seed=3).adapters[0].factors
+    third = LoraAdapter(third.name, third.base_model, wider)
+    adapters = AdapterSet([first, second, third])
+    assert set(allocated(adapters, 0.3 * adapters.fp16_bytes)) == set(adapters.shapes)
+
+
+def test_a_delta_of_zero_takes_the_least_bytes():
+    adapters = random_set(3, shapes=SHAPES)
+    blank = AdapterSet(
+        LoraAdapter(
+            x.name,
+            x.base_model,
+            {m: f if i else Factors(f.a, 0 * f.b) for i, (m, f) in enumerate(x.factors.items())},
+        )
+        for x in adapters.adapters
+    )
+    first, *_ = allocated(blank, 0.3 * blank.fp16_bytes).values()
+    assert len(first.directions) == 1

@@ -1,0 +1,123 @@
+"""The codes: sizes, distortion, absence of bias, steps; the trellis search against brute force."""
+
+import itertools
+
+import pytest
+import torch
+
+from hydraopt.packing import codec
+from hydraopt.packing.allocate import DISTORTION
+from hydraopt.packing.codec import BITS, TRELLIS_BITS
+from hydraopt.packing.trellis import Tables, search, tables, trellis_values
+
+TOP = 4.0
+SCALAR = {1: 0.363, 2: 0.119, 4: 0.0115}  # uniform levels with the best step
+
+
+def noise(count, length, seed=0):
+    return torch.randn(count, length, generator=torch.Generator().manual_seed(seed))
+
+
+def coded(x, bits):
+    found = codec.encode(x, bits, TOP)
+    return found, codec.decode(found, bits, x.shape[-1], TOP)
+
+
+def unlike(x, y):
+    """Share of x's energy that no multiple of y explains."""
+    return 1 - float((x * y).sum() ** 2 / (x.square().sum() * y.square().sum()))
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 33, 64])
+def test_a_vector_takes_its_bits_rounded_up_to_bytes(bits, length):
+    found, decoded = coded(noise(3, length), bits)
+    assert found.codes.dtype == found.step.dtype == torch.uint8
+    assert found.codes.shape == (3, codec.packed_bytes(length, bits))
+    assert found.codes.shape[-1] == -(-length * bits // 8)
+    assert decoded.shape == (3, length)
+
+
+@pytest.mark.parametrize("bits", DISTORTION)
+def test_gaussian_vectors_keep_what_the_allocation_counts_on(bits):
+    x = noise(60, 128)
+    assert unlike(x, coded(x, bits)[1]) == pytest.approx(DISTORTION[bits], rel=0.2)
+
+
+@pytest.mark.parametrize("bits", TRELLIS_BITS)
+def test_a_trellis_beats_scalar_levels(bits):
+    x = noise(60, 128)
+    assert unlike(x, coded(x, bits)[1]) < 0.83 * SCALAR[bits]
+
+
+@pytest.mark.parametrize("bits", TRELLIS_BITS)
+def test_trellis_codes_are_unbiased(bits):
+    x = noise(60, 128)
+    gains = (x * coded(x, bits)[1]).sum(1) / x.square().sum(1)
+    assert (gains - 1).abs().max() < 2 ** (1 / codec.STEPS_PER_OCTAVE) - 1
+    assert float(gains.mean()) == pytest.approx(1, abs=0.01)
+
+
+def test_more_bits_leave_less_error():
+    x = noise(20, 96) / 64  # 16-bit steps of larger vectors would fall below the grid
+    errors = [float((coded(64 * x, b)[1] - 64 * x).square().mean()) for b in (1, 2, 4, 8)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_16_bits_are_all_but_exact():
+    x = noise(20, 96)
+    found = codec.encode(x, 16, 0.01)
+    assert (codec.decode(found, 16, 96, 0.01) - x).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("bits", TRELLIS_BITS)
+def test_codes_do_not_depend_on_the_scale_or_on_other_vectors(bits):
+    x = noise(9, 40)
+    found = codec.encode(x, bits, TOP)
+    assert codec.encode(0.01 * x, bits, TOP).codes.equal(found.codes)
+    order = torch.randperm(9)
+    assert codec.encode(x[order], bits, TOP).codes.equal(found.codes[order])
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_zeros_decode_as_zeros(bits):
+    assert coded(torch.zeros(2, 10), bits)[1].count_nonzero() == 0
+
+
+def test_steps_are_rounded_to_within_half_a_grid_point():
+    steps = torch.logspace(-3, 0, 50)
+    decoded = codec.decode_steps(codec.encode_steps(steps, 1.0), 1.0)
+    assert (torch.log2(decoded / steps).abs() <= 0.5 / codec.STEPS_PER_OCTAVE + 1e-4).all()
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_the_search_is_exact_on_short_rings(width):
+    # of 256 bytes only 12 are worth a thought, so that all rings can be tried
+    table = Tables(*(noise(256, 2, seed) for seed in (1, 2)))
+    table.current[12:] += 1e3
+    x = noise(5, 2 * width, seed=3)
+    rings = torch.tensor(list(itertools.product(range(12), repeat=width)), dtype=torch.uint8)
+    errors = (trellis_values(rings, table) - x[:, None]).square().sum(-1)
+    found = (trellis_values(search(x, table), table) - x).square().sum(-1)
+    # the seam's byte is settled first: nearly always the best one
+    assert found.sum() < 1.15 * errors.amin(1).sum()
+    assert (found >= errors.amin(1) - 1e-4).all()
+
+
+def test_codes_of_long_vectors_cannot_be_improved_byte_by_byte():
+    table = tables(2)
+    x = noise(1, 64)
+    packed = search(x, table)
+    least = (trellis_values(packed, table) - x).square().sum()
+    for place in range(packed.shape[1] - 1):  # the last byte is the seam
+        others = packed.repeat(256, 1)
+        others[:, place] = torch.arange(256)
+        errors = (trellis_values(others, table) - x).square().sum(1)
+        assert errors.min() >= least - 1e-3
+
+
+def test_the_bytes_form_a_ring():
+    packed = torch.randint(0, 256, (4, 12), dtype=torch.uint8)
+    table = tables(1)
+    turned = trellis_values(packed.roll(1, -1), table)
+    assert turned.equal(trellis_values(packed, table).roll(8, -1))
