@@ -40,7 +40,8 @@ def doge(
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        scale: norm of every task's contribution to a module.
+        scale: norm of every task's contribution to a module, before trimming. The paper's 0.07 is
+            for vision models; LoRA deltas of language models are often longer than 1.
         density: share of entries of a delta that are added, in (0, 1].
         steps: of Adam, per module.
         rank: of the result; by default ``min(out, in, sum of ranks)``.

@@ -22,7 +22,7 @@ from .joint import Joint
 from .merged import MergedAdapters, Side
 
 MAX_STEPS = 200
-TOLERANCE = 1e-6  # of the deltas' squared norm: a smaller gain ends the iteration
+TOLERANCE = 1e-5  # of the deltas' squared norm: a smaller gain ends the iteration
 
 
 def jd_diag(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:

@@ -7,7 +7,8 @@
 
 The SVDs are made in factor space. Zero singular values are left out, and where directions of
 several tasks coincide, ``(UᵀU)^(-1/2)`` is the root of the pseudo-inverse [derived]: the authors'
-code completes U by arbitrary directions in both cases.
+code completes U by arbitrary directions in both cases. Adapters of one initialisation have nearly
+equal row spaces: decorrelating V changes them much, and the merge is worse than a plain sum.
 """
 
 import torch

@@ -16,17 +16,17 @@ from merge_memory import LAYERS, peak_mib, random_adapters
 
 
 def measure(method: str, layers: int) -> None:
-    """Merge once and print the seconds, the peak memory and its growth."""
+    """Merge once and print wall and CPU seconds, the peak memory and its growth."""
     from hydraopt.merging import merge_with
 
     adapters = random_adapters(layers)
-    before, start = peak_mib(), time.perf_counter()
+    before, start, cpu_start = peak_mib(), time.perf_counter(), time.process_time()
     merged = merge_with(method, adapters)
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+    error = merged.settings.get("projection_error", "–")
     print(
-        f"{method:16s} {seconds:8.1f} s   peak {peak_mib():6.0f} MiB, "
-        f"+{peak_mib() - before:5.0f} MiB   projection error "
-        f"{merged.settings.get('projection_error', '–')}",
+        f"{method:16s} {seconds:7.1f} s ({cpu:7.1f} s CPU)   peak {peak_mib():5.0f} MiB "
+        f"(+{peak_mib() - before:4.0f})   projection error {error}",
         flush=True,
     )
 
