@@ -31,3 +31,15 @@ class OutputError(HydraOptError):
 
 class UsageError(HydraOptError):
     """Options that do not exist for, or do not go with, what was asked."""
+
+
+class ProfilingError(HydraOptError):
+    """A measurement, a runner or an emulated device that is not possible as asked."""
+
+
+class DeviceError(ProfilingError):
+    """A device behind adb that is missing, not ready, or refused what it was asked to do."""
+
+
+class DeviceLostError(DeviceError):
+    """A device that was there and went away."""
