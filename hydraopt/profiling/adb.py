@@ -30,7 +30,9 @@ NOT_READY = {
 }
 
 
-def adb(arguments: Sequence[str], timeout: float = TIMEOUT, **options) -> subprocess.CompletedProcess:
+def adb(
+    arguments: Sequence[str], timeout: float = TIMEOUT, **options
+) -> subprocess.CompletedProcess:
     """Run ``adb`` with ``arguments``; its output as text.
 
     Raises:
@@ -84,9 +86,7 @@ def _states() -> dict[str, str]:
     try:
         listing = adb(["devices"])
     except subprocess.TimeoutExpired:
-        raise DeviceError(
-            f"adb did not answer in {TIMEOUT:.0f} s; run: adb kill-server"
-        ) from None
+        raise DeviceError(f"adb did not answer in {TIMEOUT:.0f} s; run: adb kill-server") from None
     if listing.returncode:
         raise DeviceError(f"adb cannot list devices ({_last_line(listing)}); run: adb kill-server")
     rows = [line.split("\t", 1) for line in listing.stdout.splitlines() if "\t" in line]
@@ -126,9 +126,7 @@ class Device:
             result = adb(["-s", self.serial, *arguments], timeout, **options)
         except subprocess.TimeoutExpired:
             self.check_present(what)
-            raise DeviceError(
-                f"device {self.serial} did not {what} in {timeout:.0f} s"
-            ) from None
+            raise DeviceError(f"device {self.serial} did not {what} in {timeout:.0f} s") from None
         if result.returncode:
             self.check_present(what)
             reason = _last_line(result)
@@ -260,6 +258,11 @@ class DeviceWorkspace:
             lines += [f"touch {CACHE}/{digest}"]
         self.device.shell("\n".join(lines), "link the pushed files")
 
+    def write(self, name: str, text: str) -> None:
+        """Write a small text file; errors as :meth:`Device.adb`."""
+        target = f"{self.path}/{shlex.quote(name)}"
+        self.device.adb("shell", "-T", f"cat > {target}", what=f"write {name}", input=text)
+
     def run(self, command: Sequence[str], timeout: float) -> subprocess.CompletedProcess:
         """Run a command in the directory; exit code and output as they are.
 
@@ -287,6 +290,4 @@ class DeviceWorkspace:
         what = f"give back {name}"
         size = int(self.device.shell(f"stat -L -c %s {self.path}/{shlex.quote(name)}", what))
         source = f"{self.path}/{name}"
-        self.device.adb(
-            "pull", source, str(target), what=what, timeout=TIMEOUT + size / PUSH_RATE
-        )
+        self.device.adb("pull", source, str(target), what=what, timeout=TIMEOUT + size / PUSH_RATE)

@@ -7,7 +7,6 @@ on arm64; its times mean nothing.
 import json
 import os
 import platform
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,9 +21,10 @@ from ..files import write_json
 from .adb import adb
 from .cache import cache_directory
 from .image import AMD64, ARM64, machine_image, namespace_image
+from .process import require
 
 TIERS = ("a", "b")
-PACKAGES = {  # program -> Debian package
+PROGRAMS = {  # program -> Debian package
     "a": {
         "adb": "adb",
         "bwrap": "bubblewrap",
@@ -82,7 +82,7 @@ def start(tier: str, *, die_with_parent: bool = False) -> Emulator:
     """
     if running := find(tier):
         return running
-    _check_programs(tier)
+    _check_machine(tier)
     _state_file(tier).unlink(missing_ok=True)  # left by one that crashed
     adb(["start-server"])
     port = _free_port(tier)
@@ -131,7 +131,8 @@ def status() -> list[dict]:
         emulator = find(tier)
         crashed = emulator is None and _state_file(tier).exists()
         state = "running" if emulator else "crashed" if crashed else "stopped"
-        records.append({"tier": tier, "state": state, "serial": emulator and emulator.serial})
+        serial = {"serial": emulator.serial} if emulator else {}
+        records.append({"tier": tier, "state": state} | serial)
     return records
 
 
@@ -145,22 +146,13 @@ def running(tier: str) -> Iterator[Emulator]:
         stop(tier)
 
 
-def missing_packages(tier: str) -> list[str]:
-    """Debian packages that tier ``tier`` needs and that are not installed."""
-    return [package for program, package in PACKAGES[tier].items() if not shutil.which(program)]
-
-
-def _check_programs(tier: str) -> None:
+def _check_machine(tier: str) -> None:
     if platform.system() != "Linux" or (tier == "a" and platform.machine() not in NATIVE):
         raise ProfilingError(
             f"tier {tier} runs on Linux on x86-64 or arm64, found {platform.system()} on "
             f"{platform.machine()}; use a phone or an Android emulator"
         )
-    if packages := missing_packages(tier):
-        raise ProfilingError(
-            f"tier {tier} needs programs that are not installed; "
-            f"run: sudo apt-get install {' '.join(packages)}"
-        )
+    require(PROGRAMS[tier], f"tier {tier}")
 
 
 def _namespace_command(port: int) -> list[str]:

@@ -43,6 +43,10 @@ class HostWorkspace:
             link.symlink_to(path.resolve())
         return 0
 
+    def write(self, name: str, text: str) -> None:
+        """Write a small text file."""
+        (self.path / name).write_text(text)
+
     def run(self, command: Sequence[str], timeout: float) -> subprocess.CompletedProcess:
         """Run a command in the directory; exit code and output as they are.
 

@@ -8,13 +8,13 @@ import hashlib
 import lzma
 import re
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ProfilingError
 from .cache import cached
+from .process import call
 
 FILES = Path(__file__).parent / "tiers"
 SUITE = "trixie"
@@ -23,7 +23,6 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = ("adbd", "busybox-static")
 KERNEL = "linux-image-cloud-arm64"
 MODULES = ("failover", "net_failover", "virtio_net")  # in the order in which they load
-BUILD_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,12 @@ def _namespace(architecture: Architecture, target: Path) -> None:
         packages = _unpack(architecture, PACKAGES, Path(scratch))
         _userland(packages, architecture, target, tier="a")
     busybox = target / "bin" / "busybox"
-    for applet in _call([str(busybox), "--list"]).split():
+    for applet in call([str(busybox), "--list"], "list its applets").split():
         if applet != "busybox":
             (target / "bin" / applet).symlink_to("busybox")
     shim = target / "opt" / "adbd" / "loopback.so"
-    _call(["gcc", "-shared", "-fPIC", "-O2", str(FILES / "loopback.c"), "-o", str(shim)])
+    command = ["gcc", "-shared", "-fPIC", "-O2", str(FILES / "loopback.c"), "-o", str(shim)]
+    call(command, "compile loopback.c")
 
 
 def _machine(target: Path) -> None:
@@ -83,7 +83,7 @@ def _machine(target: Path) -> None:
         (tree / "init").chmod(0o755)
         archive = "find . | cpio -o -H newc --quiet -R 0:0 | gzip -1"
         with (target / "initrd.gz").open("wb") as file:
-            _call(["bash", "-o", "pipefail", "-c", archive], cwd=tree, stdout=file)
+            call(["bash", "-o", "pipefail", "-c", archive], "make an initrd", cwd=tree, stdout=file)
         (kernel,) = (packages / "boot").glob("vmlinuz-*")
         shutil.copy(kernel, target / "vmlinuz")
 
@@ -95,17 +95,20 @@ def _unpack(architecture: Architecture, packages: tuple[str, ...], scratch: Path
     archive, root = scratch / "packages.tar", scratch / "packages"
     command = ["mmdebstrap", "--quiet", "--mode=chrootless", "--variant=extract"]
     command += [f"--arch={architecture.name}", f"--include={','.join(packages)}"]
-    _call([*command, SUITE, str(archive), str(sources)])
+    call([*command, SUITE, str(archive), str(sources)], f"unpack {SUITE}'s packages")
     root.mkdir()
     # not the device nodes, which only root may make
-    _call(["tar", "-xf", str(archive), "-C", str(root), "--exclude=./dev/*", "--no-same-owner"])
+    tar = ["tar", "-xf", str(archive), "-C", str(root), "--exclude=./dev/*", "--no-same-owner"]
+    call(tar, "unpack packages")
     return root
 
 
 def _mirror() -> str:
     """The Debian mirror that this machine's apt uses."""
     fields = "$(ORIGIN) $(LABEL) $(REPO_URI)"
-    listing = _call(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"])
+    listing = call(
+        ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"], "name its mirrors"
+    )
     found = re.search(r"^Debian Debian (\S+)$", listing, re.MULTILINE)
     return found[1] if found else MIRROR
 
@@ -134,7 +137,8 @@ def _userland(packages: Path, architecture: Architecture, tree: Path, tier: str)
 
 def _copy_needed(binary: Path, sources: list[Path], target: Path) -> None:
     """Copy the shared libraries that ``binary`` needs, and those that they need."""
-    for name in re.findall(r"\(NEEDED\).*\[(.+)\]", _call(["readelf", "-d", str(binary)])):
+    dynamic = call(["readelf", "-d", str(binary)], f"read {binary.name}")
+    for name in re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic):
         if (target / name).exists():
             continue
         found = next((folder / name for folder in sources if (folder / name).exists()), None)
@@ -153,22 +157,3 @@ def _modules(packages: Path, target: Path) -> None:
             (target / f"{name}.ko").write_bytes(lzma.decompress(path.read_bytes()))
             present.append(f"{name}.ko")
     (target / "order").write_text("".join(f"{name}\n" for name in present))
-
-
-def _call(command: list[str], **options) -> str:
-    """Run a command that must succeed; its output.
-
-    Raises:
-        ProfilingError: it failed; quotes its last line.
-    """
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    try:
-        result = subprocess.run(
-            command, text=True, timeout=BUILD_SECONDS, check=False, errors="replace", **pipes
-        )
-    except subprocess.TimeoutExpired:
-        raise ProfilingError(f"{command[0]} did not finish in {BUILD_SECONDS:.0f} s") from None
-    if result.returncode:
-        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
-        raise ProfilingError(f"{command[0]} failed while an image was built: {lines[-1]}")
-    return result.stdout or ""
