@@ -249,13 +249,12 @@ class DeviceWorkspace:
         )
 
     def _link(self, hashes: Mapping[str, str]) -> None:
+        links = {f"./{name}": f"{CACHE}/{digest}" for name, digest in hashes.items()}
+        parents = sorted({str(PurePosixPath(name).parent) for name in links})
         lines = ["set -e", f"cd {self.path}"]
-        for name, digest in hashes.items():
-            target = shlex.quote(name)
-            parent = shlex.quote(str(PurePosixPath(name).parent))
-            # touched: the cache forgets what is not used
-            lines += [f"mkdir -p {parent}", f"ln -sf {CACHE}/{digest} {target}"]
-            lines += [f"touch {CACHE}/{digest}"]
+        lines += [f"mkdir -p {shlex.quote(f'./{parent}')}" for parent in parents]
+        lines += [f"touch {target}" for target in set(links.values())]  # the cache keeps the used
+        lines += [f"ln -sf {target} {shlex.quote(name)}" for name, target in links.items()]
         self.device.shell("\n".join(lines), "link the pushed files")
 
     def write(self, name: str, text: str) -> None:
