@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import living_processes, require_tier
+from devices import living_processes, require_tier
 
 from hydraopt.errors import DeviceLostError, ProfilingError
 from hydraopt.profiling import emulator
