@@ -47,7 +47,17 @@ def options(
 def merge(
     adapters: Annotated[list[str], typer.Argument(help="PEFT directories, hub ids or NAME=one.")],
     merged: Output,
-    method: Annotated[str, typer.Option(help="hydraopt or average.")] = "hydraopt",
+    budget: Annotated[
+        str | None, typer.Option(help="Bytes to use at most: 10% of fp16, or 12MB.")
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(min=0, help="Smallest budget that loses no more points.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Base model for --max-drop.")] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="JSONL of task, prompt and answer for --max-drop.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="A merging method; default hydraopt.")] = None,
     clusters: Annotated[int | None, typer.Option(help="K, number of B's per module.")] = None,
     rank: Annotated[int | None, typer.Option(help="R, rank of the shared A.")] = None,
     soft: Annotated[bool | None, typer.Option("--soft", help="Mix B's, do not pick one.")] = None,
@@ -55,13 +65,12 @@ def merge(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Merge LoRA adapters of one base model."""
-    from .adapters import read_adapters
-    from .merging import merge_with
+    """Merge LoRA adapters of one base model: into a byte budget, or by a merging method."""
+    from . import merge_command
 
     settings = {"clusters": clusters, "rank": rank, "soft": soft, "seed": seed}
-    given = {name: value for name, value in settings.items() if value is not None}
-    result = merge_with(method, read_adapters(adapters), **given)
+    dial = merge_command.Dial(budget, max_drop, base, validation)
+    result = merge_command.merge(adapters, dial, method, settings)
     result.save(merged, overwrite=overwrite)
     report.show(report.of_merged(result), as_json)
 
@@ -71,8 +80,8 @@ def info(
     path: Annotated[Path, typer.Argument(help="Adapter, merged directory or bundle.")],
     as_json: Json = False,
 ) -> None:
-    """Show tasks, modules, ranks and bytes."""
-    report.show(report.describe(path), as_json)
+    """Show tasks, modules and bytes; of merged adapters also the error of each."""
+    report.show_info(path, as_json)
 
 
 @app.command()
@@ -83,9 +92,9 @@ def unmerge(
     overwrite: Overwrite = False,
 ) -> None:
     """Write one task of a merged directory back as a plain PEFT adapter."""
-    from .merging import MergedAdapters
+    from .packing import open_merged
 
-    MergedAdapters.load(merged).to_peft(task, adapter, overwrite=overwrite)
+    open_merged(merged).to_peft(task, adapter, overwrite=overwrite)
 
 
 @app.command()
@@ -106,11 +115,11 @@ def export(
 ) -> None:
     """Lower base and adapters into one ExecuTorch program and write a bundle."""
     from .lowering.bundle import export_bundle
-    from .merging import MergedAdapters
+    from .packing import open_merged
 
     with messages.status("Lowering the base model …"):
         exported = export_bundle(
-            MergedAdapters.load(merged),
+            open_merged(merged),
             base,
             bundle,
             quantize=quantize,
@@ -119,6 +128,31 @@ def export(
             overwrite=overwrite,
         )
     report.show_export(exported, report.describe(bundle), as_json)
+
+
+@app.command()
+def add(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to add to.")],
+    adapter: Annotated[str, typer.Argument(help="PEFT directory or hub id.")],
+    task: Annotated[str, typer.Option(help="Name of the new task.")],
+    as_json: Json = False,
+) -> None:
+    """Code a new adapter into a bundle; the program and all other packs stay as they are."""
+    from .lowering.growth import add_task
+    from .quality_report import of_tasks
+
+    report.show(of_tasks(add_task(bundle, adapter, task))[0], as_json)
+
+
+@app.command()
+def remove(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to take from.")],
+    task: Annotated[str, typer.Option(help="Task to take out.")],
+) -> None:
+    """Take a task out of a bundle."""
+    from .lowering.growth import remove_task
+
+    remove_task(bundle, task)
 
 
 @app.command()
@@ -152,6 +186,30 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Bundle.")], as_json: Jso
     from .runtime import verify as verify_bundle
 
     report.show(verify_bundle(bundle), as_json)
+
+
+@app.command()
+def frontier(
+    output: Output,
+    adapters: Annotated[
+        list[str] | None, typer.Argument(help="PEFT directories; the bundled zoo by default.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Base model of ADAPTERS.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="JSONL of task, prompt and answer for ADAPTERS.")
+    ] = None,
+    methods: Annotated[
+        str, typer.Option(help="Methods to compare, budget and plain among them.")
+    ] = "budget,plain,hydraopt,average",
+    inputs: Annotated[int, typer.Option(min=1, help="Zoo inputs per task, up to 200.")] = 200,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure storage against quality for many methods; run again to resume."""
+    from .frontier_command import write_frontier
+
+    points = write_frontier(output, adapters or [], base, data, methods.split(","), inputs, jobs)
+    report.show_points(points, as_json)
 
 
 @app.command()

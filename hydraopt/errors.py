@@ -33,6 +33,10 @@ class UsageError(HydraOptError):
     """Options that do not exist for, or do not go with, what was asked."""
 
 
+class DataError(HydraOptError):
+    """A file of prompts or answers that cannot be read, or does not fit tasks or base model."""
+
+
 class ProfilingError(HydraOptError):
     """A measurement, a runner or an emulated device that is not possible as asked."""
 

@@ -148,3 +148,20 @@ _SAFETENSORS_DTYPES = {
     torch.int16: "I16",
     torch.uint8: "U8",
 }
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling to write; rename it to ``path`` at the end, or remove it.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield staging
+        staging.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        staging.unlink(missing_ok=True)

@@ -13,8 +13,10 @@ from rich.table import Table
 from .errors import HydraOptError, UsageError
 
 if TYPE_CHECKING:
+    from .evaluation.frontier import Point
     from .lowering.bundle import Exported
     from .merging import MergedAdapters
+    from .packing import CodedAdapters
     from .runtime import Session
 
 LIST_LIMIT = 8
@@ -42,6 +44,25 @@ def _text(key: str, value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def show_info(path: Path, as_json: bool) -> None:
+    """Print :func:`describe`'s record; for merged adapters also one per task and per module."""
+    record = describe(path)
+    if record["kind"] != "merged":
+        show(record, as_json)
+        return
+    from .packing import open_merged
+    from .quality_report import of_modules, of_tasks, show_rows
+
+    merged = open_merged(path)
+    tasks, modules = of_tasks(merged), of_modules(merged)
+    if as_json:
+        show(record | {"per_task": tasks, "per_module": modules}, as_json)
+        return
+    show_rows(tasks, "Tasks")
+    show_rows(modules, "Modules")
+    show(record, as_json)
+
+
 def describe(path: Path) -> dict:
     """Record of an adapter directory, a merged directory or a bundle.
 
@@ -51,9 +72,9 @@ def describe(path: Path) -> dict:
     if (path / "manifest.json").exists():
         return of_bundle(path)
     if (path / "merged.json").exists():
-        from .merging import MergedAdapters
+        from .packing import open_merged
 
-        return of_merged(MergedAdapters.load(path))
+        return of_merged(open_merged(path))
     if (path / "adapter_config.json").exists():
         return of_adapter(path)
     raise HydraOptError(
@@ -78,9 +99,19 @@ def of_adapter(path: Path) -> dict:
     }
 
 
-def of_merged(merged: "MergedAdapters") -> dict:
+def of_merged(merged: "MergedAdapters | CodedAdapters") -> dict:
     """Record of merged adapters."""
-    sides = list(merged.modules.values())
+    from .packing import CodedAdapters
+
+    if isinstance(merged, CodedAdapters):
+        kind = {"directions": sorted({len(m.directions) for m in merged.layout.modules.values()})}
+    else:
+        sides = list(merged.modules.values())
+        kind = {
+            "ranks": sorted({a.stack.shape[1] for a, _ in sides}),
+            "a_per_module": sorted({len(a.stack) for a, _ in sides}),
+            "b_per_module": sorted({len(b.stack) for _, b in sides}),
+        }
     stored = merged.stored_bytes
     return {
         "kind": "merged",
@@ -88,10 +119,8 @@ def of_merged(merged: "MergedAdapters") -> dict:
         "settings": dict(merged.settings),
         "base_model": merged.base_model,
         "tasks": list(merged.tasks),
-        "modules": len(sides),
-        "ranks": sorted({a.stack.shape[1] for a, _ in sides}),
-        "a_per_module": sorted({len(a.stack) for a, _ in sides}),
-        "b_per_module": sorted({len(b.stack) for _, b in sides}),
+        "modules": len(merged.modules),
+        **kind,
         "stored_bytes": stored,
         "fp16_bytes": merged.adapter_bytes,
         "share_of_fp16": stored / merged.adapter_bytes,
@@ -99,14 +128,14 @@ def of_merged(merged: "MergedAdapters") -> dict:
 
 
 def of_bundle(path: Path) -> dict:
-    """Record of a bundle; the adapters' share counts their packs and their constants."""
-    from .lowering.manifest import PACKS, PROGRAM, Manifest
+    """Record of a bundle; the adapters' share counts all files and constants that are theirs."""
+    from .lowering.manifest import PROGRAM, Manifest
+    from .packing import LAYOUT, SHARED
 
     manifest = Manifest.read(path)
-    packs = [
-        record.bytes for name, record in manifest.files.items() if name.startswith(f"{PACKS}/")
-    ]
-    adapters = sum(packs) + manifest.constant_bytes
+    sizes = {name: record.bytes for name, record in manifest.files.items()}
+    packs = [sizes[name] for name in {*manifest.tasks.values()} if name in sizes]
+    common = sizes.get(LAYOUT, 0) + sizes.get(SHARED, 0)
     return {
         "kind": "bundle",
         "method": manifest.method,
@@ -115,14 +144,15 @@ def of_bundle(path: Path) -> dict:
         "swap": manifest.swap,
         "max_length": manifest.max_length,
         "tasks": list(manifest.tasks),
-        "factor_inputs": len(manifest.inputs),
-        "program_bytes": manifest.files[PROGRAM].bytes,
+        "factor_inputs": len(manifest.factors),
+        "program_bytes": sizes[PROGRAM],
         "constant_factor_bytes": manifest.constant_bytes,
+        "shared_bytes": common,
         "pack_bytes": sum(packs),
         "bytes_per_task": max(packs, default=0),
-        "total_bytes": sum(record.bytes for record in manifest.files.values()),
+        "total_bytes": sum(sizes.values()),
         "fp16_bytes": manifest.adapter_bytes,
-        "share_of_fp16": adapters / manifest.adapter_bytes,
+        "share_of_fp16": (sum(packs) + common + manifest.constant_bytes) / manifest.adapter_bytes,
     }
 
 
@@ -158,3 +188,20 @@ def show_run(session: "Session", ids: Sequence[int], limit: int, as_json: bool) 
         return
     record = {"task": session.task, "ids": new, "tokens_per_second": len(new) / seconds}
     show(record | {"text": session.decode(new)}, as_json)
+
+
+def show_points(points: "Sequence[Point]", as_json: bool) -> None:
+    """Print a frontier."""
+    if as_json:
+        rows = [
+            {"method": p.series, "setting": p.label, "share_of_fp16": p.share}
+            | {"mean": p.mean, "worst": p.worst, "worst_task": p.worst_task}
+            for p in points
+        ]
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    grid = Table("method", "setting", "share of fp16", "mean %", "worst %", "worst task")
+    for p in points:
+        numbers = f"{p.share:.1%}", f"{100 * p.mean:.2f}", f"{100 * p.worst:.1f}"
+        grid.add_row(p.series, p.label, *numbers, p.worst_task)
+    Console().print(grid)

@@ -26,7 +26,7 @@ def copied(bundle, tmp_path):
 
 @pytest.fixture(scope="module")
 def other_bundle(tmp_path_factory, base):
-    """Same base, same shapes, other adapters: its packs would fit but for the shared A."""
+    """Same base, same shapes, other adapters: its packs would fit but for the shared rows."""
     root = tmp_path_factory.mktemp("other")
     for seed, name in enumerate(("alpha", "beta", "gamma")):
         save_adapter(root / name, 10 + seed)
@@ -43,14 +43,15 @@ def flip_a_bit(path, position):
 
 def test_a_bundle_has_exactly_these_files(bundle):
     names = {str(file.relative_to(bundle)) for file in bundle.rglob("*") if file.is_file()}
-    packs = {f"packs/{task}.safetensors" for task in ("alpha", "beta", "gamma")}
-    assert names == {"manifest.json", "model.pte", "tokenizer.json", *packs}
+    packs = {f"packs/{task}.pack" for task in ("alpha", "beta", "gamma")}
+    once = {"manifest.json", "model.pte", "tokenizer.json", "layout.json", "shared.pack"}
+    assert names == once | packs
     assert names - {"manifest.json"} == set(Manifest.read(bundle).files)
 
 
 def test_the_manifest_reads_back_what_was_written(bundle, tmp_path):
     manifest = Manifest.read(bundle)
-    manifest.write(tmp_path)
+    manifest.write(tmp_path / "manifest.json")
     assert Manifest.read(tmp_path) == manifest
     assert manifest.eos_ids == (257,)
     assert manifest.max_length == 32
@@ -69,10 +70,10 @@ def test_tasks_of_one_cluster_share_a_pack(adapter_dirs, base, tmp_path):
 
 
 def test_verify_passes_a_good_bundle(bundle):
-    assert verify(bundle) == {"bundle": str(bundle), "files": 5, "tasks": 3}
+    assert verify(bundle) == {"bundle": str(bundle), "files": 7, "tasks": 3}
 
 
-@pytest.mark.parametrize("name", ["model.pte", "packs/beta.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.pte", "packs/beta.pack", "shared.pack", "tokenizer.json"])
 @pytest.mark.parametrize("position", [200, -5])
 def test_a_flipped_bit_is_found(copied, name, position):
     flip_a_bit(copied / name, position)
@@ -83,28 +84,28 @@ def test_a_flipped_bit_is_found(copied, name, position):
 
 
 def test_a_missing_and_a_truncated_file_are_found(copied):
-    pack = copied / "packs" / "beta.safetensors"
+    pack = copied / "packs" / "beta.pack"
     pack.write_bytes(pack.read_bytes()[:-1])
-    with pytest.raises(BundleError, match=r"beta\.safetensors is damaged"):
+    with pytest.raises(BundleError, match=r"beta\.pack is damaged"):
         Session.open(copied)
     pack.unlink()
-    with pytest.raises(BundleError, match=r"beta\.safetensors is missing"):
+    with pytest.raises(BundleError, match=r"beta\.pack is missing"):
         Session.open(copied)
 
 
 def test_a_pack_that_changes_after_opening_is_refused(copied, other_bundle):
     session = Session.open(copied)
-    pack = copied / "packs" / "beta.safetensors"
-    shutil.copy(other_bundle / "packs" / "beta.safetensors", pack)
-    with pytest.raises(BundleError, match="belongs to another bundle: its program is"):
+    pack = copied / "packs" / "beta.pack"
+    shutil.copy(other_bundle / "packs" / "beta.pack", pack)
+    with pytest.raises(BundleError, match="belongs to another layout: it is bound to"):
         session.switch("beta")
     pack.write_bytes(b"nonsense")
-    with pytest.raises(BundleError, match="missing or damaged"):
+    with pytest.raises(BundleError, match="is no pack"):
         session.switch("beta")
 
 
 def test_a_pack_of_another_bundle_is_refused_even_with_a_forged_manifest(copied, other_bundle):
-    name = "packs/beta.safetensors"
+    name = "packs/beta.pack"
     shutil.copy(other_bundle / name, copied / name)
     with pytest.raises(BundleError, match="from another bundle"):
         Session.open(copied)
@@ -113,25 +114,24 @@ def test_a_pack_of_another_bundle_is_refused_even_with_a_forged_manifest(copied,
     manifest["files"][name] = foreign["files"][name]
     (copied / "manifest.json").write_text(json.dumps(manifest))
     session = Session.open(copied)
-    with pytest.raises(BundleError, match="belongs to another bundle"):
+    with pytest.raises(BundleError, match="belongs to another layout"):
         session.switch("beta")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "format version 2, expected 1; update hydraopt"),
-        ({"inputs": [{"name": "x"}]}, "is damaged"),
+        ({"format_version": 9}, "format version 9, expected 2; update hydraopt"),
+        ({"factors": [1]}, "is damaged"),
         ({"files": None}, "is damaged"),
         ({"surprise": 1}, "is damaged"),
         ({"files": {}}, "its files do not fit"),
         ({"tasks": {}}, "its tasks do not fit"),
-        ({"tasks": {"alpha": "../outside.safetensors"}}, "its tasks do not fit"),
+        ({"tasks": {"alpha": "../outside.pack"}}, "its tasks do not fit"),
         ({"tasks": None}, "is damaged"),
         ({"swap": "x"}, "its swap do not fit"),
         ({"swap": "methods"}, "has no method"),
         ({"max_length": "32"}, "its numbers do not fit"),
-        ({"inputs": [{"name": "x", "shape": [1, -8, 64]}]}, "its inputs do not fit"),
     ],
 )
 def test_a_manifest_of_a_newer_format_or_a_damaged_one_is_refused(copied, change, message):

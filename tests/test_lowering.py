@@ -8,21 +8,17 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import LoweringError
+from hydraopt.evaluation import adapted
 from hydraopt.lowering.base_model import load_base, quantize_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder
-from hydraopt.lowering.factors import (
-    factor_inputs,
-    module_shapes,
-    shared_constants,
-    task_constants,
-)
+from hydraopt.lowering.factors import factor_shapes, module_shapes, slot_factors
 from hydraopt.lowering.manifest import Manifest
-from hydraopt.lowering.program import export, undelegated_slots
+from hydraopt.lowering.program import export_forward, undelegated_slots
 from hydraopt.lowering.slots import insert_slots
 from hydraopt.merging import MergedAdapters, average, hydraopt
+from hydraopt.packing import code_verbatim
 from hydraopt.runtime import Session
-from hydraopt.zoo.evaluate import adapted
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +27,7 @@ PROMPT = [5, 17, 99, 200, 3]
 
 def eager_logits(model, merged, task, ids):
     """Logits after every position, the adapter added to the weights."""
-    factors = {module: merged.factors(task, module) for module in merged.modules}
-    with adapted(model, factors), torch.no_grad():
+    with adapted(model, merged.task_factors(task)), torch.no_grad():
         return model(torch.tensor([ids])).logits[0]
 
 
@@ -61,11 +56,20 @@ def test_adapters_change_the_output(bundle):
     assert (logits[1] - logits[2]).abs().max() > 1e-2
 
 
-def test_shared_factors_are_constants_and_the_rest_inputs(bundle, merged):
-    inputs = Manifest.read(bundle).inputs
-    assert {factor.name for factor in inputs} == {f"{module}.B" for module in merged.modules}
-    shapes = {factor.name: factor.shape for factor in inputs}
-    assert shapes["model.layers.0.mlp.up_proj.B"] == (1, 8, 96)
+def test_all_factors_are_inputs_in_the_layouts_order(bundle, merged):
+    factors = Manifest.read(bundle).factors
+    assert list(factors) == [f"{module}.{side}" for module in merged.modules for side in "AB"]
+    assert factors["model.layers.0.mlp.up_proj.A"] == (1, 8, 64)
+    assert factors["model.layers.0.mlp.up_proj.B"] == (1, 8, 96)
+
+
+def test_the_program_decodes_what_the_host_decodes(bundle, merged):
+    session = Session.open(bundle)
+    for task in ("gamma", "alpha"):
+        session.switch(task)
+        wanted = code_verbatim(merged).task_factors(task)
+        for found, factor in zip(session.factors, slot_factors(wanted).values(), strict=True):
+            assert torch.equal(found, factor)
 
 
 def test_quantised_base_equals_eager_with_the_same_quantisation(merged, base, tmp_path):
@@ -73,7 +77,9 @@ def test_quantised_base_equals_eager_with_the_same_quantisation(merged, base, tm
     session = Session.open(tmp_path / "q")
     for task in session.tasks:
         model = load_base(str(base), BASE_ID).model
-        insert_slots(model, module_shapes(merged), task_constants(merged, task))
+        coded = code_verbatim(merged)
+        inputs = insert_slots(model, module_shapes(coded.layout))
+        inputs.update(slot_factors(coded.task_factors(task)))
         quantize_base(model, "8da4w")
         with torch.no_grad():
             wanted = model(torch.tensor([PROMPT])).logits[0, -1]
@@ -93,7 +99,7 @@ def methods_bundle(merged, base, tmp_path_factory):
 
 def test_one_method_per_task_computes_the_same(merged, methods_bundle):
     session, model = Session.open(methods_bundle), tiny_llama()
-    assert session.manifest.inputs == ()
+    assert session.manifest.factors == {}
     for task in ("alpha", "gamma", "beta", "alpha"):
         assert_session_computes(session, model, merged, task)
 
@@ -116,8 +122,9 @@ def test_every_kind_of_sharing_lowers(adapter_dirs, base, tmp_path, method):
 
 def test_a_slot_that_is_not_delegated_is_found(merged, base):
     model = load_base(str(base), BASE_ID).model
-    inputs = insert_slots(model, module_shapes(merged), shared_constants(merged))
-    exported = export(Decoder(model, 32, inputs), factor_inputs(merged), 32)
+    layout = code_verbatim(merged).layout
+    inputs = insert_slots(model, module_shapes(layout))
+    exported = export_forward(Decoder(model, 32, inputs), factor_shapes(layout), 32)
     not_lowered = to_edge(exported).exported_program()
     assert set(undelegated_slots(not_lowered)) == set(merged.modules)
 

@@ -1,23 +1,19 @@
 """The bundled zoo: real adapters of the quality that is claimed, through the program too."""
 
+import copy
 import random
 from statistics import mean
 
 import pytest
 from peft import PeftModel
 
+from hydraopt.evaluation import adapted, exact_match
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.merging import MergedAdapters, hydraopt
+from hydraopt.merging import hydraopt
+from hydraopt.packing import budget, open_merged
 from hydraopt.runtime import Session
 from hydraopt.zoo import ADAPTERS, BASE, DATA, TASKS, load_adapters
-from hydraopt.zoo.evaluate import (
-    bundle_exact_match,
-    exact_match,
-    load_base,
-    merged_exact_match,
-    unmerged_exact_match,
-)
-from hydraopt.zoo.frontier import Point, plot, table
+from hydraopt.zoo.evaluate import bundle_exact_match, zoo_evaluator
 from hydraopt.zoo.tasks import BASE_LANGUAGES, LANGUAGES, examples, held_out, test_examples
 
 test_examples.__test__ = False  # a function of the zoo, not a test
@@ -55,19 +51,21 @@ def test_ground_truth(task, pair):
 
 
 def test_every_adapter_is_a_plain_peft_directory():
+    evaluator = zoo_evaluator(50, TASKS[::13])
+    model = evaluator.model
     for task in TASKS[::13]:
-        model = PeftModel.from_pretrained(load_base(), ADAPTERS / task).eval()
-        assert exact_match(model, test_examples(task, 50)) >= 0.9
+        peft = PeftModel.from_pretrained(copy.deepcopy(model), ADAPTERS / task).eval()
+        assert exact_match(peft, evaluator.batches[task]) >= 0.9
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_base()
+def evaluator():
+    return zoo_evaluator()
 
 
 @pytest.fixture(scope="module")
-def unmerged(model):
-    return unmerged_exact_match(load_adapters(), model)
+def unmerged(evaluator):
+    return evaluator.unmerged(load_adapters())
 
 
 @pytest.mark.slow
@@ -78,32 +76,32 @@ def test_unmerged_quality(unmerged):
 
 
 @pytest.mark.slow
-def test_the_a_factors_are_aligned(model, unmerged):
+def test_the_a_factors_are_aligned(evaluator, unmerged):
     """One shared A with a B per task costs at most 1.8 points, the paper's range."""
-    scores = merged_exact_match(hydraopt(load_adapters()), model)
+    scores = evaluator.merged(hydraopt(load_adapters()))
     assert mean(unmerged.values()) - mean(scores.values()) <= 0.018
 
 
 @pytest.mark.slow
-def test_the_program_scores_as_eager_does_on_all_tasks(model, tmp_path):
-    hydraopt(load_adapters()).save(tmp_path / "merged")
-    merged = MergedAdapters.load(tmp_path / "merged")
+def test_the_program_scores_as_eager_and_as_peft_do_on_all_tasks(tmp_path):
+    """merge -> packs -> .pte -> text equals unmerge -> PEFT -> text."""
+    adapters = load_adapters()
+    budget(adapters, int(0.1 * adapters.fp16_bytes)).save(tmp_path / "merged")
+    merged = open_merged(tmp_path / "merged")
     export_bundle(merged, str(BASE), tmp_path / "bundle")
-    count = 25
-    program = bundle_exact_match(Session.open(tmp_path / "bundle"), count)
-    assert program == merged_exact_match(merged, model, count)
+    evaluator = zoo_evaluator(20)
+    program = bundle_exact_match(Session.open(tmp_path / "bundle"), 20)
+    assert program == evaluator.merged(merged)
     assert mean(program.values()) > 0.95
+    for task in TASKS:
+        merged.to_peft(task, tmp_path / task)
+        peft = PeftModel.from_pretrained(copy.deepcopy(evaluator.model), tmp_path / task).eval()
+        assert exact_match(peft, evaluator.batches[task]) == program[task]
 
 
-def test_adapters_are_left_out_again_after_evaluation(model):
+def test_adapters_are_left_out_again_after_evaluation():
+    model = zoo_evaluator(1, TASKS[:1]).model
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    merged_exact_match(hydraopt(load_adapters(), clusters=1), model, count=1)
+    with adapted(model, load_adapters().adapters[0].factors):
+        assert not all(before[name].equal(p) for name, p in model.named_parameters())
     assert all(before[name].equal(p) for name, p in model.named_parameters())
-
-
-def test_the_frontier_is_tabulated_and_plotted(tmp_path):
-    points = [Point.of("unmerged", 1.0, {"a": 1.0, "b": 0.9})]
-    points += [Point.of(f"K = {k}", k / 100, {"a": 0.5, "b": k / 100}) for k in (1, 4)]
-    assert "| K = 4 | 4.0% | 27.00 | 4.0 (b) |" in table(points)
-    plot(points, tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,5 @@
 """From merged adapters and a base model to the directory that goes to the phone."""
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,21 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..errors import LoweringError
-from ..files import output_directory, sha256
+from ..files import output_directory
 from ..merging import MergedAdapters
-from ..packing import FactorInput, flatten, layout_hash, write_pack
+from ..packing import CodedAdapters, code_verbatim
 from .base_model import BaseModel, load_base, quantize_base, save_tokenizer
 from .decoder import Decoder
-from .factors import (
-    constant_bytes,
-    factor_inputs,
-    module_shapes,
-    shared_constants,
-    task_constants,
-    task_factors,
-)
-from .manifest import FORWARD, MANIFEST, PACKS, PROGRAM, FileRecord, Manifest
-from .program import OperatorCount, Program, export, lower
+from .factors import factor_shapes, module_shapes
+from .manifest import DECODE, FORWARD, MANIFEST, PROGRAM, FileRecord, Manifest
+from .program import OperatorCount, Program, export_decode, export_forward, lower
 from .slots import insert_slots, set_constants
 
 logger = logging.getLogger(__name__)
@@ -41,7 +33,7 @@ class Exported:
 
 
 def export_bundle(
-    merged: MergedAdapters,
+    merged: MergedAdapters | CodedAdapters,
     base: str,
     directory: str | Path,
     *,
@@ -73,13 +65,12 @@ def export_bundle(
         max_length = _context(loaded, max_length)
         logger.info("loaded %s, %d parameters", base, loaded.model.num_parameters())
         quantize_base(loaded.model, quantize)
-        closed = swap == "methods"
-        inputs = () if closed else factor_inputs(merged)
-        methods = {task: f"task_{i}" for i, task in enumerate(merged.tasks)} if closed else {}
-        program = _lower(merged, loaded, inputs, methods, max_length)
+        coded = code_verbatim(merged) if isinstance(merged, MergedAdapters) else merged
+        methods = _method_names(coded) if swap == "methods" else {}
+        program = _lower(coded, loaded, methods, max_length)
         (staging / PROGRAM).write_bytes(program.buffer)
-        logger.info("lowered to %d bytes with %d factor inputs", len(program.buffer), len(inputs))
-        tasks = methods or _write_packs(merged, inputs, staging)
+        logger.info("lowered to %d bytes", len(program.buffer))
+        tasks = methods or coded.write_packs(staging)
         save_tokenizer(base, staging)
         manifest = Manifest(
             base_model=merged.base_model,
@@ -92,8 +83,8 @@ def export_bundle(
             max_length=max_length,
             vocabulary=loaded.model.get_input_embeddings().num_embeddings,
             eos_ids=loaded.eos_ids,
-            inputs=inputs,
-            constant_bytes=constant_bytes(merged, closed=closed),
+            factors={} if methods else factor_shapes(coded.layout),
+            constant_bytes=_constant_bytes(coded) if methods else 0,
             tasks=tasks,
             files={
                 file.relative_to(staging).as_posix(): FileRecord.of(file)
@@ -101,46 +92,34 @@ def export_bundle(
                 if file.is_file()
             },
         )
-        manifest.write(staging)
+        manifest.write(staging / MANIFEST)
     return Exported(manifest, program.delegation)
 
 
+def _method_names(coded: CodedAdapters) -> dict[str, str]:
+    return {task: f"task_{number}" for number, task in enumerate(coded.tasks)}
+
+
 def _lower(
-    merged: MergedAdapters,
-    base: BaseModel,
-    inputs: Sequence[FactorInput],
-    methods: Mapping[str, str],
-    max_length: int,
+    coded: CodedAdapters, base: BaseModel, methods: Mapping[str, str], max_length: int
 ) -> Program:
-    """One ``forward`` that takes ``inputs``; or, if ``methods`` names them, one method per task."""
-    constants = {} if methods else shared_constants(merged)
-    slot_inputs = insert_slots(base.model, module_shapes(merged), constants)
-    decoder = Decoder(base.model, max_length, slot_inputs)
+    """``forward`` and ``decode``; or, if ``methods`` names them, one method per task."""
+    decoder = Decoder(base.model, max_length, insert_slots(base.model, module_shapes(coded.layout)))
     if not methods:
-        return lower({FORWARD: export(decoder, inputs, max_length)})
+        forward = export_forward(decoder, factor_shapes(coded.layout), max_length)
+        return lower({FORWARD: forward, DECODE: export_decode(coded.layout)})
     exported = {}
     for task, method in methods.items():
-        set_constants(decoder, task_constants(merged, task))
-        exported[method] = export(decoder, (), max_length)
+        set_constants(decoder, coded.task_factors(task))
+        exported[method] = export_forward(decoder, {}, max_length)
         logger.info("exported %s as method %s", task, method)
     return lower(exported)
 
 
-def _write_packs(
-    merged: MergedAdapters, inputs: Sequence[FactorInput], bundle: Path
-) -> dict[str, str]:
-    """Write the packs, one for all tasks with equal factors; task -> path inside the bundle."""
-    (bundle / PACKS).mkdir()
-    program, layout = sha256(bundle / PROGRAM), layout_hash(inputs)
-    tasks: dict[str, str] = {}
-    by_hash: dict[bytes, str] = {}
-    for task in merged.tasks:
-        content = flatten(task_factors(merged, task, inputs))
-        pack = f"{PACKS}/{task}.safetensors"
-        tasks[task] = by_hash.setdefault(hashlib.sha256(content.numpy()).digest(), pack)
-        if tasks[task] == pack:
-            write_pack(bundle / pack, content, layout, program)
-    return tasks
+def _constant_bytes(coded: CodedAdapters) -> int:
+    """float32 bytes of all tasks' factors as constants of the program."""
+    values = sum(len(m.directions) * sum(m.shape) for m in coded.layout.modules.values())
+    return 4 * values * len(coded.tasks)
 
 
 def _context(base: BaseModel, max_length: int | None) -> int:

@@ -6,11 +6,11 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import BundleError
 from ..files import read_versioned_json, sha256, write_json
-from ..packing import FactorInput, layout_hash
+from ..packing import LAYOUT, SHARED
 
-FORMAT_VERSION = 1
-FORWARD = "forward"
-MANIFEST, PROGRAM, TOKENIZER, PACKS = "manifest.json", "model.pte", "tokenizer.json", "packs"
+FORMAT_VERSION = 2
+FORWARD, DECODE = "forward", "decode"
+MANIFEST, PROGRAM, TOKENIZER = "manifest.json", "model.pte", "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Manifest:
         max_length: positions of the KV cache.
         vocabulary: number of token ids.
         eos_ids: tokens that end a generation.
-        inputs: the factor inputs of ``forward``, in order, after token ids and positions.
+        factors: shapes of the factors by name: the outputs of ``decode``, and the inputs of
+            ``forward`` after token ids and positions, in this order.
         constant_bytes: bytes of the factors that are constants of the program.
         tasks: task -> pack file (``inputs``) or method name (``methods``).
         files: path inside the bundle -> size and hash, for every file but the manifest.
@@ -57,24 +58,14 @@ class Manifest:
     max_length: int
     vocabulary: int
     eos_ids: tuple[int, ...]
-    inputs: tuple[FactorInput, ...]
+    factors: Mapping[str, tuple[int, ...]]
     constant_bytes: int
     tasks: Mapping[str, str]
     files: Mapping[str, FileRecord]
 
-    @property
-    def layout(self) -> str:
-        """Hash of the factor inputs' names and shapes."""
-        return layout_hash(self.inputs)
-
-    @property
-    def program(self) -> str:
-        """SHA-256 of the program."""
-        return self.files[PROGRAM].sha256
-
-    def write(self, bundle: Path) -> None:
-        """Write ``manifest.json`` into ``bundle``."""
-        write_json(bundle / MANIFEST, {"format_version": FORMAT_VERSION, **asdict(self)})
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_json(path, {"format_version": FORMAT_VERSION, **asdict(self)})
 
     @classmethod
     def read(cls, bundle: Path) -> "Manifest":
@@ -87,9 +78,7 @@ class Manifest:
         fields = read_versioned_json(path, FORMAT_VERSION, "hydraopt export")
         del fields["format_version"]
         try:
-            fields["inputs"] = tuple(
-                FactorInput(item["name"], tuple(item["shape"])) for item in fields["inputs"]
-            )
+            fields["factors"] = {k: tuple(v) for k, v in fields["factors"].items()}
             fields["files"] = {k: FileRecord(**v) for k, v in fields["files"].items()}
             fields["eos_ids"] = tuple(fields["eos_ids"])
             manifest = cls(**fields)
@@ -105,15 +94,12 @@ class Manifest:
         for what, holds in {
             "swap": self.swap in ("inputs", "methods"),
             "files": PROGRAM in self.files
+            and (self.swap == "methods" or {LAYOUT, SHARED} <= set(self.files))
             and not any(path.is_absolute() or ".." in path.parts for path in paths),
             "tasks": targets and (self.swap == "methods" or targets <= set(self.files)),
             "numbers": all(
                 isinstance(value, int) and value > 0
                 for value in (self.max_length, self.vocabulary, self.adapter_bytes)
-            ),
-            "inputs": all(
-                len(factor.shape) == 3 and all(size > 0 for size in factor.shape)
-                for factor in self.inputs
             ),
         }.items():
             if not holds:

@@ -20,8 +20,9 @@ from executorch.exir import (
 from executorch.exir.passes import MemoryPlanningPass
 
 from ..errors import LoweringError
-from ..packing import FactorInput
+from ..packing import Decode, Layout, payload_bytes
 from .decoder import Decoder
+from .manifest import DECODE
 
 MATMUL = re.compile(r"\b(mm|bmm|addmm|linear|matmul)\b")
 
@@ -43,12 +44,18 @@ class Program:
     delegation: Mapping[str, Sequence[OperatorCount]]
 
 
-def export(
-    decoder: Decoder, factor_inputs: Sequence[FactorInput], max_length: int
+def export_forward(
+    decoder: Decoder, shapes: Mapping[str, Sequence[int]], max_length: int
 ) -> torch.export.ExportedProgram:
-    """``torch.export`` of ``decoder`` with dynamic sequence length 1..max_length - 1."""
+    """``torch.export`` of ``decoder`` with dynamic sequence length 1..max_length - 1.
+
+    Args:
+        decoder: the model.
+        shapes: of the factor inputs, by name.
+        max_length: positions of the KV cache.
+    """
     length = torch.export.Dim("sequence", min=1, max=max_length - 1)
-    factors = {factor.name: torch.zeros(factor.shape) for factor in factor_inputs}
+    factors = {name: torch.zeros(*shape) for name, shape in shapes.items()}
     arguments = (torch.zeros(1, 4, dtype=torch.int64), torch.arange(4), factors)
     dynamic = {
         "input_ids": {1: length},
@@ -58,6 +65,16 @@ def export(
     with torch.no_grad(), _quiet():
         # strict: without it the export succeeds, but lowering to XNNPACK fails
         return torch.export.export(decoder, arguments, dynamic_shapes=dynamic, strict=True)
+
+
+def export_decode(layout: Layout) -> torch.export.ExportedProgram:
+    """``torch.export`` of the decoder of packs of ``layout``."""
+    payloads = tuple(
+        torch.zeros(payload_bytes(sections), dtype=torch.uint8)
+        for sections in (layout.shared, layout.task)
+    )
+    with torch.no_grad(), _quiet():
+        return torch.export.export(Decode(layout), payloads, strict=True)
 
 
 def lower(methods: Mapping[str, torch.export.ExportedProgram]) -> Program:
@@ -79,11 +96,15 @@ def lower(methods: Mapping[str, torch.export.ExportedProgram]) -> Program:
 
 
 def to_xnnpack(methods: Mapping[str, torch.export.ExportedProgram]) -> EdgeProgramManager:
-    """Exported methods with all that XNNPACK takes handed to it."""
+    """Exported methods with all that XNNPACK takes handed to it.
+
+    ``decode`` stays with ExecuTorch's own operators: its look-ups are not XNNPACK's, and handing
+    over the few products between them makes it no faster and takes three times as long to lower.
+    """
     with _quiet():
         return to_edge_transform_and_lower(
             dict(methods),
-            partitioner=[XnnpackPartitioner()],
+            partitioner={name: [XnnpackPartitioner()] for name in methods if name != DECODE},
             compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
         )
 

@@ -1,8 +1,8 @@
 """Slots: the places in a base model that take one task's factors.
 
-A slot computes ``linear(x) + (x Aᵀ) Bᵀ``. A factor that tasks do not share is an input of the
-program and multiplied by ``torch.bmm``, the one form with a non-constant operand that XNNPACK
-takes; a shared factor is a constant and multiplied as a linear layer.
+A slot computes ``linear(x) + (x Aᵀ) B``, B's columns lying as rows. The factors are inputs of the
+program, multiplied by ``torch.bmm``, the one form with a non-constant operand that XNNPACK takes;
+or constants, where each task has its own method.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..adapters import Factors
 from ..errors import LoweringError
 
 
@@ -20,50 +21,38 @@ class Slot(nn.Module):
     Args:
         linear: the base layer.
         name: its dotted name in the base model.
-        inputs: where the outer module puts the factor inputs of the running call, by name.
-        a: constant ``A [r, in]``, or None if A is an input.
-        b: constant ``B [out, r]``, or None if B is an input.
+        inputs: where the outer module puts the factors of the running call, by name:
+            ``A [1, R, in]`` and ``B [1, R, out]``.
     """
 
-    def __init__(
-        self,
-        linear: nn.Module,
-        name: str,
-        inputs: dict[str, torch.Tensor],
-        a: torch.Tensor | None,
-        b: torch.Tensor | None,
-    ):
+    def __init__(self, linear: nn.Module, name: str, inputs: dict[str, torch.Tensor]):
         super().__init__()
         self.linear = linear
         self.name = name
         self.inputs = inputs
-        self.register_buffer("a", a)
-        self.register_buffer("b", b)
+        self.register_buffer("a", None)
+        self.register_buffer("b", None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x [1, S, in]`` -> ``[1, S, out]``."""
-        update = self._apply(x, self.a, f"{self.name}.A")
-        return self.linear(x) + self._apply(update, self.b, f"{self.name}.B")
-
-    def _apply(self, x: torch.Tensor, constant: torch.Tensor | None, name: str) -> torch.Tensor:
-        if constant is None:
-            return torch.bmm(x, self.inputs[name])
-        return F.linear(x, constant)
+        if self.a is not None:
+            return self.linear(x) + F.linear(F.linear(x, self.a), self.b)
+        # A on the left: XNNPACK packs the right operand in every call, and x is the smaller one
+        update = torch.bmm(self.inputs[f"{self.name}.A"], x.transpose(1, 2)).transpose(1, 2)
+        return self.linear(x) + torch.bmm(update, self.inputs[f"{self.name}.B"])
 
 
 def insert_slots(
-    model: nn.Module,
-    shapes: Mapping[str, tuple[int, int]],
-    constants: Mapping[str, torch.Tensor],
+    model: nn.Module, shapes: Mapping[str, tuple[int, int]]
 ) -> dict[str, torch.Tensor]:
     """Wrap every module named in ``shapes`` into a :class:`Slot`, in place.
 
     Args:
+        model: the base model.
         shapes: dotted module name -> ``(out, in)`` of the adapters.
-        constants: ``module.A`` / ``module.B`` -> constant factor; what is missing is an input.
 
     Returns:
-        The dict through which the slots read their factor inputs.
+        The dict through which the slots read their factors.
 
     Raises:
         LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
@@ -72,17 +61,19 @@ def insert_slots(
     for name, shape in shapes.items():
         linear = linear_layer(model, name, shape)
         parent = model.get_submodule(name.rpartition(".")[0])
-        slot = Slot(linear, name, inputs, constants.get(f"{name}.A"), constants.get(f"{name}.B"))
-        setattr(parent, name.rpartition(".")[2], slot)
+        setattr(parent, name.rpartition(".")[2], Slot(linear, name, inputs))
     return inputs
 
 
-def set_constants(model: nn.Module, constants: Mapping[str, torch.Tensor]) -> None:
-    """Replace the constants of all slots in ``model``; ``constants`` as in :func:`insert_slots`."""
+def set_constants(model: nn.Module, factors: Mapping[str, Factors]) -> None:
+    """Give all slots in ``model`` one task's factors as constants, in place of inputs."""
     for module in model.modules():
         if isinstance(module, Slot):
-            module.a = constants.get(f"{module.name}.A")
-            module.b = constants.get(f"{module.name}.B")
+            # copies: the exporter takes a whole storage for a constant, not the view of it
+            module.a, module.b = (
+                factor.clone(memory_format=torch.contiguous_format)
+                for factor in factors[module.name]
+            )
 
 
 def linear_layer(model: nn.Module, name: str, shape: tuple[int, int]) -> nn.Linear:

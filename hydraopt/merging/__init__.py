@@ -2,13 +2,21 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..adapters import AdapterSet
 from ..errors import UsageError
+from .description import DESCRIPTION, read_description, write_description
 from .hydraopt import average, hydraopt
-from .merged import MergedAdapters, Side
+from .merged import MergedAdapters, Side, task_to_peft
+from .private import private
+from .quality import relative_error, relative_errors
 
-METHODS: dict[str, Callable[..., MergedAdapters]] = {"hydraopt": hydraopt, "average": average}
+METHODS: dict[str, Callable[..., MergedAdapters]] = {
+    "hydraopt": hydraopt,
+    "average": average,
+    "private": private,
+}
 
 
 def merge_with(method: str, adapters: AdapterSet, **settings: object) -> MergedAdapters:
@@ -24,7 +32,22 @@ def merge_with(method: str, adapters: AdapterSet, **settings: object) -> MergedA
     for name in settings:
         if name not in known:
             raise UsageError(f"method {method} has no option --{name}")
-    return METHODS[method](adapters, **settings)
+    merged = METHODS[method](adapters, **settings)
+    return replace(merged, errors=relative_errors(adapters, merged))
 
 
-__all__ = ["METHODS", "MergedAdapters", "Side", "average", "hydraopt", "merge_with"]
+__all__ = [
+    "DESCRIPTION",
+    "METHODS",
+    "MergedAdapters",
+    "Side",
+    "average",
+    "hydraopt",
+    "merge_with",
+    "private",
+    "read_description",
+    "relative_error",
+    "relative_errors",
+    "task_to_peft",
+    "write_description",
+]

@@ -1,7 +1,7 @@
 """``MergedAdapters``: what every merging method returns and all that later stages see."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,17 +10,10 @@ from safetensors.torch import load_file
 
 from ..adapters import ADAPTER_CONFIG, TASK_NAME, Factors, write_adapter
 from ..errors import BundleError, MergeError, TaskError
-from ..files import (
-    output_directory,
-    read_versioned_json,
-    safetensors_bytes,
-    write_json,
-    write_tensors,
-)
-from .card import write_card
+from ..files import output_directory, safetensors_bytes, write_tensors
+from .description import DESCRIPTION, read_description, write_description
 
-FORMAT_VERSION = 1
-TENSORS, DESCRIPTION = "merged.safetensors", "merged.json"
+TENSORS = "merged.safetensors"
 
 
 @dataclass(frozen=True)
@@ -43,6 +36,11 @@ class Side:
     def is_shared(self) -> bool:
         """Whether all tasks take the same factor."""
         return self.stack.shape[0] == 1 and not self.of.is_floating_point()
+
+    @property
+    def tasks(self) -> range:
+        """Numbers of all tasks."""
+        return range(len(self.of))
 
     def factor(self, task: int) -> torch.Tensor:
         """The float32 factor of one task."""
@@ -91,6 +89,7 @@ class MergedAdapters:
         tasks: the T task names.
         modules: dotted module name -> its two sides.
         adapter_bytes: fp16 bytes of the adapters that went in.
+        errors: task -> module -> relative error of the delta.
     """
 
     method: str
@@ -99,6 +98,11 @@ class MergedAdapters:
     tasks: tuple[str, ...]
     modules: Mapping[str, tuple[Side, Side]]
     adapter_bytes: int
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def task_factors(self, task: str) -> dict[str, Factors]:
+        """:meth:`factors` of all modules."""
+        return {module: self.factors(task, module) for module in self.modules}
 
     def factors(self, task: str, module: str) -> Factors:
         """``A [r, in]`` and ``B [out, r]`` of one task and module, float32.
@@ -143,14 +147,11 @@ class MergedAdapters:
         """
         with output_directory(directory, DESCRIPTION, overwrite=overwrite) as staging:
             write_tensors(staging / TENSORS, self.stored_tensors())
-            about = self.describe()
-            write_json(staging / DESCRIPTION, about)
-            write_card(staging, about)
+            write_description(staging, self.describe())
 
     def describe(self) -> dict:
         """Everything but the tensors, ready for JSON."""
         return {
-            "format_version": FORMAT_VERSION,
             "method": self.method,
             "settings": dict(self.settings),
             "base_model": self.base_model,
@@ -158,6 +159,7 @@ class MergedAdapters:
             "modules": list(self.modules),
             "adapter_bytes": self.adapter_bytes,
             "stored_bytes": self.stored_bytes,
+            "errors": {task: dict(errors) for task, errors in self.errors.items()},
         }
 
     @classmethod
@@ -168,7 +170,7 @@ class MergedAdapters:
             BundleError: a missing, damaged or newer-format file.
         """
         directory = Path(directory)
-        about = read_versioned_json(directory / DESCRIPTION, FORMAT_VERSION, "hydraopt merge")
+        about = read_description(directory)
         try:
             tensors = load_file(directory / TENSORS)
             tasks = tuple(about["tasks"])
@@ -186,6 +188,7 @@ class MergedAdapters:
                     for module in about["modules"]
                 },
                 about["adapter_bytes"],
+                about["errors"],
             )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise BundleError(
@@ -200,6 +203,12 @@ class MergedAdapters:
             TaskError: no such task.
             OutputError: as :meth:`save`.
         """
-        factors = {module: self.factors(task, module) for module in self.modules}
-        with output_directory(directory, ADAPTER_CONFIG, overwrite=overwrite) as staging:
-            write_adapter(staging, factors, self.base_model)
+        task_to_peft(self.task_factors(task), self.base_model, directory, overwrite=overwrite)
+
+
+def task_to_peft(
+    factors: Mapping[str, Factors], base_model: str, directory: str | Path, *, overwrite: bool
+) -> None:
+    """Write one task's factors as a plain PEFT adapter directory; whole or not at all."""
+    with output_directory(directory, ADAPTER_CONFIG, overwrite=overwrite) as staging:
+        write_adapter(staging, factors, base_model)

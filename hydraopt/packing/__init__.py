@@ -1,5 +1,42 @@
-"""Bits on disk: one task's pack file. Knows nothing of models or ExecuTorch."""
+"""Bits on disk: the layout, the codec and the packs. Knows nothing of models or ExecuTorch."""
 
-from .pack import FactorInput, flatten, layout_hash, read_pack, write_pack
+from pathlib import Path
 
-__all__ = ["FactorInput", "flatten", "layout_hash", "read_pack", "write_pack"]
+from ..merging import MergedAdapters
+from .coded import LAYOUT, SHARED, Coded, CodedAdapters, assemble, pack_name, read_layout
+from .decode import Decode
+from .layout import Code, Direction, Layout, ModuleLayout, payload_bytes
+from .pack import read_pack, write_pack
+from .verbatim import code_verbatim
+
+
+def open_merged(directory: str | Path) -> MergedAdapters | CodedAdapters:
+    """Read a merged directory of either kind.
+
+    Raises:
+        BundleError: a missing, damaged or newer-format file.
+    """
+    kind = CodedAdapters if (Path(directory) / LAYOUT).exists() else MergedAdapters
+    return kind.load(directory)
+
+
+__all__ = [
+    "LAYOUT",
+    "SHARED",
+    "Code",
+    "Coded",
+    "CodedAdapters",
+    "Decode",
+    "Direction",
+    "Layout",
+    "MergedAdapters",
+    "ModuleLayout",
+    "assemble",
+    "code_verbatim",
+    "open_merged",
+    "pack_name",
+    "payload_bytes",
+    "read_layout",
+    "read_pack",
+    "write_pack",
+]

@@ -1,74 +1,61 @@
-"""One task's factors as one file: the pack.
-
-A pack is a safetensors file with a single fp16 tensor ``factors``: all factor inputs of the
-program, flattened one after the other in the order of the manifest. Its metadata names the layout
-(a hash of the inputs' names and shapes) and the program (SHA-256 of ``model.pte``), so that a pack
-is only ever read into the program that it was made for. Tasks with equal factors share a pack.
-"""
+"""Pack files: a header and a payload, as FORMAT.md describes them."""
 
 import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import struct
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
 from ..errors import BundleError
-from ..files import write_tensors
+
+MAGIC = b"HYDRAPK1"
+HEADER = struct.Struct("<8sQ16s32s")  # magic, payload bytes, binding, SHA-256 of the payload
 
 
-@dataclass(frozen=True)
-class FactorInput:
-    """One factor that a program takes as an input.
-
-    ``name`` is the module's dotted name and ``.A`` or ``.B``. ``shape`` is ``(1, in, r)`` for A
-    and ``(1, r, out)`` for B: transposed, as ``torch.bmm`` wants them. float32.
-    """
-
-    name: str
-    shape: tuple[int, int, int]
+def pack_bytes(payload: int) -> int:
+    """Size of the pack file of ``payload`` bytes."""
+    return HEADER.size + payload
 
 
-def layout_hash(inputs: Sequence[FactorInput]) -> str:
-    """Hex SHA-256 of the inputs' names and shapes, in order."""
-    names = json.dumps([[factor.name, *factor.shape] for factor in inputs])
-    return hashlib.sha256(names.encode()).hexdigest()
+def write_pack(path: Path, payload: torch.Tensor, binding: bytes) -> None:
+    """Write ``payload``, uint8 ``[N]``; ``binding`` is :meth:`~.layout.Layout.binding`."""
+    content = payload.numpy().tobytes()
+    digest = hashlib.sha256(content).digest()
+    path.write_bytes(HEADER.pack(MAGIC, len(content), binding, digest) + content)
 
 
-def flatten(factors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """A pack's content, fp16 ``[values]``, from one tensor per factor input."""
-    return torch.cat([torch.zeros(0), *(factor.reshape(-1) for factor in factors)]).half()
+def read_pack(path: Path, size: int, binding: bytes | None = None) -> torch.Tensor:
+    """A pack's payload, uint8 ``[size]``.
 
-
-def write_pack(path: Path, content: torch.Tensor, layout: str, program: str) -> None:
-    """Write what :func:`flatten` made, for inputs of ``layout`` of ``program``."""
-    write_tensors(path, {"factors": content}, {"layout": layout, "program": program})
-
-
-def read_pack(path: Path, values: int, layout: str, program: str) -> torch.Tensor:
-    """A pack's content, fp16 ``[values]``, mapped from the file without a copy.
+    Args:
+        path: the pack file.
+        size: the payload's expected bytes.
+        binding: of the bundle that reads it; None for the shared pack, which the others bind to.
 
     Raises:
-        BundleError: a pack that is truncated, of another layout or of another program.
+        BundleError: a pack that is missing, truncated, of another layout, or damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            content = file.get_tensor("factors")
-    except (SafetensorError, OSError) as error:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
         raise BundleError(
-            f"pack {path} is missing or damaged ({error}); export or copy the bundle again"
+            f"pack {path} cannot be read ({error.strerror or error}); export or copy it again"
         ) from error
-    for key, expected in (("layout", layout), ("program", program)):
-        if metadata.get(key) != expected:
-            raise BundleError(
-                f"pack {path} belongs to another bundle: its {key} is "
-                f"{str(metadata.get(key))[:12]}…, expected {expected[:12]}…; copy the right pack"
-            )
-    if content.numel() != values:
+    if len(content) < HEADER.size or content[: len(MAGIC)].tobytes() != MAGIC:
+        raise BundleError(f"{path} is no pack: it does not start with {MAGIC!r}; copy it again")
+    _, length, bound, digest = HEADER.unpack_from(content)
+    if binding is not None and bound != binding:
         raise BundleError(
-            f"pack {path} has {content.numel()} values, expected {values}; copy it again"
+            f"pack {path} belongs to another layout: it is bound to {bound.hex()[:12]}…, expected "
+            f"{binding.hex()[:12]}…; copy the right pack"
         )
-    return content
+    payload = content[HEADER.size :]
+    if not len(payload) == length == size:
+        raise BundleError(
+            f"pack {path} has {len(payload):,} bytes after its header, expected {size:,}; "
+            "copy it again"
+        )
+    if hashlib.sha256(payload).digest() != digest:
+        raise BundleError(f"pack {path} is damaged: its SHA-256 differs; copy it again")
+    return torch.from_numpy(payload)

@@ -1,17 +1,16 @@
 """Running a bundle: open it once, switch tasks at will."""
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from executorch.runtime import Runtime
+from executorch.runtime import Method, Runtime
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from ..errors import BundleError, TaskError
-from ..lowering.manifest import FORWARD, PROGRAM, TOKENIZER, Manifest
-from ..packing import read_pack
+from ..lowering.manifest import DECODE, FORWARD, PROGRAM, TOKENIZER, Manifest
+from ..packing import payload_bytes, read_layout, read_pack
 from .native import loading
 
 
@@ -22,6 +21,7 @@ class Session:
         manifest: what the bundle holds.
         task: the current task, None before the first :meth:`switch`.
         position: number of tokens in the KV cache.
+        factors: the current task's, float32, in the manifest's order; none if tasks are methods.
     """
 
     def __init__(self, bundle: Path, manifest: Manifest):
@@ -29,19 +29,16 @@ class Session:
         self.manifest = manifest
         self.task: str | None = None
         self.position = 0
-        sizes = [math.prod(factor.shape) for factor in manifest.inputs]
-        self._values = torch.zeros(sum(sizes))  # a switch fills it; the inputs are views of it
-        self._factors = [
-            part.view(factor.shape)
-            for part, factor in zip(self._values.split(sizes), manifest.inputs, strict=True)
-        ]
-        self._layout, self._program_hash = manifest.layout, manifest.program
         self._tokenizer = _tokenizer(bundle / TOKENIZER) if TOKENIZER in manifest.files else None
         self._sequence = 0
         with loading(f"{bundle / PROGRAM}, made with executorch {manifest.executorch}"):
             self._program = Runtime.get().load_program(str(bundle / PROGRAM))
+        self.factors: Sequence[torch.Tensor] = ()
         if manifest.swap == "inputs":
-            self._load_method(FORWARD)
+            self._method, self._decode = self._load_method(FORWARD), self._load_method(DECODE)
+            layout, self._shared = read_layout(bundle)
+            self._binding = layout.binding(self._shared)
+            self._pack_bytes = payload_bytes(layout.task)
 
     @classmethod
     def open(cls, bundle: str | Path) -> "Session":
@@ -73,19 +70,18 @@ class Session:
             raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
         target = self.manifest.tasks[task]
         if self.manifest.swap == "methods":
-            self._load_method(target)
+            self._method = self._load_method(target)
         else:
-            count = len(self._values)
-            pack = read_pack(self.bundle / target, count, self._layout, self._program_hash)
-            self._values.copy_(pack)
+            pack = read_pack(self.bundle / target, self._pack_bytes, self._binding)
+            self.factors = self._decode.execute([self._shared, pack])
         self.task = task
         self.reset()
 
-    def _load_method(self, name: str) -> None:
+    def _load_method(self, name: str) -> Method:
         if name not in self._program.method_names:
             raise BundleError(f"{self.bundle / PROGRAM} has no method {name!r}; export again")
         with loading(f"method {name} of {self.bundle / PROGRAM}"):
-            self._method = self._program.load_method(name)
+            return self._program.load_method(name)
 
     def reset(self) -> None:
         """Start a new sequence: the next token goes to position 0."""
@@ -112,7 +108,7 @@ class Session:
         if wrong := [token for token in ids if not 0 <= token < vocabulary]:
             raise TaskError(f"token id {wrong[0]} is outside the vocabulary of {vocabulary}")
         positions = torch.arange(self.position, end)
-        (logits,) = self._method.execute([torch.tensor([ids]), positions, *self._factors])
+        (logits,) = self._method.execute([torch.tensor([ids]), positions, *self.factors])
         self.position = end
         return logits[0, -1]
 

@@ -11,14 +11,15 @@ from rich.table import Table
 
 from ..files import output_directory
 from ..lowering.bundle import export_bundle
-from ..merging import MergedAdapters, hydraopt
+from ..packing import CodedAdapters, budget, open_merged
 from ..report import of_bundle, show
 from ..runtime import Session
 from . import BASE, load_adapters
-from .evaluate import bundle_exact_match, load_base, merged_exact_match, unmerged_exact_match
+from .evaluate import bundle_exact_match, zoo_evaluator
 from .tasks import test_examples
 
 SHOWN = ("date-de", "money-fr", "words-pl", "delta-es", "unit-it", "words-nl", "money-pt")
+SHARE = 0.1  # of the adapters' fp16 bytes
 SWITCHES = 200
 TOKENS = 200
 
@@ -38,9 +39,8 @@ def run_demo(output: Path, *, inputs: int, overwrite: bool, as_json: bool) -> No
     console = Console(stderr=as_json)
     with output_directory(output, "bundle", overwrite=overwrite) as staging:
         adapters = load_adapters()
-        with console.status("Merging 40 adapters …"):
-            hydraopt(adapters).save(staging / "merged")
-        merged = MergedAdapters.load(staging / "merged")  # as stored, in fp16
+        budget(adapters, int(SHARE * adapters.fp16_bytes)).save(staging / "merged")
+        merged = open_merged(staging / "merged")
         with console.status("Lowering base and slots into one ExecuTorch program …"):
             export_bundle(merged, str(BASE), staging / "bundle")
         session = Session.open(staging / "bundle")
@@ -72,11 +72,11 @@ def answers(session: Session) -> Table:
     return table
 
 
-def qualities(merged: MergedAdapters, session: Session, inputs: int) -> Mapping[str, float]:
+def qualities(merged: CodedAdapters, session: Session, inputs: int) -> Mapping[str, float]:
     """Mean exact match in percent: unmerged, merged, and merged through the program."""
-    model = load_base()
-    unmerged = unmerged_exact_match(load_adapters(), model, inputs)
-    eager = merged_exact_match(merged, model, inputs)
+    evaluator = zoo_evaluator(inputs)
+    unmerged = evaluator.unmerged(load_adapters())
+    eager = evaluator.merged(merged)
     program = bundle_exact_match(session, inputs)
     return {
         "exact_match_unmerged_percent": round(100 * mean(unmerged.values()), 2),

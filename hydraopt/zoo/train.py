@@ -23,8 +23,9 @@ from tqdm import tqdm
 from transformers import LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from .batches import batches
-from .evaluate import exact_match
+from ..evaluation import exact_match
+from ..evaluation.evaluator import Batch
+from .batches import batches, collate
 from .model import new_model, new_tokenizer
 from .tasks import APPLICATIONS, BASE_LANGUAGES, TASKS, examples, test_examples
 
@@ -110,7 +111,7 @@ def train_adapter(task: str, base: Path, directory: Path, steps: int) -> float:
     model.peft_config["default"].base_model_name_or_path = BASE_MODEL_ID
     model.half().save_pretrained(directory, save_embedding_layers=False)
     (directory / "README.md").unlink()  # PEFT's empty card template
-    return exact_match(model.float(), test_examples(task, 200))
+    return exact_match(model.float(), [Batch(*collate(test_examples(task, 200)))])
 
 
 def main(

@@ -1,0 +1,52 @@
+"""The baseline that anyone would try first: plain integers for A and B, no sharing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ..adapters import AdapterSet, Factors
+
+GROUP, SCALE_BYTES = 32, 2
+
+
+@dataclass(frozen=True)
+class PlainAdapters:
+    """Adapters after rounding to symmetric ``bits``-bit integers in groups of 32 along rows.
+
+    A scale is fp16, the group's largest magnitude over the largest level. Evaluated here as what
+    it decodes to; its bytes are counted, not written.
+    """
+
+    adapters: Mapping[str, Mapping[str, Factors]]
+    bits: int
+    share: float
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks' names."""
+        return tuple(self.adapters)
+
+    def task_factors(self, task: str) -> dict[str, Factors]:
+        """One task's rounded factors."""
+        return {
+            module: Factors(_rounded(a, self.bits), _rounded(b.T, self.bits).T)
+            for module, (a, b) in self.adapters[task].items()
+        }
+
+
+def plain(adapters: AdapterSet, *, bits: int) -> PlainAdapters:
+    """Round every adapter's A and B to ``bits``."""
+    factors = [x for adapter in adapters.adapters for f in adapter.factors.values() for x in f]
+    stored = sum(x.numel() * bits / 8 + x.numel() / GROUP * SCALE_BYTES for x in factors)
+    tasks = {adapter.name: adapter.factors for adapter in adapters.adapters}
+    return PlainAdapters(tasks, bits, stored / adapters.fp16_bytes)
+
+
+def _rounded(x: torch.Tensor, bits: int) -> torch.Tensor:
+    columns = x.shape[1]
+    groups = torch.nn.functional.pad(x, (0, -columns % GROUP)).unflatten(1, (-1, GROUP))
+    half = (2**bits - 1) / 2  # levels lie between the integers: 2 bits have 4, not 3
+    scale = (groups.abs().amax(-1, keepdim=True) / half).half().float().clamp_min(1e-12)
+    levels = (groups / scale + half).round().clamp(0, 2 * half) - half
+    return (levels * scale).flatten(1)[:, :columns]

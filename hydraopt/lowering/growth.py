@@ -1,0 +1,110 @@
+"""Adding a task to a bundle and taking one out: packs and manifest change, nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..adapters import AdapterSet, LoraAdapter, read_adapter
+from ..errors import AdapterError, BundleError, TaskError
+from ..files import replaced_file
+from ..merging import relative_errors
+from ..packing import CodedAdapters, encode_adapter, pack_name, read_layout, write_pack
+from .manifest import MANIFEST, FileRecord, Manifest
+
+
+def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
+    """Code the adapter ``source`` into the layout of ``bundle`` as a new task.
+
+    The pack is written first and the manifest replaced last, so that an interrupted call leaves
+    the bundle as it was.
+
+    Args:
+        bundle: directory with factors as inputs.
+        source: PEFT directory or hub id.
+        task: the new task's name.
+
+    Returns:
+        The new task alone, with its errors.
+
+    Raises:
+        AdapterError: an adapter of another base model, or of modules that the bundle lacks.
+        TaskError: the task exists already.
+        BundleError: a damaged bundle, or one without packs.
+        OutputError: the bundle cannot be written.
+    """
+    bundle = Path(bundle)
+    manifest = Manifest.read(bundle)
+    if manifest.swap != "inputs":
+        raise BundleError(
+            f"{bundle} has one method per task and takes no further one; export it with "
+            "--swap inputs"
+        )
+    if task.casefold() in {known.casefold() for known in manifest.tasks}:
+        raise TaskError(f"{bundle} has a task {task!r} already; remove it or choose another name")
+    adapters = AdapterSet([replace(read_adapter(source), name=task)])
+    layout, shared = read_layout(bundle)
+    _check_fits(adapters.adapters[0], manifest, {n: m.shape for n, m in layout.modules.items()})
+    payload = encode_adapter(layout, shared, adapters.adapters[0])
+    coded = CodedAdapters(manifest.method, {}, layout, shared, {task: payload}, adapters.fp16_bytes)
+    coded = replace(coded, errors=relative_errors(adapters, coded))
+    name = pack_name(task)
+    with replaced_file(bundle / name) as staging:
+        write_pack(staging, payload, layout.binding(shared))
+    _replace_manifest(
+        bundle,
+        replace(
+            manifest,
+            adapter_bytes=manifest.adapter_bytes + adapters.fp16_bytes,
+            tasks={**manifest.tasks, task: name},
+            files={**manifest.files, name: FileRecord.of(bundle / name)},
+        ),
+    )
+    return coded
+
+
+def remove_task(bundle: str | Path, task: str) -> None:
+    """Take ``task`` out of ``bundle``; its pack goes unless another task shares it.
+
+    Raises:
+        TaskError: no such task, or the last one.
+        BundleError: a damaged bundle, or one without packs.
+        OutputError: the bundle cannot be written.
+    """
+    bundle = Path(bundle)
+    manifest = Manifest.read(bundle)
+    if task not in manifest.tasks:
+        raise TaskError(f"no task {task!r}; there are: {', '.join(manifest.tasks)}")
+    if manifest.swap != "inputs":
+        raise BundleError(f"{bundle} has one method per task; export it again without {task!r}")
+    if len(manifest.tasks) == 1:
+        raise TaskError(f"{task!r} is the only task of {bundle}; delete the directory instead")
+    tasks = {name: pack for name, pack in manifest.tasks.items() if name != task}
+    orphan = {manifest.tasks[task]} - {*tasks.values()}
+    files = {name: record for name, record in manifest.files.items() if name not in orphan}
+    share = manifest.adapter_bytes // len(manifest.tasks)
+    _replace_manifest(
+        bundle,
+        replace(manifest, adapter_bytes=manifest.adapter_bytes - share, tasks=tasks, files=files),
+    )
+    for name in orphan:
+        (bundle / name).unlink(missing_ok=True)
+
+
+def _check_fits(
+    adapter: LoraAdapter, manifest: Manifest, shapes: dict[str, tuple[int, int]]
+) -> None:
+    if adapter.base_model != manifest.base_model:
+        raise AdapterError(
+            f"adapter {adapter.name!r} is for base model {adapter.base_model!r}, expected "
+            f"{manifest.base_model!r} as in the bundle"
+        )
+    for module, factors in adapter.factors.items():
+        if shapes.get(module) != factors.shape:
+            raise AdapterError(
+                f"adapter {adapter.name!r} changes {module} of shape {factors.shape} (out, in), "
+                f"but the bundle has {shapes.get(module, 'no such module')}; export a new bundle"
+            )
+
+
+def _replace_manifest(bundle: Path, manifest: Manifest) -> None:
+    with replaced_file(bundle / MANIFEST) as staging:
+        manifest.write(staging)

@@ -1,0 +1,213 @@
+"""``CodedAdapters``: adapters as packs, what a byte budget gives and what lowering takes."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ..adapters import Factors
+from ..errors import BundleError, TaskError
+from ..files import output_directory
+from ..merging import DESCRIPTION, read_description, task_to_peft, write_description
+from .decode import Decode
+from .layout import Layout, Section, payload_bytes
+from .pack import pack_bytes, read_pack, write_pack
+
+LAYOUT, SHARED, PACKS, SUFFIX = "layout.json", "shared.pack", "packs", ".pack"
+
+
+class Coded(NamedTuple):
+    """One vector: its packed codes, uint8 ``[width]``, and its step, uint8 ``[]``."""
+
+    codes: torch.Tensor
+    step: torch.Tensor
+
+
+# (module, side, index of the direction) -> the vector there
+Vectors = Mapping[tuple[str, str, int], Coded]
+
+
+@dataclass(frozen=True)
+class CodedAdapters:
+    """T tasks' adapters as codes of one layout.
+
+    Attributes:
+        method: the method's name.
+        settings: its options, for the record.
+        layout: which vectors there are, and their bits.
+        shared: the payload that all tasks share, uint8 ``[Ns]``.
+        payloads: task -> its payload, uint8 ``[Nt]``.
+        adapter_bytes: fp16 bytes of the adapters that went in.
+        errors: task -> module -> relative error of the delta.
+    """
+
+    method: str
+    settings: Mapping[str, int | float | bool | str | None]
+    layout: Layout
+    shared: torch.Tensor
+    payloads: Mapping[str, torch.Tensor]
+    adapter_bytes: int
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def base_model(self) -> str:
+        """Identifier of the base model."""
+        return self.layout.base_model
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks' names."""
+        return tuple(self.payloads)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Dotted names of the adapted modules."""
+        return tuple(self.layout.modules)
+
+    @cached_property
+    def _decoder(self) -> Decode:
+        return Decode(self.layout)
+
+    def task_factors(self, task: str) -> dict[str, Factors]:
+        """All modules' ``A [R, in]`` and ``B [out, R]`` as a phone decodes them, float32.
+
+        Raises:
+            TaskError: no such task.
+        """
+        if task not in self.payloads:
+            raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
+        with torch.no_grad():
+            factors = self._decoder(self.shared, self.payloads[task])
+        pairs = zip(factors[::2], factors[1::2], strict=True)
+        return {
+            name: Factors(a[0], b[0].T)
+            for name, (a, b) in zip(self.layout.modules, pairs, strict=True)
+        }
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all files that go to the phone: layout, shared pack and packs, with headers."""
+        packs = {pack: len(self.payloads[task]) for task, pack in self.pack_names().items()}
+        layout = len(self.layout.text().encode())
+        return layout + pack_bytes(len(self.shared)) + sum(map(pack_bytes, packs.values()))
+
+    @property
+    def share(self) -> float:
+        """Stored bytes as a share of the adapters' fp16 bytes."""
+        return self.stored_bytes / self.adapter_bytes
+
+    def pack_names(self) -> dict[str, str]:
+        """Task -> path of its pack; tasks with equal payloads have one in common."""
+        first: dict[bytes, str] = {}
+        return {
+            task: first.setdefault(hashlib.sha256(payload.numpy()).digest(), pack_name(task))
+            for task, payload in self.payloads.items()
+        }
+
+    def write_packs(self, directory: Path) -> dict[str, str]:
+        """Write layout, shared pack and packs; task -> path of its pack."""
+        (directory / LAYOUT).write_text(self.layout.text(), encoding="utf-8")
+        binding = self.layout.binding(self.shared)
+        write_pack(directory / SHARED, self.shared, binding)
+        (directory / PACKS).mkdir()
+        names = self.pack_names()
+        for task, name in names.items():
+            if name == pack_name(task):
+                write_pack(directory / name, self.payloads[task], binding)
+        return names
+
+    def describe(self) -> dict:
+        """Everything but layout and payloads, ready for JSON."""
+        return {
+            "method": self.method,
+            "settings": dict(self.settings),
+            "base_model": self.base_model,
+            "tasks": list(self.tasks),
+            "modules": list(self.modules),
+            "adapter_bytes": self.adapter_bytes,
+            "stored_bytes": self.stored_bytes,
+            "packs": self.pack_names(),
+            "errors": {task: dict(errors) for task, errors in self.errors.items()},
+        }
+
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write a merged directory with packs; whole or not at all.
+
+        Raises:
+            OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
+        """
+        with output_directory(directory, DESCRIPTION, overwrite=overwrite) as staging:
+            self.write_packs(staging)
+            write_description(staging, self.describe())
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "CodedAdapters":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BundleError: a missing, damaged or foreign file.
+        """
+        directory = Path(directory)
+        about = read_description(directory)
+        layout, shared = read_layout(directory)
+        binding, size = layout.binding(shared), payload_bytes(layout.task)
+        try:
+            return cls(
+                about["method"],
+                about["settings"],
+                layout,
+                shared,
+                {
+                    task: read_pack(directory / about["packs"][task], size, binding)
+                    for task in about["tasks"]
+                },
+                about["adapter_bytes"],
+                about["errors"],
+            )
+        except (KeyError, TypeError) as error:
+            raise BundleError(
+                f"{directory / DESCRIPTION} is damaged ({error}); merge again"
+            ) from error
+
+    def to_peft(self, task: str, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write one task back as a plain PEFT adapter directory.
+
+        Raises:
+            TaskError: no such task.
+            OutputError: as :meth:`save`.
+        """
+        task_to_peft(self.task_factors(task), self.base_model, directory, overwrite=overwrite)
+
+
+def pack_name(task: str) -> str:
+    """Path of a task's own pack inside a directory."""
+    return f"{PACKS}/{task}{SUFFIX}"
+
+
+def read_layout(directory: Path) -> tuple[Layout, torch.Tensor]:
+    """The layout and the shared payload, uint8 ``[Ns]``, of a merged directory or a bundle.
+
+    Raises:
+        BundleError: a missing or damaged file.
+    """
+    path = directory / LAYOUT
+    try:
+        layout = Layout.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{path} is missing or damaged ({error}); copy it again") from error
+    return layout, read_pack(directory / SHARED, payload_bytes(layout.shared))
+
+
+def assemble(sections: Sequence[Section], vectors: Vectors) -> torch.Tensor:
+    """A payload, uint8 ``[N]``, from its vectors."""
+    parts = [torch.zeros(0, dtype=torch.uint8)]
+    for section in sections:
+        coded = [vectors[vector[:3]] for vector in section.vectors]
+        parts.append(torch.cat([vector.codes for vector in coded]))
+        parts.append(torch.stack([vector.step for vector in coded]))
+    return torch.cat(parts)

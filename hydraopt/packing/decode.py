@@ -1,0 +1,84 @@
+"""Payloads to factors: one module, run by PyTorch on the desk and by ExecuTorch on the phone."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from .codec import byte_table, levels, step_table
+from .layout import Layout, Section
+
+
+class Run(NamedTuple):
+    """Neighbouring directions of one factor: vectors ``start`` to ``stop`` of a section."""
+
+    section: int
+    start: int
+    stop: int
+
+
+class Decode(nn.Module):
+    """``decode(shared uint8 [Ns], task uint8 [Nt]) -> A [1, R, in], B [1, R, out], A, B, …``.
+
+    The factors are float32, in the layout's order. B's columns lie as rows.
+    """
+
+    def __init__(self, layout: Layout):
+        super().__init__()
+        self.shared = nn.ModuleList(SectionDecoder(section) for section in layout.shared)
+        self.task = nn.ModuleList(SectionDecoder(section) for section in layout.task)
+        self.tables = sorted({x.bits for x in (*layout.shared, *layout.task) if x.bits <= 4})
+        self.runs = _runs(layout)
+
+    def forward(self, shared: torch.Tensor, task: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Decode the payload that all tasks share and that of one task."""
+        # computed from an input, lest they are stored in the program: a megabyte of tables
+        zero = task[:1].to(torch.int32) * 0
+        tables = {bits: byte_table(bits, zero) for bits in self.tables}
+        values = [section(shared, tables) for section in self.shared]
+        values += [section(task, tables) for section in self.task]
+        factors = []
+        for runs in self.runs:
+            parts = [values[run.section][run.start : run.stop] for run in runs]
+            factors.append((torch.cat(parts) if len(parts) > 1 else parts[0])[None])
+        return tuple(factors)
+
+
+class SectionDecoder(nn.Module):
+    """``decode(payload uint8 [N]) -> [n, length]`` for one section of it, float32."""
+
+    def __init__(self, section: Section):
+        super().__init__()
+        self.section = section
+        self.register_buffer("steps", step_table())
+        self.register_buffer("tops", torch.tensor([[vector.top] for vector in section.vectors]))
+
+    def forward(self, payload: torch.Tensor, tables: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        """Look up levels and steps of all vectors at once; ``tables`` by bits."""
+        section = self.section
+        codes = payload[section.offset : section.steps].view(len(section.vectors), section.width)
+        steps = payload[section.steps : section.end].to(torch.int32)
+        steps = nn.functional.embedding(steps, self.steps) * self.tops
+        table = tables.get(section.bits)
+        return levels(codes, section.bits, section.length, table) * steps
+
+
+def _runs(layout: Layout) -> list[Sequence[Run]]:
+    """Of every factor, in the layout's order, the runs that it consists of."""
+    places = {
+        vector[:3]: (number, place)
+        for number, section in enumerate(layout.shared + layout.task)
+        for place, vector in enumerate(section.vectors)
+    }
+    factors = []
+    for name, side, module in layout.factors:
+        found = [places[name, side, index] for index in range(len(module.directions))]
+        runs = []
+        # neighbours have the same section and the same distance from their number
+        for _, run in groupby(enumerate(found), lambda x: (x[1][0], x[1][1] - x[0])):
+            members = [place for _, place in run]
+            runs.append(Run(members[0][0], members[0][1], members[-1][1] + 1))
+        factors.append(runs)
+    return factors

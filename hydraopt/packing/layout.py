@@ -1,0 +1,209 @@
+"""The layout: which vectors a task's factors consist of, and how many bits each of them has.
+
+A module's delta is ``D_t = sum_j b_tj a_jᵀ``, a sum of rank-one *directions*. Row ``a_j [in]`` and
+column ``b_tj [out]`` are vectors of codes with one step each; either may be shared by all tasks.
+The layout is the same for all tasks, so that a program's inputs have fixed shapes and an adapter
+that comes later is coded into the layout of those before it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+
+from .codec import BITS, packed_bytes
+
+SIDES = "AB"
+
+
+class Code(NamedTuple):
+    """How a vector is stored: bits per value, and whether all tasks share it."""
+
+    bits: int
+    shared: bool = False
+
+
+class Direction(NamedTuple):
+    """One rank-one direction: its row (a row of A) and its column (a column of B)."""
+
+    row: Code
+    column: Code
+
+
+@dataclass(frozen=True)
+class ModuleLayout:
+    """One module's directions.
+
+    Attributes:
+        shape: ``(out, in)`` of the adapted layer.
+        directions: R of them.
+        tops: the largest step of a row and of a column, see :func:`~.codec.decode_steps`.
+    """
+
+    shape: tuple[int, int]
+    directions: tuple[Direction, ...]
+    tops: tuple[float, float]
+
+    def length(self, side: str) -> int:
+        """Values of a row (``A``: in) or a column (``B``: out)."""
+        return self.shape[SIDES[::-1].index(side)]
+
+    def codes(self, side: str) -> tuple[Code, ...]:
+        """The codes of all rows (``A``) or columns (``B``)."""
+        return tuple(direction[SIDES.index(side)] for direction in self.directions)
+
+    def bytes(self, *, shared: bool) -> int:
+        """Bytes of codes and steps: of what all tasks share, or of one task's own."""
+        return sum(
+            packed_bytes(self.length(side), code.bits) + 1
+            for side in SIDES
+            for code in self.codes(side)
+            if code.shared == shared
+        )
+
+    def summary(self) -> str:
+        """Bits of row and column for each run of equal directions: ``8 x 4s/2`` (s: shared)."""
+        runs = [(len(list(same)), direction) for direction, same in groupby(self.directions)]
+        return ", ".join(f"{count} x {_name(d.row)}/{_name(d.column)}" for count, d in runs)
+
+
+class Vector(NamedTuple):
+    """One vector's place: direction ``index`` of ``side`` of ``module``, and its largest step."""
+
+    module: str
+    side: str
+    index: int
+    top: float
+
+
+@dataclass(frozen=True)
+class Section:
+    """Part of a payload: all its vectors of one length and number of bits.
+
+    First the packed codes, ``[n, width]`` bytes, then the n steps, a byte each.
+    """
+
+    offset: int
+    bits: int
+    length: int
+    vectors: tuple[Vector, ...]
+
+    @property
+    def width(self) -> int:
+        """Bytes of one vector's codes."""
+        return packed_bytes(self.length, self.bits)
+
+    @property
+    def steps(self) -> int:
+        """Where the steps start."""
+        return self.offset + len(self.vectors) * self.width
+
+    @property
+    def end(self) -> int:
+        """Where the next section starts."""
+        return self.steps + len(self.vectors)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The contract of all packs that belong together: dotted module name -> its directions."""
+
+    base_model: str
+    modules: Mapping[str, ModuleLayout]
+
+    @cached_property
+    def shared(self) -> tuple[Section, ...]:
+        """Sections of the payload that all tasks share."""
+        return self._sections(shared=True)
+
+    @cached_property
+    def task(self) -> tuple[Section, ...]:
+        """Sections of every task's payload."""
+        return self._sections(shared=False)
+
+    def _sections(self, *, shared: bool) -> tuple[Section, ...]:
+        found: dict[tuple[int, int], list[Vector]] = {}
+        for name, module in self.modules.items():
+            for side, top in zip(SIDES, module.tops, strict=True):
+                for index, code in enumerate(module.codes(side)):
+                    if code.shared == shared:
+                        vectors = found.setdefault((code.bits, module.length(side)), [])
+                        vectors.append(Vector(name, side, index, top))
+        sections, offset = [], 0
+        for (bits, length), vectors in sorted(found.items()):
+            sections.append(Section(offset, bits, length, tuple(vectors)))
+            offset = sections[-1].end
+        return tuple(sections)
+
+    @property
+    def factors(self) -> Iterator[tuple[str, str, ModuleLayout]]:
+        """``(module, side, its layout)`` of every factor, in the order of a program's inputs."""
+        return ((name, side, x) for name, x in self.modules.items() for side in SIDES)
+
+    def to_json(self) -> dict:
+        """The layout as JSON; equal directions that follow each other are written once."""
+        return {
+            "base_model": self.base_model,
+            "modules": {
+                name: {
+                    "shape": list(module.shape),
+                    "tops": list(module.tops),
+                    "directions": [
+                        [len(list(same)), [int(x) for x in row], [int(x) for x in column]]
+                        for (row, column), same in groupby(module.directions)
+                    ],
+                }
+                for name, module in self.modules.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping) -> "Layout":
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            KeyError, TypeError, ValueError: ``fields`` are no layout.
+        """
+        modules = {}
+        for name, module in fields["modules"].items():
+            directions = [
+                Direction(_code(*row), _code(*column))
+                for count, row, column in module["directions"]
+                for _ in range(count)
+            ]
+            out, width = map(int, module["shape"])
+            row_top, column_top = map(float, module["tops"])
+            if min(out, width, row_top, column_top) <= 0 or not directions:
+                raise ValueError(f"module {name} has no sizes, no steps or no directions")
+            modules[name] = ModuleLayout((out, width), tuple(directions), (row_top, column_top))
+        if not modules:
+            raise ValueError("the layout has no modules")
+        return cls(fields["base_model"], modules)
+
+    def text(self) -> str:
+        """The content of ``layout.json``."""
+        return json.dumps(self.to_json(), separators=(",", ":"), ensure_ascii=False) + "\n"
+
+    def binding(self, shared: torch.Tensor) -> bytes:
+        """16 bytes that bind packs to this layout and to the payload that they share."""
+        return hashlib.sha256(self.text().encode() + shared.numpy().tobytes()).digest()[:16]
+
+
+def _name(code: Code) -> str:
+    return f"{code.bits}{'s' if code.shared else ''}"
+
+
+def _code(bits: int, shared: int) -> Code:
+    if bits not in BITS or shared not in (0, 1):
+        raise ValueError(f"{bits} bits, shared {shared}: expected {BITS} bits and 0 or 1")
+    return Code(bits, bool(shared))
+
+
+def payload_bytes(sections: Sequence[Section]) -> int:
+    """Size of a payload."""
+    return sections[-1].end if sections else 0
