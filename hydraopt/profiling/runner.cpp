@@ -15,6 +15,7 @@
 //                                                             {"map_ms": t, "decode_ms": t}
 //   prefill ID,ID,...      start a sequence; the current method on its tokens
 //                                                             {"ms": t, "token": next}
+//   append ID,ID,...       the same, without starting a sequence
 //   decode N               N more tokens, each the likeliest   {"ms": [t...], "tokens": [next...]}
 //   logits FILE            append the last logits, float32, to FILE            {"count": n}
 //   memory                 resident set and its peak, in bytes  {"resident": n, "peak": n}
@@ -176,7 +177,8 @@ class Runner {
     if (command == "method") return method(word(arguments));
     if (command == "shared") return shared(word(arguments));
     if (command == "switch") return switch_task(word(arguments));
-    if (command == "prefill") return prefill(word(arguments));
+    if (command == "prefill") return append(word(arguments), 0);
+    if (command == "append") return append(word(arguments), position_);
     if (command == "decode") return decode(word(arguments));
     if (command == "logits") return logits(word(arguments));
     fail("unknown command %s", command.c_str());
@@ -338,11 +340,11 @@ class Runner {
     return std::max_element(logits_.begin(), logits_.end()) - logits_.begin();
   }
 
-  std::string prefill(const std::string& list) {
+  std::string append(const std::string& list, int64_t position) {
     std::vector<int64_t> ids;
     std::istringstream parts(list);
     for (std::string id; std::getline(parts, id, ',');) ids.push_back(atoll(id.c_str()));
-    position_ = 0;
+    position_ = position;
     double elapsed = forward(ids);
     return "{\"ms\": " + json(elapsed) + ", \"token\": " + std::to_string(likeliest()) + "}";
   }
