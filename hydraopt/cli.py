@@ -21,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profiling.emulator, name="emulator")
+app.command()(profiling.profile)
+app.command()(profiling.compare)
 messages = Console(stderr=True)
 EXTRAS = ("executorch", "torchao", "babel", "num2words", "matplotlib")
 

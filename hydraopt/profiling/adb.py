@@ -179,6 +179,9 @@ class Device:
                 # what an interrupted run left running goes with its directory
                 kill = f"[ -e {path}/pid ] && kill -9 $(cat {path}/pid) 2>/dev/null"
                 self.shell(f"{kill}\nrm -rf {path}", "remove the working directory")
+            except DeviceLostError as error:
+                # whoever lost it says so; the next run removes the directory
+                logger.info("%s: %s", path, error)
             except DeviceError as error:
                 logger.warning("%s stays on the device: %s", path, error)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import ProfilingError
 from .facts import Facts, host_facts
+from .process import call
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class Host:
     def facts(self) -> Facts:
         """Model, ABI and kernel."""
         return host_facts()
+
+    def shell(self, script: str, what: str) -> str:
+        """Run a shell script; its standard output. Raises ``ProfilingError``."""
+        return call(["sh", "-c", script], what)
 
     @contextmanager
     def workspace(self) -> Iterator["HostWorkspace"]:
