@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from ..adapters import Factors
 from ..errors import LoweringError
@@ -58,11 +59,9 @@ def write_alternatives(
     Raises:
         LoweringError: another base model than the bundle's.
     """
-    (directory / "baked.pte").write_bytes(_baked(factors, manifest, base))
-    (directory / "constants.pte").write_bytes(_constants(factors, manifest, base))
-    program, data = _with_data(factors, manifest, base)
-    (directory / "ptd.pte").write_bytes(program)
-    (directory / "ptd.ptd").write_bytes(data)
+    for lowered in tqdm((_baked, _constants, _with_data), desc="lower alternatives", disable=None):
+        for name, content in lowered(factors, manifest, base).items():
+            (directory / name).write_bytes(content)
 
 
 def read_alternatives(directory: Path) -> dict[str, Alternative]:
@@ -89,20 +88,22 @@ def load_base_of(manifest: Manifest, base: str) -> BaseModel:
     return loaded
 
 
-def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> bytes:
+def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     model = load_base_of(manifest, base).model
     with torch.no_grad():
         for name, update in factors.items():
             linear_layer(model, name, update.shape).weight.addmm_(update.b, update.a)
     quantize_base(model, manifest.quantize)
     decoder = Decoder(model, manifest.max_length, {})
-    return lower({FORWARD: export_forward(decoder, {}, manifest.max_length)}).buffer
+    exported = export_forward(decoder, {}, manifest.max_length)
+    return {"baked.pte": lower({FORWARD: exported}).buffer}
 
 
-def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> bytes:
+def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     decoder = _slotted(factors, manifest, base)
     set_constants(decoder, factors)
-    return lower({FORWARD: export_forward(decoder, {}, manifest.max_length)}).buffer
+    exported = export_forward(decoder, {}, manifest.max_length)
+    return {"constants.pte": lower({FORWARD: exported}).buffer}
 
 
 def _with_data(
@@ -114,7 +115,7 @@ def _with_data(
         external_constants=lambda node: "factors" if BUFFER in node.name else None,
     )
     (data,) = program._tensor_data.values()
-    return bytes(program.buffer), bytes(data)
+    return {"ptd.pte": bytes(program.buffer), "ptd.ptd": bytes(data)}
 
 
 def _slotted(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> Decoder:

@@ -2,12 +2,15 @@
 
 import fcntl
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ..files import output_directory
 
 COMPLETE = ".complete"
+UNUSED_DAYS = 7
 
 
 def cache_directory() -> Path:
@@ -32,4 +35,13 @@ def cached(name: str, build: Callable[[Path], None]) -> Path:
             with output_directory(directory, COMPLETE) as staging:
                 build(staging)
                 (staging / COMPLETE).touch()
+        os.utime(directory / COMPLETE)  # it is in use
     return directory
+
+
+def drop_unused(group: str) -> None:
+    """Remove the directories ``group/*`` of the cache that nobody asked for in a week."""
+    oldest = time.time() - 86400 * UNUSED_DAYS
+    for mark in (cache_directory() / group).glob(f"*/{COMPLETE}"):
+        if mark.stat().st_mtime < oldest:
+            shutil.rmtree(mark.parent, ignore_errors=True)

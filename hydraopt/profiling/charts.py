@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .plan import BUNDLE, MB
 from .results import Measurements
-from .tables import NAMES
+from .tables import MB, NAMES, way_names
+from .variants import BUNDLE
 
 COLORS = {
     BUNDLE: "#0a6e4e",
@@ -47,8 +47,8 @@ def _size(results: Mapping, axes) -> bool:
     counts = np.arange(1, max(10, 2 * sizes["tasks"]) + 1)
     for name, way in sizes["ways"].items():
         total = (way["fixed"] + counts * way["per_task"]) / MB
-        label = NAMES[name] if sizes["programs_included"] else _alone(name)
-        axes.plot(counts, total, color=COLORS[name], lw=2.5 if name == BUNDLE else 1.5, label=label)
+        width = 2.5 if name == BUNDLE else 1.5
+        axes.plot(counts, total, color=COLORS[name], lw=width, label=way_names(sizes)[name])
         start = way["bundle_smaller_from"]
         if start and 1 < start <= counts[-1]:
             axes.plot(start, total[start - 1], "o", color=COLORS[name])
@@ -62,12 +62,9 @@ def _size(results: Mapping, axes) -> bool:
             )
     axes.axvline(sizes["tasks"], color="black", lw=0.8, ls=":")
     axes.set(xlabel="tasks", ylabel="MB", yscale="log", xlim=(1, counts[-1]))
+    _plain_ticks(axes.yaxis, *axes.get_ylim())
     _finish(axes)
     return True
-
-
-def _alone(name: str) -> str:
-    return "packs and shared factors" if name == BUNDLE else "fp16 adapters"
 
 
 def _switch(results: Mapping, axes) -> bool:
@@ -84,18 +81,18 @@ def _switch(results: Mapping, axes) -> bool:
         label = f"{NAMES[name]}: {what}, p50 {np.median(samples):.2f} ms"
         axes.hist(samples, bins, weights=weights, color=COLORS[name], alpha=0.7, label=label)
     axes.set(xlabel="ms", ylabel="% of the samples", xscale="log")
-    _plain_ticks(axes, bins[0], bins[-1])
+    _plain_ticks(axes.xaxis, bins[0], bins[-1])
     _finish(axes)
     return True
 
 
-def _plain_ticks(axes, low: float, high: float) -> None:
+def _plain_ticks(axis, low: float, high: float) -> None:
     """Ticks such as 0.1, 0.2, 0.5, 1: the default has powers of ten alone."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [d * 10.0**decade for decade in decades for d in (1, 2, 5)]
+    ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
     ticks = [tick for tick in ticks if low <= tick <= high]
-    axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
+    axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    axis.set_ticks([], minor=True)
 
 
 def _decode(results: Mapping, axes) -> bool:

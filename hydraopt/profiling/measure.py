@@ -1,6 +1,5 @@
 """Measuring a bundle on a device, beside the other ways of shipping its adapters."""
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,34 +9,25 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import BundleError, DeviceLostError, ProfilingError, UsageError
-from ..files import sha256
-from ..lowering.alternatives import Alternative, read_alternatives, write_alternatives
 from ..lowering.manifest import PROGRAM, Manifest
-from ..packing import CodedAdapters, payload_bytes, read_layout, read_pack
 from .adb import Device
-from .cache import cached
 from .conditions import SCRIPT, condition_notes, parse_conditions
 from .host import Host
 from .operators import operator_times
 from .outputs import LOGITS, TOLERANCE, compare_outputs, expected_outputs, output_plan
-from .plan import (
-    BUNDLE,
-    COLD,
-    Effort,
-    Step,
-    Variant,
-    alternative_variant,
-    bundle_variant,
-    cold_plan,
-    lines,
-    samples,
-    trace_plan,
-    warm_plan,
-)
+from .plan import Effort, Step, cold_plan, lines, samples, trace_plan, warm_plan
 from .results import Profile
 from .runner import Runner, Workspace, device_runner, host_runner, own_runner, run_plan
 from .sizes import sizes
+from .variants import (
+    BUNDLE,
+    Variant,
+    alternative_variant,
+    bundle_variant,
+    lowered_alternatives,
+)
 
+COLD = 0.01  # share of a program's pages in memory up to which its load counts as cold
 THREADS = (1, 2, 4)
 PLAN_SECONDS = 1800  # no phone takes longer for one process
 TRACE = "trace.etdp"
@@ -92,7 +82,7 @@ def profile(asked: Asked, device: Device | Host) -> Profile:
     threads = _threads(asked.threads, facts.cores)
     runner = _runner(asked, device, facts.abi)
     expected = expected_outputs(asked.bundle, manifest)
-    alternatives = _alternatives(asked, manifest)
+    alternatives = lowered_alternatives(asked.bundle, manifest, asked.base) if asked.base else {}
     variants = [bundle_variant(asked.bundle, manifest)]
     variants += [alternative_variant(name, x) for name, x in alternatives.items()]
     effort = Effort.of(manifest.max_length, least=facts.tier == "b")
@@ -141,39 +131,6 @@ def _runner(asked: Asked, device: Device | Host, abi: str) -> Runner:
     if asked.runner:
         return own_runner(asked.runner)
     return host_runner() if isinstance(device, Host) else device_runner(abi)
-
-
-def _alternatives(asked: Asked, manifest: Manifest) -> Mapping[str, Alternative]:
-    """Programs for the bundle's first task, lowered the first time."""
-    if not asked.base:
-        return {}
-    task, pack = next(iter(manifest.tasks.items()))
-    layout, shared = read_layout(asked.bundle)
-    payload = read_pack(asked.bundle / pack, payload_bytes(layout.task), layout.binding(shared))
-    coded = CodedAdapters(
-        manifest.method, {}, layout, shared, {task: payload}, manifest.adapter_bytes
-    )
-
-    def build(directory: Path) -> None:
-        write_alternatives(coded.task_factors(task), manifest, asked.base, directory)
-
-    return read_alternatives(cached(f"alternatives/{_identity(asked, manifest, pack)}", build))
-
-
-def _identity(asked: Asked, manifest: Manifest, pack: str) -> str:
-    """Of all that the alternatives depend on: the bundle, the base, the code that lowers them."""
-    base = Path(asked.base)
-    weights = [(x.name, x.stat().st_size, x.stat().st_mtime_ns) for x in base.glob("*.safetensors")]
-    source = [sha256(path) for path in sorted(Path(__file__).parent.parent.glob("lowering/*.py"))]
-    parts = [
-        manifest.files[PROGRAM].sha256,
-        manifest.files[pack].sha256,
-        manifest.executorch,
-        str(base.resolve()) if base.is_dir() else asked.base,
-        *map(str, sorted(weights)),
-        *source,
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from tqdm import tqdm
 from ..errors import ProfilingError
 from ..lowering.manifest import Manifest
 from ..runtime import Session
-from .plan import Step, Variant
+from .plan import Step
+from .variants import Variant
 
 PROMPT, TOKENS = 8, 3
 # Of the largest logit. Processors order the sums of float32 differently; with 8da4w such a

@@ -15,7 +15,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
   color: #1c1c1c; background: #fff }
 h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .9rem }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right }
 th:first-child, td:first-child { text-align: left } th { border-bottom: 2px solid #999 }
 .note, figcaption { color: #555; font-size: .85rem } figure { margin: 1rem 0 }
 img { max-width: 100% } .warning { background: #fff3cd; padding: .5rem .8rem; margin: .4rem 0 }

@@ -2,16 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-from ..lowering.alternatives import Alternative
-from ..lowering.manifest import FORWARD, PROGRAM, Manifest
-from ..packing import SHARED
-
-BUNDLE = "bundle"
-COLD = 0.01  # share of a program's pages in memory up to which its load counts as cold
-MB = 1e6
+from .variants import BUNDLE, Variant
 
 
 class Step(NamedTuple):
@@ -22,28 +15,6 @@ class Step(NamedTuple):
 
     metric: str
     lines: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A way of shipping adapters.
-
-    Attributes:
-        name: ``bundle``, ``baked``, ``constants`` or ``ptd``.
-        files: all that is loaded, by name on the device.
-        load: lines that load it.
-        switches: for every task the lines that switch to it.
-    """
-
-    name: str
-    files: Mapping[str, Path]
-    load: Sequence[str]
-    switches: Sequence[Sequence[str]]
-
-    @property
-    def ready(self) -> Sequence[str]:
-        """What must follow ``load`` before the first token."""
-        return self.switches[0] if self.name == BUNDLE else ()
 
 
 @dataclass(frozen=True)
@@ -70,24 +41,6 @@ class Effort:
         prompt = min(128, max_length // 2)
         tokens = min(32, max_length - prompt)
         return cls(min(prompt, 8), min(tokens, 4), 1, 100, 1) if least else cls(prompt, tokens)
-
-
-def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
-    """The bundle itself."""
-    packs = manifest.tasks.values()
-    return Variant(
-        BUNDLE,
-        {name: bundle / name for name in (PROGRAM, SHARED, *packs)},
-        (f"program {PROGRAM}", f"method {FORWARD}", f"shared {SHARED}"),
-        tuple((f"switch {pack}",) for pack in packs),
-    )
-
-
-def alternative_variant(name: str, alternative: Alternative) -> Variant:
-    """A program that switches by loading again."""
-    files = {path.name: path for path in alternative.files}
-    load = (f"program {' '.join(files)}", f"method {FORWARD}")
-    return Variant(name, files, load, (load,))
 
 
 def cold_plan(variant: Variant, threads: int) -> list[Step]:

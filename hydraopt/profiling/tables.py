@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .plan import BUNDLE, MB
 from .results import Measurements
+from .variants import BUNDLE
 
+MB = 1e6
 NAMES = {
     BUNDLE: "this bundle",
     "baked": "baked into the base",
     "constants": "LoRA as constants",
     "ptd": ".pte + .ptd per task",
-    "adapters": "base .pte + fp16 adapters",
+    "adapters": "base .pte + PEFT adapters",
 }
+ALONE = {BUNDLE: "shared factors and packs", "adapters": "PEFT adapters"}  # without programs
 MISSING = "–"
 OPERATORS = 10
 TASK_COUNTS = (1, 10, 100)
@@ -70,6 +72,11 @@ def headline(results: Mapping) -> list[str]:
     return lines
 
 
+def way_names(sizes: Mapping) -> Mapping[str, str]:
+    """Names of the ways whose sizes are compared."""
+    return NAMES if sizes["programs_included"] else ALONE
+
+
 def _device(results: Mapping) -> Table:
     device = results["device"]
     rows = [(key, str(device[key])) for key in ("model", "kind", "abi", "os", "kernel", "cores")]
@@ -98,25 +105,27 @@ def _outputs(results: Mapping) -> Table:
 
 
 def _latency(measured: Measurements) -> Table:
-    columns: dict[str, Callable[[str], str]] = {
-        "load cold ms": lambda name: _ms(measured.get(name, "load_cold_ms")),
-        "load warm ms": lambda name: _ms(measured.get(name, "load_warm_ms")),
-        "first inference ms": lambda name: _ms(measured.get(name, "first_inference_ms")),
-        "switch p50 ms": lambda name: _ms(measured.get(name, "swap_ms")),
-        "switch p95 ms": lambda name: _ms(measured.get(name, "swap_ms"), "p95"),
-        "first token ms": lambda name: _ms(measured.get(name, "first_token_ms")),
-        "prefill tok/s": lambda name: _speed(measured, name, "prefill_ms"),
-        "decode tok/s": lambda name: _speed(measured, name, "decode_ms"),
+    figures: dict[str, Callable[[str], str]] = {
+        "load, cold, ms": lambda name: _ms(measured.get(name, "load_cold_ms")),
+        "load, warm, ms": lambda name: _ms(measured.get(name, "load_warm_ms")),
+        "first inference, ms": lambda name: _ms(measured.get(name, "first_inference_ms")),
+        "switch, p50, ms": lambda name: _ms(measured.get(name, "swap_ms")),
+        "switch, p95, ms": lambda name: _ms(measured.get(name, "swap_ms"), "p95"),
+        "first token after it, ms": lambda name: _ms(measured.get(name, "first_token_ms")),
+        "prefill, tokens/s": lambda name: _speed(measured, name, "prefill_ms"),
+        "decode, tokens/s": lambda name: _speed(measured, name, "decode_ms"),
+        "prefill against baked": lambda name: _overhead(measured, name, "prefill_ms"),
         "decode against baked": lambda name: _overhead(measured, name, "decode_ms"),
     }
-    rows = [[NAMES[v], *(cell(v) for cell in columns.values())] for v in measured.variants]
+    names = measured.variants
+    rows = [[figure, *(cell(name) for name in names)] for figure, cell in figures.items()]
     settings = measured.results["settings"]
     note = (
-        f"{measured.threads[0]} thread(s), {settings['rounds']} round(s) in turns. Prefill of "
-        f"{settings['prompt']} tokens; first token: one token right after a switch. All but this "
-        "bundle switch by loading again. Against baked: median of the rounds, their range."
+        f"{measured.threads[0]} thread(s), {settings['rounds']} round(s) in turns, a prompt of "
+        f"{settings['prompt']} tokens. All but this bundle switch by loading again. "
+        "Against baked: median of the rounds, and their range."
     )
-    return Table("Latency", ("", *columns), rows, note)
+    return Table("Latency", ("", *(NAMES[name] for name in names)), rows, note)
 
 
 def _swap(measured: Measurements) -> Table:
@@ -179,9 +188,7 @@ def _tasks(results: Mapping) -> Table:
     counts = sorted({*TASK_COUNTS, sizes["tasks"]})
     rows = [
         (
-            NAMES[name]
-            if sizes["programs_included"]
-            else NAMES[name].partition("base .pte + ")[2] or "shared factors and packs",
+            way_names(sizes)[name],
             *(f"{(way['fixed'] + count * way['per_task']) / MB:,.2f}" for count in counts),
             _crossover(name, way),
         )
