@@ -29,7 +29,10 @@ def plot_all(results: Mapping, directory: Path) -> dict[str, str]:
     plots: dict[str, tuple[Callable, str]] = {
         "size.png": (_size, "Bytes on the phone against the number of tasks."),
         "switch.png": (_switch, "Switching tasks: every sample of every round."),
-        "decode.png": (_decode, "Decode with and without an adapter; bars from p5 to p95."),
+        "decode.png": (
+            _decode,
+            "Decode with and without an adapter: median, and range of the rounds' medians.",
+        ),
         "operators.png": (_operators, "Time of operators in one decoded token."),
     }
     written = {}
@@ -106,8 +109,8 @@ def _decode(results: Mapping, axes) -> bool:
             continue
         x = np.arange(len(rows)) + (place - (len(measured.variants) - 1) / 2) * width
         middle = np.array([row["median"] for row in rows])
-        low = middle - [row["p5"] for row in rows]
-        high = [row["p95"] for row in rows] - middle
+        low = middle - [min(row["round_medians"]) for row in rows]
+        high = [max(row["round_medians"]) for row in rows] - middle
         label = "without adapter (baked)" if name == "baked" else NAMES[name]
         axes.bar(x, middle, width, yerr=(low, high), capsize=3, color=COLORS[name], label=label)
     axes.set_xticks(range(len(measured.threads)), labels=map(str, measured.threads))
@@ -130,6 +133,7 @@ def _operators(results: Mapping, axes) -> bool:
     axes.set_yticks(range(len(names)), labels=names, fontsize=8)
     axes.set_xlabel("ms in one decoded token")
     _finish(axes)
+    axes.legend(fontsize=8, loc="lower right", reverse=True)
     return True
 
 

@@ -44,7 +44,7 @@ class Profile:
         facts: the device.
         bundle: the bundle's name, base model, method, quantisation and number of tasks.
         sizes: of :func:`~.sizes.sizes`.
-        settings: threads, rounds and lengths that were asked for.
+        settings: threads, rounds, and how much a round measures.
         rounds: samples of every key, one list for each round that finished.
         outputs: by variant, how far the outputs are from this machine's.
         operators: by variant, times of operators.
@@ -56,7 +56,7 @@ class Profile:
     facts: Facts
     bundle: Mapping[str, object]
     sizes: Mapping[str, object]
-    settings: Mapping[str, object]
+    settings: dict[str, object]
     rounds: dict[Key, list[list[float]]] = field(default_factory=dict)
     outputs: dict[str, dict] = field(default_factory=dict)
     operators: dict[str, list[dict]] = field(default_factory=dict)

@@ -133,11 +133,11 @@ def sizes(
     bundle: Path,
     manifest: Manifest,
     alternatives: Mapping[str, Alternative],
-    adapters: Path | None,
+    separate: int,
+    source: str,
 ) -> dict:
-    """The record of sizes, in bytes."""
+    """The record of sizes, in bytes; ``separate`` and ``source`` as :func:`separate_bytes`."""
     parts, tasks = bundle_parts(bundle, manifest), len(manifest.tasks)
-    separate, source = separate_bytes(manifest, adapters)
     ways = growths(parts, tasks, separate, alternatives)
     return {
         "tasks": tasks,
