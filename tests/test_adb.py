@@ -29,6 +29,13 @@ def listing(*rows: str) -> str:
     return f'[ "$1" = devices ] && printf "List of devices attached\\n{lines}\\n"'
 
 
+def test_a_broken_connection_is_no_success(scripted):
+    """``adb shell`` exits with 0 when the connection breaks while a command runs."""
+    scripted("echo half of it")
+    with pytest.raises(DeviceError, match="device R58 broke off when asked to list files; run"):
+        Device("R58").shell("ls", "list files")
+
+
 def test_no_adb(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DeviceError, match=r"^adb is not on the PATH; install Android's platform-"):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from hydraopt.errors import BundleError, LoweringError, OutputError, ProfilingEr
 from hydraopt.lowering.alternatives import load_base_of
 from hydraopt.lowering.manifest import Manifest
 from hydraopt.profiling import emulator
-from hydraopt.profiling.adb import ROOT
+from hydraopt.profiling.adb import ROOT, Device
 from hydraopt.profiling.results import Measurements
 from hydraopt.profiling.runner import host_runner
 
@@ -203,17 +202,26 @@ def own_device(private_adb, tmp_path, monkeypatch):
     emulator.stop("a")
 
 
-def test_a_device_lost_in_the_middle(own_device, bundle, tmp_path):
-    """One clear line, what was measured is kept and marked, nothing stays behind."""
+@pytest.fixture
+def measuring(own_device, bundle, tmp_path):
+    """A profile in a process of its own that has finished its first measurement."""
     output = tmp_path / "report"
-    command = [sys.executable, "-m", "hydraopt.cli"]
-    command[1:] = ["-c", "from hydraopt.cli import main; main()", "profile", str(bundle)]
-    command += ["--serial", own_device.serial, "--rounds", "500", "-o", str(output)]
+    command = [sys.executable, "-c", "from hydraopt.cli import main; main()", "profile"]
+    command += [str(bundle), "--serial", own_device.serial, "--rounds", "500", "-o", str(output)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    progress = ""
-    while not re.search(r"measure: +[1-9]\d?%", progress):
-        progress += running.stderr.read(1)
-        assert running.poll() is None, progress
+    deadline = time.monotonic() + 120
+    device = Device(own_device.serial)
+    while "threads 2" not in device.shell(f"cat {ROOT}/run-*/plan; true", "show the plan"):
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    yield running, output
+    running.kill()
+
+
+def test_a_device_lost_in_the_middle(measuring, own_device, tmp_path):
+    """One clear line, what was measured is kept and marked, nothing stays behind."""
+    running, output = measuring
     emulator.stop("a")
     _, messages = running.communicate(timeout=60)
     errors = [line for line in messages.splitlines() if "error:" in line]
@@ -230,17 +238,11 @@ def test_a_device_lost_in_the_middle(own_device, bundle, tmp_path):
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_an_interrupted_profile_leaves_nothing_on_the_device(own_device, bundle, tmp_path):
-    command = [sys.executable, "-c", "from hydraopt.cli import main; main()", "profile"]
-    command += [str(bundle), "--serial", own_device.serial, "--rounds", "500"]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    progress = ""
-    while "measure" not in progress:
-        progress += running.stderr.read(1)
+def test_an_interrupted_profile_leaves_nothing_on_the_device(measuring, own_device):
+    running, _ = measuring
     running.send_signal(signal.SIGTERM)
     running.communicate(timeout=60)
-    listing = ["adb", "-s", own_device.serial, "shell", f"ls {ROOT}; ps"]
-    left = subprocess.run(listing, capture_output=True, text=True, check=True, timeout=20).stdout
+    left = Device(own_device.serial).shell(f"ls {ROOT}; ps", "list what is left")
     assert "run-" not in left
     assert "runner" not in left
 

@@ -23,6 +23,8 @@ TIMEOUT = 30.0  # seconds, for calls that move or run nothing large
 PUSH_RATE = 1e6  # bytes a second, the slowest link that is waited for
 PROGRESS_BYTES = 50e6  # pushing less than this takes under two seconds
 
+END = "hydraopt:end"  # of a script's output
+
 NOT_READY = {
     "unauthorized": "is unauthorized; unlock it and accept the debugging prompt on its screen",
     "offline": "is offline; reconnect it, or run: adb reconnect offline",
@@ -152,7 +154,20 @@ class Device:
     def shell(self, script: str, what: str, timeout: float = TIMEOUT) -> str:
         """Run a shell script on the device; its standard output. Errors as :meth:`adb`."""
         # through standard input: a command line of many files would be too long for some shells
-        return self.adb("shell", "-T", "sh", what=what, timeout=timeout, input=script)
+        whole = f"{script}\necho {END}\n"
+        return self.whole(
+            self.adb("shell", "-T", "sh", what=what, timeout=timeout, input=whole), what
+        )
+
+    def whole(self, output: str, what: str) -> str:
+        """The output without :data:`END`, which is missing if the connection broke.
+
+        ``adb shell`` exits with 0 then, as if nothing had happened.
+        """
+        if not output.endswith(f"{END}\n"):
+            self.check_present(what)
+            raise DeviceError(f"device {self.serial} broke off when asked to {what}; run again")
+        return output.removesuffix(f"{END}\n")
 
     def facts(self) -> Facts:
         """Model, ABI, kernel and kind of the device. Errors as :meth:`adb`."""
@@ -274,7 +289,8 @@ class DeviceWorkspace:
         """
         # the pid is kept while the command runs, for :meth:`Device.workspace` to end what is left
         inner = f"echo $$ > pid; exec {shlex.join(command)}"
-        script = f"cd {self.path} && sh -c {shlex.quote(inner)}; code=$?; rm -f pid; exit $code"
+        script = f"cd {self.path} && sh -c {shlex.quote(inner)}; code=$?; rm -f pid"
+        script += f"; echo {END}; exit $code"
         what = f"run {command[-1]}"
         try:
             result = adb(["-s", self.device.serial, "shell", "-T", script], timeout)
@@ -283,8 +299,7 @@ class DeviceWorkspace:
             raise DeviceError(
                 f"device {self.device.serial} did not {what} to the end in {timeout:.0f} s"
             ) from None
-        if result.returncode:
-            self.device.check_present(what)
+        result.stdout = self.device.whole(result.stdout, what)
         return result
 
     def get(self, name: str, target: Path) -> None:

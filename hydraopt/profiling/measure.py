@@ -84,7 +84,8 @@ def profile(asked: Asked, device: Device | Host) -> Profile:
             run.outputs(expected, manifest.quantize)
             _measure(run, Effort.of(manifest.max_length, least=not found.timing_valid))
             found.conditions["after"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
-            found.notes += condition_notes(**found.conditions, cores=facts.cores)
+            if found.timing_valid:
+                found.notes += condition_notes(**found.conditions, cores=facts.cores)
     except DeviceLostError as error:
         found.lost = str(error)
     return found

@@ -242,7 +242,7 @@ def _spread(row: Mapping | None) -> str:
 
 def _overhead(measured: Measurements, name: str, metric: str) -> str:
     ratios = sorted(measured.overhead(name, metric, "baked", measured.threads[0]))
-    if name == "baked" or not ratios:
+    if name == "baked" or not ratios or not measured.results["timing_valid"]:
         return MISSING
     middle = ratios[len(ratios) // 2]
     return f"{middle:+.1%} ({ratios[0]:+.1%} to {ratios[-1]:+.1%})"
