@@ -1,6 +1,8 @@
 """Plans, sizes, outputs, statistics and comparisons, on figures that can be checked by hand."""
 
 import json
+import os
+import time
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 from hydraopt import cli
 from hydraopt.errors import ProfilingError, UsageError
 from hydraopt.lowering.alternatives import Alternative
+from hydraopt.profiling.cache import COMPLETE, cached, drop_unused
 from hydraopt.profiling.conditions import condition_notes, parse_conditions
 from hydraopt.profiling.facts import host_facts
 from hydraopt.profiling.outputs import Expected, compare_outputs
@@ -277,6 +280,15 @@ def test_what_cannot_be_compared_is_refused(tmp_path, change, message):
     assert isinstance(done.exception, UsageError)
     with pytest.raises(UsageError, match=message):
         raise done.exception
+
+
+def test_what_nobody_asked_for_in_a_week_leaves_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    old, new = (cached(f"group/{name}", lambda directory: None) for name in ("old", "new"))
+    week_ago = time.time() - 8 * 86400
+    os.utime(old / COMPLETE, (week_ago, week_ago))
+    drop_unused("group")
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_a_partial_report_is_written_and_says_so(tmp_path):
