@@ -206,8 +206,8 @@ def result(times=(1.0, 1.1, 0.9), total=1000, **changes) -> dict:
     bundle = {"name": "b", "base_model": "m", "tasks": 3}
     settings = {"prompt": 8, "rounds": len(times), "switches": 100, "reloads": 5}
     found = Profile(host_facts(), bundle, sizes, settings)
-    for time in times:
-        found.add(BUNDLE, 1, {"decode_ms": [time, time], "swap_ms": [time / 10], "peak_bytes": [9]})
+    for ms in times:
+        found.add(BUNDLE, 1, {"decode_ms": [ms, ms], "swap_ms": [ms / 10], "peak_bytes": [9]})
     return found.record() | changes
 
 
