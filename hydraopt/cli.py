@@ -55,9 +55,14 @@ def merge(
     max_drop: Annotated[
         float | None, typer.Option(min=0, help="Smallest budget that loses no more points.")
     ] = None,
-    base: Annotated[str | None, typer.Option(help="Base model for --max-drop.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model for --max-drop and --calibration.")
+    ] = None,
     validation: Annotated[
         Path | None, typer.Option(help="JSONL of task, prompt and answer for --max-drop.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="JSONL of prompt, and task if not for all: tunes steps.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="A merging method; default hydraopt.")] = None,
     clusters: Annotated[int | None, typer.Option(help="K, number of B's per module.")] = None,
@@ -69,9 +74,12 @@ def merge(
 ) -> None:
     """Merge LoRA adapters of one base model: into a byte budget, or by a merging method."""
     from . import merge_command
+    from .files import check_output
+    from .merging import DESCRIPTION
 
+    check_output(merged, DESCRIPTION, overwrite=overwrite)
     settings = {"clusters": clusters, "rank": rank, "soft": soft, "seed": seed}
-    dial = merge_command.Dial(budget, max_drop, base, validation)
+    dial = merge_command.Dial(budget, max_drop, base, validation, calibration)
     result = merge_command.merge(adapters, dial, method, settings)
     result.save(merged, overwrite=overwrite)
     report.show(report.of_merged(result), as_json)

@@ -33,7 +33,7 @@ def output_directory(path: str | Path, marker: str, *, overwrite: bool = False) 
         OutputError: ``path`` exists and may not be replaced, or it cannot be written.
     """
     path = Path(path).resolve()
-    _check_replaceable(path, marker, overwrite)
+    check_output(path, marker, overwrite=overwrite)
     staging = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,9 @@ def output_directory(path: str | Path, marker: str, *, overwrite: bool = False) 
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _check_replaceable(path: Path, marker: str, overwrite: bool) -> None:
+def check_output(path: Path, marker: str, *, overwrite: bool) -> None:
+    """Raise what :func:`output_directory` would before anything is computed."""
+    path = path.resolve()
     if not path.exists():
         return
     if not path.is_dir():

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .adapters import AdapterSet, read_adapters
+from .calibration import calibrate, read_prompts
 from .errors import UsageError
+from .evaluation import Evaluator, load_model, read_examples
+from .evaluation.smallest import smallest_budget
 from .merging import MergedAdapters, merge_with
 from .packing import CodedAdapters, Coder
 
@@ -22,6 +25,7 @@ class Dial(NamedTuple):
     max_drop: float | None
     base: str | None
     validation: Path | None
+    calibration: Path | None
 
 
 def merge(
@@ -35,19 +39,22 @@ def merge(
     """
     given = {name: value for name, value in settings.items() if value is not None}
     if dial.budget is None and dial.max_drop is None:
-        if dial.base or dial.validation:
-            raise UsageError("--base and --validation go with --max-drop")
+        if dial.base or dial.validation or dial.calibration:
+            raise UsageError("--base, --validation and --calibration go with a byte budget")
         return merge_with(method or "hydraopt", read_adapters(sources), **given)
     if method or given:
         option = "method" if method else next(iter(given))
         raise UsageError(f"--{option} does not go with a byte budget, which chooses by itself")
-    if dial.max_drop is None:
-        return _within(read_adapters(sources), dial.budget)
-    if dial.budget:
+    if dial.budget and dial.max_drop is not None:
         raise UsageError("pass either --budget or --max-drop")
-    if not dial.base or not dial.validation:
+    if dial.max_drop is not None and not (dial.base and dial.validation):
         raise UsageError("--max-drop needs --base and --validation")
-    return _holding(read_adapters(sources), dial)
+    if dial.calibration and not dial.base:
+        raise UsageError("--calibration needs --base")
+    adapters = read_adapters(sources)
+    prompts = read_prompts(dial.calibration, adapters.tasks) if dial.calibration else None
+    coded = _holding(adapters, dial) if dial.budget is None else _within(adapters, dial.budget)
+    return coded if prompts is None else _calibrated(coded, adapters, dial.base, prompts)
 
 
 def _within(adapters: AdapterSet, text: str) -> CodedAdapters:
@@ -56,12 +63,17 @@ def _within(adapters: AdapterSet, text: str) -> CodedAdapters:
 
 
 def _holding(adapters: AdapterSet, dial: Dial) -> CodedAdapters:
-    from .evaluation import Evaluator, read_examples, smallest_budget
-
     evaluator = Evaluator.of(dial.base, read_examples(dial.validation, adapters.tasks))
     found = smallest_budget(Coder.of(adapters), adapters, evaluator, dial.max_drop)
     settings = {"max_drop": dial.max_drop, "drop": round(found.drop, 4)}
     return replace(found.coded, settings=settings | {"evaluations": found.evaluations})
+
+
+def _calibrated(
+    coded: CodedAdapters, adapters: AdapterSet, base: str, prompts: Mapping[str, Sequence[str]]
+) -> CodedAdapters:
+    model, tokenizer = load_model(base)
+    return calibrate(coded, adapters, model, tokenizer, prompts)
 
 
 def parse_budget(text: str, fp16_bytes: int) -> int:

@@ -7,7 +7,12 @@ from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from ..adapters import AdapterSet, Factors
@@ -41,13 +46,7 @@ class Evaluator:
         Raises:
             DataError: the base or its tokenizer cannot be loaded.
         """
-        transformers_logging.disable_progress_bar()
-        try:
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-            tokenizer = AutoTokenizer.from_pretrained(base)
-        except (OSError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"cannot load base model {base!r} ({reason})") from error
+        model, tokenizer = load_model(base)
         batches = {
             task: [*_batches([_tokens(tokenizer, *pair) for pair in pairs])]
             for task, pairs in examples.items()
@@ -71,6 +70,21 @@ class Evaluator:
             with adapted(self.model, factors):
                 scores[task] = exact_match(self.model, self.batches[task])
         return scores
+
+
+def load_model(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal LM in float32 and its tokenizer, from a directory or a hub id.
+
+    Raises:
+        DataError: one of them cannot be loaded.
+    """
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+        return model, AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"cannot load base model {base!r} ({reason})") from error
 
 
 @torch.inference_mode()
@@ -105,7 +119,9 @@ def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[
                 model.get_submodule(module).weight.copy_(weight)
 
 
-def _tokens(tokenizer, prompt: str, answer: str) -> tuple[list[int], list[int]]:
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str
+) -> tuple[list[int], list[int]]:
     ending = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     return (
         tokenizer(prompt).input_ids,

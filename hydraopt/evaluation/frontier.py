@@ -23,7 +23,7 @@ from .evaluator import Evaluator
 from .examples import Examples
 from .plain import PlainAdapters, plain
 
-SHARES = (3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 45, 60)  # percent
+SHARES = (3, 5, 7, 10, 15, 30, 60)  # percent
 PLAIN_BITS = (2, 4, 8)
 POINTS = "points"
 

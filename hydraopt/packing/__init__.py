@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ..merging import MergedAdapters
-from .coded import LAYOUT, SHARED, Coded, CodedAdapters, assemble, pack_name, read_layout
+from .coded import LAYOUT, SHARED, CodedAdapters, pack_name, read_layout
+from .coder import Coder, encode_adapter
 from .decode import Decode
 from .layout import Code, Direction, Layout, ModuleLayout, payload_bytes
 from .pack import read_pack, write_pack
@@ -24,15 +25,15 @@ __all__ = [
     "LAYOUT",
     "SHARED",
     "Code",
-    "Coded",
     "CodedAdapters",
+    "Coder",
     "Decode",
     "Direction",
     "Layout",
     "MergedAdapters",
     "ModuleLayout",
-    "assemble",
     "code_verbatim",
+    "encode_adapter",
     "open_merged",
     "pack_name",
     "payload_bytes",

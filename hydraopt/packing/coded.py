@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -14,18 +13,12 @@ from ..adapters import Factors
 from ..errors import BundleError, TaskError
 from ..files import output_directory
 from ..merging import DESCRIPTION, read_description, task_to_peft, write_description
+from .codec import Coded, decode_steps, encode_steps
 from .decode import Decode
 from .layout import Layout, Section, payload_bytes
 from .pack import pack_bytes, read_pack, write_pack
 
 LAYOUT, SHARED, PACKS, SUFFIX = "layout.json", "shared.pack", "packs", ".pack"
-
-
-class Coded(NamedTuple):
-    """One vector: its packed codes, uint8 ``[width]``, and its step, uint8 ``[]``."""
-
-    codes: torch.Tensor
-    step: torch.Tensor
 
 
 # (module, side, index of the direction) -> the vector there
@@ -88,6 +81,17 @@ class CodedAdapters:
             name: Factors(a[0], b[0].T)
             for name, (a, b) in zip(self.layout.modules, pairs, strict=True)
         }
+
+    def rescaled(self, task: str, gains: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """A task's payload with its columns' steps multiplied: module -> float ``[R]``."""
+        payload = self.payloads[task].clone()
+        for section in self.layout.task:
+            for place, vector in enumerate(section.vectors, section.steps):
+                if vector.side == "B":
+                    step = decode_steps(payload[place], vector.top)
+                    gain = gains[vector.module][vector.index]
+                    payload[place] = encode_steps(step * gain, vector.top)
+        return payload
 
     @property
     def stored_bytes(self) -> int:
@@ -211,3 +215,14 @@ def assemble(sections: Sequence[Section], vectors: Vectors) -> torch.Tensor:
         parts.append(torch.cat([vector.codes for vector in coded]))
         parts.append(torch.stack([vector.step for vector in coded]))
     return torch.cat(parts)
+
+
+def disassemble(sections: Sequence[Section], payload: torch.Tensor) -> Vectors:
+    """The inverse of :func:`assemble`."""
+    vectors = {}
+    for section in sections:
+        codes = payload[section.offset : section.steps].view(-1, section.width)
+        steps = payload[section.steps : section.end]
+        for vector, *coded in zip(section.vectors, codes, steps, strict=True):
+            vectors[vector[:3]] = Coded(*coded)
+    return vectors

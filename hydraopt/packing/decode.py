@@ -1,13 +1,13 @@
 """Payloads to factors: one module, run by PyTorch on the desk and by ExecuTorch on the phone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from .codec import byte_table, levels, step_table
+from .codec import levels, step_table
 from .layout import Layout, Section
 
 
@@ -29,16 +29,12 @@ class Decode(nn.Module):
         super().__init__()
         self.shared = nn.ModuleList(SectionDecoder(section) for section in layout.shared)
         self.task = nn.ModuleList(SectionDecoder(section) for section in layout.task)
-        self.tables = sorted({x.bits for x in (*layout.shared, *layout.task) if x.bits <= 4})
         self.runs = _runs(layout)
 
     def forward(self, shared: torch.Tensor, task: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Decode the payload that all tasks share and that of one task."""
-        # computed from an input, lest they are stored in the program: a megabyte of tables
-        zero = task[:1].to(torch.int32) * 0
-        tables = {bits: byte_table(bits, zero) for bits in self.tables}
-        values = [section(shared, tables) for section in self.shared]
-        values += [section(task, tables) for section in self.task]
+        values = [section(shared) for section in self.shared]
+        values += [section(task) for section in self.task]
         factors = []
         for runs in self.runs:
             parts = [values[run.section][run.start : run.stop] for run in runs]
@@ -55,14 +51,13 @@ class SectionDecoder(nn.Module):
         self.register_buffer("steps", step_table())
         self.register_buffer("tops", torch.tensor([[vector.top] for vector in section.vectors]))
 
-    def forward(self, payload: torch.Tensor, tables: Mapping[int, torch.Tensor]) -> torch.Tensor:
-        """Look up levels and steps of all vectors at once; ``tables`` by bits."""
+    def forward(self, payload: torch.Tensor) -> torch.Tensor:
+        """Look up levels and steps of all vectors at once."""
         section = self.section
         codes = payload[section.offset : section.steps].view(len(section.vectors), section.width)
         steps = payload[section.steps : section.end].to(torch.int32)
         steps = nn.functional.embedding(steps, self.steps) * self.tops
-        table = tables.get(section.bits)
-        return levels(codes, section.bits, section.length, table) * steps
+        return levels(codes, section.bits, section.length) * steps
 
 
 def _runs(layout: Layout) -> list[Sequence[Run]]:

@@ -66,6 +66,19 @@ class ModuleLayout:
             if code.shared == shared
         )
 
+    def text(self) -> str:
+        """This module in ``layout.json``; equal directions that follow each other come once."""
+        runs = [[len(list(same)), *direction] for direction, same in groupby(self.directions)]
+        return _dump(
+            {
+                "shape": self.shape,
+                "tops": self.tops,
+                "directions": [
+                    [count, *([int(x) for x in code] for code in codes)] for count, *codes in runs
+                ],
+            }
+        )
+
     def summary(self) -> str:
         """Bits of row and column for each run of equal directions: ``8 x 4s/2`` (s: shared)."""
         runs = [(len(list(same)), direction) for direction, same in groupby(self.directions)]
@@ -145,26 +158,9 @@ class Layout:
         """``(module, side, its layout)`` of every factor, in the order of a program's inputs."""
         return ((name, side, x) for name, x in self.modules.items() for side in SIDES)
 
-    def to_json(self) -> dict:
-        """The layout as JSON; equal directions that follow each other are written once."""
-        return {
-            "base_model": self.base_model,
-            "modules": {
-                name: {
-                    "shape": list(module.shape),
-                    "tops": list(module.tops),
-                    "directions": [
-                        [len(list(same)), [int(x) for x in row], [int(x) for x in column]]
-                        for (row, column), same in groupby(module.directions)
-                    ],
-                }
-                for name, module in self.modules.items()
-            },
-        }
-
     @classmethod
     def from_json(cls, fields: Mapping) -> "Layout":
-        """The inverse of :meth:`to_json`.
+        """The inverse of :meth:`text`, from parsed JSON.
 
         Raises:
             KeyError, TypeError, ValueError: ``fields`` are no layout.
@@ -187,11 +183,16 @@ class Layout:
 
     def text(self) -> str:
         """The content of ``layout.json``."""
-        return json.dumps(self.to_json(), separators=(",", ":"), ensure_ascii=False) + "\n"
+        modules = ",".join(f"{_dump(name)}:{x.text()}" for name, x in self.modules.items())
+        return f'{{"base_model":{_dump(self.base_model)},"modules":{{{modules}}}}}\n'
 
     def binding(self, shared: torch.Tensor) -> bytes:
         """16 bytes that bind packs to this layout and to the payload that they share."""
         return hashlib.sha256(self.text().encode() + shared.numpy().tobytes()).digest()[:16]
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _name(code: Code) -> str:

@@ -7,11 +7,12 @@ import torch
 from tqdm import tqdm
 
 from ..merging import MergedAdapters, Side
-from .codec import TINY, encode, largest_step
-from .coded import Coded, CodedAdapters, assemble
+from .codec import TINY, Coded, encode, uniform_step
+from .coded import CodedAdapters, assemble
 from .layout import SIDES, Code, Direction, Layout, ModuleLayout
 
 BITS = 16
+HEADROOM = 16.0  # for adapters that come later
 
 
 def code_verbatim(merged: MergedAdapters) -> CodedAdapters:
@@ -39,8 +40,8 @@ def _layout(sides: tuple[Side, Side]) -> ModuleLayout:
     a, b = sides
     direction = Direction(Code(BITS, a.is_shared), Code(BITS, b.is_shared))
     tops = tuple(
-        max(TINY, *(largest_step(_rows(side, letter, task), BITS) for task in side.tasks))
-        for side, letter in zip(sides, SIDES, strict=True)
+        HEADROOM * max(TINY, float(uniform_step(side.stack.abs().max().float(), BITS)))
+        for side in sides
     )
     shape = (b.stack.shape[1], a.stack.shape[2])
     return ModuleLayout(shape, (direction,) * a.stack.shape[1], tops)

@@ -6,10 +6,13 @@ A random Llama (d = 1024, 8 layers, 8da4w) with rank-16 adapters on the attentio
 and o, the paper's choice) or on all linear layers:
 
 - baked: the adapter merged into the base, the latency floor;
-- inputs: HydraOpt's slots, shared A's as constants, B's as inputs of ``forward``;
-- private: slots with A's and B's as inputs;
+- budget: a bundle of adapters coded into 10 % of their fp16 bytes; a switch reads the pack and
+  decodes it in the program;
+- verbatim: a bundle of the same adapters with 16 bits per value;
 - ptd: factors as program-level constants in a .ptd file, one per task, so that a switch loads
   .pte and .ptd again.
+
+It also decodes the same packs on the host, vectorised in numpy and in PyTorch.
 """
 
 import json
@@ -21,6 +24,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
@@ -32,10 +36,14 @@ from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
 from hydraopt.lowering.base_model import quantize_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder
-from hydraopt.lowering.factors import factor_inputs, module_shapes, task_factors
-from hydraopt.lowering.program import export, lower, to_executorch, to_xnnpack
+from hydraopt.lowering.factors import module_shapes, slot_factors
+from hydraopt.lowering.program import export_forward, lower, to_executorch, to_xnnpack
 from hydraopt.lowering.slots import insert_slots
-from hydraopt.merging import MergedAdapters, Side, hydraopt
+from hydraopt.merging import hydraopt
+from hydraopt.packing import CodedAdapters, Coder, Decode, code_verbatim, read_layout, read_pack
+from hydraopt.packing.codec import TRELLIS_BITS, step_table
+from hydraopt.packing.layout import Section, payload_bytes
+from hydraopt.packing.trellis import tables
 from hydraopt.runtime import Session
 
 RANK, TASKS, MAX_LENGTH, PREFILL = 16, 4, 256, 128
@@ -85,20 +93,6 @@ def random_adapters(model: nn.Module, targets: str) -> AdapterSet:
     )
 
 
-def private(adapters: AdapterSet, merged: MergedAdapters) -> MergedAdapters:
-    """The same factors with no sharing at all."""
-    modules = {
-        module: tuple(
-            Side(
-                torch.stack([x.factors[module][i] for x in adapters.adapters]), torch.arange(TASKS)
-            )
-            for i in (0, 1)
-        )
-        for module in adapters.shapes
-    }
-    return MergedAdapters("private", {}, BASE_ID, merged.tasks, modules, merged.adapter_bytes)
-
-
 def export_baked(adapters: AdapterSet, path: Path) -> None:
     model = random_llama()
     with torch.no_grad():
@@ -106,7 +100,7 @@ def export_baked(adapters: AdapterSet, path: Path) -> None:
             model.get_submodule(module).weight.addmm_(b, a)
     quantize_base(model, "8da4w")
     path.write_bytes(
-        lower({"forward": export(Decoder(model, MAX_LENGTH, {}), (), MAX_LENGTH)}).buffer
+        lower({"forward": export_forward(Decoder(model, MAX_LENGTH, {}), {}, MAX_LENGTH)}).buffer
     )
 
 
@@ -117,24 +111,21 @@ class ConstantFactors(nn.Module):
         super().__init__()
         self.decoder, self.names = decoder, names
         for index, factor in enumerate(factors):
-            self.register_buffer(f"factor_{index}", factor.contiguous())
+            copy = factor.clone(memory_format=torch.contiguous_format)
+            self.register_buffer(f"factor_{index}", copy)
 
     def forward(self, input_ids: torch.Tensor, cache_position: torch.Tensor) -> torch.Tensor:
         factors = {name: getattr(self, f"factor_{i}") for i, name in enumerate(self.names)}
         return self.decoder(input_ids, cache_position, factors)
 
 
-def export_ptd(merged: MergedAdapters, task: str, directory: Path) -> tuple[Path, Path]:
+def export_ptd(coded: CodedAdapters, task: str, directory: Path) -> tuple[Path, Path]:
     """One .pte without factors and the task's factors as a .ptd."""
     model = random_llama()
-    inputs = insert_slots(model, module_shapes(merged), {})
+    inputs = insert_slots(model, module_shapes(coded.layout))
     quantize_base(model, "8da4w")
-    specification = factor_inputs(merged)
-    module = ConstantFactors(
-        Decoder(model, MAX_LENGTH, inputs),
-        [factor.name for factor in specification],
-        task_factors(merged, task, specification),
-    )
+    factors = slot_factors(coded.task_factors(task))
+    module = ConstantFactors(Decoder(model, MAX_LENGTH, inputs), [*factors], [*factors.values()])
     length = torch.export.Dim("sequence", min=1, max=MAX_LENGTH - 1)
     with torch.no_grad():
         exported = torch.export.export(
@@ -192,7 +183,7 @@ def interleaved(ways: dict[str, Forward], rounds: int) -> dict[str, dict[str, fl
 
 
 def switching(session: Session, count: int) -> list[float]:
-    """Milliseconds of each switch among all tasks: file, cast to float32, bind."""
+    """Milliseconds of each switch among all tasks: file, checksum, decode."""
     times = []
     for index in range(count):
         start = time.perf_counter()
@@ -223,23 +214,74 @@ def prepare(
     model = random_llama()
     model.save_pretrained(root / "base")
     adapters = random_adapters(model, targets)
-    shared = hydraopt(adapters)
-    separate = private(adapters, shared)
+    verbatim = code_verbatim(hydraopt(adapters))
+    budgeted = Coder.of(adapters).code(adapters.fp16_bytes // 10)
     sessions = {}
-    for name, merged in (("inputs", shared), ("private", separate)):
+    for name, coded in (("budget", budgeted), ("verbatim", verbatim)):
         export_bundle(
-            merged, str(root / "base"), root / name, quantize="8da4w", max_length=MAX_LENGTH
+            coded, str(root / "base"), root / name, quantize="8da4w", max_length=MAX_LENGTH
         )
         sessions[name] = Session.open(root / name)
         print("exported", name, flush=True)
     export_baked(adapters, root / "baked.pte")
-    ptd = export_ptd(separate, "task0", root / "ptd")
+    ptd = export_ptd(verbatim, "task0", root / "ptd")
     ways = {"baked": Forward(root / "baked.pte")}
-    for name, merged in (("inputs", shared), ("private", separate)):
-        factors = task_factors(merged, "task0", factor_inputs(merged))
+    for name, coded in (("budget", budgeted), ("verbatim", verbatim)):
+        factors = slot_factors(coded.task_factors("task0")).values()
         ways[name] = Forward(root / name / "model.pte", [f.contiguous() for f in factors])
     ways["ptd"] = Forward(ptd[0], data=ptd[1])
     return ways, sessions, ptd
+
+
+def numpy_values(section: Section, payload: np.ndarray) -> np.ndarray:
+    """A section's vectors, as ``Decode`` gives them, in numpy: ``[n, length]``."""
+    codes = payload[section.offset : section.steps].reshape(-1, section.width)
+    if section.bits in TRELLIS_BITS:
+        current, previous = (table.numpy() for table in tables(section.bits))
+        values = np.take(current, codes, axis=0)
+        values += np.take(previous, np.roll(codes, 1, axis=1), axis=0)
+        values = values.reshape(len(codes), -1)[:, : section.length]
+    elif section.bits == 8:
+        values = codes.astype(np.float32) - 127.5
+    else:
+        values = codes[:, : section.length] * np.float32(256)
+        values += codes[:, section.length :] - np.float32(32767.5)
+    steps = step_table().numpy()[payload[section.steps : section.end], 0]
+    return values * (steps * [vector.top for vector in section.vectors])[:, None].astype(np.float32)
+
+
+def decoding(bundle: Path, session: Session, count: int) -> dict[str, float]:
+    """Median milliseconds of decoding a pack: in the program, in PyTorch, and in numpy.
+
+    numpy is not charged for putting the values together into factors.
+    """
+    layout, shared = read_layout(bundle)
+    pack = bundle / session.manifest.tasks[session.tasks[0]]
+    task = read_pack(pack, payload_bytes(layout.task), layout.binding(shared))
+    decode, arrays = Decode(layout), (shared.numpy(), task.numpy())
+
+    def in_numpy() -> None:
+        for payload, sections in zip(arrays, (layout.shared, layout.task), strict=True):
+            for section in sections:
+                numpy_values(section, payload)
+
+    def in_pytorch() -> None:
+        with torch.inference_mode():
+            decode(shared, task)
+
+    program = Runtime.get().load_program(str(bundle / "model.pte")).load_method("decode")
+    ways = {
+        "program": lambda: program.execute([shared, task]),
+        "pytorch": in_pytorch,
+        "numpy": in_numpy,
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(count):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: median(found[count // 5 :]) for name, found in times.items()}
 
 
 def main(
@@ -252,11 +294,16 @@ def main(
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     _unsafe_reset_threadpool(threads)
+    torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as directory:
         ways, sessions, ptd = prepare(Path(directory), targets)
         results = {"targets": targets, "threads": threads, "steps": interleaved(ways, rounds)}
         results["switch"] = {
             name: percentiles(switching(session, 200)) for name, session in sessions.items()
+        }
+        results["decode_pack"] = {
+            name: decoding(Path(directory) / name, session, 25)
+            for name, session in sessions.items()
         }
         results["reload"] = percentiles(reloading(*ptd, 12))
     floor = results["steps"]["baked"]
@@ -274,6 +321,8 @@ def main(
             f"{faster:.0f} x faster than reloading .pte + .ptd "
             f"({results['reload']['p50_ms']:.1f} ms)"
         )
+    for name, row in results["decode_pack"].items():
+        print(f"decode a pack of {name}:", ", ".join(f"{k} {v:.2f} ms" for k, v in row.items()))
     if output:
         output.write_text(json.dumps(results, indent=2) + "\n")
 

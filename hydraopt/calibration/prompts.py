@@ -1,0 +1,28 @@
+"""Prompts for calibration, from JSON lines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import DataError
+from ..evaluation.examples import read_lines
+
+
+def read_prompts(path: Path, tasks: Sequence[str]) -> dict[str, list[str]]:
+    """Read ``{"prompt": …, "task": …}`` lines; a line without a task is for all of them.
+
+    Raises:
+        DataError: an unreadable file, a broken line (with its number), or a task without prompts.
+    """
+    prompts: dict[str, list[str]] = {task: [] for task in tasks}
+    for number, fields in read_lines(path, ("prompt",)):
+        task = fields.get("task")
+        if task is not None and task not in prompts:
+            raise DataError(
+                f"{path}, line {number}: no adapter is named {task!r}; "
+                f"there are: {', '.join(tasks)}"
+            )
+        for name in tasks if task is None else [task]:
+            prompts[name].append(fields["prompt"])
+    if missing := [task for task, found in prompts.items() if not found]:
+        raise DataError(f"{path} has no prompt for task {missing[0]!r}, expected some for each")
+    return prompts

@@ -1,0 +1,124 @@
+"""The byte budget: from adapters to codes, and one more adapter into an existing layout."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+
+import torch
+from tqdm import tqdm
+
+from ..adapters import AdapterSet, Factors, LoraAdapter
+from ..errors import BundleError, MergeError
+from ..merging import relative_errors
+from .allocate import MULTIPLIERS, Spectrum, allocate
+from .codec import Coded
+from .coded import CodedAdapters, assemble, disassemble
+from .encode import encode_module, encode_shared
+from .layout import Layout, ModuleLayout
+from .pack import pack_bytes
+
+
+@dataclass(frozen=True)
+class Coder:
+    """Adapters, measured once, ready to be coded into any number of bytes."""
+
+    adapters: AdapterSet
+    spectra: Mapping[str, Spectrum]
+
+    @classmethod
+    def of(cls, adapters: AdapterSet) -> "Coder":
+        """Measure every module."""
+        modules = tqdm(adapters.shapes, desc="measure", disable=None, leave=False)
+        return cls(adapters, {module: Spectrum.of(adapters, module) for module in modules})
+
+    @cached_property
+    def smallest(self) -> int:
+        """The least bytes that a budget can have."""
+        return self._stored({m: x.best(MULTIPLIERS[1]) for m, x in self.spectra.items()})
+
+    def code(self, limit: int) -> CodedAdapters:
+        """The best use of at most ``limit`` bytes, everything counted.
+
+        Raises:
+            MergeError: fewer than :attr:`smallest`.
+        """
+        if limit < self.smallest:
+            raise MergeError(
+                f"the budget is {limit:,} bytes, expected at least {self.smallest:,} "
+                f"({self.smallest / self.adapters.fp16_bytes:.1%} of fp16): one 1-bit direction "
+                "per module and task"
+            )
+        modules = allocate(self.spectra, limit, self._stored)
+        layout = Layout(self.adapters.base_model, modules)
+        shared: dict[tuple[str, str, int], Coded] = {}
+        tasks: dict[tuple[str, str, int], Coded] = {}
+        for name, module in tqdm(layout.modules.items(), desc="code", disable=None, leave=False):
+            first = encode_shared(module, self.spectra[name].rows)
+            shared |= {(name, "A", index): vector for index, vector in enumerate(first)}
+            factors = [_factors(adapter, name, module) for adapter in self.adapters.adapters]
+            tasks |= _private(name, module, first, factors)
+        payloads = {
+            task: assemble(layout.task, {k: Coded(*(x[i] for x in v)) for k, v in tasks.items()})
+            for i, task in enumerate(self.adapters.tasks)
+        }
+        coded = CodedAdapters(
+            "budget",
+            {"limit": limit},
+            layout,
+            assemble(layout.shared, shared),
+            payloads,
+            self.adapters.fp16_bytes,
+        )
+        return replace(coded, errors=relative_errors(self.adapters, coded))
+
+    def _stored(self, modules: Mapping[str, ModuleLayout]) -> int:
+        """Bytes of layout.json, the shared pack and all tasks' packs."""
+        tasks = len(self.adapters.tasks)
+        empty = len(Layout(self.adapters.base_model, {}).text().encode())
+        headers = pack_bytes(0) * (1 + tasks)
+        return empty + headers + sum(_size(m, x, tasks) for m, x in modules.items())
+
+
+@cache
+def _size(name: str, module: ModuleLayout, tasks: int) -> int:
+    """Bytes of one module in layout.json, in the shared pack and in all tasks' packs."""
+    text = len(f"{json.dumps(name, ensure_ascii=False)}:{module.text()},".encode())
+    return text + module.bytes(shared=True) + tasks * module.bytes(shared=False)
+
+
+def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -> torch.Tensor:
+    """One adapter's payload, uint8 ``[Nt]``, in a layout that other tasks use already.
+
+    Args:
+        layout: the layout.
+        shared: the payload that all tasks share, uint8 ``[Ns]``.
+        adapter: its modules are among the layout's.
+
+    Raises:
+        BundleError: a layout whose tasks share columns too, so that no task has its own.
+    """
+    first = disassemble(layout.shared, shared)
+    vectors: dict[tuple[str, str, int], Coded] = {}
+    for name, module in layout.modules.items():
+        if any(code.shared for code in module.codes("B")):
+            raise BundleError("all tasks of this bundle share one adapter; export a new bundle")
+        count = sum(code.shared for code in module.codes("A"))
+        rows = [first[name, "A", index] for index in range(count)]
+        vectors |= _private(name, module, rows, [_factors(adapter, name, module)])
+    return assemble(layout.task, {k: Coded(*(x[0] for x in v)) for k, v in vectors.items()})
+
+
+def _factors(adapter: LoraAdapter, name: str, module: ModuleLayout) -> Factors:
+    out, width = module.shape
+    absent = Factors(torch.zeros(1, width), torch.zeros(out, 1))
+    return adapter.factors.get(name, absent)
+
+
+def _private(
+    name: str, module: ModuleLayout, shared: list[Coded], factors: list[Factors]
+) -> dict[tuple[str, str, int], Coded]:
+    """Private rows and all columns of N tasks, each with N vectors."""
+    rows, columns = encode_module(module, shared, factors)
+    found = {(name, "A", len(shared) + index): row for index, row in enumerate(rows)}
+    return found | {(name, "B", index): column for index, column in enumerate(columns)}

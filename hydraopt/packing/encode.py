@@ -1,0 +1,100 @@
+"""One module of some tasks into a layout.
+
+A task's private rows are the top right singular vectors of what the shared rows leave of its
+delta; they are rounded. Its columns are the least-squares fit to the rounded rows, ``B = D Rᵀ (R
+Rᵀ)^-1``, scaled so that ``<D, B R> = <D, D>``, and are rounded so that this stays. Without it, what
+few bits or rows lose of a delta would pull every layer towards the base model: the codes are
+unbiased rather than of least squared error.
+
+Tasks do not affect each other: an adapter that comes later gets the codes that it would have had.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from ..adapters import Factors
+from .codec import Coded, decode, encode
+from .layout import Code, ModuleLayout
+
+RIDGE = 1e-6  # of least squares: rows that a task does not need may be all but zero
+
+
+def encode_shared(layout: ModuleLayout, rows: torch.Tensor) -> list[Coded]:
+    """Code the first of ``rows [n, in]``, of mean square 1, as the layout's shared rows."""
+    codes = [code for code in layout.codes("A") if code.shared]
+    return _encode(rows[: len(codes)], codes, layout.tops[0])
+
+
+def encode_module(
+    layout: ModuleLayout, shared: Sequence[Coded], factors: Sequence[Factors]
+) -> tuple[list[Coded], list[Coded]]:
+    """Code one module of N tasks.
+
+    Args:
+        layout: the module's; shared rows come first.
+        shared: what :func:`encode_shared` gave.
+        factors: of each task; zeros for a task without the module.
+
+    Returns:
+        The private rows and all columns, in the layout's order, each with N vectors.
+    """
+    first = decode_vectors(layout, "A", shared)
+    codes = layout.codes("A")[len(shared) :]
+    private = torch.stack([_private_rows(x, first, len(codes)) for x in factors], 1)
+    rows = _encode(private, codes, layout.tops[0])
+    own = decode_vectors(layout, "A", rows, len(shared))
+    columns = [
+        _columns(x, torch.stack([*first, *(row[task] for row in own)]))
+        for task, x in enumerate(factors)
+    ]
+    return rows, _encode(torch.stack(columns, 1), layout.codes("B"), layout.tops[1])
+
+
+def decode_vectors(
+    layout: ModuleLayout, side: str, coded: Sequence[Coded], start: int = 0
+) -> list[torch.Tensor]:
+    """Vectors ``start``, ``start + 1``, … of a side, each float32 ``[..., length]``."""
+    length, top = layout.length(side), layout.tops["AB".index(side)]
+    codes = layout.codes(side)[start : start + len(coded)]
+    return [decode(x, code.bits, length, top) for x, code in zip(coded, codes, strict=True)]
+
+
+def _columns(factors: Factors, rows: torch.Tensor) -> torch.Tensor:
+    """``[n, out]``: the least-squares columns for R, scaled so that ``<D, B R> = <D, D>``."""
+    columns = least_squares(factors, rows)
+    kept = ((factors.b.T @ columns) * (factors.a @ rows.T)).sum()
+    energy = ((factors.b.T @ factors.b) * (factors.a @ factors.a.T)).sum()
+    return columns.T * (energy / kept if kept > 0 else 1)
+
+
+def least_squares(factors: Factors, rows: torch.Tensor) -> torch.Tensor:
+    """``D Rᵀ (R Rᵀ)^-1``, ``[out, n]``, for rows R ``[n, in]``."""
+    gram = rows @ rows.T + RIDGE * rows.shape[1] * torch.eye(len(rows))
+    return factors.b @ torch.linalg.solve(gram, rows @ factors.a.T).T
+
+
+def _private_rows(factors: Factors, shared: Sequence[torch.Tensor], count: int) -> torch.Tensor:
+    """The best rows, of mean square 1, for what the shared ones leave: ``[count, in]``."""
+    missed = factors.a
+    if shared:
+        rows = torch.stack(list(shared))
+        missed = missed - least_squares(Factors(missed, torch.eye(len(missed))), rows) @ rows
+    left = torch.linalg.qr(factors.b).R
+    right = torch.linalg.svd(left @ missed, full_matrices=False).Vh[:count]
+    right = right * right.shape[1] ** 0.5
+    # A task of smaller rank has nothing to say in the other directions.
+    return torch.nn.functional.pad(right, (0, 0, 0, count - len(right)))
+
+
+def _encode(vectors: torch.Tensor, codes: Sequence[Code], top: float) -> list[Coded]:
+    """Code ``vectors [n, ..., length]``, all of equal bits at once."""
+    coded: dict[int, Coded] = {}
+    for bits in {code.bits for code in codes}:
+        places = [place for place, code in enumerate(codes) if code.bits == bits]
+        chosen = vectors[places]
+        found = encode(chosen.flatten(0, -2), bits, top)
+        shape = chosen.shape[:-1]
+        packed, steps = found.codes.view(*shape, -1), found.step.view(shape)
+        coded |= {x: Coded(packed[i], steps[i]) for i, x in enumerate(places)}
+    return [coded[place] for place in range(len(codes))]

@@ -1,0 +1,104 @@
+"""A bundle grows and shrinks by files: program and other packs stay byte for byte."""
+
+import shutil
+from statistics import mean
+
+import pytest
+import torch
+from conftest import save_adapter, tiny_llama
+
+from hydraopt.adapters import read_adapter, read_adapters
+from hydraopt.errors import AdapterError, BundleError, TaskError
+from hydraopt.evaluation import adapted
+from hydraopt.lowering.growth import add_task, remove_task
+from hydraopt.lowering.manifest import Manifest
+from hydraopt.merging import relative_errors
+from hydraopt.runtime import Session, verify
+
+pytestmark = pytest.mark.slow
+
+PROMPT = [5, 17, 99, 200, 3]
+
+
+@pytest.fixture
+def copied(bundle, tmp_path):
+    return shutil.copytree(bundle, tmp_path / "copy")
+
+
+def contents(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def logits(bundle, task):
+    session = Session.open(bundle)
+    session.switch(task)
+    return session.forward(PROMPT)
+
+
+def test_a_task_that_is_added_runs_and_nothing_else_changes(copied, adapter_dirs):
+    before = contents(copied)
+    added = add_task(copied, str(adapter_dirs[1]), "later")
+    after = contents(copied)
+    changed = {path.name for path in after if after[path] != before.get(path)}
+    assert changed == {"later.pack", "manifest.json"}
+    assert verify(copied)["tasks"] == 4
+    model = tiny_llama()
+    with adapted(model, added.task_factors("later")), torch.no_grad():
+        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
+    torch.testing.assert_close(logits(copied, "later"), wanted, atol=1e-4, rtol=0)
+
+
+def test_its_error_is_about_that_of_the_task_with_the_same_adapter(copied, adapter_dirs, merged):
+    """The shared rows are the same; only the columns are fitted and scaled anew."""
+    adapters = read_adapters(adapter_dirs[1:2])
+    before = relative_errors(adapters, merged)["beta"]
+    after = add_task(copied, str(adapter_dirs[1]), "later").errors["later"]
+    assert mean(after.values()) < 1.1 * mean(before.values())
+
+
+def test_removing_it_restores_the_bundle(copied, adapter_dirs):
+    before = contents(copied)
+    add_task(copied, str(adapter_dirs[1]), "later")
+    remove_task(copied, "later")
+    assert contents(copied) == before
+
+
+def test_a_pack_stays_while_another_task_uses_it(copied):
+    manifest = Manifest.read(copied)
+    Manifest(**{**vars(manifest), "tasks": {**manifest.tasks, "twin": "packs/beta.pack"}}).write(
+        copied / "manifest.json"
+    )
+    remove_task(copied, "beta")
+    assert verify(copied)["tasks"] == 3
+    remove_task(copied, "twin")
+    assert not (copied / "packs" / "beta.pack").exists()
+
+
+def test_what_does_not_fit_is_refused_and_leaves_the_bundle(copied, adapter_dirs, tmp_path):
+    save_adapter(tmp_path / "foreign", base_id="another/base")
+    before = contents(copied)
+    for call, error, message in [
+        (lambda: add_task(copied, str(adapter_dirs[0]), "alpha"), TaskError, "already"),
+        (lambda: add_task(copied, str(adapter_dirs[0]), "Alpha"), TaskError, "already"),
+        (lambda: add_task(copied, str(adapter_dirs[0]), "../x"), AdapterError, "task name"),
+        (lambda: add_task(copied, str(tmp_path / "foreign"), "x"), AdapterError, "for base model"),
+        (lambda: add_task(tmp_path, str(adapter_dirs[0]), "x"), BundleError, "is missing"),
+        (lambda: remove_task(copied, "x"), TaskError, "there are: alpha, beta, gamma"),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
+    assert contents(copied) == before
+
+
+def test_the_last_task_stays(copied):
+    remove_task(copied, "alpha")
+    remove_task(copied, "beta")
+    with pytest.raises(TaskError, match="only task"):
+        remove_task(copied, "gamma")
+
+
+def test_an_adapter_of_other_modules_is_refused(copied, tmp_path):
+    save_adapter(tmp_path / "wide", target_modules=["lm_head"])
+    assert "lm_head" in read_adapter(str(tmp_path / "wide")).factors
+    with pytest.raises(AdapterError, match="no such module; export a new bundle"):
+        add_task(copied, str(tmp_path / "wide"), "wide")

@@ -1,0 +1,216 @@
+"""Layouts and packs: bytes are counted as they are stored, and any damage is refused."""
+
+import json
+import random
+
+import pytest
+import torch
+from conftest import delta, random_set
+
+from hydraopt.errors import BundleError, MergeError
+from hydraopt.merging import average, hydraopt, private, relative_error
+from hydraopt.packing import (
+    Code,
+    CodedAdapters,
+    Coder,
+    Decode,
+    Direction,
+    Layout,
+    ModuleLayout,
+    code_verbatim,
+    encode_adapter,
+    open_merged,
+    payload_bytes,
+    read_layout,
+)
+from hydraopt.packing.coded import assemble, disassemble
+from hydraopt.packing.pack import read_pack, write_pack
+
+
+def random_layout(seed: int) -> Layout:
+    """Any mixture of bits and sharing, lengths that are no multiple of a byte's codes."""
+    rng = random.Random(seed)
+
+    def code() -> Code:
+        return Code(rng.choice((1, 2, 4, 8, 16)), rng.random() < 0.4)
+
+    modules = {
+        f"layer{i}": ModuleLayout(
+            (rng.randint(3, 21), rng.randint(3, 21)),
+            tuple(Direction(code(), code()) for _ in range(rng.randint(1, 6))),
+            (4.0, rng.random() + 0.1),
+        )
+        for i in range(3)
+    }
+    return Layout("base", modules)
+
+
+def random_payload(sections) -> torch.Tensor:
+    return torch.randint(0, 256, (payload_bytes(sections),), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_layout_reads_back_from_its_json(seed):
+    layout = random_layout(seed)
+    assert Layout.from_json(json.loads(layout.text())) == layout
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_vector_has_its_place_in_a_payload(seed):
+    layout = random_layout(seed)
+    for shared, sections in ((True, layout.shared), (False, layout.task)):
+        payload = random_payload(sections)
+        assert len(payload) == sum(m.bytes(shared=shared) for m in layout.modules.values())
+        assert torch.equal(assemble(sections, disassemble(sections, payload)), payload)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_decode_gives_the_factors_in_the_layouts_order(seed):
+    layout = random_layout(seed)
+    factors = Decode(layout)(random_payload(layout.shared), random_payload(layout.task))
+    expected = [
+        (1, len(m.directions), m.length(side)) for m in layout.modules.values() for side in "AB"
+    ]
+    assert [tuple(factor.shape) for factor in factors] == expected
+    assert all(factor.isfinite().all() for factor in factors)
+
+
+def test_a_changed_step_changes_one_vector_only():
+    layout = random_layout(0)
+    shared, task = random_payload(layout.shared), random_payload(layout.task)
+    section = layout.task[0]
+    changed = task.clone()
+    changed[section.steps] = (int(changed[section.steps]) + 7) % 256
+    module, side, index, _ = section.vectors[0]
+    names = [(name, letter) for name, letter, _ in layout.factors]
+    decode = Decode(layout)
+    for name, before, after in zip(
+        names, decode(shared, task), decode(shared, changed), strict=True
+    ):
+        rows = (before != after).any(-1)[0].nonzero().flatten().tolist()
+        assert rows == ([index] if name == (module, side) else [])
+
+
+@pytest.mark.parametrize("method", [hydraopt, average, private])
+def test_merged_adapters_are_coded_without_loss(method):
+    adapters = random_set(4)
+    merged = method(adapters)
+    coded = code_verbatim(merged)
+    for task in merged.tasks:
+        for module, factors in merged.task_factors(task).items():
+            assert relative_error(factors, coded.task_factors(task)[module]) < 1e-4
+
+
+def test_tasks_with_equal_factors_have_one_pack(tmp_path):
+    coded = code_verbatim(hydraopt(random_set(6), clusters=2))
+    coded.save(tmp_path / "m")
+    assert len({*coded.pack_names().values()}) == 2
+    assert len(list((tmp_path / "m" / "packs").iterdir())) == 2
+    assert open_merged(tmp_path / "m").tasks == coded.tasks
+
+
+@pytest.fixture(scope="module")
+def budgeted() -> CodedAdapters:
+    adapters = random_set(5, shapes=((40, 64), (64, 40)))
+    return Coder.of(adapters).code(adapters.fp16_bytes // 4)
+
+
+def test_storage_is_the_size_of_the_files(budgeted, tmp_path):
+    budgeted.save(tmp_path / "m")
+    files = [tmp_path / "m" / "layout.json", tmp_path / "m" / "shared.pack"]
+    files += (tmp_path / "m" / "packs").iterdir()
+    assert budgeted.stored_bytes == sum(file.stat().st_size for file in files)
+
+
+def test_what_is_saved_is_what_is_loaded(budgeted, tmp_path):
+    budgeted.save(tmp_path / "m")
+    loaded = open_merged(tmp_path / "m")
+    assert loaded.describe() == budgeted.describe()
+    for task in budgeted.tasks:
+        for module, factors in budgeted.task_factors(task).items():
+            assert torch.equal(delta(factors), delta(loaded.task_factors(task)[module]))
+
+
+def test_the_errors_that_are_reported_are_those_of_the_deltas(budgeted):
+    adapters = random_set(5, shapes=((40, 64), (64, 40)))
+    for adapter in adapters.adapters:
+        for module, factors in adapter.factors.items():
+            wanted, found = delta(factors), delta(budgeted.task_factors(adapter.name)[module])
+            error = float((wanted - found).norm() / wanted.norm())
+            assert budgeted.errors[adapter.name][module] == pytest.approx(error, rel=1e-4)
+
+
+def test_an_adapter_that_comes_later_gets_the_codes_that_it_would_have_had(budgeted):
+    """The same layout and shared rows: tasks do not affect each other."""
+    adapters = random_set(5, shapes=((40, 64), (64, 40)))
+    for adapter in adapters.adapters:
+        payload = encode_adapter(budgeted.layout, budgeted.shared, adapter)
+        assert torch.equal(payload, budgeted.payloads[adapter.name])
+
+
+def test_no_task_can_be_added_where_all_share_one_adapter():
+    adapters = random_set(3)
+    coded = code_verbatim(average(adapters))
+    with pytest.raises(BundleError, match="share one adapter"):
+        encode_adapter(coded.layout, coded.shared, adapters.adapters[0])
+
+
+def test_a_budget_that_is_too_small_names_the_smallest():
+    coder = Coder.of(random_set(3))
+    with pytest.raises(MergeError, match=f"expected at least {coder.smallest:,} "):
+        coder.code(coder.smallest - 1)
+    assert coder.code(coder.smallest).stored_bytes <= coder.smallest
+
+
+def test_damaged_packs_are_refused(tmp_path):
+    path, payload, binding = tmp_path / "x.pack", random_payload(random_layout(1).task), b"b" * 16
+    write_pack(path, payload, binding)
+    assert torch.equal(read_pack(path, len(payload), binding), payload)
+    good = path.read_bytes()
+    flipped = bytearray(good)
+    flipped[100] ^= 4
+    for content, message in [
+        (good[:-1], "expected"),
+        (good + b"x", "expected"),
+        (good[:30], "is no pack"),
+        (b"nonsense" * 20, "is no pack"),
+        (bytes(flipped), "is damaged: its SHA-256 differs"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(BundleError, match=message):
+            read_pack(path, len(payload), binding)
+    path.write_bytes(good)
+    with pytest.raises(BundleError, match="belongs to another layout"):
+        read_pack(path, len(payload), b"c" * 16)
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_pack(tmp_path / "none.pack", len(payload), binding)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda fields: fields.pop("modules"),
+        lambda fields: fields["modules"].clear(),
+        lambda fields: fields["modules"]["layer0"].update(tops=[0, 1]),
+        lambda fields: fields["modules"]["layer0"].update(directions=[[1, [3, 0], [1, 0]]]),
+        lambda fields: fields["modules"]["layer0"].update(directions=[[1, [4, 0]]]),
+    ],
+)
+def test_a_damaged_layout_is_refused(budgeted, tmp_path, change):
+    budgeted.save(tmp_path / "m")
+    path = tmp_path / "m" / "layout.json"
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(BundleError, match=r"layout\.json is missing or damaged"):
+        read_layout(tmp_path / "m")
+
+
+def test_a_merged_directory_with_foreign_packs_is_refused(budgeted, tmp_path):
+    budgeted.save(tmp_path / "m")
+    adapters = random_set(5, shapes=((40, 64), (64, 40)), seed=1)
+    Coder.of(adapters).code(adapters.fp16_bytes // 4).save(tmp_path / "other")
+    pack = tmp_path / "m" / "packs" / "task1.pack"
+    pack.write_bytes((tmp_path / "other" / "packs" / "task1.pack").read_bytes())
+    with pytest.raises(BundleError, match="belongs to another layout"):
+        open_merged(tmp_path / "m")
