@@ -2,12 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test frontier bench lint
+# for emulated devices and for building the runner that is pushed to them
+DEVICE_PACKAGES := adb bubblewrap mmdebstrap qemu-system-arm cpio g++ g++-aarch64-linux-gnu
+
+.PHONY: demo test frontier bench lint packages
 
 demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
 
-test: .venv/ready lint
+test: .venv/ready lint packages
 	$(BIN)/python -m pytest -m ""
 
 # storage against quality for HydraOpt's K: results/frontier/{frontier.png,frontier.md,results.json}
@@ -22,6 +25,13 @@ bench: .venv/ready
 
 lint: .venv/ready
 	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
+
+# installed where that is possible without asking; tests that lack one are skipped
+packages:
+	@dpkg -s $(DEVICE_PACKAGES) > /dev/null 2>&1 || \
+	{ [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	apt-get -qq install --no-install-recommends -y $(DEVICE_PACKAGES) > /dev/null; } || \
+	echo "tests on emulated devices are skipped; to run them: sudo apt-get install $(DEVICE_PACKAGES)"
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 
 from . import report
 from .errors import HydraOptError, UsageError
+from .profiling import commands as profiling
 
 app = typer.Typer(
     help="Many LoRA adapters of one base model in one ExecuTorch program.",
@@ -19,6 +20,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(profiling.emulator, name="emulator")
+app.command()(profiling.profile)
+app.command()(profiling.compare)
 messages = Console(stderr=True)
 EXTRAS = ("executorch", "torchao", "babel", "num2words", "matplotlib")
 

@@ -35,3 +35,15 @@ class UsageError(HydraOptError):
 
 class DataError(HydraOptError):
     """A file of prompts or answers that cannot be read, or does not fit tasks or base model."""
+
+
+class ProfilingError(HydraOptError):
+    """A measurement, a runner or an emulated device that is not possible as asked."""
+
+
+class DeviceError(ProfilingError):
+    """A device behind adb that is missing, not ready, or refused what it was asked to do."""
+
+
+class DeviceLostError(DeviceError):
+    """A device that was there and went away."""

@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from typing import TYPE_CHECKING
 
 from .errors import BundleError, OutputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @contextmanager
@@ -118,23 +118,26 @@ def read_versioned_json(path: Path, version: int, writer: str) -> dict:
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+    path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a safetensors file; a full disk is an ``OSError`` as for any other file."""
+    from safetensors import SafetensorError  # seconds, with torch
+    from safetensors.torch import save_file
+
     try:
         save_file(dict(tensors), path, metadata=dict(metadata) if metadata else None)
     except SafetensorError as error:
         raise OSError(str(error)) from error
 
 
-def safetensors_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
+def safetensors_bytes(tensors: Mapping[str, "torch.Tensor"]) -> int:
     """Size of the safetensors file that ``tensors`` make, header included, without writing it."""
     header, offset = {}, 0
     order = list(_SAFETENSORS_DTYPES)
-    for name, tensor in sorted(tensors.items(), key=lambda x: (order.index(x[1].dtype), x[0])):
+    for name, tensor in sorted(tensors.items(), key=lambda x: (order.index(str(x[1].dtype)), x[0])):
         end = offset + tensor.nbytes
         header[name] = {
-            "dtype": _SAFETENSORS_DTYPES[tensor.dtype],
+            "dtype": _SAFETENSORS_DTYPES[str(tensor.dtype)],
             "shape": list(tensor.shape),
             "data_offsets": [offset, end],
         }
@@ -145,10 +148,10 @@ def safetensors_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
 
 # in the order in which safetensors lays them out
 _SAFETENSORS_DTYPES = {
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.int16: "I16",
-    torch.uint8: "U8",
+    "torch.float32": "F32",
+    "torch.float16": "F16",
+    "torch.int16": "I16",
+    "torch.uint8": "U8",
 }
 
 

@@ -12,6 +12,8 @@ from hydraopt.lowering.bundle import export_bundle
 from hydraopt.merging import MergedAdapters, hydraopt
 from hydraopt.zoo.model import new_tokenizer
 
+pytest_plugins = ["devices"]
+
 BASE_ID = "tests/tiny-llama"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

@@ -1,0 +1,145 @@
+"""The other ways to ship one task's adapter in ExecuTorch, lowered to be measured beside a bundle.
+
+- ``baked``: the adapter merged into the base's weights, the floor of latency; a program per task;
+- ``constants``: slots whose factors are constants of the program; a program per task;
+- ``ptd``: one program for all tasks and a .ptd file of factors for each.
+
+All three switch tasks by loading again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ..adapters import Factors
+from ..errors import LoweringError
+from .base_model import BaseModel, load_base, quantize_base
+from .decoder import Decoder
+from .factors import slot_factors
+from .manifest import FORWARD, Manifest
+from .program import export_forward, lower, to_executorch, to_xnnpack
+from .slots import insert_slots, linear_layer, set_constants
+
+BUFFER = "factor_"
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Files of one alternative.
+
+    Attributes:
+        program: the .pte file.
+        data: the task's .ptd file, if the program takes one.
+    """
+
+    program: Path
+    data: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files, in the order in which they are loaded."""
+        return (self.program, self.data) if self.data else (self.program,)
+
+
+def write_alternatives(
+    factors: Mapping[str, Factors], manifest: Manifest, base: str, directory: Path
+) -> None:
+    """Lower every alternative for one task, quantised like the bundle.
+
+    Args:
+        factors: the task's, by module.
+        manifest: of the bundle.
+        base: directory or hub id of the base model that the bundle was exported with.
+        directory: where to write ``NAME.pte`` and ``ptd.ptd``; it exists.
+
+    Raises:
+        LoweringError: another base model than the bundle's.
+    """
+    for lowered in tqdm((_baked, _constants, _with_data), desc="lower alternatives", disable=None):
+        for name, content in lowered(factors, manifest, base).items():
+            (directory / name).write_bytes(content)
+
+
+def read_alternatives(directory: Path) -> dict[str, Alternative]:
+    """What :func:`write_alternatives` wrote, by name."""
+    return {
+        "baked": Alternative(directory / "baked.pte"),
+        "constants": Alternative(directory / "constants.pte"),
+        "ptd": Alternative(directory / "ptd.pte", directory / "ptd.ptd"),
+    }
+
+
+def load_base_of(manifest: Manifest, base: str) -> BaseModel:
+    """The bundle's base model, checked by the hash of its configuration.
+
+    Raises:
+        LoweringError: it is another one, or cannot be loaded.
+    """
+    loaded = load_base(base, manifest.base_model)
+    if loaded.config_sha256 != manifest.base_config_sha256:
+        raise LoweringError(
+            f"base model {base} has configuration {loaded.config_sha256[:12]}…, the bundle's has "
+            f"{manifest.base_config_sha256[:12]}…; pass the base that it was exported with"
+        )
+    return loaded
+
+
+def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
+    model = load_base_of(manifest, base).model
+    with torch.no_grad():
+        for name, update in factors.items():
+            linear_layer(model, name, update.shape).weight.addmm_(update.b, update.a)
+    quantize_base(model, manifest.quantize)
+    decoder = Decoder(model, manifest.max_length, {})
+    exported = export_forward(decoder, {}, manifest.max_length)
+    return {"baked.pte": lower({FORWARD: exported}).buffer}
+
+
+def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
+    decoder = _slotted(factors, manifest, base)
+    set_constants(decoder, factors)
+    exported = export_forward(decoder, {}, manifest.max_length)
+    return {"constants.pte": lower({FORWARD: exported}).buffer}
+
+
+def _with_data(
+    factors: Mapping[str, Factors], manifest: Manifest, base: str
+) -> tuple[bytes, bytes]:
+    module = OwnFactors(_slotted(factors, manifest, base), slot_factors(factors))
+    program = to_executorch(
+        to_xnnpack({FORWARD: export_forward(module, {}, manifest.max_length)}),
+        external_constants=lambda node: "factors" if BUFFER in node.name else None,
+    )
+    (data,) = program._tensor_data.values()
+    return {"ptd.pte": bytes(program.buffer), "ptd.ptd": bytes(data)}
+
+
+def _slotted(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> Decoder:
+    model = load_base_of(manifest, base).model
+    quantize_base(model, manifest.quantize)
+    inputs = insert_slots(model, {name: update.shape for name, update in factors.items()})
+    return Decoder(model, manifest.max_length, inputs)
+
+
+class OwnFactors(nn.Module):
+    """A decoder whose slots' inputs are buffers of this module, which can lie outside a program."""
+
+    def __init__(self, decoder: Decoder, factors: Mapping[str, torch.Tensor]):
+        super().__init__()
+        self.decoder, self.names = decoder, tuple(factors)
+        for index, factor in enumerate(factors.values()):
+            self.register_buffer(f"{BUFFER}{index}", factor.contiguous())
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        cache_position: torch.Tensor,
+        factors: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """As :class:`Decoder`; ``factors`` is empty."""
+        own = {name: getattr(self, f"{BUFFER}{i}") for i, name in enumerate(self.names)}
+        return self.decoder(input_ids, cache_position, own)

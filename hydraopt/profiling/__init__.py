@@ -1,0 +1,1 @@
+"""Size and latency of a bundle on this machine or on a device behind adb."""

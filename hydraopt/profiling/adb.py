@@ -1,0 +1,310 @@
+"""Devices behind adb, through the ``adb`` binary: always a serial, always a timeout."""
+
+import logging
+import shlex
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from ..errors import DeviceError, DeviceLostError
+from ..files import sha256
+from .facts import FACTS_SCRIPT, Facts, parse_facts
+
+logger = logging.getLogger(__name__)
+
+ROOT = "/data/local/tmp/hydraopt"
+CACHE = f"{ROOT}/cache"
+TIMEOUT = 30.0  # seconds, for calls that move or run nothing large
+PUSH_RATE = 1e6  # bytes a second, the slowest link that is waited for
+PROGRESS_BYTES = 50e6  # pushing less than this takes under two seconds
+
+END = "hydraopt:end"  # of a script's output
+
+NOT_READY = {
+    "unauthorized": "is unauthorized; unlock it and accept the debugging prompt on its screen",
+    "offline": "is offline; reconnect it, or run: adb reconnect offline",
+    "no permissions": "may not be opened by this user; see Android's udev rules for USB devices",
+}
+
+
+def adb(
+    arguments: Sequence[str], timeout: float = TIMEOUT, **options
+) -> subprocess.CompletedProcess:
+    """Run ``adb`` with ``arguments``; its output as text.
+
+    Raises:
+        DeviceError: there is no ``adb``.
+        subprocess.TimeoutExpired: it took longer than ``timeout`` seconds.
+    """
+    if "input" not in options:
+        options["stdin"] = subprocess.DEVNULL
+    try:
+        return subprocess.run(
+            ["adb", *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            **options,
+        )
+    except FileNotFoundError:
+        raise DeviceError(
+            "adb is not on the PATH; install Android's platform-tools (Debian: apt install adb)"
+        ) from None
+
+
+def find_device(serial: str | None = None) -> "Device":
+    """The device of this serial, or the only one that is ready.
+
+    Raises:
+        DeviceError: no adb, no such device, one that is not ready, or several to choose from.
+    """
+    states = _states()
+    ready = [name for name, state in states.items() if state == "device"]
+    if serial is None and len(ready) > 1:
+        raise DeviceError(f"several devices: {', '.join(ready)}; choose one with --serial")
+    if serial is None and not states:
+        raise DeviceError(
+            "adb sees no device; connect one with USB debugging on, or run hydraopt emulator start"
+        )
+    if serial is None:
+        serial = ready[0] if ready else next(iter(states))
+    if serial not in states:
+        known = f"it sees {', '.join(states)}" if states else "it sees none"
+        raise DeviceError(f"adb sees no device {serial}; {known}")
+    if states[serial] != "device":
+        raise DeviceError(f"device {serial} {_not_ready(states[serial])}")
+    return Device(serial)
+
+
+def _states() -> dict[str, str]:
+    """State of every device that adb's server knows, by serial."""
+    try:
+        listing = adb(["devices"])
+    except subprocess.TimeoutExpired:
+        raise DeviceError(f"adb did not answer in {TIMEOUT:.0f} s; run: adb kill-server") from None
+    if listing.returncode:
+        raise DeviceError(f"adb cannot list devices ({_last_line(listing)}); run: adb kill-server")
+    rows = [line.split("\t", 1) for line in listing.stdout.splitlines() if "\t" in line]
+    return {name: state.strip() for name, state in rows}
+
+
+def _not_ready(state: str) -> str:
+    default = f"is in state {state!r}, expected 'device'; reconnect it"
+    return next((text for key, text in NOT_READY.items() if state.startswith(key)), default)
+
+
+def _last_line(result: subprocess.CompletedProcess) -> str:
+    lines = (result.stderr + result.stdout).strip().splitlines()
+    return lines[-1] if lines else f"exit code {result.returncode}"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device behind adb; get one from :func:`find_device`."""
+
+    serial: str
+
+    def adb(self, *arguments: str, what: str, timeout: float = TIMEOUT, **options) -> str:
+        """Run an adb command on this device; its standard output.
+
+        Args:
+            arguments: as for ``adb -s SERIAL``.
+            what: what it does, for messages.
+            timeout: seconds.
+            options: for :func:`subprocess.run`.
+
+        Raises:
+            DeviceLostError: the device went away.
+            DeviceError: the command failed, took too long, or the device is full.
+        """
+        try:
+            result = adb(["-s", self.serial, *arguments], timeout, **options)
+        except subprocess.TimeoutExpired:
+            self.check_present(what)
+            raise DeviceError(f"device {self.serial} did not {what} in {timeout:.0f} s") from None
+        if result.returncode:
+            self.check_present(what)
+            reason = _last_line(result)
+            if "No space left" in result.stderr + result.stdout:
+                raise DeviceError(
+                    f"device {self.serial} has no space left to {what}; free some, for example "
+                    f"with: adb -s {self.serial} shell rm -r {ROOT}"
+                )
+            raise DeviceError(f"device {self.serial} cannot {what}: {reason}")
+        return result.stdout
+
+    def check_present(self, what: str) -> None:
+        """Raise ``DeviceLostError`` unless the device still answers."""
+        try:
+            probe = adb(["-s", self.serial, "shell", "true"])
+        except subprocess.TimeoutExpired:
+            probe = None
+        if probe is None or probe.returncode:
+            raise DeviceLostError(
+                f"device {self.serial} went away when asked to {what}; reconnect it and run again"
+            )
+
+    def shell(self, script: str, what: str, timeout: float = TIMEOUT) -> str:
+        """Run a shell script on the device; its standard output. Errors as :meth:`adb`."""
+        # through standard input: a command line of many files would be too long for some shells
+        whole = f"{script}\necho {END}\n"
+        return self.whole(
+            self.adb("shell", "-T", "sh", what=what, timeout=timeout, input=whole), what
+        )
+
+    def whole(self, output: str, what: str) -> str:
+        """The output without :data:`END`, which is missing if the connection broke.
+
+        ``adb shell`` exits with 0 then, as if nothing had happened.
+        """
+        if not output.endswith(f"{END}\n"):
+            self.check_present(what)
+            raise DeviceError(f"device {self.serial} broke off when asked to {what}; run again")
+        return output.removesuffix(f"{END}\n")
+
+    def facts(self) -> Facts:
+        """Model, ABI, kernel and kind of the device. Errors as :meth:`adb`."""
+        return parse_facts(self.serial, self.shell(FACTS_SCRIPT, "tell what it is"))
+
+    @contextmanager
+    def workspace(self) -> Iterator["DeviceWorkspace"]:
+        """A new directory on the device, removed afterwards whatever happens.
+
+        Also removes what an interrupted run left more than a day ago, and cached files that were
+        not used for a week.
+        """
+        path = f"{ROOT}/run-{uuid.uuid4().hex[:12]}"
+        self.shell(
+            f"set -e; mkdir -p {CACHE}; mkdir {path}\n"
+            f"find {CACHE} -type f -mtime +7 -exec rm -f {{}} +\n"
+            f"find {ROOT} -maxdepth 1 -name 'run-*' -mtime +1 -exec rm -rf {{}} +\n",
+            "make a working directory",
+        )
+        try:
+            yield DeviceWorkspace(self, path)
+        finally:
+            try:
+                # what an interrupted run left running goes with its directory
+                kill = f"[ -e {path}/pid ] && kill -9 $(cat {path}/pid) 2>/dev/null"
+                self.shell(f"{kill}\nrm -rf {path}", "remove the working directory")
+            except DeviceLostError as error:
+                # whoever lost it says so; the next run removes the directory
+                logger.info("%s: %s", path, error)
+            except DeviceError as error:
+                logger.warning("%s stays on the device: %s", path, error)
+
+
+@dataclass(frozen=True)
+class DeviceWorkspace:
+    """A directory on a device.
+
+    Attributes:
+        device: where it is.
+        path: absolute path of it.
+    """
+
+    device: Device
+    path: str
+
+    def put(self, files: Mapping[str, Path]) -> int:
+        """Make local files appear under their names, relative to the directory.
+
+        Files go to a cache on the device by their SHA-256 and are linked from there, so that
+        what did not change is pushed once.
+
+        Returns:
+            number of bytes that were pushed.
+
+        Raises:
+            DeviceError: no space, or as :meth:`Device.adb`.
+        """
+        hashes = {name: sha256(path) for name, path in files.items()}
+        held = self._cached()
+        missing = {
+            hashes[name]: path
+            for name, path in files.items()
+            if held.get(hashes[name]) != path.stat().st_size
+        }
+        total = sum(path.stat().st_size for path in missing.values())
+        with tqdm(
+            total=total,
+            desc=f"push to {self.device.serial}",
+            unit="B",
+            unit_scale=True,
+            disable=total < PROGRESS_BYTES,
+        ) as bar:
+            for digest, path in missing.items():
+                self._push(digest, path)
+                bar.update(path.stat().st_size)
+        self._link(hashes)
+        return total
+
+    def _cached(self) -> dict[str, int]:
+        listing = self.device.shell(
+            f"cd {CACHE} && stat -c '%n %s' * 2>/dev/null; true", "list its cache"
+        )
+        return {name: int(size) for name, size in map(str.split, listing.splitlines())}
+
+    def _push(self, digest: str, path: Path) -> None:
+        arriving = f"{self.path}/.arriving"
+        size = path.stat().st_size
+        self.device.adb(
+            "push",
+            str(path),
+            arriving,
+            what=f"take {path.name} ({size / 1e6:.1f} MB)",
+            timeout=TIMEOUT + size / PUSH_RATE,
+        )
+        self.device.shell(
+            f"chmod 755 {arriving} && mv {arriving} {CACHE}/{digest}", f"store {path.name}"
+        )
+
+    def _link(self, hashes: Mapping[str, str]) -> None:
+        links = {f"./{name}": f"{CACHE}/{digest}" for name, digest in hashes.items()}
+        parents = sorted({str(PurePosixPath(name).parent) for name in links})
+        lines = ["set -e", f"cd {self.path}"]
+        lines += [f"mkdir -p {shlex.quote(f'./{parent}')}" for parent in parents]
+        lines += [f"touch {target}" for target in set(links.values())]  # the cache keeps the used
+        lines += [f"ln -sf {target} {shlex.quote(name)}" for name, target in links.items()]
+        self.device.shell("\n".join(lines), "link the pushed files")
+
+    def write(self, name: str, text: str) -> None:
+        """Write a small text file; errors as :meth:`Device.adb`."""
+        target = f"{self.path}/{shlex.quote(name)}"
+        self.device.adb("shell", "-T", f"cat > {target}", what=f"write {name}", input=text)
+
+    def run(self, command: Sequence[str], timeout: float) -> subprocess.CompletedProcess:
+        """Run a command in the directory; exit code and output as they are.
+
+        Raises:
+            DeviceLostError: the device went away.
+            DeviceError: it took longer than ``timeout`` seconds.
+        """
+        # the pid is kept while the command runs, for :meth:`Device.workspace` to end what is left
+        inner = f"echo $$ > pid; exec {shlex.join(command)}"
+        script = f"cd {self.path} && sh -c {shlex.quote(inner)}; code=$?; rm -f pid"
+        script += f"; echo {END}; exit $code"
+        what = f"run {command[-1]}"
+        try:
+            result = adb(["-s", self.device.serial, "shell", "-T", script], timeout)
+        except subprocess.TimeoutExpired:
+            self.device.check_present(what)
+            raise DeviceError(
+                f"device {self.device.serial} did not {what} to the end in {timeout:.0f} s"
+            ) from None
+        result.stdout = self.device.whole(result.stdout, what)
+        return result
+
+    def get(self, name: str, target: Path) -> None:
+        """Copy a file of the directory to ``target``; errors as :meth:`Device.adb`."""
+        what = f"give back {name}"
+        size = int(self.device.shell(f"stat -L -c %s {self.path}/{shlex.quote(name)}", what))
+        source = f"{self.path}/{name}"
+        self.device.adb("pull", source, str(target), what=what, timeout=TIMEOUT + size / PUSH_RATE)

@@ -1,0 +1,47 @@
+"""The user's cache: what is built or downloaded once, and locked while that happens."""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..files import output_directory
+
+COMPLETE = ".complete"
+UNUSED_DAYS = 7
+
+
+def cache_directory() -> Path:
+    """``$XDG_CACHE_HOME/hydraopt``, by default ``~/.cache/hydraopt``."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "hydraopt"
+
+
+def cached(name: str, build: Callable[[Path], None]) -> Path:
+    """Directory ``name`` of the cache; ``build`` fills it the first time.
+
+    Put everything that the content depends on into ``name``. A second process waits for the first.
+
+    Raises:
+        OutputError: the cache cannot be written.
+    """
+    directory = cache_directory() / name
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_name(f".{directory.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / COMPLETE).exists():
+            with output_directory(directory, COMPLETE) as staging:
+                build(staging)
+                (staging / COMPLETE).touch()
+        os.utime(directory / COMPLETE)  # it is in use
+    return directory
+
+
+def drop_unused(group: str) -> None:
+    """Remove the directories ``group/*`` of the cache that nobody asked for in a week."""
+    oldest = time.time() - 86400 * UNUSED_DAYS
+    for mark in (cache_directory() / group).glob(f"*/{COMPLETE}"):
+        if mark.stat().st_mtime < oldest:
+            shutil.rmtree(mark.parent, ignore_errors=True)

@@ -1,0 +1,158 @@
+"""The commands of the profiler; each calls the library and prints."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .. import report
+from ..errors import DeviceLostError, OutputError, UsageError
+
+HOST = "host"
+messages = Console(stderr=True)
+emulator = typer.Typer(
+    help="Emulated devices behind adb: a, at this machine's speed; b, an arm64 virtual machine.",
+    no_args_is_help=True,
+)
+
+Tier = Annotated[
+    Literal["a", "b"],
+    typer.Option(help="a: a namespace at native speed; b: arm64 under qemu, for correctness."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@emulator.command()
+def start(tier: Tier = "a", as_json: Json = False) -> None:
+    """Start a device; the first start builds its image, 10 to 30 seconds."""
+    from .emulator import start as start_emulator
+
+    with messages.status(f"Starting tier {tier} (the first time its image is built) …"):
+        started = start_emulator(tier)
+    report.show({"tier": tier, "state": "running", "serial": started.serial}, as_json)
+
+
+@emulator.command()
+def stop(tier: Tier = "a", as_json: Json = False) -> None:
+    """Stop a device and everything it started."""
+    from .emulator import stop as stop_emulator
+
+    state = "stopped" if stop_emulator(tier) else "was not running"
+    report.show({"tier": tier, "state": state}, as_json)
+
+
+@emulator.command()
+def status(as_json: Json = False) -> None:
+    """Show which devices run."""
+    from .emulator import status as emulator_status
+
+    for record in emulator_status():
+        report.show(record, as_json)
+
+
+def profile(
+    bundle: Annotated[Path, typer.Argument(help="Bundle.")],
+    serial: Annotated[
+        str | None, typer.Option(help="adb's serial, or host; by default the only device.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model: measures the alternatives beside the bundle.")
+    ] = None,
+    adapters: Annotated[
+        Path | None, typer.Option(help="Directory of the tasks' PEFT directories, to count them.")
+    ] = None,
+    threads: Annotated[str, typer.Option(help="Thread counts; default 1,2,4 as cores allow.")] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions, the variants in turns.")] = 5,
+    runner: Annotated[
+        Path | None, typer.Option(help="Your own build of runner.cpp, for example with the NDK.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Directory of the report.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an old report.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a bundle's size and speed on a device behind adb, or on this machine."""
+    from .adb import find_device
+    from .host import Host
+    from .measure import Asked
+    from .measure import profile as measure
+    from .page import write_report
+
+    if output and output.exists() and not overwrite:
+        raise OutputError(f"output {output} exists already; choose another or pass --overwrite")
+    device = Host() if serial == HOST else find_device(serial)
+    asked = Asked(bundle, _counts(threads), rounds, base, adapters, runner)
+    found = measure(asked, device)
+    results = found.record()
+    if output:
+        write_report(results, output, overwrite=overwrite)
+    if as_json:
+        report.show(results, as_json)
+    else:
+        _show(results)
+    if found.lost:
+        kept = f"; what was measured is in {output}" if output else ""
+        raise DeviceLostError(f"{found.lost}{kept}")
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(help="results.json, or the directory that holds it.")],
+    after: Annotated[Path, typer.Argument(help="The later one.")],
+    threshold: Annotated[str, typer.Option(help="Growth that is a regression.")] = "10%",
+    as_json: Json = False,
+) -> None:
+    """Show what grew between two profiles of one device; exit code 1 if something regressed."""
+    from .compare import compare as compare_results
+    from .results import read_results
+
+    first, second = read_results(before), read_results(after)
+    changes = compare_results(first, second, _share(threshold))
+    worse = [change for change in changes if change.regression]
+    if as_json:
+        report.show(
+            {"regressions": len(worse), "changes": [change.record() for change in changes]}, True
+        )
+    else:
+        grid = Table("", "before", "after", "change", "")
+        for change in changes:
+            figures = f"{change.before:,.3f}", f"{change.after:,.3f}", f"{change.share:+.1%}"
+            grid.add_row(change.figure, *figures, "regression" if change.regression else "")
+        Console().print(grid)
+        Console().print(f"{len(worse)} regressions in {len(changes)} figures")
+    if not (first["timing_valid"] and second["timing_valid"]):
+        messages.print("Times are not compared: they mean nothing on this device.")
+    if worse:
+        raise typer.Exit(1)
+
+
+def _show(results: dict) -> None:
+    from .tables import all_tables, headline
+
+    console = Console()
+    for line in [*headline(results), *results["notes"]]:
+        console.print(escape(line), highlight=False)
+    for table in all_tables(results):
+        grid = Table(*table.head, title=table.title, caption=table.note or None)
+        for column in grid.columns[1:]:
+            column.justify = "right"
+        for row in table.rows:
+            grid.add_row(*map(escape, row))
+        console.print(grid)
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise UsageError(f"--threads {text!r}: expected numbers such as 1,2,4") from None
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / 100
+    except ValueError:
+        raise UsageError(f"--threshold {text!r}: expected a percentage such as 10%") from None

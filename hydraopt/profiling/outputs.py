@@ -1,0 +1,112 @@
+"""Whether the device computes what this machine computes, for every task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..errors import ProfilingError
+from ..lowering.manifest import Manifest
+from ..runtime import Session
+from .plan import Step
+from .variants import Variant
+
+PROMPT, TOKENS = 8, 3
+# Of the largest logit. Processors order the sums of float32 differently; with 8da4w such a
+# difference can move an activation to the next int8 level.
+TOLERANCE = {"none": 1e-3, "8da4w": 5e-2}
+LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What this machine computes for one task.
+
+    Attributes:
+        tokens: the prompt, then the likeliest tokens that follow it.
+        logits: after the prompt and after each of them but the last, ``[1 + TOKENS, vocabulary]``.
+    """
+
+    tokens: tuple[int, ...]
+    logits: torch.Tensor
+
+
+def expected_outputs(bundle: Path, manifest: Manifest) -> dict[str, Expected]:
+    """Every task's outputs on this machine.
+
+    Raises:
+        BundleError: a damaged bundle.
+    """
+    session = Session.open(bundle)
+    prompt = tuple(7919 * i % manifest.vocabulary for i in range(1, PROMPT + 1))
+    expected = {}
+    for task in tqdm(session.tasks, desc="outputs here", disable=None, leave=False):
+        session.switch(task)
+        tokens, logits = prompt, [session.forward(prompt).clone()]
+        for _ in range(TOKENS):
+            tokens = (*tokens, int(logits[-1].argmax()))
+            logits.append(session.forward(tokens[-1:]).clone())
+        expected[task] = Expected(tokens, torch.stack(logits))
+    return expected
+
+
+def output_plan(variant: Variant, expected: Mapping[str, Expected]) -> list[Step]:
+    """Write the logits of every task: the prompt at once, then this machine's tokens singly."""
+    plan = [Step("", ["threads 1"]), Step("", variant.load)]
+    for switch, task in zip(variant.switches, expected.values(), strict=False):
+        plan.append(Step("", switch))
+        plan.append(Step("", [f"prefill {','.join(map(str, task.tokens[:PROMPT]))}"]))
+        plan.append(Step("", [f"logits {LOGITS}"]))
+        for token in task.tokens[PROMPT:]:
+            plan.append(Step("", [f"append {token}", f"logits {LOGITS}"]))
+    return plan
+
+
+def compare_outputs(
+    content: bytes, expected: Mapping[str, Expected], tolerance: float, where: str
+) -> dict:
+    """Compare the device's logits, float32 in :func:`output_plan`'s order, with this machine's.
+
+    Args:
+        content: of the file of logits.
+        expected: by task.
+        tolerance: largest difference, as a share of a task's largest logit.
+        where: device and variant, for messages.
+
+    Returns:
+        The record for the results.
+
+    Raises:
+        ProfilingError: a task's logits differ by more, or are not finite.
+    """
+    found = torch.frombuffer(bytearray(content), dtype=torch.float32)
+    reference = torch.stack([task.logits for task in expected.values()])
+    if found.numel() != reference.numel():
+        raise ProfilingError(
+            f"{where} gave {found.numel()} logits, expected {reference.numel()}; build the runner "
+            "again from its source"
+        )
+    scale = reference.abs().amax((1, 2))
+    difference = ((found.view_as(reference) - reference).abs().amax((1, 2)) / scale).tolist()
+    shares = dict(zip(expected, difference, strict=True))
+    _check(shares, tolerance, where)
+    worst = max(shares, key=shares.get)
+    return {
+        "tasks": len(shares),
+        "positions": TOKENS + 1,
+        "tolerance": tolerance,
+        "largest_difference": shares[worst],
+        "worst_task": worst,
+    }
+
+
+def _check(shares: Mapping[str, float], tolerance: float, where: str) -> None:
+    wrong: Sequence[str] = [task for task, share in shares.items() if not share <= tolerance]
+    if wrong:
+        raise ProfilingError(
+            f"{where} computes other logits than this machine for {len(wrong)} of {len(shares)} "
+            f"tasks (first: {wrong[0]}, {shares[wrong[0]]:.2%} of the largest logit, expected at "
+            f"most {tolerance:.2%}); its times are worthless"
+        )

@@ -1,0 +1,118 @@
+"""A run on a device: outputs, rounds, operators; every step goes into the profile at once."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import DeviceLostError, ProfilingError
+from .operators import operator_times
+from .outputs import LOGITS, TOLERANCE, compare_outputs, output_plan
+from .plan import Effort, Step, cold_plan, lines, samples, trace_plan, warm_plan
+from .results import Profile
+from .runner import Runner, Workspace, run_plan
+from .variants import BUNDLE, Variant
+
+COLD = 0.01  # share of a program's pages in memory up to which its load counts as cold
+PLAN_SECONDS = 1800  # no phone takes longer for one process
+SEQUENCE_MS, MOST_SEQUENCES = 500, 30  # in a round
+TRACE = "trace.etdp"
+NOT_COLD = (
+    "No cold load: the program's file stays in memory on this device (a RAM disk, or eviction "
+    "is not allowed)."
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run on a device; what it finds goes into ``found`` at once."""
+
+    workspace: Workspace
+    runner: Runner
+    variants: Sequence[Variant]
+    found: Profile
+
+    def put(self) -> None:
+        """Copy runner and programs to the device."""
+        files = dict(self.runner.files)
+        for variant in self.variants:
+            files |= variant.files
+        self.workspace.put(files)
+
+    def outputs(self, expected: Mapping, quantize: str) -> None:
+        """Compare every task of the bundle, and the first of the alternatives."""
+        for variant in tqdm(self.variants, desc="outputs", disable=None, leave=False):
+            if variant.name == "baked" and quantize != "none":
+                continue  # quantised after the merge: other weights, other outputs
+            tasks = expected
+            if variant.name != BUNDLE:
+                first = next(iter(expected))
+                tasks = {first: expected[first]}
+            self._run(output_plan(variant, tasks))
+            content = self._get(LOGITS, Path.read_bytes)
+            self.workspace.write(LOGITS, "")
+            where = f"{variant.name} on {self.found.facts.serial}"
+            self.found.outputs[variant.name] = compare_outputs(
+                content, tasks, TOLERANCE[quantize], where
+            )
+
+    def calibrated(self, effort: Effort, threads: int) -> Effort:
+        """As many sequences as take half a second: a small model's are short against noise."""
+        bundle = next(variant for variant in self.variants if variant.name == BUNDLE)
+        plan = warm_plan(bundle, effort, threads)
+        taken = samples(plan, self._run(plan))
+        sequence = (sum(taken["prefill_ms"]) + sum(taken["decode_ms"])) / effort.sequences
+        count = round(SEQUENCE_MS / sequence)
+        return replace(effort, sequences=max(effort.sequences, min(count, MOST_SEQUENCES)))
+
+    def rounds(self, count: int, threads: Sequence[int], effort: Effort) -> None:
+        """All variants in turns; each round starts with another one."""
+        total = count * len(threads) * len(self.variants)
+        with tqdm(total=total, desc="measure", disable=None, leave=False) as bar:
+            for number in range(count):
+                start = number % len(self.variants)
+                turns = [*self.variants[start:], *self.variants[:start]]
+                for variant in turns:
+                    self._cold(variant, threads[0])
+                for size, variant in product(threads, turns):
+                    plan = warm_plan(variant, effort, size)
+                    self.found.add(variant.name, size, samples(plan, self._run(plan)))
+                    bar.update()
+
+    def _cold(self, variant: Variant, threads: int) -> None:
+        if NOT_COLD in self.found.notes:
+            return
+        plan = cold_plan(variant, threads)
+        taken = samples(plan, self._run(plan))
+        if taken["resident"][0] > COLD:
+            self.found.notes.append(NOT_COLD)
+        else:
+            self.found.add(variant.name, threads, {"load_cold_ms": taken["load_cold_ms"]})
+
+    def operators(self, effort: Effort) -> None:
+        """Time operators of the bundle and of the base without slots, traced apart."""
+        for variant in self.variants:
+            if variant.name in (BUNDLE, "baked"):
+                try:
+                    self._run(trace_plan(variant, effort, TRACE))
+                    times = self._get(TRACE, operator_times)
+                except DeviceLostError:
+                    raise
+                except ProfilingError as error:  # a user's runner may lack ETDump
+                    self.found.notes.append(f"No times of operators: {error}.")
+                    return
+                self.found.operators[variant.name] = times
+
+    def _run(self, plan: Sequence[Step]) -> list[dict]:
+        return run_plan(self.workspace, self.runner, lines(plan), PLAN_SECONDS)
+
+    def _get(self, name: str, read: Callable[[Path], Any]) -> Any:
+        """What ``read`` makes of a file that the runner wrote."""
+        with tempfile.TemporaryDirectory(prefix="hydraopt-") as scratch:
+            target = Path(scratch) / name
+            self.workspace.get(name, target)
+            return read(target)

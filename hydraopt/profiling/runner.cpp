@@ -1,0 +1,420 @@
+// Runs a plan on ExecuTorch's Module API and prints one line of JSON.
+//
+//   runner PLAN
+//
+// A plan is a text file, one command per line. The printed object has one record per line of the
+// plan in "steps", in the same order; all times are milliseconds of wall clock.
+//
+//   threads N              size of the thread pool; before the first program   {"threads": n}
+//   trace FILE             write an ETDump of the next program to FILE         {}
+//   evict FILE...          drop files from the page cache                      {"resident": share}
+//   program PTE [PTD...]   unload the current program, load this one           {"ms": t}
+//   method NAME            load a method, if it is not, and make it current    {"ms": t}
+//   shared FILE            map the shared pack and load the method `decode`    {"ms": t}
+//   switch FILE            map a task's pack, decode it, forget the KV cache
+//                                                             {"map_ms": t, "decode_ms": t}
+//   prefill ID,ID,...      start a sequence; the current method on its tokens
+//                                                             {"ms": t, "token": next}
+//   append ID,ID,...       the same, without starting a sequence
+//   decode N               N more tokens, each the likeliest   {"ms": [t...], "tokens": [next...]}
+//   logits FILE            append the last logits, float32, to FILE            {"count": n}
+//   memory                 resident set and its peak, in bytes  {"resident": n, "peak": n}
+//
+// Exits with 1 and one line `error: ...` on standard error when a command fails.
+
+#include <executorch/devtools/etdump/etdump_flatcc.h>
+#include <executorch/extension/module/module.h>
+#include <executorch/extension/tensor/tensor.h>
+#include <executorch/runtime/platform/runtime.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <numeric>
+#include <sstream>
+#include <string>
+#include <vector>
+
+// threadpool.h is not among the headers of ExecuTorch's Python package
+namespace executorch::extension::threadpool {
+class ThreadPool {
+ public:
+  size_t get_thread_count() const;
+  bool _unsafe_reset_threadpool(uint32_t threads);
+};
+ThreadPool* get_threadpool();
+}  // namespace executorch::extension::threadpool
+
+using executorch::aten::ScalarType;
+using executorch::etdump::ETDumpGen;
+using executorch::extension::make_tensor_ptr;
+using executorch::extension::Module;
+using executorch::extension::TensorPtr;
+using executorch::extension::threadpool::get_threadpool;
+using executorch::runtime::Error;
+using executorch::runtime::EValue;
+
+namespace {
+
+constexpr char kMagic[] = "HYDRAPK1";
+constexpr size_t kHeader = 64;
+int current_line = 0;  // of the plan, for messages
+
+[[noreturn]] void fail(const char* format, ...) {
+  va_list values;
+  va_start(values, format);
+  fprintf(stderr, "\nerror: line %d of the plan: ", current_line);
+  vfprintf(stderr, format, values);
+  fprintf(stderr, "\n");
+  va_end(values);
+  exit(1);
+}
+
+void check(Error error, const std::string& what) {
+  if (error != Error::Ok) {
+    fail("cannot %s: %s (0x%x)", what.c_str(), executorch::runtime::to_string(error),
+         static_cast<unsigned>(error));
+  }
+}
+
+double now() {
+  using namespace std::chrono;
+  return duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
+}
+
+std::string json(double value) {
+  char text[32];
+  snprintf(text, sizeof text, "%.6f", value);
+  return text;
+}
+
+template <typename T>
+std::string json(const std::vector<T>& values) {
+  std::string text = "[";
+  for (const T& value : values) {
+    if constexpr (std::is_floating_point_v<T>) {
+      text += json(value) + ",";
+    } else {
+      text += std::to_string(value) + ",";
+    }
+  }
+  if (!values.empty()) text.pop_back();
+  return text + "]";
+}
+
+// A file in memory, read-only.
+class Mapping {
+ public:
+  explicit Mapping(const std::string& path) : path_(path) {
+    int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    if (file < 0 || fstat(file, &status) != 0) fail("cannot open %s", path.c_str());
+    size_ = status.st_size;
+    if (size_ > 0) data_ = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
+    close(file);
+    if (data_ == MAP_FAILED) fail("cannot map %s", path.c_str());
+  }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() {
+    if (size_ > 0) munmap(data_, size_);
+  }
+
+  void* data() const { return data_; }
+  size_t size() const { return size_; }
+
+  // Share of the file that is in the page cache.
+  double resident() const {
+    size_t page = sysconf(_SC_PAGESIZE);
+    std::vector<unsigned char> pages((size_ + page - 1) / page);
+    if (pages.empty() || mincore(data_, size_, pages.data()) != 0) return 0;
+    size_t held = std::count_if(pages.begin(), pages.end(), [](auto p) { return p & 1; });
+    return static_cast<double>(held) / pages.size();
+  }
+
+  // The payload of a pack: a 64-byte header, magic and size first, then the bytes.
+  TensorPtr payload() const {
+    const char* bytes = static_cast<const char*>(data_);
+    if (size_ < kHeader || memcmp(bytes, kMagic, strlen(kMagic)) != 0) {
+      fail("%s is no pack: expected a file that starts with %s", path_.c_str(), kMagic);
+    }
+    uint64_t size;
+    memcpy(&size, bytes + strlen(kMagic), sizeof size);
+    if (size != size_ - kHeader) {
+      fail("pack %s holds %zu payload bytes, its header says %llu; copy it again", path_.c_str(),
+           size_ - kHeader, static_cast<unsigned long long>(size));
+    }
+    auto* payload = static_cast<uint8_t*>(data_) + kHeader;
+    return make_tensor_ptr({static_cast<executorch::aten::SizesType>(size)}, payload,
+                           ScalarType::Byte);
+  }
+
+ private:
+  std::string path_;
+  size_t size_ = 0;
+  void* data_ = nullptr;
+};
+
+class Runner {
+ public:
+  // Runs one line of the plan; its record.
+  std::string run(const std::string& command, std::istringstream& arguments) {
+    if (command == "threads") return threads(word(arguments));
+    if (command == "trace") return trace(word(arguments));
+    if (command == "evict") return evict(words(arguments));
+    if (command == "program") return program(words(arguments));
+    if (command == "memory") return memory();
+    if (!module_) fail("%s before any program", command.c_str());
+    if (command == "method") return method(word(arguments));
+    if (command == "shared") return shared(word(arguments));
+    if (command == "switch") return switch_task(word(arguments));
+    if (command == "prefill") return append(word(arguments), 0);
+    if (command == "append") return append(word(arguments), position_);
+    if (command == "decode") return decode(word(arguments));
+    if (command == "logits") return logits(word(arguments));
+    fail("unknown command %s", command.c_str());
+  }
+
+  // Writes what is still to be written; `exit` does not run destructors of locals.
+  void finish() { unload(); }
+
+ private:
+  static std::vector<std::string> words(std::istringstream& arguments) {
+    std::vector<std::string> all;
+    for (std::string one; arguments >> one;) all.push_back(one);
+    if (all.empty()) fail("an argument is missing");
+    return all;
+  }
+
+  static std::string word(std::istringstream& arguments) {
+    auto all = words(arguments);
+    if (all.size() != 1) fail("expected one argument, found %zu", all.size());
+    return all[0];
+  }
+
+  static int number(const std::string& text) {
+    char* end;
+    long value = strtol(text.c_str(), &end, 10);
+    if (*end || value < 1) fail("expected a positive number, found %s", text.c_str());
+    return value;
+  }
+
+  std::string threads(const std::string& count) {
+    get_threadpool()->_unsafe_reset_threadpool(number(count));
+    return "{\"threads\": " + std::to_string(get_threadpool()->get_thread_count()) + "}";
+  }
+
+  std::string trace(const std::string& path) {
+    next_trace_ = path;
+    return "{}";
+  }
+
+  std::string evict(const std::vector<std::string>& paths) {
+    double resident = 0;
+    for (const auto& path : paths) {
+      int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+      if (file < 0) fail("cannot open %s", path.c_str());
+      fsync(file);  // only clean pages are dropped
+      posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+      close(file);
+      resident = std::max(resident, Mapping(path).resident());
+    }
+    return "{\"resident\": " + json(resident) + "}";
+  }
+
+  void unload() {
+    factors_.clear();
+    logits_.clear();
+    pack_.reset();
+    shared_.reset();
+    if (tracer_) {
+      auto dump = tracer_->get_etdump_data();
+      std::ofstream file(trace_, std::ios::binary);
+      file.write(static_cast<const char*>(dump.buf), dump.size);
+      if (!file) fail("cannot write %s", trace_.c_str());
+      free(dump.buf);
+      tracer_ = nullptr;
+    }
+    module_.reset();
+  }
+
+  std::string program(std::vector<std::string> paths) {
+    double start = now();
+    unload();
+    std::unique_ptr<ETDumpGen> tracer;
+    if (!next_trace_.empty()) {
+      tracer = std::make_unique<ETDumpGen>();
+      tracer_ = tracer.get();
+      trace_ = std::exchange(next_trace_, "");
+    }
+    std::string path = paths[0];
+    paths.erase(paths.begin());
+    if (paths.empty()) {
+      module_ = std::make_unique<Module>(path, Module::LoadMode::Mmap, std::move(tracer));
+    } else {
+      module_ = std::make_unique<Module>(path, paths, Module::LoadMode::Mmap, std::move(tracer));
+    }
+    check(module_->load(), "load " + path);
+    return "{\"ms\": " + json(now() - start) + "}";
+  }
+
+  std::string method(const std::string& name) {
+    double start = now();
+    check(module_->load_method(name), "load method " + name);
+    method_ = name;
+    position_ = 0;
+    return "{\"ms\": " + json(now() - start) + "}";
+  }
+
+  std::string shared(const std::string& path) {
+    double start = now();
+    shared_ = std::make_unique<Mapping>(path);
+    check(module_->load_method("decode"), "load method decode");
+    return "{\"ms\": " + json(now() - start) + "}";
+  }
+
+  std::string switch_task(const std::string& path) {
+    if (!shared_) fail("switch before shared");
+    double start = now();
+    auto pack = std::make_unique<Mapping>(path);
+    TensorPtr common = shared_->payload(), own = pack->payload();
+    double mapped = now();
+    expect_size(0, *common);
+    expect_size(1, *own);
+    double sized = now();
+    auto outputs = module_->execute("decode", {EValue(*common), EValue(*own)});
+    check(outputs.error(), "decode " + path);
+    factors_ = std::move(*outputs);  // in memory of the method `decode`, until it runs again
+    double decoded = now();
+    pack_ = std::move(pack);
+    position_ = 0;
+    return "{\"map_ms\": " + json(mapped - start) + ", \"decode_ms\": " + json(decoded - sized) +
+           "}";
+  }
+
+  void expect_size(size_t input, const executorch::aten::Tensor& payload) {
+    auto meta = module_->method_meta("decode");
+    check(meta.error(), "read the inputs of decode");
+    auto tensor = meta->input_tensor_meta(input);
+    check(tensor.error(), "read the inputs of decode");
+    if (tensor->nbytes() != payload.nbytes()) {
+      fail("payload %zu of decode has %zu bytes, the program takes %zu; the pack is of another bundle",
+           input, payload.nbytes(), tensor->nbytes());
+    }
+  }
+
+  // Appends `ids` to the sequence; time of it. Keeps the logits.
+  double forward(std::vector<int64_t> ids) {
+    int count = ids.size();
+    std::vector<int64_t> positions(count);
+    std::iota(positions.begin(), positions.end(), position_);
+    auto tokens = make_tensor_ptr({1, count}, std::move(ids));
+    auto places = make_tensor_ptr({count}, std::move(positions));
+    std::vector<EValue> inputs{EValue(*tokens), EValue(*places)};
+    inputs.insert(inputs.end(), factors_.begin(), factors_.end());
+    double start = now();
+    auto outputs = module_->execute(method_, inputs);
+    double elapsed = now() - start;
+    check(outputs.error(), "execute " + method_);
+    if (outputs->empty() || outputs->at(0).toTensor().scalar_type() != ScalarType::Float) {
+      fail("%s did not give float32 logits", method_.c_str());
+    }
+    const auto& result = outputs->at(0).toTensor();
+    const float* values = result.const_data_ptr<float>();
+    size_t vocabulary = result.size(result.dim() - 1);
+    logits_.assign(values + result.numel() - vocabulary, values + result.numel());
+    position_ += count;
+    return elapsed;
+  }
+
+  int64_t likeliest() const {
+    return std::max_element(logits_.begin(), logits_.end()) - logits_.begin();
+  }
+
+  std::string append(const std::string& list, int64_t position) {
+    std::vector<int64_t> ids;
+    std::istringstream parts(list);
+    for (std::string id; std::getline(parts, id, ',');) ids.push_back(atoll(id.c_str()));
+    position_ = position;
+    double elapsed = forward(ids);
+    return "{\"ms\": " + json(elapsed) + ", \"token\": " + std::to_string(likeliest()) + "}";
+  }
+
+  std::string decode(const std::string& count) {
+    if (logits_.empty()) fail("decode before prefill");
+    std::vector<double> times;
+    std::vector<int64_t> tokens;
+    for (int left = number(count); left > 0; left--) {
+      times.push_back(forward({likeliest()}));
+      tokens.push_back(likeliest());
+    }
+    return "{\"ms\": " + json(times) + ", \"tokens\": " + json(tokens) + "}";
+  }
+
+  std::string logits(const std::string& path) {
+    std::ofstream file(path, std::ios::binary | std::ios::app);
+    file.write(reinterpret_cast<const char*>(logits_.data()), logits_.size() * sizeof(float));
+    if (!file.flush()) fail("cannot write %s", path.c_str());
+    return "{\"count\": " + std::to_string(logits_.size()) + "}";
+  }
+
+  static std::string memory() {
+    std::ifstream status("/proc/self/status");
+    long resident = 0, peak = 0;
+    for (std::string line; std::getline(status, line);) {
+      sscanf(line.c_str(), "VmRSS: %ld", &resident);
+      sscanf(line.c_str(), "VmHWM: %ld", &peak);
+    }
+    return "{\"resident\": " + std::to_string(resident * 1024) +
+           ", \"peak\": " + std::to_string(peak * 1024) + "}";
+  }
+
+  std::string next_trace_, trace_;
+  ETDumpGen* tracer_ = nullptr;  // owned by the module
+  std::unique_ptr<Module> module_;
+  std::string method_ = "forward";
+  std::unique_ptr<Mapping> shared_, pack_;
+  std::vector<EValue> factors_;
+  std::vector<float> logits_;
+  int64_t position_ = 0;
+};
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count != 2) {
+    fprintf(stderr, "error: usage: %s PLAN\n", arguments[0]);
+    return 2;
+  }
+  std::ifstream plan(arguments[1]);
+  if (!plan) {
+    fprintf(stderr, "error: cannot open the plan %s\n", arguments[1]);
+    return 1;
+  }
+  executorch::runtime::runtime_init();
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(plan, line);) lines.push_back(line);
+  // touched beforehand, so that memory that grows is not the records'
+  std::string steps(lines.size() * 128, ' ');
+  steps.clear();
+  Runner runner;
+  for (const std::string& line : lines) {
+    current_line++;
+    std::istringstream words(line);
+    std::string command;
+    if (!(words >> command)) fail("an empty line");
+    steps += (steps.empty() ? "" : ", ") + runner.run(command, words);
+  }
+  runner.finish();
+  printf("{\"steps\": [%s]}\n", steps.c_str());
+  return 0;
+}

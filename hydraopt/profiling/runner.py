@@ -1,0 +1,205 @@
+"""The program that runs on the device: building it, and running a plan with it."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import ProfilingError
+from .cache import cached
+from .facts import host_facts
+from .process import call, error_line, require
+
+SOURCE = Path(__file__).with_name("runner.cpp")
+FLAGS = (
+    *("-std=c++20", "-O2", "-w", "-DC10_USING_CUSTOM_GENERATED_MACROS"),
+    *("-DET_EVENT_TRACER_ENABLED", "-DET_USE_THREADPOOL"),
+)
+LIBRARIES = (
+    "executorch",
+    "executorch_threadpool",
+    "executorch_kernels_optimized",
+    "executorch_kernels_quantized",
+    "executorch_backend_xnnpack",
+    "executorch_etdump",
+)
+SYSTEM = (
+    *("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0"),
+    *("libstdc++.so.6", "libgcc_s.so.1"),
+)
+
+
+class Workspace(Protocol):
+    """A directory of a device or of this machine."""
+
+    def put(self, files: Mapping[str, Path]) -> int:
+        """Make local files appear under their names."""
+
+    def write(self, name: str, text: str) -> None:
+        """Write a small text file."""
+
+    def run(self, command: Sequence[str], timeout: float) -> subprocess.CompletedProcess:
+        """Run a command in the directory."""
+
+    def get(self, name: str, target: Path) -> None:
+        """Copy a file of the directory."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A built runner.
+
+    Attributes:
+        command: how to start it in the directory that holds its files.
+        files: the program, and for a device without glibc the loader and libraries, by name.
+    """
+
+    command: tuple[str, ...]
+    files: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What builds for an ABI: the compiler that crosses to it, the loader of programs, wheel."""
+
+    cross: str
+    loader: str
+    machine: str
+
+
+TOOLCHAINS = {
+    "x86_64": Toolchain("x86-64-linux-gnu", "ld-linux-x86-64.so.2", "x86_64"),
+    "arm64-v8a": Toolchain("aarch64-linux-gnu", "ld-linux-aarch64.so.1", "aarch64"),
+}
+
+
+def host_runner() -> Runner:
+    """The runner for this machine, built the first time. Raises ``ProfilingError``."""
+    return Runner(("./runner",), {"runner": _build(host_facts().abi)})
+
+
+def device_runner(abi: str) -> Runner:
+    """The runner for a device, with its own loader and C library; built the first time.
+
+    Args:
+        abi: Android's name of it.
+
+    Raises:
+        ProfilingError: an ABI that ExecuTorch's wheels do not cover, no compiler, or no wheel.
+    """
+    binary = _build(abi)
+    tools = TOOLCHAINS[abi]
+    files = {"runner": binary}
+    for name in LIBRARIES:
+        files[f"lib/lib{name}.so"] = _package(abi) / "lib" / f"lib{name}.so"
+    for name in (tools.loader, *SYSTEM):
+        path = call([_compiler(abi), f"-print-file-name={name}"], f"find {name}").strip()
+        files[f"lib/{name}"] = Path(path).resolve(strict=True)
+    return Runner((f"lib/{tools.loader}", "--library-path", "lib", "./runner"), files)
+
+
+def own_runner(path: str | Path) -> Runner:
+    """A runner that the user built from :data:`SOURCE`, with Android's NDK for example.
+
+    Raises:
+        ProfilingError: no such file.
+    """
+    if not Path(path).is_file():
+        raise ProfilingError(
+            f"there is no runner {path}; build {SOURCE} for the device and pass the program"
+        )
+    return Runner(("./runner",), {"runner": Path(path)})
+
+
+def run_plan(
+    workspace: Workspace, runner: Runner, plan: Sequence[str], timeout: float = 600
+) -> list[dict]:
+    """Run a plan with a runner whose files are in the workspace; one record per line.
+
+    Args:
+        workspace: holds the runner's files and all that the plan names.
+        runner: the runner.
+        plan: commands, see the head of ``runner.cpp``.
+        timeout: seconds.
+
+    Raises:
+        ProfilingError: a command failed, with the runner's own message.
+        DeviceError: the device was lost or did not answer in time.
+    """
+    workspace.write("plan", "".join(f"{line}\n" for line in plan))
+    result = workspace.run([*runner.command, "plan"], timeout)
+    if result.returncode:
+        raise ProfilingError(f"the runner failed: {error_line(result)}")
+    try:
+        steps = json.loads(result.stdout.strip().splitlines()[-1])["steps"]
+    except (IndexError, ValueError, KeyError) as error:
+        raise ProfilingError(
+            f"the runner printed no result ({error}); expected one built from {SOURCE}"
+        ) from None
+    if len(steps) != len(plan):
+        raise ProfilingError(f"the runner gave {len(steps)} records for {len(plan)} commands")
+    return steps
+
+
+def _build(abi: str) -> Path:
+    """Path of the runner for an ABI, compiled the first time."""
+    if abi not in TOOLCHAINS:
+        raise ProfilingError(
+            f"no runner for ABI {abi}, only for {' and '.join(TOOLCHAINS)}; "
+            f"build {SOURCE} for it and pass --runner PATH"
+        )
+    package = _package(abi)
+    include = package / "include"
+    command = [_compiler(abi), *FLAGS, f"-I{include}"]
+    command += [f"-I{include}/executorch/runtime/core/portable_type/c10", str(SOURCE)]
+    command += [f"-L{package}/lib", "-Wl,--no-as-needed", *(f"-l{name}" for name in LIBRARIES)]
+    command += [f"-Wl,-rpath,{package}/lib"]
+    recipe = hashlib.sha256(SOURCE.read_bytes() + " ".join(command).encode()).hexdigest()
+    directory = cached(
+        f"runner/{version('executorch')}-{abi}-{recipe[:12]}",
+        lambda target: call([*command, "-o", str(target / "runner")], "compile the runner"),
+    )
+    return directory / "runner"
+
+
+def _compiler(abi: str) -> str:
+    """The installed C++ compiler for an ABI; on Debian a cross compiler is its own package."""
+    cross = TOOLCHAINS[abi].cross
+    native = abi == host_facts().abi
+    program = "g++" if native else f"{cross.replace('x86-64', 'x86_64')}-g++"
+    require({program: "g++" if native else f"g++-{cross}"}, f"a runner for {abi}")
+    return program
+
+
+def _package(abi: str) -> Path:
+    """ExecuTorch's package for an ABI, with ``include`` and ``lib``; downloaded if foreign."""
+    if abi == host_facts().abi:
+        return Path(find_spec("executorch").submodule_search_locations[0])
+    machine, release = TOOLCHAINS[abi].machine, version("executorch")
+    directory = cached(
+        f"executorch/{release}-{machine}", lambda target: _download(release, machine, target)
+    )
+    return directory / "executorch"
+
+
+def _download(release: str, machine: str, target: Path) -> None:
+    """Unpack headers and libraries of ExecuTorch's wheel for another machine."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
+    command += ["--only-binary=:all:", "--platform", f"manylinux_2_28_{machine}"]
+    command += ["--python-version", python, f"executorch=={release}"]
+    with tempfile.TemporaryDirectory(prefix="hydraopt-") as scratch:
+        call([*command, "-d", scratch], f"download executorch {release} for {machine}")
+        (wheel,) = Path(scratch).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.namelist():
+                if member.startswith(("executorch/lib/lib", "executorch/include/")):
+                    archive.extract(member, target)

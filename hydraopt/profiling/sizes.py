@@ -1,0 +1,156 @@
+"""What the bundle and the other ways of shipping its adapters take, counted from files."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..adapters import ADAPTER_CONFIG
+from ..errors import ProfilingError
+from ..lowering.alternatives import Alternative
+from ..lowering.manifest import MANIFEST, PROGRAM, Manifest
+from ..packing import SHARED
+
+# of a .pte file: offset of the root, "ET12", "eh00", header's length, program's size, data's offset
+HEADER = struct.Struct("<I4s4sIQQ")
+MAGIC = b"eh00"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Bytes of one way of shipping N tasks: ``fixed + N * per_task``."""
+
+    fixed: int
+    per_task: float
+
+    def total(self, tasks: int) -> float:
+        """Bytes for a number of tasks."""
+        return self.fixed + tasks * self.per_task
+
+
+def program_parts(path: Path) -> tuple[int, int]:
+    """Bytes of a .pte file's instructions, and of its data: weights, tables, XNNPACK's graphs.
+
+    Raises:
+        ProfilingError: no ExecuTorch program.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(HEADER.size)
+    if len(head) < HEADER.size or HEADER.unpack(head)[2] != MAGIC:
+        raise ProfilingError(f"{path} is no ExecuTorch program with a data segment; export again")
+    data = HEADER.unpack(head)[5] or size
+    return data, size - data
+
+
+def bundle_parts(bundle: Path, manifest: Manifest) -> dict[str, int]:
+    """Bytes of every part of a bundle."""
+    sizes = {name: record.bytes for name, record in manifest.files.items()}
+    instructions, data = program_parts(bundle / PROGRAM)
+    packs = [sizes[name] for name in {*manifest.tasks.values()}]
+    total = sum(sizes.values()) + (bundle / MANIFEST).stat().st_size
+    return {
+        "program_instructions": instructions,
+        "program_constants": data,
+        "shared_factors": sizes[SHARED],
+        "packs": sum(packs),
+        "largest_pack": max(packs),
+        "other_files": total - instructions - data - sizes[SHARED] - sum(packs),
+        "total": total,
+    }
+
+
+def growths(
+    parts: Mapping[str, int],
+    tasks: int,
+    adapter_bytes: int,
+    alternatives: Mapping[str, Alternative],
+) -> dict[str, Growth]:
+    """How every way grows with the number of tasks.
+
+    Args:
+        parts: of :func:`bundle_parts`.
+        tasks: number of tasks in the bundle.
+        adapter_bytes: of their separate adapters in fp16.
+        alternatives: programs for one task; without them only the adapters are compared.
+    """
+    per_task = parts["packs"] / tasks
+    if not alternatives:
+        return {
+            "bundle": Growth(parts["shared_factors"], per_task),
+            "adapters": Growth(0, adapter_bytes / tasks),
+        }
+    size = {
+        name: [path.stat().st_size for path in alternative.files]
+        for name, alternative in alternatives.items()
+    }
+    return {
+        "bundle": Growth(parts["total"] - parts["packs"], per_task),
+        # a program without any adapter is as large as one with an adapter in its weights
+        "adapters": Growth(size["baked"][0], adapter_bytes / tasks),
+        "ptd": Growth(*size["ptd"]),
+        "constants": Growth(0, size["constants"][0]),
+        "baked": Growth(0, size["baked"][0]),
+    }
+
+
+def crossover(bundle: Growth, other: Growth) -> int | None:
+    """The smallest number of tasks from which on the bundle is smaller; None if it never is."""
+    if bundle.per_task >= other.per_task:
+        return None
+    gap = (bundle.fixed - other.fixed) / (other.per_task - bundle.per_task)
+    return max(1, int(gap) + 1)
+
+
+def separate_bytes(manifest: Manifest, directory: Path | None) -> tuple[int, str]:
+    """Bytes of the tasks' separate adapters, and where they were counted.
+
+    Args:
+        manifest: of the bundle; it knows the fp16 bytes of the factors that were merged.
+        directory: holds PEFT directories, whose files are counted instead.
+
+    Raises:
+        ProfilingError: no PEFT directory in ``directory``, or not one for each task.
+    """
+    if directory is None:
+        return manifest.adapter_bytes, "fp16 factors of the merged adapters"
+    found = {path.parent for path in directory.glob(f"*/{ADAPTER_CONFIG}")}
+    if missing := set(manifest.tasks) - {path.name for path in found}:
+        raise ProfilingError(
+            f"{directory} has no PEFT directory {min(missing)}, expected one for each of the "
+            f"bundle's {len(manifest.tasks)} tasks; pass the directory that holds all of them"
+        )
+    files = [
+        path
+        for task in manifest.tasks
+        for path in (directory / task).iterdir()
+        if path.name.startswith("adapter_")
+    ]
+    return sum(path.stat().st_size for path in files), f"files of {directory.name}"
+
+
+def sizes(
+    bundle: Path,
+    manifest: Manifest,
+    alternatives: Mapping[str, Alternative],
+    separate: int,
+    source: str,
+) -> dict:
+    """The record of sizes, in bytes; ``separate`` and ``source`` as :func:`separate_bytes`."""
+    parts, tasks = bundle_parts(bundle, manifest), len(manifest.tasks)
+    ways = growths(parts, tasks, separate, alternatives)
+    return {
+        "tasks": tasks,
+        "bundle": parts,
+        "separate_adapters": separate,
+        "separate_adapters_counted": source,
+        "programs_included": bool(alternatives),
+        "ways": {
+            name: asdict(way)
+            | {
+                "at_tasks": round(way.total(tasks)),
+                "bundle_smaller_from": None if name == "bundle" else crossover(ways["bundle"], way),
+            }
+            for name, way in ways.items()
+        },
+    }

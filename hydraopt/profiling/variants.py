@@ -1,0 +1,84 @@
+"""The ways of shipping adapters that are measured: the bundle, and alternatives to it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files import sha256
+from ..lowering.alternatives import Alternative, read_alternatives, write_alternatives
+from ..lowering.manifest import FORWARD, PROGRAM, Manifest
+from ..packing import SHARED, CodedAdapters, payload_bytes, read_layout, read_pack
+from .cache import cached, drop_unused
+
+BUNDLE = "bundle"
+CACHE = "alternatives"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way of shipping adapters.
+
+    Attributes:
+        name: ``bundle``, ``baked``, ``constants`` or ``ptd``.
+        files: all that is loaded, by name on the device.
+        load: lines that load it.
+        switches: for every task the lines that switch to it.
+    """
+
+    name: str
+    files: Mapping[str, Path]
+    load: Sequence[str]
+    switches: Sequence[Sequence[str]]
+
+    @property
+    def ready(self) -> Sequence[str]:
+        """What must follow ``load`` before the first token."""
+        return self.switches[0] if self.name == BUNDLE else ()
+
+
+def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
+    """The bundle itself."""
+    packs = manifest.tasks.values()
+    return Variant(
+        BUNDLE,
+        {name: bundle / name for name in (PROGRAM, SHARED, *packs)},
+        (f"program {PROGRAM}", f"method {FORWARD}", f"shared {SHARED}"),
+        tuple((f"switch {pack}",) for pack in packs),
+    )
+
+
+def alternative_variant(name: str, alternative: Alternative) -> Variant:
+    """A program that switches by loading again."""
+    files = {path.name: path for path in alternative.files}
+    load = (f"program {' '.join(files)}", f"method {FORWARD}")
+    return Variant(name, files, load, (load,))
+
+
+def lowered_alternatives(bundle: Path, manifest: Manifest, base: str) -> Mapping[str, Alternative]:
+    """The alternatives for the bundle's first task, by name; lowered the first time.
+
+    Raises:
+        LoweringError: ``base`` is not the bundle's, or cannot be loaded.
+    """
+    task, pack = next(iter(manifest.tasks.items()))
+    layout, shared = read_layout(bundle)
+    payload = read_pack(bundle / pack, payload_bytes(layout.task), layout.binding(shared))
+    coded = CodedAdapters(
+        manifest.method, {}, layout, shared, {task: payload}, manifest.adapter_bytes
+    )
+
+    def build(directory: Path) -> None:
+        write_alternatives(coded.task_factors(task), manifest, base, directory)
+
+    drop_unused(CACHE)
+    return read_alternatives(cached(f"{CACHE}/{_identity(manifest, pack, base)}", build))
+
+
+def _identity(manifest: Manifest, pack: str, base: str) -> str:
+    """Of all that the alternatives depend on: the bundle, the base, the code that lowers them."""
+    weights = sorted(Path(base).glob("*.safetensors"))
+    source = sorted(Path(__file__).parent.parent.glob("lowering/*.py"))
+    parts = [manifest.files[name].sha256 for name in (PROGRAM, SHARED, pack)]
+    parts += [manifest.executorch, *(map(sha256, weights) if weights else [base])]
+    return hashlib.sha256("\n".join([*parts, *map(sha256, source)]).encode()).hexdigest()[:16]

@@ -1,0 +1,148 @@
+"""An emulated device starts and stops cleanly, and nothing of it survives a crash."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from devices import living_processes, require_tier
+
+from hydraopt.errors import DeviceLostError, ProfilingError
+from hydraopt.profiling import emulator
+from hydraopt.profiling.adb import Device
+
+
+@pytest.fixture
+def own(private_adb, tmp_path, monkeypatch):
+    """Devices apart from those that other tests share."""
+    require_tier("a")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    yield
+    for tier in emulator.TIERS:
+        emulator.stop(tier)
+
+
+def wait_until(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def records() -> dict:
+    return {record["tier"]: record for record in emulator.status()}
+
+
+def of_emulator(started) -> list[str]:
+    """Living processes in the session of an emulator."""
+    command = ["ps", "-o", "stat=,args=", "-s", str(started.pid)]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [line for line in listing.splitlines() if not line.startswith("Z")]
+
+
+def test_starts_and_stops(own):
+    assert records()["a"] == {"tier": "a", "state": "stopped"}
+    started = emulator.start("a")
+    assert Device(started.serial).shell("echo $((6 * 7))", "compute") == "42\n"
+    assert records()["a"] == {"tier": "a", "state": "running", "serial": started.serial}
+    assert emulator.start("a") == started
+    assert emulator.stop("a")
+    assert of_emulator(started) == []
+    assert records()["a"] == {"tier": "a", "state": "stopped"}
+    assert not emulator.stop("a")
+
+
+def test_listens_on_the_loopback_address_alone(own):
+    started = emulator.start("a")
+    socket.create_connection(("127.0.0.1", started.port), timeout=5).close()
+    with pytest.raises(ConnectionRefusedError):  # any other address, also of this machine
+        socket.create_connection(("127.0.0.2", started.port), timeout=5)
+
+
+def test_takes_another_port_if_one_is_taken(own, tier_a):
+    assert emulator.start("a").serial != tier_a.serial
+
+
+def test_a_crash_is_noticed_and_leaves_nothing(own):
+    started = emulator.start("a")
+    device = Device(started.serial)
+    with device.workspace() as workspace:
+        marker = "7654.321"
+        thread = threading.Thread(target=lambda: wait_and_kill(marker, started.pid))
+        thread.start()
+        with pytest.raises(
+            DeviceLostError, match=f"{started.serial} went away when asked to run 7"
+        ):
+            workspace.run(["sleep", marker], timeout=30)
+        thread.join()
+    assert living_processes(marker) == []
+    wait_until(lambda: of_emulator(started) == [])
+    assert records()["a"] == {"tier": "a", "state": "crashed"}
+    assert emulator.start("a").pid != started.pid
+
+
+def wait_and_kill(marker, pid):
+    wait_until(lambda: living_processes(marker))
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_outlives_the_command_that_started_it(own):
+    subprocess.run([sys.executable, "-c", START.format(die=False)], check=True)
+    assert records()["a"]["state"] == "running"
+    assert emulator.stop("a")
+
+
+def test_dies_with_its_parent_if_told_so(own):
+    result = subprocess.run([sys.executable, "-c", START.format(die=True)], check=False)
+    assert result.returncode == -signal.SIGKILL
+    pid = int(Path(os.environ["XDG_RUNTIME_DIR"], "pid").read_text())
+    wait_until(lambda: emulator.find("a") is None)
+    started = emulator.Emulator("a", "", 0, pid, 0)
+    wait_until(lambda: of_emulator(started) == [])
+
+
+START = """
+import os, pathlib, signal
+from hydraopt.profiling import emulator
+started = emulator.start("a", die_with_parent={die})
+pathlib.Path(os.environ["XDG_RUNTIME_DIR"], "pid").write_text(str(started.pid))
+if {die}:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_reused_pid_is_no_running_device(own):
+    started = emulator.start("a")
+    emulator.stop("a")
+    stale = emulator.Emulator("a", started.serial, started.port, os.getpid(), started.started)
+    emulator.write_json(emulator._state_file("a"), emulator.asdict(stale))
+    assert records()["a"]["state"] == "crashed"
+    assert not emulator.stop("a")  # and this process lives on
+
+
+@pytest.mark.parametrize("tier", emulator.TIERS)
+def test_says_how_to_install_what_is_missing(tier, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    packages = " ".join(emulator.PROGRAMS[tier].values())
+    with pytest.raises(ProfilingError, match=f"run: sudo apt-get install {packages}$"):
+        emulator.start(tier)
+
+
+def test_says_why_it_did_not_start(own, monkeypatch):
+    monkeypatch.setattr(emulator, "_namespace_command", lambda port: ["sh", "-c", "echo no luck"])
+    with pytest.raises(ProfilingError, match="tier a did not start: no luck"):
+        emulator.start("a")
+    assert records()["a"]["state"] == "stopped"
+
+
+@pytest.mark.device
+def test_the_virtual_machine_is_an_emulator_to_adb(tier_b):
+    facts = tier_b.facts()
+    assert tier_b.serial.startswith("emulator-55")
+    assert (facts.kind, facts.tier, facts.abi) == ("emulated Linux device", "b", "arm64-v8a")
