@@ -13,15 +13,17 @@ demo: .venv/ready
 test: .venv/ready lint packages
 	$(BIN)/python -m pytest -m ""
 
-# storage against quality for HydraOpt's K: results/frontier/{frontier.png,frontier.md,results.json}
+# storage against quality on the zoo: results/frontier/{frontier.md,frontier.png,results.json}
 frontier: .venv/ready
-	$(BIN)/python -m hydraopt.zoo.frontier -o results/frontier --overwrite
+	$(BIN)/hydraopt frontier -o results/frontier
 
-# decode, prefill and switch against the alternatives; memory of merging
+# decode, prefill and switch against the alternatives; time and memory of coding and merging
 bench: .venv/ready
 	$(BIN)/python tests/benchmarks/decode_and_swap.py
 	$(BIN)/python tests/benchmarks/decode_and_swap.py --targets layers
+	$(BIN)/python tests/benchmarks/coding_cost.py
 	$(BIN)/python tests/benchmarks/merge_memory.py
+	$(BIN)/python tests/benchmarks/method_costs.py
 
 lint: .venv/ready
 	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .

@@ -1,5 +1,6 @@
 """What ``hydraopt info`` shows of merged adapters: errors per task and module, and the bytes."""
 
+import sys
 from collections.abc import Mapping
 from statistics import mean
 
@@ -8,6 +9,8 @@ from rich.table import Table
 
 from .merging import MergedAdapters
 from .packing import CodedAdapters, ModuleLayout
+
+WIDE = 160
 
 
 def of_tasks(merged: MergedAdapters | CodedAdapters) -> list[dict]:
@@ -59,4 +62,5 @@ def show_rows(rows: list[dict], title: str) -> None:
     table = Table(*(key.replace("_", " ") for key in rows[0]), title=title)
     for row in rows:
         table.add_row(*(f"{x:,}" if isinstance(x, int) else str(x) for x in row.values()))
-    Console().print(table)
+    width = None if sys.stdout.isatty() else WIDE  # names are not folded in a file
+    Console(width=width).print(table)

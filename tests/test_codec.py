@@ -41,7 +41,8 @@ def test_a_vector_takes_its_bits_rounded_up_to_bytes(bits, length):
 @pytest.mark.parametrize("bits", DISTORTION)
 def test_gaussian_vectors_keep_what_the_allocation_counts_on(bits):
     x = noise(60, 128)
-    assert unlike(x, coded(x, bits)[1]) == pytest.approx(DISTORTION[bits], rel=0.2)
+    error = unlike(x, coded(x, bits)[1])
+    assert DISTORTION[bits] / 1.4 < error < 1.4 * DISTORTION[bits]  # choices differ by more
 
 
 @pytest.mark.parametrize("bits", TRELLIS_BITS)

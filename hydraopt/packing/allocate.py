@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 
 from ..adapters import AdapterSet
+from ..errors import MergeError
 from ..merging.coordinates import Stack
 from .codec import packed_bytes
 from .layout import Code, Direction, ModuleLayout
@@ -191,8 +192,11 @@ def allocate(
 
     Args:
         spectra: module -> its spectrum.
-        limit: bytes; at least those of the layout for the largest of ``MULTIPLIERS``.
+        limit: bytes.
         stored: bytes of everything that a layout stores.
+
+    Raises:
+        MergeError: ``limit`` is below the smallest layout.
     """
 
     def layout_at(multiplier: float) -> dict[str, ModuleLayout]:
@@ -200,6 +204,11 @@ def allocate(
 
     low, high = MULTIPLIERS
     layout = layout_at(high)
+    if (smallest := stored(layout)) > limit:
+        raise MergeError(
+            f"the budget is {int(limit):,} bytes, expected at least {smallest:,}: one 1-bit "
+            "direction per module and task"
+        )
     for _ in range(BISECTIONS):
         middle = (low * high) ** 0.5
         candidate = layout_at(middle)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from .trellis import search, tables, trellis_values
+from .trellis import Tables, search, tables, trellis_values
 
 BITS = (1, 2, 4, 8, 16)
 TRELLIS_BITS = (1, 2, 4)
@@ -51,13 +51,15 @@ def decode(coded: Coded, bits: int, count: int, top: float) -> torch.Tensor:
     return levels(coded.codes, bits, count) * decode_steps(coded.step, top)[..., None]
 
 
-def levels(packed: torch.Tensor, bits: int, count: int) -> torch.Tensor:
+def levels(
+    packed: torch.Tensor, bits: int, count: int, trellis: Tables | None = None
+) -> torch.Tensor:
     """What bytes ``[..., width]`` stand for, per unit of step: float32 ``[..., count]``.
 
-    Made of operators that ExecuTorch has.
+    Made of operators that ExecuTorch has. ``trellis`` are the format's tables, loaded if missing.
     """
     if bits in TRELLIS_BITS:
-        found = trellis_values(packed, tables(bits))
+        found = trellis_values(packed, trellis or tables(bits))
         return found if found.shape[-1] == count else found[..., :count]
     if bits == 8:
         return packed.to(torch.float32) - 127.5

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ..adapters import AdapterSet, Factors, LoraAdapter
-from ..errors import BundleError, MergeError
+from ..errors import BundleError
 from ..merging import relative_errors
 from .allocate import MULTIPLIERS, Spectrum, allocate
 from .codec import Coded
@@ -43,12 +43,6 @@ class Coder:
         Raises:
             MergeError: fewer than :attr:`smallest`.
         """
-        if limit < self.smallest:
-            raise MergeError(
-                f"the budget is {limit:,} bytes, expected at least {self.smallest:,} "
-                f"({self.smallest / self.adapters.fp16_bytes:.1%} of fp16): one 1-bit direction "
-                "per module and task"
-            )
         modules = allocate(self.spectra, limit, self._stored)
         layout = Layout(self.adapters.base_model, modules)
         shared: dict[tuple[str, str, int], Coded] = {}

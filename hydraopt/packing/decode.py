@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from .codec import levels, step_table
+from .codec import TRELLIS_BITS, levels, step_table
 from .layout import Layout, Section
+from .trellis import Tables, tables
 
 
 class Run(NamedTuple):
@@ -48,6 +49,9 @@ class SectionDecoder(nn.Module):
     def __init__(self, section: Section):
         super().__init__()
         self.section = section
+        current, previous = tables(section.bits) if section.bits in TRELLIS_BITS else (None, None)
+        self.register_buffer("current", current)
+        self.register_buffer("previous", previous)
         self.register_buffer("steps", step_table())
         self.register_buffer("tops", torch.tensor([[vector.top] for vector in section.vectors]))
 
@@ -57,7 +61,8 @@ class SectionDecoder(nn.Module):
         codes = payload[section.offset : section.steps].view(len(section.vectors), section.width)
         steps = payload[section.steps : section.end].to(torch.int32)
         steps = nn.functional.embedding(steps, self.steps) * self.tops
-        return levels(codes, section.bits, section.length) * steps
+        trellis = None if self.current is None else Tables(self.current, self.previous)
+        return levels(codes, section.bits, section.length, trellis) * steps
 
 
 def _runs(layout: Layout) -> list[Sequence[Run]]:
