@@ -5,9 +5,10 @@ from unittest import TestCase
 import pytest
 import torch
 from conftest import BASE_ID, delta, random_set
+from safetensors.torch import load_file, save_file
 
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
-from hydraopt.errors import MergeError, UsageError
+from hydraopt.errors import BundleError, MergeError, UsageError
 from hydraopt.merging import METHODS, MergedAdapters, merge_with, parse_settings
 
 TASKS = 6
@@ -129,6 +130,18 @@ def test_unequal_targets_are_saved_and_loaded(method, tmp_path):
     assert_same(merged, loaded, tolerance=5e-3)
     if METHODS[method].per_task:
         assert delta(loaded.factors("zero", "layer0")).abs().max() < 1e-3 or method == "kmerge"
+
+
+@pytest.mark.parametrize("method", ["jd-full", "jd-diag"])
+def test_cores_that_do_not_fit_the_tasks_or_the_basis_are_refused(method, tmp_path):
+    merge_with(method, random_set(TASKS), rank=3).save(tmp_path / "m")
+    stored = load_file(tmp_path / "m" / "merged.safetensors")
+    assert stored["layer0.B.of"].shape == (TASKS, 3 if method == "jd-full" else 1, 3)
+    for damaged in (stored["layer0.B.of"][1:], stored["layer0.B.of"][:, :, 1:]):
+        tensors = stored | {"layer0.B.of": damaged.contiguous()}
+        save_file(tensors, tmp_path / "m" / "merged.safetensors")
+        with pytest.raises(BundleError, match=r"layer0\.B does not belong to 6 tasks"):
+            MergedAdapters.load(tmp_path / "m")
 
 
 @pytest.mark.parametrize("method", DATA_FREE)
