@@ -23,7 +23,7 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/decode_and_swap.py --targets layers
 	$(BIN)/python tests/benchmarks/coding_cost.py
 	$(BIN)/python tests/benchmarks/merge_memory.py
-	$(BIN)/python tests/benchmarks/method_costs.py
+	$(BIN)/python tests/benchmarks/method_costs.py --layers 1
 
 lint: .venv/ready
 	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
