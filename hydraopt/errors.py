@@ -37,6 +37,10 @@ class DataError(HydraOptError):
     """A file of prompts or answers that cannot be read, or does not fit tasks or base model."""
 
 
+class TrainingError(HydraOptError):
+    """A training that cannot go on, or a layer that cannot be trained as asked."""
+
+
 class ProfilingError(HydraOptError):
     """A measurement, a runner or an emulated device that is not possible as asked."""
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from .adapters import read_adapters
 from .errors import OutputError, UsageError
-from .evaluation import read_examples
 from .evaluation.chart import plot, table
 from .evaluation.frontier import POINTS, Point, frontier
 from .files import replaced_file, write_json
+from .training import read_examples
 
 RESULTS, TABLE = "results.json", "frontier.md"
 
@@ -33,7 +33,8 @@ def write_frontier(
     """
     if bool(sources) != bool(base) or bool(sources) != bool(data):
         raise UsageError("pass ADAPTERS with --base and --data, or none of them for the zoo")
-    if directory.exists() and any(directory.iterdir()) and not (directory / POINTS).is_dir():
+    ours = (directory / POINTS).is_dir() or (directory / RESULTS).exists()
+    if directory.exists() and any(directory.iterdir()) and not ours:
         raise OutputError(f"output {directory} holds other files; choose another output")
     if sources:
         adapters = read_adapters(sources)
@@ -47,13 +48,8 @@ def write_frontier(
     jobs = jobs or os.cpu_count() or 1
     points = frontier(adapters, base, examples, methods, directory, jobs)
     with replaced_file(directory / RESULTS) as staging:
-        write_json(staging, [asdict(point) | summary(point) for point in points])
+        write_json(staging, [asdict(point) | point.summary() for point in points])
     with replaced_file(directory / TABLE) as staging:
         staging.write_text(table(points), encoding="utf-8")
     plot(points, directory)
     return points
-
-
-def summary(point: Point) -> dict:
-    """What a table shows of a point."""
-    return {"mean": point.mean, "worst": point.worst, "worst_task": point.worst_task}

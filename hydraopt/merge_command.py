@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .adapters import AdapterSet, read_adapters
-from .calibration import calibrate, read_prompts
 from .errors import UsageError
-from .evaluation import Evaluator, load_model, read_examples
-from .evaluation.smallest import smallest_budget
-from .merging import MergedAdapters, merge_with
+from .merging import Merged, merge_with
 from .packing import CodedAdapters, Coder
 
 UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -30,7 +27,7 @@ class Dial(NamedTuple):
 
 def merge(
     sources: Sequence[str], dial: Dial, method: str | None, settings: Mapping[str, object]
-) -> MergedAdapters | CodedAdapters:
+) -> Merged:
     """Merge adapters as the options say.
 
     Raises:
@@ -51,9 +48,17 @@ def merge(
     if dial.calibration and not dial.base:
         raise UsageError("--calibration needs --base")
     adapters = read_adapters(sources)
-    prompts = read_prompts(dial.calibration, adapters.tasks) if dial.calibration else None
-    coded = _holding(adapters, dial) if dial.budget is None else _within(adapters, dial.budget)
-    return coded if prompts is None else _calibrated(coded, adapters, dial.base, prompts)
+    if dial.calibration is None:
+        return _coded(adapters, dial)
+    from .calibration import calibrate, read_prompts
+    from .training import load_model
+
+    prompts = read_prompts(dial.calibration, adapters.tasks)
+    return calibrate(_coded(adapters, dial), adapters, *load_model(dial.base), prompts)
+
+
+def _coded(adapters: AdapterSet, dial: Dial) -> CodedAdapters:
+    return _holding(adapters, dial) if dial.budget is None else _within(adapters, dial.budget)
 
 
 def _within(adapters: AdapterSet, text: str) -> CodedAdapters:
@@ -62,17 +67,14 @@ def _within(adapters: AdapterSet, text: str) -> CodedAdapters:
 
 
 def _holding(adapters: AdapterSet, dial: Dial) -> CodedAdapters:
+    from .evaluation import Evaluator
+    from .evaluation.smallest import smallest_budget
+    from .training import read_examples
+
     evaluator = Evaluator.of(dial.base, read_examples(dial.validation, adapters.tasks))
     found = smallest_budget(Coder.of(adapters), adapters, evaluator, dial.max_drop)
     settings = {"max_drop": dial.max_drop, "drop": round(found.drop, 4)}
     return replace(found.coded, settings=settings | {"evaluations": found.evaluations})
-
-
-def _calibrated(
-    coded: CodedAdapters, adapters: AdapterSet, base: str, prompts: Mapping[str, Sequence[str]]
-) -> CodedAdapters:
-    model, tokenizer = load_model(base)
-    return calibrate(coded, adapters, model, tokenizer, prompts)
 
 
 def parse_budget(text: str, fp16_bytes: int) -> int:

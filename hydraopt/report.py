@@ -15,8 +15,7 @@ from .errors import HydraOptError, UsageError
 if TYPE_CHECKING:
     from .evaluation.frontier import Point
     from .lowering.bundle import Exported
-    from .merging import MergedAdapters, Method
-    from .packing import CodedAdapters
+    from .merging import Merged, Method
     from .runtime import Session
 
 LIST_LIMIT = 8
@@ -46,15 +45,14 @@ def _text(key: str, value: object) -> str:
 
 def show_info(path: Path, as_json: bool) -> None:
     """Print :func:`describe`'s record; for merged adapters also one per task and per module."""
-    record = describe(path)
-    if record["kind"] != "merged":
-        show(record, as_json)
+    if not _is_merged(path):
+        show(describe(path), as_json)
         return
     from .packing import open_merged
     from .quality_report import of_modules, of_tasks, show_rows
 
     merged = open_merged(path)
-    tasks, modules = of_tasks(merged), of_modules(merged)
+    record, tasks, modules = of_merged(merged), of_tasks(merged), of_modules(merged)
     if as_json:
         show(record | {"per_task": tasks, "per_module": modules}, as_json)
         return
@@ -71,7 +69,7 @@ def describe(path: Path) -> dict:
     """
     if (path / "manifest.json").exists():
         return of_bundle(path)
-    if (path / "merged.json").exists():
+    if _is_merged(path):
         from .packing import open_merged
 
         return of_merged(open_merged(path))
@@ -81,6 +79,10 @@ def describe(path: Path) -> dict:
         f"{path} is no adapter, merged directory or bundle: expected adapter_config.json, "
         "merged.json or manifest.json in it"
     )
+
+
+def _is_merged(path: Path) -> bool:
+    return (path / "merged.json").exists() and not (path / "manifest.json").exists()
 
 
 def of_adapter(path: Path) -> dict:
@@ -99,7 +101,7 @@ def of_adapter(path: Path) -> dict:
     }
 
 
-def of_merged(merged: "MergedAdapters | CodedAdapters") -> dict:
+def of_merged(merged: "Merged") -> dict:
     """Record of merged adapters."""
     from .packing import CodedAdapters
 
@@ -112,7 +114,6 @@ def of_merged(merged: "MergedAdapters | CodedAdapters") -> dict:
             "a_per_module": sorted({len(a.stack) for a, _ in sides}),
             "b_per_module": sorted({len(b.stack) for _, b in sides}),
         }
-    stored = merged.stored_bytes
     return {
         "kind": "merged",
         "method": merged.method,
@@ -121,9 +122,9 @@ def of_merged(merged: "MergedAdapters | CodedAdapters") -> dict:
         "tasks": list(merged.tasks),
         "modules": len(merged.modules),
         **kind,
-        "stored_bytes": stored,
+        "stored_bytes": merged.stored_bytes,
         "fp16_bytes": merged.adapter_bytes,
-        "share_of_fp16": stored / merged.adapter_bytes,
+        "share_of_fp16": merged.share,
     }
 
 
@@ -217,8 +218,7 @@ def show_points(points: "Sequence[Point]", as_json: bool) -> None:
     """Print a frontier."""
     if as_json:
         rows = [
-            {"method": p.series, "setting": p.label, "share_of_fp16": p.share}
-            | {"mean": p.mean, "worst": p.worst, "worst_task": p.worst_task}
+            {"method": p.series, "setting": p.label, "share_of_fp16": p.share} | p.summary()
             for p in points
         ]
         print(json.dumps(rows, ensure_ascii=False))

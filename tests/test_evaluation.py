@@ -8,9 +8,8 @@ from conftest import random_set, tiny_llama
 
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import DataError, MergeError, OutputError, UsageError
-from hydraopt.evaluation import adapted, exact_match, read_examples
+from hydraopt.evaluation import adapted, exact_match
 from hydraopt.evaluation.chart import table
-from hydraopt.evaluation.evaluator import _batch
 from hydraopt.evaluation.frontier import candidates, frontier
 from hydraopt.evaluation.plain import plain
 from hydraopt.evaluation.smallest import smallest_budget
@@ -18,6 +17,7 @@ from hydraopt.frontier_command import write_frontier
 from hydraopt.merge_command import parse_budget
 from hydraopt.merging import relative_errors
 from hydraopt.packing import Coder
+from hydraopt.training import batch, read_examples
 
 TASKS = ("alpha", "beta", "gamma")
 
@@ -33,10 +33,10 @@ def test_exact_match_counts_answers_that_greedy_decoding_gives(adapters):
         with torch.no_grad():
             right = int(model(torch.tensor([prompt])).logits[0, -1].argmax())
         wrong = (right + 1) % 256
-        assert exact_match(model, [_batch([(prompt, [right])])]) == 1
-        assert exact_match(model, [_batch([(prompt, [wrong])])]) == 0
+        assert exact_match(model, [batch([(prompt, [right])])]) == 1
+        assert exact_match(model, [batch([(prompt, [wrong])])]) == 0
         rows = [(prompt, [right]), (prompt + prompt, [wrong, wrong]), (prompt, [wrong])]
-        assert exact_match(model, [_batch(rows)]) == pytest.approx(1 / 3)
+        assert exact_match(model, [batch(rows)]) == pytest.approx(1 / 3)
 
 
 def test_lines_are_read_per_task(tmp_path):

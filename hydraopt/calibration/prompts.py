@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from ..evaluation.examples import read_lines
+from ..training import read_lines
 
 
 def read_prompts(path: Path, tasks: Sequence[str]) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..adapters import AdapterSet, Factors
 from ..evaluation import adapted
 from ..merging import relative_errors
+from ..models import end_tokens
 from ..packing import CodedAdapters
 
 STEPS, RATE, CONTINUATION = 30, 0.05, 64
@@ -78,7 +79,7 @@ def _texts(
     padded = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
     attended = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
     limit = min(CONTINUATION, model.config.max_position_embeddings - longest)
-    ends = _end_tokens(model)
+    ends = end_tokens(model)
     found = model.generate(
         padded,
         attention_mask=attended,
@@ -96,11 +97,6 @@ def _texts(
         # the prediction of each new token, the end included
         mask[i, len(row) - 1 : len(row) - 1 + stop] = True
     return Texts(ids, mask, log_softmax(model(ids, use_cache=False).logits[mask], -1))
-
-
-def _end_tokens(model: PreTrainedModel) -> list[int]:
-    ends = model.generation_config.eos_token_id
-    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
 def _tune(

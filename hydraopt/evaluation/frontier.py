@@ -17,10 +17,10 @@ from tqdm import tqdm
 from ..adapters import AdapterSet
 from ..errors import UsageError
 from ..files import write_json
-from ..merging import METHODS, MergedAdapters, merge_with
+from ..merging import METHODS, Merged, merge_with
 from ..packing import CodedAdapters, Coder
+from ..training import Examples
 from .evaluator import Evaluator
-from .examples import Examples
 from .plain import PlainAdapters, plain
 
 SHARES = (3, 5, 7, 10, 15, 30, 60)  # percent
@@ -33,7 +33,7 @@ class Candidate(NamedTuple):
 
     series: str
     label: str
-    make: Callable[[AdapterSet], MergedAdapters | CodedAdapters | PlainAdapters]
+    make: Callable[[AdapterSet], Merged | PlainAdapters]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ class Point:
     def worst(self) -> float:
         """Exact match of the worst task."""
         return self.scores[self.worst_task]
+
+    def summary(self) -> dict[str, float | str]:
+        """What a table shows of it."""
+        return {"mean": self.mean, "worst": self.worst, "worst_task": self.worst_task}
 
 
 def candidates(methods: Sequence[str], tasks: int) -> list[Candidate]:

@@ -106,9 +106,7 @@ def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) ->
     return {"constants.pte": lower({FORWARD: exported}).buffer}
 
 
-def _with_data(
-    factors: Mapping[str, Factors], manifest: Manifest, base: str
-) -> tuple[bytes, bytes]:
+def _with_data(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     module = OwnFactors(_slotted(factors, manifest, base), slot_factors(factors))
     program = to_executorch(
         to_xnnpack({FORWARD: export_forward(module, {}, manifest.max_length)}),

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..errors import LoweringError
+from ..models import end_tokens
 
 QUANTIZE = ("none", "8da4w")
 GROUP = 32
@@ -54,10 +55,8 @@ def load_base(source: str, trained_on: str) -> BaseModel:
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise LoweringError(f"cannot load base model {source!r} ({reason})") from error
-    eos = model.generation_config.eos_token_id
-    eos = [] if eos is None else [eos] if isinstance(eos, int) else eos
     config = model.config.to_json_string().encode()
-    return BaseModel(model, hashlib.sha256(config).hexdigest(), tuple(eos))
+    return BaseModel(model, hashlib.sha256(config).hexdigest(), end_tokens(model))
 
 
 def save_tokenizer(source: str, directory: Path) -> bool:

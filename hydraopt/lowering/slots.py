@@ -69,11 +69,7 @@ def set_constants(model: nn.Module, factors: Mapping[str, Factors]) -> None:
     """Give all slots in ``model`` one task's factors as constants, in place of inputs."""
     for module in model.modules():
         if isinstance(module, Slot):
-            # copies: the exporter takes a whole storage for a constant, not the view of it
-            module.a, module.b = (
-                factor.clone(memory_format=torch.contiguous_format)
-                for factor in factors[module.name]
-            )
+            module.a, module.b = factors[module.name]
 
 
 def linear_layer(model: nn.Module, name: str, shape: tuple[int, int]) -> nn.Linear:

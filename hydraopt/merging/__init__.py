@@ -6,7 +6,7 @@ from ..adapters import AdapterSet
 from ..errors import UsageError
 from .byom import byom
 from .dare import dare, dare_ties
-from .description import DESCRIPTION, read_description, write_description
+from .description import DESCRIPTION, check_names, read_description, write_description
 from .doge import doge
 from .emr import emr
 from .hydraopt import average, hydraopt
@@ -15,7 +15,7 @@ from .jd_diag import jd_diag
 from .jd_full import jd_full
 from .kmerge import kmerge
 from .knots import knots
-from .merged import MergedAdapters, Side, task_to_peft
+from .merged import Merged, MergedAdapters, Side
 from .method import Method, parse_settings
 from .onebit import onebit
 from .private import private
@@ -73,11 +73,13 @@ def merge_with(method: str, adapters: AdapterSet, **settings: object) -> MergedA
 __all__ = [
     "DESCRIPTION",
     "METHODS",
+    "Merged",
     "MergedAdapters",
     "Method",
     "Side",
     "average",
     "byom",
+    "check_names",
     "dare",
     "dare_ties",
     "doge",
@@ -96,7 +98,6 @@ __all__ = [
     "relative_error",
     "relative_errors",
     "task_arithmetic",
-    "task_to_peft",
     "ties",
     "tsv_merge",
     "write_description",

@@ -7,7 +7,7 @@ well. The result is dense: it is cut to ``rank`` by SVD, and the relative error 
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -40,14 +40,7 @@ def dare(
     Raises:
         MergeError: ``density`` outside (0, 1], ``rank`` below 1 or ``seed`` below 0.
     """
-    check_density(density)
-    check_seed(seed)
-
-    def merge(module: str) -> torch.Tensor:
-        return scale * sum(dropped_deltas(adapters, module, density, seed))
-
-    settings = {"density": density, "scale": scale, "seed": seed}
-    return merge_modules("dare", adapters, merge, rank, settings)
+    return _merge("dare", sum, adapters, density, scale, rank, seed)
 
 
 def dare_ties(
@@ -63,14 +56,27 @@ def dare_ties(
     Args and errors as :func:`dare`; ``scale`` weights the merged delta. The disjoint mean does not
     count what was dropped, so that rescaling makes it ``1 / density`` times as large.
     """
+    return _merge("dare-ties", disjoint_mean, adapters, density, scale, rank, seed)
+
+
+def _merge(
+    method: str,
+    combine: Callable[[Iterator[torch.Tensor]], torch.Tensor],
+    adapters: AdapterSet,
+    density: float,
+    scale: float,
+    rank: int | None,
+    seed: int,
+) -> MergedAdapters:
+    """``scale`` times what ``combine`` makes of the dropped deltas."""
     check_density(density)
     check_seed(seed)
 
     def merge(module: str) -> torch.Tensor:
-        return scale * disjoint_mean(dropped_deltas(adapters, module, density, seed))
+        return scale * combine(dropped_deltas(adapters, module, density, seed))
 
     settings = {"density": density, "scale": scale, "seed": seed}
-    return merge_modules("dare-ties", adapters, merge, rank, settings)
+    return merge_modules(method, adapters, merge, rank, settings)
 
 
 def dropped_deltas(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..adapters import TASK_NAME
 from ..files import read_versioned_json, write_json
 
 FORMAT_VERSION = 1
@@ -17,6 +18,12 @@ def read_description(directory: Path) -> dict:
         BundleError: it is missing, damaged or of another format version.
     """
     return read_versioned_json(directory / DESCRIPTION, FORMAT_VERSION, "hydraopt merge")
+
+
+def check_names(about: Mapping) -> None:
+    """Raise ``ValueError`` if the task names cannot be file names, or there are no modules."""
+    if not all(TASK_NAME.fullmatch(task) for task in about["tasks"]) or not about["modules"]:
+        raise ValueError(f"unusable task names or no modules in {DESCRIPTION}")
 
 
 def write_description(directory: Path, about: Mapping) -> None:

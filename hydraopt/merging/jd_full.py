@@ -16,10 +16,7 @@ import torch
 from torch.nn.functional import pad
 
 from ..adapters import AdapterSet
-from .assemble import assemble, progress
-from .checks import check_rank
-from .coordinates import Stack
-from .joint import Joint
+from .joint import Joint, merge_jointly
 from .merged import MergedAdapters, Side
 
 MAX_STEPS = 200
@@ -36,13 +33,7 @@ def jd_full(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     Raises:
         MergeError: ``rank`` below 1.
     """
-    check_rank(rank)
-    size = rank or adapters.max_rank
-    sides = {
-        module: _merge_module(Joint.of(Stack.of(adapters, module), len(adapters.tasks)), size)
-        for module in progress(adapters.shapes)
-    }
-    return assemble("jd-full", adapters, sides, {"rank": size})
+    return merge_jointly("jd-full", adapters, rank, _merge_module)
 
 
 def _merge_module(joint: Joint, rank: int) -> tuple[Side, Side]:

@@ -1,11 +1,15 @@
 """One module's T deltas in the bases of its stacked factors: where joint diagonalisation works."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from ..adapters import AdapterSet
+from .assemble import assemble, progress
+from .checks import check_rank
 from .coordinates import Coordinates, Stack
-from .merged import Side
+from .merged import MergedAdapters, Side
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,25 @@ class Joint:
         a = scale.sqrt() * (v.T @ self.basis_right)
         b = scale.sqrt() * (self.basis_left @ u)
         return Side.shared(a.float(), self.tasks), Side(b.float()[None], (cores / scale).float())
+
+
+def merge_jointly(
+    method: str,
+    adapters: AdapterSet,
+    rank: int | None,
+    merge: Callable[[Joint, int], tuple[Side, Side]],
+) -> MergedAdapters:
+    """Merge module by module into what ``merge`` makes of its deltas and R.
+
+    R is ``rank``, or the largest rank of the adapters.
+
+    Raises:
+        MergeError: ``rank`` below 1.
+    """
+    check_rank(rank)
+    size = rank or adapters.max_rank
+    sides = {
+        module: merge(Joint.of(Stack.of(adapters, module), len(adapters.tasks)), size)
+        for module in progress(adapters.shapes)
+    }
+    return assemble(method, adapters, sides, {"rank": size})

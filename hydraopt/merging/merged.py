@@ -1,6 +1,7 @@
 """``MergedAdapters``: what every merging method returns and all that later stages see."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..adapters import ADAPTER_CONFIG, TASK_NAME, Factors, write_adapter
+from ..adapters import ADAPTER_CONFIG, Factors, write_adapter
 from ..errors import BundleError, MergeError, TaskError
 from ..files import output_directory, safetensors_bytes, write_tensors
-from .description import DESCRIPTION, read_description, write_description
+from .description import DESCRIPTION, check_names, read_description, write_description
 
 TENSORS = "merged.safetensors"
 
@@ -87,8 +88,61 @@ class Side:
         return cls(stack, of)
 
 
+class Merged(ABC):
+    """What merged adapters of every kind have in common.
+
+    A kind is a frozen dataclass that has these attributes and is written as a merged directory.
+    """
+
+    method: str
+    settings: Mapping[str, Setting]
+    base_model: str
+    tasks: tuple[str, ...]
+    modules: Iterable[str]
+    adapter_bytes: int
+    errors: Mapping[str, Mapping[str, float]]
+
+    @property
+    @abstractmethod
+    def stored_bytes(self) -> int:
+        """Bytes of the files that hold the factors."""
+
+    @abstractmethod
+    def task_factors(self, task: str) -> dict[str, Factors]:
+        """All modules' factors of one task; raises ``TaskError`` if there is none."""
+
+    @property
+    def share(self) -> float:
+        """Stored bytes as a share of the adapters' fp16 bytes."""
+        return self.stored_bytes / self.adapter_bytes
+
+    def describe(self) -> dict:
+        """Everything but the factors, ready for JSON."""
+        return {
+            "method": self.method,
+            "settings": dict(self.settings),
+            "base_model": self.base_model,
+            "tasks": list(self.tasks),
+            "modules": list(self.modules),
+            "adapter_bytes": self.adapter_bytes,
+            "stored_bytes": self.stored_bytes,
+            "errors": {task: dict(errors) for task, errors in self.errors.items()},
+        }
+
+    def to_peft(self, task: str, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write one task back as a plain PEFT adapter directory; whole or not at all.
+
+        Raises:
+            TaskError: no such task.
+            OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
+        """
+        factors = self.task_factors(task)
+        with output_directory(directory, ADAPTER_CONFIG, overwrite=overwrite) as staging:
+            write_adapter(staging, factors, self.base_model)
+
+
 @dataclass(frozen=True)
-class MergedAdapters:
+class MergedAdapters(Merged):
     """T tasks' factors after merging, with what they share stored once.
 
     Attributes:
@@ -143,11 +197,6 @@ class MergedAdapters:
         """Bytes of the tensor file, header included."""
         return safetensors_bytes(self.stored_tensors())
 
-    @property
-    def share(self) -> float:
-        """Stored bytes as a share of the adapters' fp16 bytes."""
-        return self.stored_bytes / self.adapter_bytes
-
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write the tensors in fp16, the description and a card; whole or not at all.
 
@@ -157,19 +206,6 @@ class MergedAdapters:
         with output_directory(directory, DESCRIPTION, overwrite=overwrite) as staging:
             write_tensors(staging / TENSORS, self.stored_tensors())
             write_description(staging, self.describe())
-
-    def describe(self) -> dict:
-        """Everything but the tensors, ready for JSON."""
-        return {
-            "method": self.method,
-            "settings": dict(self.settings),
-            "base_model": self.base_model,
-            "tasks": list(self.tasks),
-            "modules": list(self.modules),
-            "adapter_bytes": self.adapter_bytes,
-            "stored_bytes": self.stored_bytes,
-            "errors": {task: dict(errors) for task, errors in self.errors.items()},
-        }
 
     @classmethod
     def load(cls, directory: str | Path) -> "MergedAdapters":
@@ -183,8 +219,7 @@ class MergedAdapters:
         try:
             tensors = load_file(directory / TENSORS)
             tasks = tuple(about["tasks"])
-            if not all(TASK_NAME.fullmatch(task) for task in tasks) or not about["modules"]:
-                raise ValueError(f"unusable task names or no modules in {DESCRIPTION}")
+            check_names(about)
             return cls(
                 about["method"],
                 about["settings"],
@@ -204,20 +239,3 @@ class MergedAdapters:
                 f"{directory / TENSORS} is missing or damaged or does not fit {DESCRIPTION} "
                 f"({error}); merge again"
             ) from error
-
-    def to_peft(self, task: str, directory: str | Path, *, overwrite: bool = False) -> None:
-        """Write one task back as a plain PEFT adapter directory.
-
-        Raises:
-            TaskError: no such task.
-            OutputError: as :meth:`save`.
-        """
-        task_to_peft(self.task_factors(task), self.base_model, directory, overwrite=overwrite)
-
-
-def task_to_peft(
-    factors: Mapping[str, Factors], base_model: str, directory: str | Path, *, overwrite: bool
-) -> None:
-    """Write one task's factors as a plain PEFT adapter directory; whole or not at all."""
-    with output_directory(directory, ADAPTER_CONFIG, overwrite=overwrite) as staging:
-        write_adapter(staging, factors, base_model)

@@ -2,31 +2,18 @@
 
 import torch
 
-from ..adapters import AdapterSet, Factors
-from .merged import MergedAdapters, Side
+from ..adapters import AdapterSet
+from .assemble import assemble, stacked, zero
+from .merged import MergedAdapters
 
 
 def private(adapters: AdapterSet) -> MergedAdapters:
     """All T adapters beside each other, smaller ranks padded with zeros."""
     everyone = torch.arange(len(adapters.tasks))
-    modules = {}
-    for module in adapters.shapes:
-        stacks = zip(*_padded(adapters, module), strict=True)
-        modules[module] = tuple(Side(torch.stack(stack), everyone) for stack in stacks)
-    return MergedAdapters(
-        "private", {}, adapters.base_model, adapters.tasks, modules, adapters.fp16_bytes
-    )
-
-
-def _padded(adapters: AdapterSet, module: str) -> list[Factors]:
-    out, width = adapters.shapes[module]
-    absent = Factors(torch.zeros(0, width), torch.zeros(out, 0))
-    found = [adapter.factors.get(module, absent) for adapter in adapters.adapters]
-    rank = max(len(factors.a) for factors in found)
-    return [
-        Factors(
-            torch.nn.functional.pad(f.a, (0, 0, 0, rank - len(f.a))),
-            torch.nn.functional.pad(f.b, (0, rank - len(f.a))),
+    sides = {
+        module: stacked(
+            [adapter.factors.get(module, zero(shape)) for adapter in adapters.adapters], everyone
         )
-        for f in found
-    ]
+        for module, shape in adapters.shapes.items()
+    }
+    return assemble("private", adapters, sides, {})

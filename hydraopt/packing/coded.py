@@ -12,7 +12,7 @@ import torch
 from ..adapters import Factors
 from ..errors import BundleError, TaskError
 from ..files import output_directory
-from ..merging import DESCRIPTION, read_description, task_to_peft, write_description
+from ..merging import DESCRIPTION, Merged, check_names, read_description, write_description
 from .codec import Coded, decode_steps, encode_steps
 from .decode import Decode
 from .layout import Layout, Section, payload_bytes
@@ -26,7 +26,7 @@ Vectors = Mapping[tuple[str, str, int], Coded]
 
 
 @dataclass(frozen=True)
-class CodedAdapters:
+class CodedAdapters(Merged):
     """T tasks' adapters as codes of one layout.
 
     Attributes:
@@ -69,6 +69,8 @@ class CodedAdapters:
     def task_factors(self, task: str) -> dict[str, Factors]:
         """All modules' ``A [R, in]`` and ``B [out, R]`` as a phone decodes them, float32.
 
+        Each owns its memory: the exporter takes a whole storage for a constant, not a view of it.
+
         Raises:
             TaskError: no such task.
         """
@@ -78,7 +80,7 @@ class CodedAdapters:
             factors = self._decoder(self.shared, self.payloads[task])
         pairs = zip(factors[::2], factors[1::2], strict=True)
         return {
-            name: Factors(a[0], b[0].T)
+            name: Factors(a[0].clone(), b[0].T.clone(memory_format=torch.contiguous_format))
             for name, (a, b) in zip(self.layout.modules, pairs, strict=True)
         }
 
@@ -99,11 +101,6 @@ class CodedAdapters:
         packs = {pack: len(self.payloads[task]) for task, pack in self.pack_names().items()}
         layout = len(self.layout.text().encode())
         return layout + pack_bytes(len(self.shared)) + sum(map(pack_bytes, packs.values()))
-
-    @property
-    def share(self) -> float:
-        """Stored bytes as a share of the adapters' fp16 bytes."""
-        return self.stored_bytes / self.adapter_bytes
 
     def pack_names(self) -> dict[str, str]:
         """Task -> path of its pack; tasks with equal payloads have one in common."""
@@ -127,17 +124,7 @@ class CodedAdapters:
 
     def describe(self) -> dict:
         """Everything but layout and payloads, ready for JSON."""
-        return {
-            "method": self.method,
-            "settings": dict(self.settings),
-            "base_model": self.base_model,
-            "tasks": list(self.tasks),
-            "modules": list(self.modules),
-            "adapter_bytes": self.adapter_bytes,
-            "stored_bytes": self.stored_bytes,
-            "packs": self.pack_names(),
-            "errors": {task: dict(errors) for task, errors in self.errors.items()},
-        }
+        return {**super().describe(), "packs": self.pack_names()}
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write a merged directory with packs; whole or not at all.
@@ -161,6 +148,7 @@ class CodedAdapters:
         layout, shared = read_layout(directory)
         binding, size = layout.binding(shared), payload_bytes(layout.task)
         try:
+            check_names(about)
             return cls(
                 about["method"],
                 about["settings"],
@@ -173,19 +161,10 @@ class CodedAdapters:
                 about["adapter_bytes"],
                 about["errors"],
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{directory / DESCRIPTION} is damaged ({error}); merge again"
             ) from error
-
-    def to_peft(self, task: str, directory: str | Path, *, overwrite: bool = False) -> None:
-        """Write one task back as a plain PEFT adapter directory.
-
-        Raises:
-            TaskError: no such task.
-            OutputError: as :meth:`save`.
-        """
-        task_to_peft(self.task_factors(task), self.base_model, directory, overwrite=overwrite)
 
 
 def pack_name(task: str) -> str:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ..adapters import AdapterSet, Factors, LoraAdapter
 from ..errors import BundleError
 from ..merging import relative_errors
+from ..merging.assemble import zero
 from .allocate import MULTIPLIERS, Spectrum, allocate
 from .codec import Coded
 from .coded import CodedAdapters, assemble, disassemble
@@ -50,7 +51,8 @@ class Coder:
         for name, module in tqdm(layout.modules.items(), desc="code", disable=None, leave=False):
             first = encode_shared(module, self.spectra[name].rows)
             shared |= {(name, "A", index): vector for index, vector in enumerate(first)}
-            factors = [_factors(adapter, name, module) for adapter in self.adapters.adapters]
+            absent = zero(module.shape)
+            factors = [x.factors.get(name, absent) for x in self.adapters.adapters]
             tasks |= _private(name, module, first, factors)
         payloads = {
             task: assemble(layout.task, {k: Coded(*(x[i] for x in v)) for k, v in tasks.items()})
@@ -99,14 +101,8 @@ def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -
             raise BundleError("all tasks of this bundle share one adapter; export a new bundle")
         count = sum(code.shared for code in module.codes("A"))
         rows = [first[name, "A", index] for index in range(count)]
-        vectors |= _private(name, module, rows, [_factors(adapter, name, module)])
+        vectors |= _private(name, module, rows, [adapter.factors.get(name, zero(module.shape))])
     return assemble(layout.task, {k: Coded(*(x[0] for x in v)) for k, v in vectors.items()})
-
-
-def _factors(adapter: LoraAdapter, name: str, module: ModuleLayout) -> Factors:
-    out, width = module.shape
-    absent = Factors(torch.zeros(1, width), torch.zeros(out, 1))
-    return adapter.factors.get(name, absent)
 
 
 def _private(

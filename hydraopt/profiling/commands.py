@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import report
-from ..errors import DeviceLostError, OutputError, UsageError
+from ..errors import DeviceLostError, UsageError
+from ..files import check_output
 
 HOST = "host"
 messages = Console(stderr=True)
@@ -81,9 +82,10 @@ def profile(
     from .measure import Asked
     from .measure import profile as measure
     from .page import write_report
+    from .results import RESULTS
 
-    if output and output.exists() and not overwrite:
-        raise OutputError(f"output {output} exists already; choose another or pass --overwrite")
+    if output:
+        check_output(output, RESULTS, overwrite=overwrite)
     device = Host() if serial == HOST else find_device(serial)
     asked = Asked(bundle, _counts(threads), rounds, base, adapters, runner)
     found = measure(asked, device)

@@ -24,7 +24,7 @@ from transformers import LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from ..evaluation import exact_match
-from ..evaluation.evaluator import Batch
+from ..training import Batch
 from .batches import batches, collate
 from .model import new_model, new_tokenizer
 from .tasks import APPLICATIONS, BASE_LANGUAGES, TASKS, examples, test_examples

@@ -1,0 +1,12 @@
+"""What Hugging Face models say of themselves in more than one form."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def end_tokens(model: "PreTrainedModel") -> tuple[int, ...]:
+    """The tokens that end a generation; none, one or several."""
+    ends = model.generation_config.eos_token_id
+    return () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)

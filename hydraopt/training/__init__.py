@@ -1,0 +1,20 @@
+"""What is trained: the loop, its data, and adapters of other kinds than LoRA."""
+
+from .batches import Batch, answer_loss, batch, encode, load_model
+from .examples import Examples, read_examples, read_lines
+from .loop import Fitted, Schedule, fit, pick_device
+
+__all__ = [
+    "Batch",
+    "Examples",
+    "Fitted",
+    "Schedule",
+    "answer_loss",
+    "batch",
+    "encode",
+    "fit",
+    "load_model",
+    "pick_device",
+    "read_examples",
+    "read_lines",
+]

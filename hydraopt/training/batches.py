@@ -1,0 +1,73 @@
+"""Models, and texts as batches of tokens: right-padded, with labels on the answers only."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from ..errors import DataError
+
+IGNORE = -100
+
+# the tokens of a prompt and of its answer, which ends in the end token if there is one
+Row = tuple[list[int], list[int]]
+
+
+class Batch(NamedTuple):
+    """Right-padded ``ids`` and ``labels``, int64 ``[n, longest]``; labels are of answers only."""
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+
+
+def load_model(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal LM in float32 and its tokenizer, from a directory or a hub id.
+
+    Raises:
+        DataError: one of them cannot be loaded.
+    """
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+        return model, AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"cannot load base model {base!r} ({reason})") from error
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, pairs: Iterable[tuple[str, str]]) -> list[Row]:
+    """Tokens of (prompt, answer) pairs."""
+    ending = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return [
+        (
+            tokenizer(prompt).input_ids,
+            tokenizer(answer, add_special_tokens=False).input_ids + ending,
+        )
+        for prompt, answer in pairs
+    ]
+
+
+def batch(rows: Sequence[Row]) -> Batch:
+    """Rows as one batch, padded to the longest."""
+    longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.int64)  # causal: padding on the right is free
+    labels = torch.full_like(ids, IGNORE)
+    for i, (prompt, answer) in enumerate(rows):
+        end = len(prompt) + len(answer)
+        ids[i, :end] = torch.tensor(prompt + answer)
+        labels[i, len(prompt) : end] = torch.tensor(answer)
+    return Batch(ids, labels)
+
+
+def answer_loss(model: torch.nn.Module, texts: Batch) -> torch.Tensor:
+    """Mean cross entropy of the answers' tokens, a scalar in nats."""
+    logits = model(input_ids=texts.ids, use_cache=False).logits[:, :-1]
+    return cross_entropy(logits.flatten(0, 1), texts.labels[:, 1:].flatten(), ignore_index=IGNORE)

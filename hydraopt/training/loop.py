@@ -1,0 +1,213 @@
+"""The one training loop: a few parameters, mini-batches, early stop, resumable."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from statistics import mean
+from typing import TypeVar
+
+import torch
+from tqdm import tqdm
+
+from ..errors import DataError, TrainingError
+from ..files import replaced_file
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_DAMAGE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError)
+WINDOW = 20  # steps between two looks at the loss, and over which the training loss is averaged
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: optimizer steps at most.
+        rate: AdamW's learning rate, constant after a warm-up of the first 3 % of the steps.
+        batch: examples per step.
+        patience: stop after so many looks (one every 20 steps) without a lower loss; None: never.
+        weight_decay: AdamW's.
+        seed: of the order of the examples and of dropout.
+    """
+
+    steps: int
+    rate: float
+    batch: int = 16
+    patience: int | None = None
+    weight_decay: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What :func:`fit` did: steps taken, each step's loss, and the loss of the weights kept."""
+
+    steps: int
+    losses: Sequence[float]
+    best: float
+
+
+def pick_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fit(
+    parameters: Mapping[str, torch.Tensor],
+    loss: Callable[[Sequence[T]], torch.Tensor],
+    examples: Sequence[T],
+    schedule: Schedule,
+    *,
+    held_out: Sequence[T] = (),
+    checkpoint: Path | None = None,
+    before_step: Callable[[int, Sequence[T]], None] | None = None,
+    description: str = "train",
+) -> Fitted:
+    """Minimise ``loss`` by AdamW, in place; the weights of the lowest loss are kept.
+
+    Every 20 steps the loss of ``held_out``, or else the mean of the last 20 training losses, is
+    compared with the lowest so far.
+
+    Args:
+        parameters: name -> leaf tensor that requires a gradient.
+        loss: mean loss of some examples, a scalar.
+        examples: what to train on; every epoch in another seeded order.
+        schedule: steps, rate, batch and the like.
+        held_out: examples to judge by.
+        checkpoint: a file to continue from if it exists, written at every look.
+        before_step: called with the step's number, from 0, and its examples.
+        description: of the progress bar.
+
+    Raises:
+        TrainingError: a loss that is not finite; the best weights so far are in ``parameters``.
+        DataError: ``checkpoint`` is damaged or belongs to other parameters or another schedule.
+    """
+    run = _Run(parameters, schedule)
+    if checkpoint is not None and checkpoint.exists():
+        run.restore(checkpoint)
+    try:
+        with (
+            torch.random.fork_rng(),
+            tqdm(
+                total=schedule.steps, initial=run.step, desc=description, disable=None, leave=False
+            ) as progress,
+        ):
+            while run.step < schedule.steps and not run.is_stale():
+                torch.manual_seed(schedule.seed * 1_000_003 + run.step)  # dropout, also resumed
+                chosen = _mini_batch(examples, schedule, run.step)
+                if before_step is not None:
+                    before_step(run.step, chosen)
+                run.advance(loss(chosen))
+                progress.update()
+                progress.set_postfix(loss=f"{run.losses[-1]:.4f}", refresh=False)
+                if run.step % WINDOW == 0 or run.step == schedule.steps:
+                    run.look(_judged(loss, held_out, schedule.batch))
+                    if checkpoint is not None:
+                        run.save(checkpoint)
+    finally:
+        run.keep_best()
+    return Fitted(run.step, tuple(run.losses), run.best)
+
+
+class _Run:
+    """What changes from step to step."""
+
+    def __init__(self, parameters: Mapping[str, torch.Tensor], schedule: Schedule):
+        self.parameters = dict(parameters)
+        self.schedule = schedule
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=schedule.rate, weight_decay=schedule.weight_decay
+        )
+        self.step, self.stale, self.best = 0, 0, math.inf
+        self.losses: list[float] = []
+        self.kept = self._weights()
+
+    def is_stale(self) -> bool:
+        return self.schedule.patience is not None and self.stale >= self.schedule.patience
+
+    def advance(self, loss: torch.Tensor) -> None:
+        """One optimizer step, unless the loss or a gradient is not finite."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        if not (loss.isfinite() and norm.isfinite() and gradients):
+            raise TrainingError(
+                f"step {self.step + 1}: loss {loss.item():.4g}, gradient {norm.item():.4g}, "
+                "expected finite ones; the best weights so far are kept; lower the rate"
+            )
+        warm_up = max(1, round(0.03 * self.schedule.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate * min(1.0, (self.step + 1) / warm_up)
+        self.optimizer.step()
+        self.losses.append(loss.item())
+        self.step += 1
+
+    def look(self, judged: float | None) -> None:
+        """Compare the loss with the best one; keep the weights if it is lower."""
+        found = mean(self.losses[-WINDOW:]) if judged is None else judged
+        logger.info("step %d: loss %.4f", self.step, found)
+        if found < self.best:
+            self.best, self.stale, self.kept = found, 0, self._weights()
+        else:
+            self.stale += 1
+
+    def keep_best(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self.kept[name])
+
+    def save(self, checkpoint: Path) -> None:
+        state = {
+            "schedule": repr(self.schedule),
+            "weights": self._weights(),
+            "kept": self.kept,
+            "optimizer": self.optimizer.state_dict(),
+            "progress": [self.step, self.stale, self.best, self.losses],
+        }
+        with replaced_file(checkpoint) as staging:
+            torch.save(state, staging)
+
+    def restore(self, checkpoint: Path) -> None:
+        try:
+            state = torch.load(checkpoint, weights_only=True)
+            if state["schedule"] != repr(self.schedule):
+                raise ValueError(f"of {state['schedule']}, expected {self.schedule}")
+            for name, parameter in self.parameters.items():
+                parameter.data.copy_(state["weights"][name])
+            self.kept = {name: state["kept"][name] for name in self.parameters}
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.stale, self.best, self.losses = state["progress"]
+        except _DAMAGE as error:
+            raise DataError(
+                f"checkpoint {checkpoint} is damaged or of another training ({error}); "
+                "remove it to start again"
+            ) from error
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+
+def _mini_batch(examples: Sequence[T], schedule: Schedule, step: int) -> list[T]:
+    """The step's examples: each epoch is one seeded permutation of all, its rest is left out."""
+    size = min(schedule.batch, len(examples))
+    epoch, position = divmod(step, len(examples) // size)
+    generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + epoch)
+    order = torch.randperm(len(examples), generator=generator).tolist()
+    return [examples[i] for i in order[position * size : (position + 1) * size]]
+
+
+@torch.no_grad()
+def _judged(
+    loss: Callable[[Sequence[T]], torch.Tensor], held_out: Sequence[T], size: int
+) -> float | None:
+    """Mean loss of ``held_out``; None if there is none."""
+    if not held_out:
+        return None
+    parts = [held_out[i : i + size] for i in range(0, len(held_out), size)]
+    return sum(len(part) * loss(part).item() for part in parts) / len(held_out)

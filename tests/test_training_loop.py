@@ -1,0 +1,111 @@
+"""The training loop: it finds minima, stops early, resumes exactly and survives NaN."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hydraopt.errors import DataError, TrainingError
+from hydraopt.training import Schedule, fit
+
+TARGETS = [torch.full((3,), float(i)) for i in range(8)]
+SCHEDULE = Schedule(steps=200, rate=0.1, batch=4)
+
+
+def weights():
+    return {"w": torch.zeros(3, requires_grad=True)}
+
+
+def distance(parameters, calls=None):
+    def loss(targets):
+        if calls is not None:
+            calls.append([int(target[0]) for target in targets])
+        return torch.stack([(parameters["w"] - t).square().mean() for t in targets]).mean()
+
+    return loss
+
+
+def stop_at(last):
+    def before_step(step, _):
+        if step == last:
+            raise KeyboardInterrupt
+
+    return before_step
+
+
+def test_the_minimum_is_found():
+    parameters = weights()
+    fitted = fit(parameters, distance(parameters), TARGETS, SCHEDULE)
+    assert fitted.steps == len(fitted.losses) == 200
+    assert (parameters["w"] - 3.5).abs().max() < 0.5
+
+
+def test_an_epoch_sees_every_example_once_and_the_next_one_in_another_order():
+    parameters, calls = weights(), []
+    fit(parameters, distance(parameters, calls), TARGETS, replace(SCHEDULE, steps=20))
+    epochs = [calls[i] + calls[i + 1] for i in range(0, 20, 2)]
+    assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_equal_seeds_take_equal_steps():
+    results = []
+    for seed in (1, 1, 2):
+        parameters = weights()
+        fitted = fit(parameters, distance(parameters), TARGETS, replace(SCHEDULE, seed=seed))
+        results.append(fitted.losses)
+    assert results[0] == results[1] != results[2]
+
+
+def test_it_stops_when_the_held_out_loss_no_longer_falls_and_keeps_the_best_weights():
+    parameters = weights()
+    held_out = [torch.full((3,), 1.0)]  # on the way to 3.5
+    schedule = replace(SCHEDULE, rate=0.02, steps=5000, patience=3)
+    fitted = fit(parameters, distance(parameters), TARGETS, schedule, held_out=held_out)
+    assert fitted.steps < 5000
+    assert fitted.best == pytest.approx(distance(parameters)(held_out).item())
+    assert fitted.best < 0.1
+
+
+def test_resuming_continues_as_if_it_had_never_stopped(tmp_path):
+    whole = weights()
+    expected = fit(whole, distance(whole), TARGETS, SCHEDULE)
+    parts = weights()
+
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        fit(parts, distance(parts), TARGETS, SCHEDULE, checkpoint=path, before_step=stop_at(110))
+    again, calls = weights(), []
+    found = fit(again, distance(again, calls), TARGETS, SCHEDULE, checkpoint=path)
+    assert len(calls) == 100  # from step 100, the last look
+    assert found.losses == expected.losses
+    assert torch.equal(again["w"], whole["w"])
+
+
+def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_best_weights():
+    parameters = weights()
+    good = distance(parameters)
+    steps = []
+
+    def loss(targets):
+        steps.append(len(steps))
+        return good(targets) if len(steps) < 30 else good(targets) * float("nan")
+
+    with pytest.raises(TrainingError, match="step 30: loss nan"):
+        fit(parameters, loss, TARGETS, SCHEDULE)
+    reached = weights()
+    with pytest.raises(KeyboardInterrupt):
+        fit(reached, distance(reached), TARGETS, SCHEDULE, before_step=stop_at(20))
+    assert torch.equal(parameters["w"], reached["w"])
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path, content):
+    path, parameters = tmp_path / "checkpoint", weights()
+    if content is None:
+        schedule = replace(SCHEDULE, steps=20, seed=1)
+        fit(parameters, distance(parameters), TARGETS, schedule, checkpoint=path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="remove it"):
+        fit(parameters, distance(parameters), TARGETS, SCHEDULE, checkpoint=path)
