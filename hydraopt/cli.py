@@ -131,27 +131,22 @@ def export(
         Literal["none", "8da4w"], typer.Option(help="Quantisation of the base.")
     ] = "none",
     swap: Annotated[
-        Literal["inputs", "methods"],
-        typer.Option(help="Factors as inputs, or one method per task."),
-    ] = "inputs",
+        Literal["inputs", "methods"] | None,
+        typer.Option(help="Factors as inputs (default), or one method per task."),
+    ] = None,
+    static: Annotated[
+        bool, typer.Option("--static", help="One adapter for all tasks, put into the weights.")
+    ] = False,
     max_length: Annotated[int | None, typer.Option(help="Positions of the KV cache.")] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Lower base and adapters into one ExecuTorch program and write a bundle."""
-    from .lowering.bundle import export_bundle
-    from .packing import open_merged
+    from . import export_command
 
+    target = export_command.Target(base, bundle, quantize, max_length, overwrite)
     with messages.status("Lowering the base model …"):
-        exported = export_bundle(
-            open_merged(merged),
-            base,
-            bundle,
-            quantize=quantize,
-            swap=swap,
-            max_length=max_length,
-            overwrite=overwrite,
-        )
+        exported = export_command.export(merged, target, swap, static=static)
     report.show_export(exported, report.describe(bundle), as_json)
 
 

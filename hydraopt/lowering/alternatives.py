@@ -22,7 +22,8 @@ from .decoder import Decoder
 from .factors import slot_factors
 from .manifest import FORWARD, Manifest
 from .program import export_forward, lower, to_executorch, to_xnnpack
-from .slots import insert_slots, linear_layer, set_constants
+from .slots import insert_slots, set_constants
+from .static import bake, lower_fixed
 
 BUFFER = "factor_"
 
@@ -90,13 +91,9 @@ def load_base_of(manifest: Manifest, base: str) -> BaseModel:
 
 def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     model = load_base_of(manifest, base).model
-    with torch.no_grad():
-        for name, update in factors.items():
-            linear_layer(model, name, update.shape).weight.addmm_(update.b, update.a)
+    bake(model, factors)
     quantize_base(model, manifest.quantize)
-    decoder = Decoder(model, manifest.max_length, {})
-    exported = export_forward(decoder, {}, manifest.max_length)
-    return {"baked.pte": lower({FORWARD: exported}).buffer}
+    return {"baked.pte": lower_fixed(model, manifest.max_length).buffer}
 
 
 def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
