@@ -13,6 +13,8 @@ from rich.logging import RichHandler
 from . import report
 from .errors import HydraOptError, UsageError
 from .profiling import commands as profiling
+from .sparse_commands import sparse
+from .training.commands import train
 
 app = typer.Typer(
     help="Many LoRA adapters of one base model in one ExecuTorch program.",
@@ -21,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profiling.emulator, name="emulator")
+app.add_typer(train, name="train")
+app.add_typer(sparse, name="sparse")
 app.command()(profiling.profile)
 app.command()(profiling.compare)
 messages = Console(stderr=True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from .errors import UsageError
 from .lowering.bundle import Exported, export_bundle
-from .lowering.static import export_static, open_fixed
+from .lowering.static import export_static, is_fixed, open_fixed
 from .packing import open_merged
 
 
@@ -28,8 +28,8 @@ def export(source: Path, target: Target, swap: str | None, *, static: bool) -> E
     """
     base, bundle, quantize, max_length, overwrite = target
     options = {"quantize": quantize, "max_length": max_length, "overwrite": overwrite}
-    if not static:
+    if not static and not is_fixed(source):
         return export_bundle(open_merged(source), base, bundle, swap=swap or "inputs", **options)
     if swap:
-        raise UsageError("pass either --swap or --static, which leaves nothing to swap")
+        raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
     return export_static(open_fixed(source), base, bundle, **options)

@@ -6,16 +6,23 @@ so that the program is as small and as fast as the base's own.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..adapters import Factors
+from ..adapters import TASK_NAME, Factors
 from ..errors import LoweringError
 from ..files import output_directory
 from ..merging import Merged, MergedAdapters
 from ..packing import open_merged
+from ..training.hydralora import HydraLinear
+from ..training.hydralora_directory import CONFIG as HYDRALORA
+from ..training.hydralora_directory import HydraLora
+from ..training.sparse_directory import CONFIG as SPARSE
+from ..training.sparse_directory import SparseAdapter
+from ..training.targets import replace_layers
 from .base_model import load_base, quantize_base
 from .bundle import Exported, context_length, write_bundle
 from .decoder import Decoder
@@ -130,11 +137,48 @@ def _is_common(merged: Merged) -> bool:
     return all(torch.equal(first, other) for other in others)
 
 
-def open_fixed(directory: str | Path) -> Fixed:
+def fixed_sparse(adapter: SparseAdapter) -> Fixed:
+    """A sparse adapter as a change of the base's weights."""
+
+    def apply(model: nn.Module) -> None:
+        with torch.no_grad():
+            for name, delta in adapter.modules.items():
+                linear_layer(model, name, delta.shape).weight.add_(delta.dense())
+
+    stored = adapter.stored_bytes
+    return Fixed(adapter.base_model, "sparse", adapter.tasks, stored, 0, apply)
+
+
+def fixed_hydralora(adapter: HydraLora, task: str) -> Fixed:
+    """A HydraLoRA adapter as layers of the base: its routers run inside the program."""
+
+    def apply(model: nn.Module) -> None:
+        layers = {name: linear_layer(model, name, x.shape) for name, x in adapter.modules.items()}
+        make = partial(HydraLinear, config=adapter.config)
+        adapter.fill(replace_layers(model, layers, make))
+        model.eval()
+
+    values = adapter.values
+    method = f"hydralora, {adapter.config.heads} heads"
+    return Fixed(adapter.base_model, method, (task,), 2 * values, 4 * values, apply)
+
+
+def is_fixed(directory: Path) -> bool:
+    """Whether a directory holds adapters that can only be put into the program."""
+    return any((directory / name).exists() for name in (HYDRALORA, SPARSE))
+
+
+def open_fixed(directory: Path) -> Fixed:
     """Read a directory of any kind that can be put into a base model.
 
     Raises:
         BundleError: a missing, damaged or newer-format file.
         LoweringError: merged adapters that differ between the tasks.
     """
+    if (directory / HYDRALORA).exists():
+        name = directory.resolve().name
+        task = name if TASK_NAME.fullmatch(name) else "hydralora"
+        return fixed_hydralora(HydraLora.load(directory), task)
+    if (directory / SPARSE).exists():
+        return fixed_sparse(SparseAdapter.load(directory))
     return fixed_merged(open_merged(directory))
