@@ -34,7 +34,7 @@ def show(values: Mapping[str, object], as_json: bool) -> None:
 
 
 def _text(key: str, value: object) -> str:
-    if key.startswith("share_of"):
+    if "share_of" in key:
         return f"{value:.1%}"
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_text(k, v)}" for k, v in value.items())
