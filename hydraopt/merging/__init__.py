@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from ..adapters import AdapterSet
 from ..errors import UsageError
+from ..training import CalibrationData
+from .adamerging import adamerging
 from .byom import byom
 from .dare import dare, dare_ties
 from .description import DESCRIPTION, check_names, read_description, write_description
@@ -20,9 +22,11 @@ from .method import Method, parse_settings
 from .onebit import onebit
 from .private import private
 from .quality import relative_error, relative_errors
+from .supermerge import supermerge
 from .task_arithmetic import task_arithmetic
 from .ties import ties
 from .tsv_merge import tsv_merge
+from .zipit import zipit
 
 METHODS: dict[str, Method] = {
     "hydraopt": Method(hydraopt, "HydraOpt, arXiv 2507.17706", True, "nothing", "R n + K R m"),
@@ -52,21 +56,34 @@ METHODS: dict[str, Method] = {
         jd_diag, "Compress then Serve, arXiv 2407.00066", True, "nothing", "R (m + n) + T R"
     ),
     "kmerge": Method(kmerge, "K-Merge, arXiv 2510.13537", True, "nothing", "K R (m + n)"),
+    "zipit": Method(zipit, "ZipIt!, arXiv 2305.03053", False, "data", "R (m + n)"),
+    "adamerging": Method(adamerging, "AdaMerging, arXiv 2310.02575", False, "data", "m n"),
+    "supermerge": Method(supermerge, "SuperMerge, arXiv 2412.10416", False, "labels", "m n"),
 }
 
 
-def merge_with(method: str, adapters: AdapterSet, **settings: object) -> MergedAdapters:
+def find_method(method: str) -> Method:
+    """The entry of ``METHODS``; raises ``UsageError`` if there is none."""
+    if method not in METHODS:
+        raise UsageError(f"no merging method {method!r}; there are: {', '.join(METHODS)}")
+    return METHODS[method]
+
+
+def merge_with(
+    method: str, adapters: AdapterSet, data: CalibrationData | None = None, **settings: object
+) -> MergedAdapters:
     """Merge by a method's name; the settings' values may be text.
 
     Raises:
-        UsageError: no such method, a setting that it does not have, or text of another type.
+        UsageError: no such method, a setting that it does not have, text of another type, or
+            ``data`` missing or too much.
         MergeError: a setting's value that it cannot take.
+        DataError: ``data`` that does not fit the adapters.
+        TrainingError: a training that cannot go on.
     """
-    if method not in METHODS:
-        raise UsageError(f"no merging method {method!r}; there are: {', '.join(METHODS)}")
-    found = METHODS[method]
+    found = find_method(method)
     values = {name: found.option(method, name, value) for name, value in settings.items()}
-    merged = found.function(adapters, **values)
+    merged = found.merge(method, adapters, data, values)
     return replace(merged, errors=relative_errors(adapters, merged))
 
 
@@ -77,6 +94,7 @@ __all__ = [
     "MergedAdapters",
     "Method",
     "Side",
+    "adamerging",
     "average",
     "byom",
     "check_names",
@@ -84,6 +102,7 @@ __all__ = [
     "dare_ties",
     "doge",
     "emr",
+    "find_method",
     "hydraopt",
     "iso_c",
     "jd_diag",
@@ -97,8 +116,10 @@ __all__ = [
     "read_description",
     "relative_error",
     "relative_errors",
+    "supermerge",
     "task_arithmetic",
     "ties",
     "tsv_merge",
     "write_description",
+    "zipit",
 ]

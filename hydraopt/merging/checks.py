@@ -1,5 +1,7 @@
 """Settings that several methods take, refused before any work if they cannot be meant."""
 
+import math
+
 from ..errors import MergeError
 
 
@@ -25,3 +27,13 @@ def check_seed(seed: int) -> None:
     """Refuse a negative seed."""
     if seed < 0:
         raise MergeError(f"seed is {seed}, expected at least 0")
+
+
+def check_training(steps: int, rate: float, batch: int, seed: int) -> None:
+    """Refuse a training of no steps or no examples, and a rate that is no positive number."""
+    for name, value in (("steps", steps), ("batch", batch)):
+        if value < 1:
+            raise MergeError(f"{name} is {value}, expected at least 1")
+    if not 0 < rate < math.inf:
+        raise MergeError(f"rate is {rate}, expected above 0")
+    check_seed(seed)

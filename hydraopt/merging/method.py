@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ..adapters import AdapterSet
 from ..errors import UsageError
+from ..training import CalibrationData
 from .merged import MergedAdapters
 
 KINDS = {int: "an integer", float: "a number", bool: "true or false", types.NoneType: "none"}
@@ -18,10 +20,12 @@ class Method:
     """A merging method as ``hydraopt methods`` lists it.
 
     Attributes:
-        function: ``function(adapters, *, options…) -> MergedAdapters``.
+        function: ``function(adapters, *, options…) -> MergedAdapters``; one that needs data takes
+            it as its second argument.
         paper: its name and where it is from.
         per_task: whether the tasks keep a delta each; otherwise they get one for all.
-        needs: what it needs beside the adapters.
+        needs: what it needs beside the adapters: the base model with prompts ("data"), or with
+            prompts and answers ("labels").
         storage: fp16 values that the method's own representation takes for one module of shape
             m x n: T tasks, adapters of rank r, its options R (rank) and K (clusters).
     """
@@ -49,6 +53,31 @@ class Method:
             "options": {name: option.default for name, option in self.options.items()},
         }
 
+    def merge(
+        self, method: str, adapters: AdapterSet, data: CalibrationData | None, values: Mapping
+    ) -> MergedAdapters:
+        """Call its function, with ``data`` if it needs some.
+
+        Raises:
+            UsageError: data is missing, or given to a method that takes none.
+            DataError: data that does not fit the adapters.
+        """
+        if self.needs == "nothing":
+            if data is not None:
+                raise UsageError(f"method {method} takes no data; leave it out")
+            return self.function(adapters, **values)
+        if data is None:
+            raise UsageError(
+                f"method {method} needs the base model and prompts{self._with_answers}; "
+                "pass --base and --data"
+            )
+        data.check(adapters, labels=self.needs == "labels")
+        return self.function(adapters, data, **values)
+
+    @property
+    def _with_answers(self) -> str:
+        return " with answers" if self.needs == "labels" else ""
+
     def option(self, method: str, name: str, value: object) -> object:
         """``value`` of the option ``name``, parsed if it is text.
 
@@ -60,14 +89,14 @@ class Method:
             raise UsageError(f"method {method} has no option {name}; its options: {known}")
         annotation = self.options[name].annotation
         kinds = get_args(annotation) or (annotation,)
-        if not isinstance(value, str) or str in kinds:
+        if not isinstance(value, str) or str in kinds or value in kinds:
             return value
         for kind in kinds:
             try:
                 return _PARSERS[kind](value)
             except (ValueError, KeyError):
                 continue
-        expected = " or ".join(KINDS[kind] for kind in kinds)
+        expected = " or ".join(KINDS[kind] if kind in KINDS else repr(kind) for kind in kinds)
         raise UsageError(f"option {name} of method {method} is {value!r}, expected {expected}")
 
 

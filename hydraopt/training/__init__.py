@@ -1,11 +1,13 @@
 """What is trained: the loop, its data, and adapters of other kinds than LoRA."""
 
 from .batches import Batch, answer_loss, batch, encode, load_model
+from .data import CalibrationData
 from .examples import Examples, read_examples, read_lines
 from .loop import Fitted, Schedule, fit, pick_device
 
 __all__ = [
     "Batch",
+    "CalibrationData",
     "Examples",
     "Fitted",
     "Schedule",

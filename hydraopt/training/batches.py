@@ -1,19 +1,15 @@
 """Models, and texts as batches of tokens: right-padded, with labels on the answers only."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
 
 from ..errors import DataError
+
+if TYPE_CHECKING:  # transformers takes seconds to import
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 IGNORE = -100
 
@@ -28,12 +24,15 @@ class Batch(NamedTuple):
     labels: torch.Tensor
 
 
-def load_model(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """A causal LM in float32 and its tokenizer, from a directory or a hub id.
 
     Raises:
         DataError: one of them cannot be loaded.
     """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
@@ -43,7 +42,7 @@ def load_model(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         raise DataError(f"cannot load base model {base!r} ({reason})") from error
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, pairs: Iterable[tuple[str, str]]) -> list[Row]:
+def encode(tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]) -> list[Row]:
     """Tokens of (prompt, answer) pairs."""
     ending = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     return [

@@ -10,20 +10,25 @@ from ..errors import DataError
 Examples = Mapping[str, Sequence[tuple[str, str]]]
 
 
-def read_examples(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+def read_examples(
+    path: Path, tasks: Sequence[str], *, labels: bool = True
+) -> dict[str, list[tuple[str, str | None]]]:
     """Read ``{"task": …, "prompt": …, "answer": …}`` lines, some for each of ``tasks``.
+
+    Without ``labels`` answers need not be there, and those that are become None.
 
     Raises:
         DataError: an unreadable file, a broken line (with its number), or a task without lines.
     """
-    pairs: dict[str, list[tuple[str, str]]] = {task: [] for task in tasks}
-    for number, fields in read_lines(path, ("task", "prompt", "answer")):
+    pairs: dict[str, list[tuple[str, str | None]]] = {task: [] for task in tasks}
+    keys = ("task", "prompt", "answer") if labels else ("task", "prompt")
+    for number, fields in read_lines(path, keys):
         if fields["task"] not in pairs:
             raise DataError(
                 f"{path}, line {number}: no adapter is named {fields['task']!r}; "
                 f"there are: {', '.join(tasks)}"
             )
-        pairs[fields["task"]].append((fields["prompt"], fields["answer"]))
+        pairs[fields["task"]].append((fields["prompt"], fields["answer"] if labels else None))
     if missing := [task for task, found in pairs.items() if not found]:
         raise DataError(f"{path} has no line for task {missing[0]!r}, expected some for each task")
     return pairs

@@ -1,0 +1,81 @@
+"""AdaMerging (arXiv 2310.02575): one model, ``D(l) = sum_t c[t, l] D_t(l)`` by entropy.
+
+The coefficients minimise the mean entropy of the merged model's predictions on unlabelled inputs:
+one per task and module ("layer", AdaMerging's layer-wise form) or one per task ("task"). They start
+at 0.3 and are clamped to [0, 1]; Adam at 1e-3 for 500 steps.
+
+The paper classifies images. For language models the prediction is read here as the distribution of
+the first token of the answer, at the prompt's last position.
+"""
+
+from typing import Literal
+
+import torch
+from torch.nn.functional import log_softmax
+
+from ..adapters import AdapterSet
+from ..errors import MergeError
+from ..training import Batch, CalibrationData, Schedule
+from ..training.batches import IGNORE
+from .assemble import merge_modules
+from .checks import check_training
+from .merged import MergedAdapters
+from .weighted import learn_coefficients, stacks_of, weighted
+
+START = 0.3
+
+
+def adamerging(
+    adapters: AdapterSet,
+    data: CalibrationData,
+    *,
+    coefficients: Literal["layer", "task"] = "layer",
+    steps: int = 500,
+    rate: float = 1e-3,
+    batch: int = 16,
+    rank: int | None = None,
+    seed: int = 0,
+) -> MergedAdapters:
+    """Merge into one A and one B per module.
+
+    Args:
+        adapters: T adapters, of any ranks and target modules.
+        data: the base model, and prompts of every task.
+        coefficients: one per task and module ("layer") or one per task ("task").
+        steps: of Adam.
+        rate: Adam's learning rate.
+        batch: prompts per step.
+        rank: of the result; by default ``min(out, in, sum of ranks)``, which loses nothing.
+        seed: of the order of the prompts.
+
+    Raises:
+        MergeError: other ``coefficients``, or another setting outside of its range.
+        TrainingError: an entropy that is not finite, with the step.
+    """
+    check_training(steps, rate, batch, seed)
+    if coefficients not in ("layer", "task"):
+        raise MergeError(f"coefficients is {coefficients!r}, expected 'layer' or 'task'")
+    tasks, modules = len(adapters.tasks), len(adapters.shapes)
+    stacks = stacks_of(adapters, data.model.device)
+
+    def clamped(weights: torch.Tensor) -> torch.Tensor:
+        return weights.clamp(0, 1).expand(tasks, modules)
+
+    start = torch.full((tasks, modules if coefficients == "layer" else 1), START)
+    rows, schedule = data.prompts(adapters.tasks), Schedule(steps, rate, batch, seed=seed)
+    found = learn_coefficients(stacks, data, start, clamped, entropy, rows, schedule)
+    deltas = {
+        module: weighted(stack, column)
+        for (module, stack), column in zip(stacks.items(), found.T, strict=True)
+    }
+    settings = {"coefficients": coefficients, "steps": steps, "rate": rate, "batch": batch}
+    return merge_modules(
+        "adamerging", adapters, deltas.__getitem__, rank, {**settings, "seed": seed}
+    )
+
+
+def entropy(model: torch.nn.Module, texts: Batch) -> torch.Tensor:
+    """Mean entropy of the predictions where ``texts`` has labels, a scalar in nats."""
+    logits = model(input_ids=texts.ids, use_cache=False).logits[:, :-1]
+    logs = log_softmax(logits[texts.labels[:, 1:] != IGNORE], -1)
+    return -(logs.exp() * logs).sum(-1).mean()

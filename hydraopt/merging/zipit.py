@@ -1,0 +1,137 @@
+"""ZipIt! (arXiv 2305.03053) for adapters: one model from rank directions that act alike.
+
+A LoRA delta is a small hidden layer, ``h = A x`` and ``y = B h``. Per module:
+
+1. Directions: the singular directions of every ``D_t``, so that the gauge of A and B is without
+   effect. N in all.
+2. Correlations ``E[h_i h_j] / sqrt(E[h_i²] E[h_j²])`` over all tokens of unlabelled prompts, x
+   what the base model feeds into the layer; about zero, since no bias of a delta could take
+   up a mean. Sign and scale are gauges: each direction is scaled to ``E[h²] = 1``, and
+   anticorrelated ones are flipped before they are merged.
+3. Zip: merge the two features with the largest correlation, within a task or across, until R are
+   left. A merged feature is the mean of its members, and its correlations are those of that mean.
+4. With the merge matrix M ``[R, N]`` (means) and the unmerge matrix U ``[N, R]`` (copies),
+   ``D = scale * [B_1 … B_T] U M [A_1; …; A_T]``; 1 / T makes it the average of the models.
+
+The paper goes through a network layer by layer; here only the inside of each delta is zipped,
+since the base around it is the same for all tasks.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from ..adapters import AdapterSet, Factors
+from ..errors import MergeError
+from ..training import CalibrationData, batch
+from .assemble import merge_modules, progress
+from .checks import check_rank
+from .lowrank import svd
+from .merged import MergedAdapters
+
+BATCH = 16  # prompts
+
+
+def zipit(
+    adapters: AdapterSet,
+    data: CalibrationData,
+    *,
+    scale: float | None = None,
+    rank: int | None = None,
+) -> MergedAdapters:
+    """Merge into one A and one B per module.
+
+    Args:
+        adapters: T adapters, of any ranks and target modules.
+        data: the base model, and prompts of every task.
+        scale: weight of every task; by default 1 / T, as in the paper.
+        rank: R; by default the largest rank of the adapters. With the sum of the ranks nothing is
+            zipped: the result is Task Arithmetic.
+
+    Raises:
+        MergeError: ``rank`` below 1, or above the sum of ranks of every module.
+    """
+    check_rank(rank)
+    size, weight = rank or adapters.max_rank, 1 / len(adapters.tasks) if scale is None else scale
+    directions = {module: singular_directions(adapters, module) for module in adapters.shapes}
+    largest = max(len(x.a) for x in directions.values())
+    if size > largest:
+        raise MergeError(f"rank is {size}, expected at most {largest}, all directions of a module")
+    moments = second_moments(directions, adapters, data)
+
+    def merge(module: str) -> Factors:
+        a, b = directions[module]
+        power = moments[module].diagonal().clamp_min(1e-30).sqrt()
+        merge_matrix = zipped(moments[module] / power.outer(power), size)
+        copies = merge_matrix.sign().T
+        merged = merge_matrix @ (a.double() / power[:, None])
+        return Factors(merged, weight * (b.double() * power) @ copies)
+
+    return merge_modules("zipit", adapters, merge, size, {"scale": weight})
+
+
+def singular_directions(adapters: AdapterSet, module: str) -> Factors:
+    """A ``[N, in]`` and B ``[out, N]``: all deltas' singular vectors, balanced."""
+    parts = [svd(x.factors[module]) for x in adapters.adapters if module in x.factors]
+    a = torch.cat([x.s.sqrt()[:, None] * x.vh for x in parts])
+    return Factors(a, torch.cat([x.u * x.s.sqrt() for x in parts], dim=1))
+
+
+def second_moments(
+    directions: Mapping[str, Factors], adapters: AdapterSet, data: CalibrationData
+) -> dict[str, torch.Tensor]:
+    """``sum h hᵀ [N, N]`` of ``h = A x`` over all tokens of all prompts, per module, float64."""
+    rows, model = data.prompts(adapters.tasks), data.model
+    moments = {m: torch.zeros(len(x.a), len(x.a)).double() for m, x in directions.items()}
+    weights = {module: x.a.to(model.device) for module, x in directions.items()}
+    with torch.no_grad():
+        for first in progress(range(0, len(rows), BATCH)):
+            chosen = rows[first : first + BATCH]
+            ids = batch(chosen).ids
+            lengths = torch.tensor([[len(prompt)] for prompt, _ in chosen])
+            inside = (torch.arange(ids.shape[1]) < lengths).to(model.device)
+            with _inputs(model, directions) as inputs:
+                model(input_ids=ids.to(model.device), use_cache=False)
+            for module, x in inputs.items():
+                h = (x[inside] @ weights[module].T).double().cpu()
+                moments[module] += h.T @ h
+    return moments
+
+
+@contextmanager
+def _inputs(model: torch.nn.Module, modules: Mapping) -> Iterator[dict[str, torch.Tensor]]:
+    """Keep what each of ``modules`` is given while the block runs."""
+    found: dict[str, torch.Tensor] = {}
+
+    def hook(name: str):
+        return lambda _, inputs: found.__setitem__(name, inputs[0])
+
+    handles = [model.get_submodule(m).register_forward_pre_hook(hook(m)) for m in modules]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def zipped(correlations: torch.Tensor, size: int) -> torch.Tensor:
+    """The merge matrix M ``[R, N]``: merged features as signed means of the N features.
+
+    Args:
+        correlations: ``[N, N]``, with 1 on the diagonal.
+        size: R; all features stay if there are no more.
+    """
+    moments = correlations.clone()  # of the sums of each feature's members
+    members = torch.eye(len(moments), dtype=moments.dtype)
+    while len(moments) > size:
+        power = moments.diagonal().clamp_min(1e-30).sqrt()
+        likeness = (moments / power.outer(power)).abs().triu(1)
+        kept, other = divmod(int(likeness.argmax()), len(moments))
+        sign = -1 if moments[kept, other] < 0 else 1
+        members[kept] += sign * members[other]
+        moments[kept] += sign * moments[other]
+        moments[:, kept] += sign * moments[:, other]
+        rest = torch.arange(len(moments)) != other
+        moments, members = moments[rest][:, rest], members[rest]
+    return members / members.abs().sum(1, keepdim=True)

@@ -1,0 +1,81 @@
+"""What merging methods that need data are given: the base model, and prompts of every task."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from ..adapters import AdapterSet
+from ..errors import DataError
+from .batches import Row, encode, load_model
+from .examples import read_examples
+from .loop import pick_device
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """A base model, and some (prompt, answer) pairs of every task.
+
+    Attributes:
+        model: in float32 and evaluation mode. Methods freeze its weights, and keep them.
+        tokenizer: the model's.
+        examples: task -> pairs; an answer is None where it is not known.
+    """
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    examples: Mapping[str, Sequence[tuple[str, str | None]]]
+
+    @classmethod
+    def read(
+        cls, base: str, path: Path, tasks: Sequence[str], *, labels: bool
+    ) -> "CalibrationData":
+        """Read JSON lines of ``task`` and ``prompt``, with ``labels`` also of ``answer``.
+
+        The model, a directory or a hub id, goes to the GPU if there is one.
+
+        Raises:
+            DataError: an unreadable file, a broken line (with its number), a task without lines,
+                or a base that cannot be loaded.
+        """
+        examples = read_examples(path, tasks, labels=labels)
+        model, tokenizer = load_model(base)
+        return cls(model.to(pick_device()), tokenizer, examples)
+
+    def check(self, adapters: AdapterSet, *, labels: bool) -> None:
+        """Refuse a base that lacks a module of ``adapters``, and a task without examples.
+
+        Raises:
+            DataError: one of these, or with ``labels`` an example without answer.
+        """
+        layers = dict(self.model.named_modules())
+        for name, (rows, columns) in adapters.shapes.items():
+            layer = layers.get(name)
+            if not isinstance(layer, nn.Linear) or layer.weight.shape != (rows, columns):
+                raise DataError(
+                    f"the base model has no linear layer {name} of shape {(rows, columns)} "
+                    "(out, in), which the adapters change; pass the base they were trained on"
+                )
+        for task in adapters.tasks:
+            answers = [answer for _, answer in self.examples.get(task, ())]
+            if not answers:
+                raise DataError(f"no example of task {task!r}, expected some for each task")
+            if labels and None in answers:
+                raise DataError(f"example {answers.index(None) + 1} of task {task!r} has no answer")
+
+    def prompts(self, tasks: Iterable[str]) -> list[Row]:
+        """The tokens of all prompts of some tasks.
+
+        Each has one token 0 in place of its answer: a batch's labels mark where it is predicted.
+        """
+        texts = (prompt for task in tasks for prompt, _ in self.examples[task])
+        return [(self.tokenizer(text).input_ids, [0]) for text in texts]
+
+    def answered(self, tasks: Iterable[str]) -> list[Row]:
+        """The tokens of all prompts of some tasks with their answers, which must be there."""
+        return encode(self.tokenizer, (pair for task in tasks for pair in self.examples[task]))
