@@ -3,11 +3,11 @@
     python tests/benchmarks/sparse_vs_lora.py [--tasks N] [--steps S] [--keep K] [--rank R]
 
 Every task gets a sparse adapter and a LoRA on q, k and v of the zoo's base model, trained for the
-same steps on the same examples in the same order, each at a rate that suits it. The sparse ones are merged into one model by
-the mean over those that change an entry, the LoRAs by the mean of their deltas. The share of right
-answer tokens is on inputs that were not trained on, given the right tokens before. Up to 5 tasks
-are of different applications; from the sixth on, prompts do not tell the languages of an
-application apart, so that no one model can be right for all.
+same steps on the same examples in the same order, each kind at a rate of its own. The sparse ones
+are merged into one model by the mean over those that change an entry, the LoRAs by the mean of
+their deltas. Exact match and the share of right answer tokens, given the right tokens before, are
+on inputs that were not trained on. Up to 5 tasks are of different applications; from the sixth on,
+prompts do not tell the languages of an application apart: no one model can be right for all.
 """
 
 import random
