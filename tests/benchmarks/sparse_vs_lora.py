@@ -111,9 +111,8 @@ def main(
     average = {name: sum(x[name] for x in loras) / tasks for name in loras[0]}
     values = sum(sum(d.shape) * rank for d in sparse[0].modules.values())
     print(f"{tasks} tasks: {', '.join(names)}; q, k, v; {steps} steps")
-    print(
-        f"sparse: {sparse[0].values} values, {sparse[0].stored_bytes} bytes a task, rate {sparse_rate:g}"
-    )
+    size = f"{sparse[0].values} values, {sparse[0].stored_bytes} bytes"
+    print(f"sparse: {size} a task, rate {sparse_rate:g}")
     print(f"LoRA r={rank}: {values} values, {2 * values} bytes a task, rate {lora_rate:g}")
     print(f"{'':28s} exact match %   answer tokens %")
     none = {name: torch.zeros(()) for name in merged}
