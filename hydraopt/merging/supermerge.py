@@ -33,7 +33,7 @@ def supermerge(
     data: CalibrationData,
     *,
     steps: int = 200,
-    rate: float = 0.03,
+    rate: float = 0.1,
     batch: int = 16,
     group: int | None = None,
     rank: int | None = None,
