@@ -29,8 +29,8 @@ def stacks_of(adapters: AdapterSet, device: torch.device) -> Stacks:
 
 
 def weighted(stack: Stack, coefficients: torch.Tensor) -> Factors:
-    """``sum_t c[t] D_t`` of one module, with ``coefficients [T]``."""
-    return Factors(stack.a, stack.b * coefficients[stack.owner])
+    """``sum_t c[t] D_t`` of one module, on the CPU; ``coefficients`` is ``[T]``."""
+    return Factors(stack.a.cpu(), (stack.b * coefficients[stack.owner]).cpu())
 
 
 @contextmanager
