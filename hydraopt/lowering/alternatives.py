@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ..adapters import Factors
+from ..adapters import Factors, operated_layer
 from ..errors import LoweringError
 from .base_model import BaseModel, load_base, quantize_base
 from .decoder import Decoder
@@ -90,10 +90,14 @@ def load_base_of(manifest: Manifest, base: str) -> BaseModel:
 
 def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     model = load_base_of(manifest, base).model
+    surgery = {name: update for name, update in factors.items() if operated_layer(name)}
     with torch.no_grad():
-        for name, update in factors.items():
+        for name in factors.keys() - surgery.keys():
+            update = factors[name]
             linear_layer(model, name, update.shape).weight.addmm_(update.b, update.a)
     quantize_base(model, manifest.quantize)
+    insert_slots(model, {name: update.shape for name, update in surgery.items()})
+    set_constants(model, surgery)
     decoder = Decoder(model, manifest.max_length, {})
     exported = export_forward(decoder, {}, manifest.max_length)
     return {"baked.pte": lower({FORWARD: exported}).buffer}

@@ -5,8 +5,8 @@ on a few labelled examples of all tasks together. tanh bounds the weights and al
 Adam and the start are inferred: ``tanh(w) = 0.3``, as Task Arithmetic recommends.
 
 Hierarchical merging: groups of tasks are merged, then groups of what they gave, until one is left.
-It is done depth first, one group at a time, so that no more is in memory than the stack of one group
-and the merged groups that wait. A merged group has rank ``min(sum of ranks, out, in)``, which is
+It is done depth first, one group at a time: no more is in memory than the stack of one group and
+the merged groups that wait. A merged group has rank ``min(sum of ranks, out, in)``, which is
 exact: memory falls where ``group`` times the rank exceeds ``out`` or ``in``. With ``rank`` merged
 groups are cut to it, and memory falls in any case.
 """
@@ -73,11 +73,10 @@ def _merged(
     adapters: AdapterSet, data: CalibrationData, schedule: Schedule, size: int, rank: int | None
 ) -> Callable[[str], Factors]:
     """What gives a module's merged delta, after learning the weights of at most ``size`` parts."""
-    parts = AdapterSet(
-        _part(chunk, data, schedule, size, rank) for chunk in _chunks(adapters.adapters, size)
-    )
+    chunks = _chunks(adapters.adapters, size)
+    parts = AdapterSet(_part(chunk, data, schedule, size, rank) for chunk in chunks)
     stacks = stacks_of(parts, data.model.device)
-    start = torch.full((len(parts.tasks), len(stacks)), math.atanh(START))
+    start = torch.full((len(chunks), len(stacks)), math.atanh(START))
     del parts  # the stacks hold copies
     rows = data.answered(adapters.tasks)
     found = learn_coefficients(stacks, data, start, torch.tanh, answer_loss, rows, schedule)
