@@ -1,6 +1,7 @@
 """The ``hydraopt`` command. Every command calls the library and prints; nothing imports this."""
 
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -226,18 +227,32 @@ def frontier(
     data: Annotated[
         Path | None, typer.Option(help="JSONL of task, prompt and answer for ADAPTERS.")
     ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="The same for training, for methods that need data.")
+    ] = None,
     methods: Annotated[
         str, typer.Option(help="Methods to compare, budget and plain among them.")
     ] = "budget,plain,hydraopt,average",
+    experts: Annotated[
+        str | None, typer.Option(help="Compare merges of so many adapters instead: 2,8,32.")
+    ] = None,
+    held_out: Annotated[
+        int, typer.Option(min=0, help="With --experts: tasks that no merge sees.")
+    ] = 0,
     inputs: Annotated[int, typer.Option(min=1, help="Zoo inputs per task, up to 200.")] = 200,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure storage against quality for many methods; run again to resume."""
-    from .frontier_command import write_frontier
+    from .frontier_command import subject_of, write_experts, write_frontier
 
-    points = write_frontier(output, adapters or [], base, data, methods.split(","), inputs, jobs)
-    report.show_points(points, as_json)
+    subject = subject_of(adapters or [], base, data, train, inputs)
+    names, jobs = methods.split(","), jobs or os.cpu_count() or 1
+    if experts is None:
+        report.show_points(write_frontier(output, subject, names, jobs), as_json)
+        return
+    points = write_experts(output, subject, names, experts, held_out, jobs)
+    report.show_experts(points, as_json)
 
 
 @app.command()

@@ -1,55 +1,95 @@
 """``hydraopt frontier``: the bundled zoo or a user's adapters, evaluated, tabulated and plotted."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from .adapters import read_adapters
 from .errors import OutputError, UsageError
-from .evaluation.chart import plot, table
-from .evaluation.frontier import POINTS, Point, frontier
+from .evaluation.chart import experts_table, plot, plot_experts, table
+from .evaluation.experts import ExpertPoint, compare_experts
+from .evaluation.frontier import Point, frontier
+from .evaluation.points import POINTS, Subject
 from .files import replaced_file, write_json
 from .training import read_examples
 
 RESULTS, TABLE = "results.json", "frontier.md"
+EXPERTS, EXPERTS_TABLE = "experts.json", "experts.md"
+ZOO_TRAINING = 32  # examples of each zoo task for methods that need data
+
+
+def subject_of(
+    sources: Sequence[str], base: str | None, data: Path | None, train: Path | None, inputs: int
+) -> Subject:
+    """What to measure: adapters with their base and examples, or the zoo without any of them.
+
+    Raises:
+        UsageError: adapters without base or data, or the reverse.
+        HydraOptError: a file that cannot be read.
+    """
+    if bool(sources) != bool(base) or bool(sources) != bool(data) or (train and not sources):
+        raise UsageError("pass ADAPTERS with --base and --data, or none of them for the zoo")
+    if not sources:
+        from .zoo.evaluate import zoo_subject
+
+        return zoo_subject(inputs, ZOO_TRAINING)
+    adapters = read_adapters(sources)
+    training = read_examples(train, adapters.tasks) if train else None
+    return Subject(adapters, base, read_examples(data, adapters.tasks), training)
 
 
 def write_frontier(
-    directory: Path,
-    sources: Sequence[str],
-    base: str | None,
-    data: Path | None,
-    methods: Sequence[str],
-    inputs: int,
-    jobs: int | None,
+    directory: Path, subject: Subject, methods: Sequence[str], jobs: int
 ) -> list[Point]:
     """Evaluate and write results.json, frontier.md, frontier.png and frontier.svg.
 
     Raises:
-        UsageError: adapters without their base or data, or the reverse.
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: as the steps raise it.
     """
-    if bool(sources) != bool(base) or bool(sources) != bool(data):
-        raise UsageError("pass ADAPTERS with --base and --data, or none of them for the zoo")
-    ours = (directory / POINTS).is_dir() or (directory / RESULTS).exists()
-    if directory.exists() and any(directory.iterdir()) and not ours:
-        raise OutputError(f"output {directory} holds other files; choose another output")
-    if sources:
-        adapters = read_adapters(sources)
-        examples = read_examples(data, adapters.tasks)
-    else:
-        from .zoo import BASE, load_adapters
-        from .zoo.tasks import test_examples
-
-        adapters, base = load_adapters(), str(BASE)
-        examples = {task: test_examples(task, inputs) for task in adapters.tasks}
-    jobs = jobs or os.cpu_count() or 1
-    points = frontier(adapters, base, examples, methods, directory, jobs)
-    with replaced_file(directory / RESULTS) as staging:
-        write_json(staging, [asdict(point) | point.summary() for point in points])
-    with replaced_file(directory / TABLE) as staging:
-        staging.write_text(table(points), encoding="utf-8")
+    _check(directory)
+    points = frontier(subject, methods, directory, jobs)
+    rows = [asdict(point) | point.summary() for point in points]
+    _write(directory, RESULTS, rows, TABLE, table(points))
     plot(points, directory)
     return points
+
+
+def write_experts(
+    directory: Path,
+    subject: Subject,
+    methods: Sequence[str],
+    counts: str,
+    held_out: int,
+    jobs: int,
+) -> list[ExpertPoint]:
+    """Compare numbers of experts; write experts.json, experts.md, experts.png and experts.svg.
+
+    Raises:
+        UsageError: ``counts`` is no list of integers like ``2,8,32``.
+        OutputError: ``directory`` holds something else, or cannot be written.
+        HydraOptError: as the steps raise it.
+    """
+    _check(directory)
+    try:
+        numbers = [int(part) for part in counts.split(",")]
+    except ValueError:
+        raise UsageError(f"--experts {counts!r}, expected numbers like 2,8,32") from None
+    points = compare_experts(subject, methods, numbers, held_out, directory, jobs)
+    rows = [point.record() for point in points]
+    _write(directory, EXPERTS, rows, EXPERTS_TABLE, experts_table(points))
+    plot_experts(points, directory)
+    return points
+
+
+def _check(directory: Path) -> None:
+    ours = any((directory / name).exists() for name in (POINTS, RESULTS, EXPERTS))
+    if directory.exists() and any(directory.iterdir()) and not ours:
+        raise OutputError(f"output {directory} holds other files; choose another output")
+
+
+def _write(directory: Path, results: str, rows: list[dict], name: str, text: str) -> None:
+    with replaced_file(directory / results) as staging:
+        write_json(staging, rows)
+    with replaced_file(directory / name) as staging:
+        staging.write_text(text, encoding="utf-8")

@@ -13,6 +13,7 @@ from rich.table import Table
 from .errors import HydraOptError, UsageError
 
 if TYPE_CHECKING:
+    from .evaluation.experts import ExpertPoint
     from .evaluation.frontier import Point
     from .lowering.bundle import Exported
     from .merging import Merged, Method
@@ -227,4 +228,18 @@ def show_points(points: "Sequence[Point]", as_json: bool) -> None:
     for p in points:
         numbers = f"{p.share:.1%}", f"{100 * p.mean:.2f}", f"{100 * p.worst:.1f}"
         grid.add_row(p.series, p.label, *numbers, p.worst_task)
+    Console().print(grid)
+
+
+def show_experts(points: "Sequence[ExpertPoint]", as_json: bool) -> None:
+    """Print merges by their number of experts."""
+    if as_json:
+        print(json.dumps([point.record() for point in points], ensure_ascii=False))
+        return
+    columns = ("own tasks %", "tokens %", "unseen tasks %", "tokens %")
+    grid = Table("experts", "method", *columns)
+    for point in points:
+        scores = [*point.held_in, *(point.held_out or (None, None))]
+        cells = ("" if score is None else f"{100 * score:.1f}" for score in scores)
+        grid.add_row(str(point.experts), point.method, *cells)
     Console().print(grid)

@@ -1,4 +1,4 @@
-"""Exact match, JSON lines, the frontier and the bisection of a budget."""
+"""Exact match, JSON lines, plain integers and the bisection of a budget."""
 
 import json
 
@@ -7,13 +7,11 @@ import torch
 from conftest import random_set, tiny_llama
 
 from hydraopt.adapters import read_adapters
-from hydraopt.errors import DataError, MergeError, OutputError, UsageError
+from hydraopt.errors import DataError, MergeError, UsageError
 from hydraopt.evaluation import adapted, exact_match
-from hydraopt.evaluation.chart import table
-from hydraopt.evaluation.frontier import candidates, frontier
+from hydraopt.evaluation.evaluator import score
 from hydraopt.evaluation.plain import plain
 from hydraopt.evaluation.smallest import smallest_budget
-from hydraopt.frontier_command import write_frontier
 from hydraopt.merge_command import parse_budget
 from hydraopt.merging import relative_errors
 from hydraopt.packing import Coder
@@ -37,6 +35,15 @@ def test_exact_match_counts_answers_that_greedy_decoding_gives(adapters):
         assert exact_match(model, [batch([(prompt, [wrong])])]) == 0
         rows = [(prompt, [right]), (prompt + prompt, [wrong, wrong]), (prompt, [wrong])]
         assert exact_match(model, [batch(rows)]) == pytest.approx(1 / 3)
+
+
+def test_tokens_count_one_by_one(adapters):
+    model, prompt = tiny_llama(), [10, 20, 30]
+    with torch.no_grad():
+        right = int(model(torch.tensor([prompt])).logits[0, -1].argmax())
+        after = int(model(torch.tensor([[*prompt, right]])).logits[0, -1].argmax())
+    rows = [(prompt, [right, (after + 1) % 256]), (prompt, [right])]
+    assert score(model, [batch(rows)]) == pytest.approx((1 / 2, 2 / 3))
 
 
 def test_lines_are_read_per_task(tmp_path):
@@ -72,38 +79,6 @@ def test_plain_integers_err_less_with_more_bits(bits):
     (error,) = relative_errors(adapters, plain(adapters, bits=bits))["task0"].values()
     assert error < {2: 0.6, 4: 0.15, 8: 0.01}[bits]
     assert plain(adapters, bits=bits).share == pytest.approx((bits + 0.5) / 16)
-
-
-def test_the_frontier_resumes_and_is_written(adapters, base, tmp_path, monkeypatch):
-    lines = [
-        {"task": task, "prompt": prompt, "answer": "x"}
-        for task in TASKS
-        for prompt in ("hello", "good day")
-    ]
-    data = tmp_path / "data.jsonl"
-    data.write_text("\n".join(map(json.dumps, lines)))
-    out = tmp_path / "out"
-    arguments = (str(base), read_examples(data, TASKS), ["hydraopt", "plain"], out, 1)
-    first = frontier(adapters, *arguments)
-    assert [(p.series, p.label) for p in first[:3]] == [
-        ("unmerged", "unmerged"),
-        ("hydraopt", "K = 1"),
-        ("hydraopt", "K = 2"),
-    ]
-    monkeypatch.setattr("hydraopt.evaluation.frontier._evaluate", None)
-    assert frontier(adapters, *arguments) == first
-    assert f"| hydraopt | K = 1 | {first[1].share:.1%} |" in table(first)
-
-
-def test_frontier_refuses_what_it_cannot_do(adapters, base, tmp_path):
-    with pytest.raises(UsageError, match="no method 'magic'; there are: budget, plain, hydraopt"):
-        candidates(["magic"], 3)
-    with pytest.raises(UsageError, match="pass ADAPTERS with --base and --data"):
-        write_frontier(tmp_path / "o", ["x"], None, None, ["plain"], 1, 1)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "file").touch()
-    with pytest.raises(OutputError, match="holds other files"):
-        write_frontier(tmp_path / "other", [], None, None, ["plain"], 1, 1)
 
 
 class Scores:

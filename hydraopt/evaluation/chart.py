@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .evaluator import Scores
+from .experts import BASE, UNMERGED, ExpertPoint
 from .frontier import Point
 
 PAPER_SHARE = 52  # percent of fp16 that HydraOpt's paper keeps (arXiv 2507.17706)
 TICKS = (2, 5, 10, 20, 50, 100)
+MARKERS = "osv^"  # for the twenty methods of each round of colours
 ZOOM = 5  # points below the unmerged adapters that the middle panel shows
 
 
@@ -67,6 +70,68 @@ def _panel(axes, series: Mapping[str, Sequence[Point]], key: str) -> None:
     axes.set_xlim(1.5, 105)
     axes.set_xlabel("stored bytes, % of the adapters' fp16 bytes")
     axes.grid(alpha=0.3)
+
+
+def experts_table(points: Sequence[ExpertPoint]) -> str:
+    """Merges by number of experts, as a Markdown table: exact match / tokens right, percent."""
+    counts = sorted({point.experts for point in points})
+    found = {(point.method, point.experts): point for point in points}
+    methods = list(dict.fromkeys(point.method for point in points))
+    seen = [f"{count} experts" for count in counts]
+    head = ["method", *seen, *(f"unseen tasks, {name}" for name in seen)]
+    rows = [
+        [
+            method,
+            *(_cell(found[method, count].held_in) for count in counts),
+            *(_cell(found[method, count].held_out) for count in counts),
+        ]
+        for method in methods
+    ]
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(scores: Scores | None) -> str:
+    return "" if scores is None else f"{100 * scores.exact:.1f} / {100 * scores.tokens:.1f}"
+
+
+def plot_experts(points: Sequence[ExpertPoint], directory: Path) -> None:
+    """Write ``experts.png`` and ``experts.svg``: own tasks, and tasks that no merge saw."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    panels = (
+        ("merged tasks: answers right", "held_in", "exact"),
+        ("merged tasks: tokens right", "held_in", "tokens"),
+        ("unseen tasks: tokens right", "held_out", "tokens"),
+    )
+    figure, found = pyplot.subplots(1, 3, figsize=(16, 5.4), layout="constrained")
+    methods = list(dict.fromkeys(point.method for point in points))
+    for axes, (title, tasks, score) in zip(found, panels, strict=True):
+        for place, method in enumerate(methods):
+            line = [p for p in points if p.method == method and getattr(p, tasks) is not None]
+            axes.plot(
+                [point.experts for point in line],
+                [100 * getattr(getattr(point, tasks), score) for point in line],
+                color=pyplot.cm.tab20(place % 20),
+                marker=MARKERS[place // 20 % len(MARKERS)],
+                ms=4,
+                ls="--" if method in (BASE, UNMERGED) else "-",
+                label=method,
+            )
+        counts = sorted({point.experts for point in points})
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(counts, labels=map(str, counts))
+        axes.set_xlabel("experts merged")
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+    found[0].set_ylabel("%")
+    figure.legend(*found[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    for suffix in ("png", "svg"):
+        figure.savefig(directory / f"experts.{suffix}", dpi=130, metadata=_undated(suffix))
+    pyplot.close(figure)
 
 
 def _undated(suffix: str) -> dict[str, None]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -16,6 +17,15 @@ from ..training.batches import IGNORE, Row
 from .plain import PlainAdapters
 
 BATCH_TOKENS = 16_384
+
+
+class Scores(NamedTuple):
+    """Shares in [0, 1]: of answers that are exactly right, and of their tokens, given the text
+    before them.
+    """
+
+    exact: float
+    tokens: float
 
 
 @dataclass(frozen=True)
@@ -39,35 +49,47 @@ class Evaluator:
     def unmerged(self, adapters: AdapterSet) -> dict[str, float]:
         """Exact match of every adapter as it was trained, task -> share in [0, 1]."""
         trained = {adapter.name: adapter.factors for adapter in adapters.adapters}
-        return self._scores(adapters.tasks, trained.__getitem__)
+        return self._exact(adapters.tasks, trained.__getitem__)
 
     def merged(self, merged: Merged | PlainAdapters) -> dict[str, float]:
         """Exact match of every task of ``merged``, task -> share in [0, 1]."""
-        return self._scores(merged.tasks, merged.task_factors)
+        return self._exact(merged.tasks, merged.task_factors)
 
-    def _scores(
+    def _exact(
         self, tasks: Sequence[str], factors: Callable[[str], Mapping[str, Factors]]
     ) -> dict[str, float]:
-        scores = {}
+        return {task: found.exact for task, found in self.scores(tasks, factors).items()}
+
+    def scores(
+        self, tasks: Sequence[str], factors: Callable[[str], Mapping[str, Factors]]
+    ) -> dict[str, Scores]:
+        """Scores of some tasks, each with the factors that ``factors`` gives for it."""
+        found = {}
         for task in tqdm(tasks, desc="evaluate", disable=None, leave=False):
             with adapted(self.model, factors(task)):
-                scores[task] = exact_match(self.model, self.batches[task])
-        return scores
+                found[task] = score(self.model, self.batches[task])
+        return found
 
 
 @torch.inference_mode()
-def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
-    """Share of answers that greedy decoding reproduces exactly, in [0, 1].
+def score(model: torch.nn.Module, batches: Sequence[Batch]) -> Scores:
+    """Scores of greedy decoding, computed in one teacher-forced pass.
 
-    Computed in one teacher-forced pass: the arg max is right at every answer position exactly
-    when greedy decoding emits that answer.
+    The arg max is right at every answer position exactly when greedy decoding emits that answer.
     """
-    hits = 0
+    answers = tokens = answers_hit = tokens_hit = 0
     for ids, labels in batches:
         predicted = model(input_ids=ids, use_cache=False).logits[:, :-1].argmax(-1)
         wanted = labels[:, 1:]
-        hits += int(((predicted == wanted) | (wanted == IGNORE)).all(1).sum())
-    return hits / sum(len(batch.ids) for batch in batches)
+        asked, right = wanted != IGNORE, predicted == wanted
+        answers, answers_hit = answers + len(ids), answers_hit + int((right | ~asked).all(1).sum())
+        tokens, tokens_hit = tokens + int(asked.sum()), tokens_hit + int((right & asked).sum())
+    return Scores(answers_hit / answers, tokens_hit / tokens)
+
+
+def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
+    """Share of answers that greedy decoding reproduces exactly, in [0, 1]."""
+    return score(model, batches).exact
 
 
 @contextmanager

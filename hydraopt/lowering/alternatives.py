@@ -7,7 +7,7 @@
 All three switch tasks by loading again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from .manifest import FORWARD, Manifest
 from .program import export_forward, lower, to_executorch, to_xnnpack
 from .slots import insert_slots, linear_layer, set_constants
 
+ALTERNATIVES = ("baked", "constants", "ptd")
 BUFFER = "factor_"
 
 
@@ -46,21 +47,27 @@ class Alternative:
 
 
 def write_alternatives(
-    factors: Mapping[str, Factors], manifest: Manifest, base: str, directory: Path
+    factors: Mapping[str, Factors],
+    manifest: Manifest,
+    base: str,
+    directory: Path,
+    names: Collection[str] = ALTERNATIVES,
 ) -> None:
-    """Lower every alternative for one task, quantised like the bundle.
+    """Lower alternatives for one task, quantised like the bundle.
 
     Args:
         factors: the task's, by module.
         manifest: of the bundle.
         base: directory or hub id of the base model that the bundle was exported with.
         directory: where to write ``NAME.pte`` and ``ptd.ptd``; it exists.
+        names: of the alternatives.
 
     Raises:
         LoweringError: another base model than the bundle's.
     """
-    for lowered in tqdm((_baked, _constants, _with_data), desc="lower alternatives", disable=None):
-        for name, content in lowered(factors, manifest, base).items():
+    lower_as = {"baked": _baked, "constants": _constants, "ptd": _with_data}
+    for alternative in tqdm(names, desc="lower alternatives", disable=None):
+        for name, content in lower_as[alternative](factors, manifest, base).items():
             (directory / name).write_bytes(content)
 
 

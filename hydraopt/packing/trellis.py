@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
+from torch.nn.functional import embedding
 
 TABLES = Path(__file__).with_name("trellis.safetensors")
 SEAM = 4  # bytes on each side of the ring's seam that decide its state
@@ -40,8 +41,9 @@ def tables(bits: int) -> Tables:
 
 def trellis_values(packed: torch.Tensor, table: Tables) -> torch.Tensor:
     """Values ``[..., width * d]`` of bytes ``[..., width]``."""
-    before = packed.roll(1, -1)
-    return (table.current[packed.long()] + table.previous[before.long()]).flatten(-2)
+    current = packed.to(torch.int32)
+    before = torch.cat([current[..., -1:], current[..., :-1]], -1)
+    return (embedding(current, table.current) + embedding(before, table.previous)).flatten(-2)
 
 
 def search(x: torch.Tensor, table: Tables) -> torch.Tensor:

@@ -5,12 +5,23 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from ..evaluation import Evaluator
+from ..evaluation.points import Subject
 from ..runtime import Session
-from . import BASE
-from .tasks import TASKS, test_examples
+from . import BASE, load_adapters
+from .tasks import TASKS, test_examples, training_examples
 
 TEST_INPUTS = 200
 MAX_ANSWER = 96  # bytes; the longest answer has 70
+
+
+def zoo_subject(inputs: int, training: int) -> Subject:
+    """The whole zoo, with so many test inputs and training examples of every task."""
+    return Subject(
+        load_adapters(),
+        str(BASE),
+        {task: test_examples(task, inputs) for task in TASKS},
+        {task: training_examples(task, training) for task in TASKS},
+    )
 
 
 def zoo_evaluator(count: int = TEST_INPUTS, tasks: Sequence[str] = TASKS) -> Evaluator:

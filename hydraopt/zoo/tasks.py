@@ -92,9 +92,18 @@ def examples(
 
 def test_examples(task: str, count: int) -> list[tuple[str, str]]:
     """The first ``count`` distinct test pairs of ``task``; the same ones on every call."""
+    return _distinct(task, count, test=True)
+
+
+def training_examples(task: str, count: int) -> list[tuple[str, str]]:
+    """The first ``count`` distinct training pairs of ``task``; the same ones on every call."""
+    return _distinct(task, count, test=False)
+
+
+def _distinct(task: str, count: int, *, test: bool) -> list[tuple[str, str]]:
     application, language = task.split("-")
     found: dict[str, str] = {}
-    for prompt, answer in examples(application, language, random.Random(task), test=True):
+    for prompt, answer in examples(application, language, random.Random(task), test=test):
         found.setdefault(prompt, answer)
         if len(found) == count:
             return list(found.items())

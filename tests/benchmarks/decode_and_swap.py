@@ -24,26 +24,21 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
 from executorch.runtime import Runtime
+from numpy_decode import numpy_decode
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
-from hydraopt.lowering.base_model import quantize_base
+from hydraopt.lowering.alternatives import read_alternatives, write_alternatives
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.decoder import Decoder
-from hydraopt.lowering.factors import module_shapes, slot_factors
-from hydraopt.lowering.program import export_forward, lower, to_executorch, to_xnnpack
-from hydraopt.lowering.slots import insert_slots
+from hydraopt.lowering.factors import slot_factors
 from hydraopt.merging import hydraopt
-from hydraopt.packing import CodedAdapters, Coder, Decode, code_verbatim, read_layout, read_pack
-from hydraopt.packing.codec import TRELLIS_BITS, step_table
-from hydraopt.packing.layout import Section, payload_bytes
-from hydraopt.packing.trellis import tables
+from hydraopt.packing import Coder, Decode, code_verbatim, read_layout, read_pack
+from hydraopt.packing.layout import payload_bytes
 from hydraopt.runtime import Session
 
 RANK, TASKS, MAX_LENGTH, PREFILL = 16, 4, 256, 128
@@ -91,58 +86,6 @@ def random_adapters(model: nn.Module, targets: str) -> AdapterSet:
         )
         for task in range(TASKS)
     )
-
-
-def export_baked(adapters: AdapterSet, path: Path) -> None:
-    model = random_llama()
-    with torch.no_grad():
-        for module, (a, b) in adapters.adapters[0].factors.items():
-            model.get_submodule(module).weight.addmm_(b, a)
-    quantize_base(model, "8da4w")
-    path.write_bytes(
-        lower({"forward": export_forward(Decoder(model, MAX_LENGTH, {}), {}, MAX_LENGTH)}).buffer
-    )
-
-
-class ConstantFactors(nn.Module):
-    """A decoder whose factor inputs are its own buffers, multiplied by ``torch.bmm``."""
-
-    def __init__(self, decoder: Decoder, names: list[str], factors: list[torch.Tensor]):
-        super().__init__()
-        self.decoder, self.names = decoder, names
-        for index, factor in enumerate(factors):
-            copy = factor.clone(memory_format=torch.contiguous_format)
-            self.register_buffer(f"factor_{index}", copy)
-
-    def forward(self, input_ids: torch.Tensor, cache_position: torch.Tensor) -> torch.Tensor:
-        factors = {name: getattr(self, f"factor_{i}") for i, name in enumerate(self.names)}
-        return self.decoder(input_ids, cache_position, factors)
-
-
-def export_ptd(coded: CodedAdapters, task: str, directory: Path) -> tuple[Path, Path]:
-    """One .pte without factors and the task's factors as a .ptd."""
-    model = random_llama()
-    inputs = insert_slots(model, module_shapes(coded.layout))
-    quantize_base(model, "8da4w")
-    factors = slot_factors(coded.task_factors(task))
-    module = ConstantFactors(Decoder(model, MAX_LENGTH, inputs), [*factors], [*factors.values()])
-    length = torch.export.Dim("sequence", min=1, max=MAX_LENGTH - 1)
-    with torch.no_grad():
-        exported = torch.export.export(
-            module,
-            (torch.zeros(1, 4, dtype=torch.int64), torch.arange(4)),
-            dynamic_shapes={"input_ids": {1: length}, "cache_position": {0: length}},
-            strict=True,
-        )
-    program = to_executorch(
-        to_xnnpack({"forward": exported}),
-        external_constants=lambda node: "factors" if "factor_" in node.name else None,
-    )
-    directory.mkdir()
-    (directory / "model.pte").write_bytes(program.buffer)
-    program.write_tensor_data_to_file(str(directory))
-    (data,) = directory.glob("*.ptd")
-    return directory / "model.pte", data
 
 
 class Forward:
@@ -211,43 +154,26 @@ def prepare(
     root: Path, targets: str
 ) -> tuple[dict[str, Forward], dict[str, Session], tuple[Path, Path]]:
     """Export all variants below ``root``."""
+    base = str(root / "base")
     model = random_llama()
-    model.save_pretrained(root / "base")
+    model.save_pretrained(base)
     adapters = random_adapters(model, targets)
-    verbatim = code_verbatim(hydraopt(adapters))
     budgeted = Coder.of(adapters).code(adapters.fp16_bytes // 10)
-    sessions = {}
-    for name, coded in (("budget", budgeted), ("verbatim", verbatim)):
-        export_bundle(
-            coded, str(root / "base"), root / name, quantize="8da4w", max_length=MAX_LENGTH
-        )
+    bundles = {"budget": budgeted, "verbatim": code_verbatim(hydraopt(adapters))}
+    sessions, ways = {}, {}
+    for name, coded in bundles.items():
+        export_bundle(coded, base, root / name, quantize="8da4w", max_length=MAX_LENGTH)
         sessions[name] = Session.open(root / name)
-        print("exported", name, flush=True)
-    export_baked(adapters, root / "baked.pte")
-    ptd = export_ptd(verbatim, "task0", root / "ptd")
-    ways = {"baked": Forward(root / "baked.pte")}
-    for name, coded in (("budget", budgeted), ("verbatim", verbatim)):
         factors = slot_factors(coded.task_factors("task0")).values()
         ways[name] = Forward(root / name / "model.pte", [f.contiguous() for f in factors])
-    ways["ptd"] = Forward(ptd[0], data=ptd[1])
-    return ways, sessions, ptd
-
-
-def numpy_values(section: Section, payload: np.ndarray) -> np.ndarray:
-    """A section's vectors, as ``Decode`` gives them, in numpy: ``[n, length]``."""
-    codes = payload[section.offset : section.steps].reshape(-1, section.width)
-    if section.bits in TRELLIS_BITS:
-        current, previous = (table.numpy() for table in tables(section.bits))
-        values = np.take(current, codes, axis=0)
-        values += np.take(previous, np.roll(codes, 1, axis=1), axis=0)
-        values = values.reshape(len(codes), -1)[:, : section.length]
-    elif section.bits == 8:
-        values = codes.astype(np.float32) - 127.5
-    else:
-        values = codes[:, : section.length] * np.float32(256)
-        values += codes[:, section.length :] - np.float32(32767.5)
-    steps = step_table().numpy()[payload[section.steps : section.end], 0]
-    return values * (steps * [vector.top for vector in section.vectors])[:, None].astype(np.float32)
+        print("exported", name, flush=True)
+    write_alternatives(
+        coded.task_factors("task0"), sessions[name].manifest, base, root, ("baked", "ptd")
+    )
+    others = read_alternatives(root)
+    ways["baked"] = Forward(others["baked"].program)
+    ways["ptd"] = Forward(others["ptd"].program, data=others["ptd"].data)
+    return ways, sessions, others["ptd"].files
 
 
 def decoding(bundle: Path, session: Session, count: int) -> dict[str, float]:
@@ -258,12 +184,7 @@ def decoding(bundle: Path, session: Session, count: int) -> dict[str, float]:
     layout, shared = read_layout(bundle)
     pack = bundle / session.manifest.tasks[session.tasks[0]]
     task = read_pack(pack, payload_bytes(layout.task), layout.binding(shared))
-    decode, arrays = Decode(layout), (shared.numpy(), task.numpy())
-
-    def in_numpy() -> None:
-        for payload, sections in zip(arrays, (layout.shared, layout.task), strict=True):
-            for section in sections:
-                numpy_values(section, payload)
+    decode = Decode(layout)
 
     def in_pytorch() -> None:
         with torch.inference_mode():
@@ -273,7 +194,7 @@ def decoding(bundle: Path, session: Session, count: int) -> dict[str, float]:
     ways = {
         "program": lambda: program.execute([shared, task]),
         "pytorch": in_pytorch,
-        "numpy": in_numpy,
+        "numpy": lambda: numpy_decode(layout, shared.numpy(), task.numpy()),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(count):

@@ -1,0 +1,118 @@
+"""Merges as experts are added: their own tasks, and tasks that they never saw.
+
+The axes of "What Matters for Model Merging at Scale?" (arXiv 2410.03617): a method, the number of
+experts, and held-in or held-out tasks. Methods that keep a delta per task have no answer to a task
+that they never saw.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean
+
+from ..adapters import AdapterSet, Factors
+from ..errors import UsageError
+from ..merging import find_method
+from .evaluator import Scores
+from .points import Subject, measured
+
+UNMERGED, BASE = "unmerged", "base"
+
+TaskFactors = Callable[[str], Mapping[str, Factors]]
+
+
+@dataclass(frozen=True)
+class ExpertPoint:
+    """One merge: its method, its number of experts, and mean scores.
+
+    Attributes:
+        held_in: of the tasks whose adapters were merged.
+        held_out: of the tasks that no merge saw; None if the method cannot run them.
+    """
+
+    method: str
+    experts: int
+    held_in: Scores
+    held_out: Scores | None
+
+    def record(self) -> dict:
+        """All of it, ready for JSON."""
+        held_in, held_out = (x and x._asdict() for x in (self.held_in, self.held_out))
+        return asdict(self) | {"held_in": held_in, "held_out": held_out}
+
+
+def choose(tasks: Sequence[str], count: int) -> list[str]:
+    """``count`` of the tasks, evenly spaced, in their order."""
+    return [tasks[i * len(tasks) // count] for i in range(count)]
+
+
+def compare_experts(
+    subject: Subject,
+    methods: Sequence[str],
+    counts: Sequence[int],
+    held_out: int,
+    directory: Path,
+    jobs: int,
+) -> list[ExpertPoint]:
+    """Every method with every number of experts; first the adapters themselves and the base.
+
+    Args:
+        subject: adapters and examples.
+        methods: names in ``METHODS``.
+        counts: numbers of experts.
+        held_out: number of tasks that no merge sees.
+        directory: where results are kept.
+        jobs: processes.
+
+    Raises:
+        UsageError: an unknown method, or more experts than there are tasks.
+    """
+    tasks = subject.adapters.tasks
+    unseen = choose(tasks, held_out)
+    rest = [task for task in tasks if task not in unseen]
+    for method in methods:
+        find_method(method)
+    subject.check(methods)
+    if wrong := [count for count in counts if not 1 <= count <= len(rest)]:
+        raise UsageError(
+            f"{wrong[0]} experts, expected 1 to {len(rest)}: {len(tasks)} tasks without the "
+            f"{len(unseen)} held out"
+        )
+    work = {
+        f"{method} {count} experts": partial(_measure, subject, method, choose(rest, count), unseen)
+        for count in counts
+        for method in (UNMERGED, BASE, *methods)
+    }
+    return [_restored(x) for x in measured(work, subject.fingerprint, directory, jobs).values()]
+
+
+def _measure(subject: Subject, method: str, experts: list[str], unseen: list[str]) -> dict:
+    evaluator = subject.evaluator()
+    own, others = _factors(subject, method, experts)
+    held_in = _mean(evaluator.scores(experts, own).values())
+    held_out = _mean(evaluator.scores(unseen, others).values()) if others and unseen else None
+    return ExpertPoint(method, len(experts), held_in, held_out).record()
+
+
+def _factors(
+    subject: Subject, method: str, experts: list[str]
+) -> tuple[TaskFactors, TaskFactors | None]:
+    """A task's factors, for tasks that were merged and for tasks that were not."""
+    trained = {adapter.name: adapter for adapter in subject.adapters.adapters}
+    if method == BASE:
+        return (lambda _: {}), (lambda _: {})
+    if method == UNMERGED:
+        return (lambda task: trained[task].factors), (lambda task: trained[task].factors)
+    merged = subject.merge(method, AdapterSet(trained[task] for task in experts))
+    for_all = None if find_method(method).per_task else merged.task_factors(experts[0])
+    return merged.task_factors, None if for_all is None else (lambda _: for_all)
+
+
+def _mean(scores: Collection[Scores]) -> Scores:
+    return Scores(*map(mean, zip(*scores, strict=True)))
+
+
+def _restored(fields: dict) -> ExpertPoint:
+    scores = (x and Scores(**x) for x in (fields["held_in"], fields["held_out"]))
+    return ExpertPoint(fields["method"], fields["experts"], *scores)

@@ -1,0 +1,123 @@
+"""Measurements that take long: in parallel, and resumable, one JSON file each."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from ..adapters import AdapterSet
+from ..errors import UsageError
+from ..files import write_json
+from ..merging import METHODS, MergedAdapters, find_method, merge_with
+from ..training import CalibrationData, Examples, load_model
+from .evaluator import Evaluator
+
+POINTS = "points"
+
+
+def measured(
+    work: Mapping[str, Callable[[], dict]], fingerprint: str, directory: Path, jobs: int
+) -> dict[str, dict]:
+    """Call all of ``work`` and return what it gives, by name.
+
+    Every result is written to ``directory/points`` as soon as it is known, and is taken from there
+    next time.
+
+    Args:
+        work: name -> a function that can be pickled; its result can be JSON.
+        fingerprint: of all that the results depend on.
+        directory: where the results are kept.
+        jobs: processes.
+    """
+    (directory / POINTS).mkdir(parents=True, exist_ok=True)
+    paths = {name: directory / POINTS / f"{_file_name(name)}.json" for name in work}
+    found = {name: _read(path, fingerprint) for name, path in paths.items()}
+    missing = [name for name, result in found.items() if result is None]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    calls = (delayed(_call)(work[name], threads) for name in missing)
+    results = Parallel(n_jobs=jobs, return_as="generator")(calls)
+    progress = tqdm(results, desc="measure", total=len(missing), disable=None)
+    for name, result in zip(missing, progress, strict=True):
+        found[name] = result
+        write_json(paths[name], {"of": fingerprint, "result": result})
+    return found
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What methods are measured on.
+
+    Attributes:
+        adapters: the adapters.
+        base: directory or hub id of their base model.
+        examples: test examples of every task.
+        training: examples for methods that need data; None: there are none.
+    """
+
+    adapters: AdapterSet
+    base: str
+    examples: Examples
+    training: Examples | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all of it; of the base its name."""
+        others = json.dumps([self.base, self.examples, self.training], sort_keys=True)
+        digest = hashlib.sha256(others.encode())
+        for part in _parts(self.adapters):
+            digest.update(part)
+        return digest.hexdigest()
+
+    def check(self, methods: Iterable[str]) -> None:
+        """Raise ``UsageError`` for a method that needs training examples if there are none."""
+        needing = [name for name in methods if name in METHODS and METHODS[name].needs != "nothing"]
+        if needing and self.training is None:
+            raise UsageError(f"method {needing[0]} needs training examples; pass --train")
+
+    def evaluator(self) -> Evaluator:
+        """For the test examples; made once per process."""
+        pairs = tuple((task, tuple(pairs)) for task, pairs in self.examples.items())
+        return _evaluator(self.base, pairs)
+
+    def merge(self, method: str, adapters: AdapterSet, **settings: object) -> MergedAdapters:
+        """Merge some of the adapters by a method's name, with the training examples if it must."""
+        if find_method(method).needs == "nothing":
+            return merge_with(method, adapters, **settings)
+        data = CalibrationData(*load_model(self.base), self.training)
+        return merge_with(method, adapters, data, **settings)
+
+
+@cache
+def _evaluator(base: str, examples: tuple) -> Evaluator:
+    return Evaluator.of(base, dict(examples))
+
+
+def _call(function: Callable[[], dict], threads: int) -> dict:
+    torch.set_num_threads(threads)
+    return function()
+
+
+def _file_name(name: str) -> str:
+    return name.replace(" ", "-").replace("%", "percent")
+
+
+def _read(path: Path, fingerprint: str) -> dict | None:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return fields["result"] if fields["of"] == fingerprint else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _parts(adapters: AdapterSet) -> Iterator[bytes]:
+    for adapter in adapters.adapters:
+        for module, (a, b) in sorted(adapter.factors.items()):
+            yield f"{adapter.name} {module}".encode()
+            yield a.contiguous().numpy().tobytes() + b.contiguous().numpy().tobytes()

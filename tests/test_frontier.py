@@ -1,0 +1,96 @@
+"""The frontier and the comparison of experts: measured once, resumed, written, and refused."""
+
+import json
+
+import pytest
+
+from hydraopt.adapters import AdapterSet, read_adapters
+from hydraopt.errors import OutputError, UsageError
+from hydraopt.evaluation.chart import experts_table, table
+from hydraopt.evaluation.experts import BASE, UNMERGED, choose, compare_experts
+from hydraopt.evaluation.frontier import candidates, frontier
+from hydraopt.evaluation.points import Subject
+from hydraopt.frontier_command import subject_of, write_experts, write_frontier
+
+TASKS = ("alpha", "beta", "gamma")
+PAIRS = (("hello", "x"), ("good day", "x"))
+
+
+@pytest.fixture(scope="module")
+def subject(adapter_dirs, base):
+    return Subject(read_adapters(adapter_dirs), str(base), dict.fromkeys(TASKS, PAIRS))
+
+
+def test_the_frontier_resumes_and_is_tabulated(subject, tmp_path, monkeypatch):
+    first = frontier(subject, ["hydraopt", "plain"], tmp_path, 1)
+    assert [(p.series, p.label) for p in first[:3]] == [
+        ("unmerged", "unmerged"),
+        ("hydraopt", "K = 1"),
+        ("hydraopt", "K = 2"),
+    ]
+    monkeypatch.setattr("hydraopt.evaluation.points._call", None)
+    assert frontier(subject, ["hydraopt", "plain"], tmp_path, 1) == first
+    assert f"| hydraopt | K = 1 | {first[1].share:.1%} |" in table(first)
+
+
+def test_other_examples_are_measured_again(subject, tmp_path):
+    frontier(subject, ["average"], tmp_path, 1)
+    other = Subject(subject.adapters, subject.base, dict.fromkeys(TASKS, PAIRS[:1]))
+    assert other.fingerprint != subject.fingerprint
+    (file,) = (tmp_path / "points").glob("average*")
+    before = file.read_text()
+    frontier(other, ["average"], tmp_path, 1)
+    assert file.read_text() != before
+
+
+def test_tasks_are_chosen_evenly():
+    assert choose("abcdefgh", 4) == list("aceg")
+    assert choose("abcdefgh", 8) == list("abcdefgh")
+    assert choose("abc", 0) == []
+
+
+def test_experts_are_compared_on_their_own_tasks_and_on_unseen_ones(subject, tmp_path, monkeypatch):
+    arguments = (subject, ["average", "private"], [1, 2], 1, tmp_path, 1)
+    points = compare_experts(*arguments)
+    found = {(point.method, point.experts): point for point in points}
+    assert list(dict.fromkeys(p.method for p in points)) == [UNMERGED, BASE, "average", "private"]
+    # one adapter merged is that adapter, also on the task that it never saw
+    own = AdapterSet(x for x in subject.adapters.adapters if x.name == "beta").adapters[0]
+    scores = subject.evaluator().scores(["beta", "alpha"], lambda _: own.factors)
+    assert found["average", 1].held_in.tokens == pytest.approx(scores["beta"].tokens)
+    assert found["average", 1].held_out.tokens == pytest.approx(scores["alpha"].tokens)
+    assert found["private", 2].held_in == found[UNMERGED, 2].held_in
+    assert found["private", 2].held_out is None
+    assert "| private |" in experts_table(points)
+    monkeypatch.setattr("hydraopt.evaluation.points._call", None)
+    assert compare_experts(*arguments) == points
+
+
+def test_what_is_compared_is_written(subject, tmp_path):
+    write_frontier(tmp_path, subject, ["average"], 1)
+    write_experts(tmp_path, subject, ["average"], "1,3", 0, 1)
+    written = {path.name for path in tmp_path.iterdir()} - {"points"}
+    assert written == {"results.json", "experts.json"} | {
+        f"{name}.{suffix}" for name in ("frontier", "experts") for suffix in ("md", "png", "svg")
+    }
+    records = json.loads((tmp_path / "experts.json").read_text())
+    assert {record["experts"] for record in records} == {1, 3}
+
+
+def test_what_cannot_be_done_is_refused(subject, tmp_path):
+    with pytest.raises(UsageError, match="no method 'magic'; there are: budget, plain, hydraopt"):
+        candidates(["magic"], 3)
+    with pytest.raises(UsageError, match="pass ADAPTERS with --base and --data"):
+        subject_of(["x"], None, None, None, 1)
+    with pytest.raises(UsageError, match="4 experts, expected 1 to 2: 3 tasks without the 1 held"):
+        compare_experts(subject, ["average"], [2, 4], 1, tmp_path, 1)
+    with pytest.raises(UsageError, match="--experts 'two', expected numbers like 2,8,32"):
+        write_experts(tmp_path, subject, ["average"], "two", 1, 1)
+    with pytest.raises(UsageError, match="no merging method 'budget'"):
+        compare_experts(subject, ["budget"], [2], 1, tmp_path, 1)
+    with pytest.raises(UsageError, match="supermerge needs training examples; pass --train"):
+        frontier(subject, ["supermerge"], tmp_path, 1)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(OutputError, match="holds other files"):
+        write_frontier(tmp_path / "other", subject, ["plain"], 1)
