@@ -59,7 +59,7 @@ def candidates(methods: Sequence[str], tasks: int) -> list[Candidate]:
     """What to evaluate of ``methods``: names in ``METHODS``, ``budget`` or ``plain``.
 
     Raises:
-        UsageError: an unknown method, or one that needs data.
+        UsageError: an unknown method.
     """
     found = []
     for method in methods:
@@ -72,10 +72,6 @@ def candidates(methods: Sequence[str], tasks: int) -> list[Candidate]:
         elif method == "hydraopt":
             counts = sorted({2**i for i in range(tasks.bit_length()) if 2**i <= tasks} | {tasks})
             found += [_hydraopt(count) for count in counts]
-        elif method in METHODS and METHODS[method].needs != "nothing":
-            raise UsageError(
-                f"method {method} needs data of its own; run hydraopt merge --method {method}"
-            )
         elif method in METHODS:
             found.append(Candidate(method, method, partial(_merge, method)))
         else:

@@ -60,7 +60,7 @@ METHODS: dict[str, Method] = {
     "zipit": Method(zipit, "ZipIt!, arXiv 2305.03053", False, "data", "R (m + n)"),
     "adamerging": Method(adamerging, "AdaMerging, arXiv 2310.02575", False, "data", "m n"),
     "surgery": Method(
-        surgery, "Representation Surgery, arXiv 2402.02705", True, "data", "m n, T 32 d in all"
+        surgery, "Representation Surgery, arXiv 2402.02705", True, "data", "m n, 32 T d in all"
     ),
     "supermerge": Method(supermerge, "SuperMerge, arXiv 2412.10416", False, "labels", "m n"),
 }

@@ -3,8 +3,8 @@
     python tests/benchmarks/hierarchical_memory.py
 
 64 random adapters of r = 64 of a random Llama (d = 256, 4 layers, all linear layers): 4096
-directions per module. Every variant in a process of its own. The growth is what merging needs on top
-of the model and the adapters, its result included.
+directions per module. Every variant in a process of its own. The growth is what merging needs on
+top of the model and the adapters, its result included.
 """
 
 import subprocess
