@@ -67,7 +67,7 @@ def _by_method(
     given = (dial.base, dial.data)
     if needs == "nothing" and any(given):
         raise UsageError(
-            f"--base and --data go with a byte budget or a method that needs data, not {method}"
+            f"method {method} takes neither --base nor --data; --base goes with a byte budget"
         )
     if needs != "nothing" and not all(given):
         fields = "task, prompt and answer" if needs == "labels" else "task and prompt"
