@@ -61,13 +61,16 @@ def merge(
         float | None, typer.Option(min=0, help="Smallest budget that loses no more points.")
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Base model for --max-drop and --calibration.")
+        str | None, typer.Option(help="Base model for --max-drop, --calibration and --data.")
     ] = None,
     validation: Annotated[
         Path | None, typer.Option(help="JSONL of task, prompt and answer for --max-drop.")
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="JSONL of prompt, and task if not for all: tunes steps.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="JSONL of task, prompt and answer if the method needs it.")
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="See hydraopt methods; default hydraopt.")
@@ -91,7 +94,7 @@ def merge(
     flags = {"clusters": clusters, "rank": rank, "soft": soft, "seed": seed}
     given = {name: value for name, value in flags.items() if value is not None}
     settings = parse_settings(pairs or [], given)
-    dial = merge_command.Dial(budget, max_drop, base, validation, calibration)
+    dial = merge_command.Dial(budget, max_drop, base, validation, calibration, data)
     result = merge_command.merge(adapters, dial, method, settings)
     result.save(merged, overwrite=overwrite)
     report.show(report.of_merged(result), as_json)
