@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
 from . import report
 from .errors import HydraOptError, UsageError
+from .options import Json, Output, Overwrite, messages
 from .profiling import commands as profiling
 from .sparse_commands import sparse
-from .training.commands import train
+from .train_commands import train
 
 app = typer.Typer(
     help="Many LoRA adapters of one base model in one ExecuTorch program.",
@@ -28,12 +28,7 @@ app.add_typer(train, name="train")
 app.add_typer(sparse, name="sparse")
 app.command()(profiling.profile)
 app.command()(profiling.compare)
-messages = Console(stderr=True)
 EXTRAS = ("executorch", "torchao", "babel", "num2words", "matplotlib")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")]
 
 
 @app.callback()
