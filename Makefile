@@ -24,6 +24,7 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/coding_cost.py
 	$(BIN)/python tests/benchmarks/merge_memory.py
 	$(BIN)/python tests/benchmarks/method_costs.py --layers 1
+	$(BIN)/python tests/benchmarks/hierarchical_memory.py
 
 lint: .venv/ready
 	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
 from . import report
 from .errors import HydraOptError, UsageError
+from .options import Json, Output, Overwrite, messages
 from .profiling import commands as profiling
 from .sparse_commands import sparse
-from .training.commands import train
+from .train_commands import train
 
 app = typer.Typer(
     help="Many LoRA adapters of one base model in one ExecuTorch program.",
@@ -28,12 +28,7 @@ app.add_typer(train, name="train")
 app.add_typer(sparse, name="sparse")
 app.command()(profiling.profile)
 app.command()(profiling.compare)
-messages = Console(stderr=True)
 EXTRAS = ("executorch", "torchao", "babel", "num2words", "matplotlib")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")]
 
 
 @app.callback()
@@ -61,13 +56,16 @@ def merge(
         float | None, typer.Option(min=0, help="Smallest budget that loses no more points.")
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Base model for --max-drop and --calibration.")
+        str | None, typer.Option(help="Base model for --max-drop, --calibration and --data.")
     ] = None,
     validation: Annotated[
         Path | None, typer.Option(help="JSONL of task, prompt and answer for --max-drop.")
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="JSONL of prompt, and task if not for all: tunes steps.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="JSONL of task, prompt and answer if the method needs it.")
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="See hydraopt methods; default hydraopt.")
@@ -91,7 +89,7 @@ def merge(
     flags = {"clusters": clusters, "rank": rank, "soft": soft, "seed": seed}
     given = {name: value for name, value in flags.items() if value is not None}
     settings = parse_settings(pairs or [], given)
-    dial = merge_command.Dial(budget, max_drop, base, validation, calibration)
+    dial = merge_command.Dial(budget, max_drop, base, validation, calibration, data)
     result = merge_command.merge(adapters, dial, method, settings)
     result.save(merged, overwrite=overwrite)
     report.show(report.of_merged(result), as_json)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .adapters import AdapterSet, read_adapters
 from .errors import UsageError
-from .merging import Merged, merge_with
+from .merging import Merged, find_method, merge_with
 from .packing import CodedAdapters, Coder
 
 UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -16,13 +16,14 @@ BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(%|" + "|".join(UNITS) + ")")
 
 
 class Dial(NamedTuple):
-    """The byte budget: given, or to be found for a quality."""
+    """The byte budget, given or to be found for a quality; and what it or a method reads."""
 
     budget: str | None
     max_drop: float | None
     base: str | None
     validation: Path | None
     calibration: Path | None
+    data: Path | None
 
 
 def merge(
@@ -35,9 +36,9 @@ def merge(
         HydraOptError: as the steps raise it.
     """
     if dial.budget is None and dial.max_drop is None:
-        if dial.base or dial.validation or dial.calibration:
-            raise UsageError("--base, --validation and --calibration go with a byte budget")
-        return merge_with(method or "hydraopt", read_adapters(sources), **settings)
+        return _by_method(sources, dial, method or "hydraopt", settings)
+    if dial.data:
+        raise UsageError("--data is for methods that need it; a byte budget takes --calibration")
     if method or settings:
         option = "method" if method else next(iter(settings))
         raise UsageError(f"--{option} does not go with a byte budget, which chooses by itself")
@@ -55,6 +56,30 @@ def merge(
 
     prompts = read_prompts(dial.calibration, adapters.tasks)
     return calibrate(_coded(adapters, dial), adapters, *load_model(dial.base), prompts)
+
+
+def _by_method(
+    sources: Sequence[str], dial: Dial, method: str, settings: Mapping[str, object]
+) -> Merged:
+    if dial.validation or dial.calibration:
+        raise UsageError("--validation and --calibration go with a byte budget")
+    needs = find_method(method).needs
+    given = (dial.base, dial.data)
+    if needs == "nothing" and any(given):
+        raise UsageError(
+            f"method {method} takes neither --base nor --data; --base goes with a byte budget"
+        )
+    if needs != "nothing" and not all(given):
+        fields = "task, prompt and answer" if needs == "labels" else "task and prompt"
+        raise UsageError(f"method {method} needs --base and --data, JSON lines of {fields}")
+    adapters = read_adapters(sources)
+    if needs == "nothing":
+        return merge_with(method, adapters, **settings)
+    from .training import CalibrationData
+
+    labels = needs == "labels"
+    data = CalibrationData.read(dial.base, dial.data, adapters.tasks, labels=labels)
+    return merge_with(method, adapters, data, **settings)
 
 
 def _coded(adapters: AdapterSet, dial: Dial) -> CodedAdapters:

@@ -6,12 +6,9 @@ from typing import Annotated
 import typer
 
 from . import report
+from .options import Json, Output, Overwrite
 
 sparse = typer.Typer(help="Merge sparse adapters, or turn one into LoRA.", no_args_is_help=True)
-
-Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @sparse.command()

@@ -162,7 +162,7 @@ def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_
         (("merge", *adapter_dirs, "-o", out, "--budget", "9%", "--clusters", 2), "does not go"),
         (("merge", *adapter_dirs, "-o", out, "--budget", "9%", "--max-drop", 1), "either"),
         (("merge", *adapter_dirs, "-o", out, "--max-drop", 1), "needs --base and --validation"),
-        (("merge", *adapter_dirs, "-o", out, "--base", base), "go with a byte budget"),
+        (("merge", *adapter_dirs, "-o", out, "--base", base), "takes neither --base nor --data"),
         (("frontier", adapter_dirs[0], "-o", out), "pass ADAPTERS with --base and --data"),
     ]:
         assert message in fails(*arguments, code=2)
@@ -185,6 +185,39 @@ def test_any_option_of_a_method_is_settable(adapter_dirs, tmp_path):
         ("rank=1", "option rank is given twice"),
     ]:
         assert message in fails(*merge, "--overwrite", "--set", pair, code=2)
+
+
+def test_methods_that_need_data_read_it(adapter_dirs, base, tmp_path):
+    data = tmp_path / "data.jsonl"
+    lines = [
+        {"task": task, "prompt": prompt, "answer": "x"}
+        for task in ("alpha", "beta", "gamma")
+        for prompt in ("one", "two")
+    ]
+    data.write_text("\n".join(map(json.dumps, lines)))
+    merge = ("merge", *adapter_dirs, "-o", tmp_path / "m", "--method")
+    given = ("--base", base, "--data", data)
+    record = json.loads(
+        succeeds(*merge, "supermerge", *given, "--set", "steps=2", "--set", "group=2", "--json")
+    )
+    assert record["settings"]["group"] == 2
+    assert names(tmp_path / "m") == {"merged.json", "merged.safetensors", "README.md", "errors.png"}
+    shutil.rmtree(tmp_path / "m")
+    lines[1].pop("answer")
+    data.write_text("\n".join(map(json.dumps, lines)))
+    assert "data.jsonl, line 2 has no text 'answer'" in fails(*merge, "supermerge", *given)
+    data.write_text('{"task": "alpha", "prompt": "one"}')
+    assert "has no line for task 'beta'" in fails(*merge, "zipit", *given)
+    for arguments, message in [
+        (("supermerge", "--base", base), "needs --base and --data, JSON lines of task, prompt and"),
+        (("zipit", "--data", data), "needs --base and --data, JSON lines of task and prompt"),
+        (("ties", *given), "method ties takes neither --base nor --data"),
+        (("zipit", *given, "--validation", data), "go with a byte budget"),
+    ]:
+        assert message in fails(*merge, *arguments, code=2)
+    budget = ("merge", *adapter_dirs, "-o", tmp_path / "m", "--budget", "9%", *given)
+    assert "--data is for methods that need it" in fails(*budget, code=2)
+    assert names(tmp_path) == {"data.jsonl"}
 
 
 def test_methods_are_listed():

@@ -18,10 +18,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..adapters import AdapterSet, Factors
 from ..evaluation import adapted
 from ..merging import relative_errors
-from ..models import end_tokens
 from ..packing import CodedAdapters
+from ..training import batch, continuations
+from ..training.batches import IGNORE
 
-STEPS, RATE, CONTINUATION = 30, 0.05, 64
+STEPS, RATE = 30, 0.05
 LARGEST_CHANGE = 1.0  # of the logarithm of a step
 
 
@@ -73,30 +74,9 @@ def calibrate(
 def _texts(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
 ) -> Texts:
-    """Continue the prompts, batched with padding on the left, and move the padding to the right."""
-    rows = [tokenizer(prompt).input_ids for prompt in prompts]
-    longest = max(map(len, rows))
-    padded = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
-    attended = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-    limit = min(CONTINUATION, model.config.max_position_embeddings - longest)
-    ends = end_tokens(model)
-    found = model.generate(
-        padded,
-        attention_mask=attended,
-        max_new_tokens=limit,
-        do_sample=False,
-        pad_token_id=ends[0] if ends else 0,
-    )
-    ids = torch.zeros_like(found)
-    mask = torch.zeros(found.shape, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        text = found[i, longest - len(row) :].tolist()
-        new = text[len(row) :]
-        stop = next((n + 1 for n, token in enumerate(new) if token in ends), len(new))
-        ids[i, : len(text)] = torch.tensor(text)
-        # the prediction of each new token, the end included
-        mask[i, len(row) - 1 : len(row) - 1 + stop] = True
-    return Texts(ids, mask, log_softmax(model(ids, use_cache=False).logits[mask], -1))
+    texts = batch(continuations(model, [tokenizer(prompt).input_ids for prompt in prompts]))
+    mask = (texts.labels != IGNORE).roll(-1, 1)  # the predictions; column 0 is never an answer's
+    return Texts(texts.ids, mask, log_softmax(model(texts.ids, use_cache=False).logits[mask], -1))
 
 
 def _tune(

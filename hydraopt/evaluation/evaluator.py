@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet, Factors, operate, operated_layer
 from ..merging import Merged
 from ..training import Batch, Examples, batch, encode, load_model
 from ..training.batches import IGNORE, Row
@@ -93,19 +94,31 @@ def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
 
 @contextmanager
 def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[None]:
-    """Add ``B @ A`` to the weights of ``model`` for the duration of the block."""
-    before = {}
+    """Add ``B @ A`` to the weights of ``model`` for the duration of the block; or operate."""
+    before, handles = {}, []
     with torch.no_grad():
         for module, (a, b) in factors.items():
+            if layer := operated_layer(module):
+                hook = partial(_operate, a=a, b=b)
+                handles.append(model.get_submodule(layer).register_forward_pre_hook(hook))
+                continue
             weight = model.get_submodule(module).weight
             before[module] = weight.clone()
             weight.addmm_(b, a)
     try:
         yield
     finally:
+        for handle in handles:
+            handle.remove()
         with torch.no_grad():
             for module, weight in before.items():
                 model.get_submodule(module).weight.copy_(weight)
+
+
+def _operate(
+    _: torch.nn.Module, inputs: tuple[torch.Tensor], a: torch.Tensor, b: torch.Tensor
+) -> torch.Tensor:
+    return operate(inputs[0], a, b)
 
 
 def _batches(rows: list[Row]) -> Iterator[Batch]:

@@ -1,6 +1,7 @@
 """Slots: the places in a base model that take one task's factors.
 
-A slot computes ``linear(x) + (x Aᵀ) B``, B's columns lying as rows. The factors are inputs of the
+A slot computes ``linear(x) + (x Aᵀ) B``, B's columns lying as rows; a surgery's slot computes
+``layer(x + relu(x Aᵀ) B)``. The factors are inputs of the
 program, multiplied by ``torch.bmm``, the one form with a non-constant operand that XNNPACK takes;
 or constants, where each task has its own method.
 """
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..adapters import Factors
+from ..adapters import Factors, operated_layer
 from ..errors import LoweringError
 
 
@@ -19,15 +20,15 @@ class Slot(nn.Module):
     """A linear layer and its low-rank update.
 
     Args:
-        linear: the base layer.
+        layer: the base layer.
         name: its dotted name in the base model.
         inputs: where the outer module puts the factors of the running call, by name:
             ``A [1, R, in]`` and ``B [1, R, out]``.
     """
 
-    def __init__(self, linear: nn.Module, name: str, inputs: dict[str, torch.Tensor]):
+    def __init__(self, layer: nn.Module, name: str, inputs: dict[str, torch.Tensor]):
         super().__init__()
-        self.linear = linear
+        self.layer = layer
         self.name = name
         self.inputs = inputs
         self.register_buffer("a", None)
@@ -35,11 +36,28 @@ class Slot(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x [1, S, in]`` -> ``[1, S, out]``."""
+        return self.layer(x) + self.up(self.down(x))
+
+    def down(self, x: torch.Tensor) -> torch.Tensor:
+        """``A x``, ``[1, S, R]``."""
         if self.a is not None:
-            return self.linear(x) + F.linear(F.linear(x, self.a), self.b)
+            return F.linear(x, self.a)
         # A on the left: XNNPACK packs the right operand in every call, and x is the smaller one
-        update = torch.bmm(self.inputs[f"{self.name}.A"], x.transpose(1, 2)).transpose(1, 2)
-        return self.linear(x) + torch.bmm(update, self.inputs[f"{self.name}.B"])
+        return torch.bmm(self.inputs[f"{self.name}.A"], x.transpose(1, 2)).transpose(1, 2)
+
+    def up(self, x: torch.Tensor) -> torch.Tensor:
+        """``B x``."""
+        if self.b is not None:
+            return F.linear(x, self.b)
+        return torch.bmm(x, self.inputs[f"{self.name}.B"])
+
+
+class SurgerySlot(Slot):
+    """A layer whose input is corrected first, see :mod:`hydraopt.adapters.surgery`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``x [1, S, in]`` -> ``[1, S, out]``."""
+        return self.layer(x + self.up(self.down(x).relu()))
 
 
 def insert_slots(
@@ -59,9 +77,11 @@ def insert_slots(
     """
     inputs: dict[str, torch.Tensor] = {}
     for name, shape in shapes.items():
-        linear = linear_layer(model, name, shape)
-        parent = model.get_submodule(name.rpartition(".")[0])
-        setattr(parent, name.rpartition(".")[2], Slot(linear, name, inputs))
+        if layer := operated_layer(name):
+            slot = SurgerySlot(model.get_submodule(layer), name, inputs)
+        else:
+            layer, slot = name, Slot(linear_layer(model, name, shape), name, inputs)
+        model.set_submodule(layer, slot)
     return inputs
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..adapters import TASK_NAME, Factors
+from ..adapters import TASK_NAME, Factors, operated_layer
 from ..errors import LoweringError
 from ..files import output_directory
 from ..merging import Merged, MergedAdapters
@@ -28,7 +28,7 @@ from .bundle import Exported, context_length, write_bundle
 from .decoder import Decoder
 from .manifest import FORWARD, MANIFEST
 from .program import Program, export_forward, lower
-from .slots import linear_layer
+from .slots import insert_slots, linear_layer, set_constants
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,18 @@ def lower_fixed(model: nn.Module, max_length: int) -> Program:
 
 
 def bake(model: nn.Module, factors: Mapping[str, Factors]) -> None:
-    """Add ``B A`` to the weights of ``model``, in place.
+    """Add ``B A`` to the weights of ``model``, in place; a surgery becomes a part of it.
 
     Raises:
         LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
     """
+    surgery = {name: update for name, update in factors.items() if operated_layer(name)}
     with torch.no_grad():
-        for name, update in factors.items():
+        for name in factors.keys() - surgery.keys():
+            update = factors[name]
             linear_layer(model, name, update.shape).weight.addmm_(update.b, update.a)
+    insert_slots(model, {name: update.shape for name, update in surgery.items()})
+    set_constants(model, surgery)
 
 
 def fixed_merged(merged: Merged) -> Fixed:

@@ -23,6 +23,7 @@ from .onebit import onebit
 from .private import private
 from .quality import relative_error, relative_errors
 from .supermerge import supermerge
+from .surgery import surgery
 from .task_arithmetic import task_arithmetic
 from .ties import ties
 from .tsv_merge import tsv_merge
@@ -58,6 +59,9 @@ METHODS: dict[str, Method] = {
     "kmerge": Method(kmerge, "K-Merge, arXiv 2510.13537", True, "nothing", "K R (m + n)"),
     "zipit": Method(zipit, "ZipIt!, arXiv 2305.03053", False, "data", "R (m + n)"),
     "adamerging": Method(adamerging, "AdaMerging, arXiv 2310.02575", False, "data", "m n"),
+    "surgery": Method(
+        surgery, "Representation Surgery, arXiv 2402.02705", True, "data", "m n, 32 T d in all"
+    ),
     "supermerge": Method(supermerge, "SuperMerge, arXiv 2412.10416", False, "labels", "m n"),
 }
 
@@ -117,6 +121,7 @@ __all__ = [
     "relative_error",
     "relative_errors",
     "supermerge",
+    "surgery",
     "task_arithmetic",
     "ties",
     "tsv_merge",

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch.nn.functional import log_softmax
 
-from ..adapters import AdapterSet
+from ..adapters import AdapterSet, Factors
 from ..errors import MergeError
 from ..training import Batch, CalibrationData, Schedule
 from ..training.batches import IGNORE
@@ -64,14 +64,13 @@ def adamerging(
     start = torch.full((tasks, modules if coefficients == "layer" else 1), START)
     rows, schedule = data.prompts(adapters.tasks), Schedule(steps, rate, batch, seed=seed)
     found = learn_coefficients(stacks, data, start, clamped, entropy, rows, schedule)
-    deltas = {
-        module: weighted(stack, column)
-        for (module, stack), column in zip(stacks.items(), found.T, strict=True)
-    }
+    columns = dict(zip(stacks, found.T, strict=True))
+
+    def merge(module: str) -> Factors:
+        return weighted(stacks[module], columns[module])
+
     settings = {"coefficients": coefficients, "steps": steps, "rate": rate, "batch": batch}
-    return merge_modules(
-        "adamerging", adapters, deltas.__getitem__, rank, {**settings, "seed": seed}
-    )
+    return merge_modules("adamerging", adapters, merge, rank, {**settings, "seed": seed})
 
 
 def entropy(model: torch.nn.Module, texts: Batch) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..adapters import ADAPTER_CONFIG, Factors, write_adapter
+from ..adapters import ADAPTER_CONFIG, Factors, operated_layer, write_adapter
 from ..errors import BundleError, MergeError, TaskError
 from ..files import output_directory, safetensors_bytes, write_tensors
 from .description import DESCRIPTION, check_names, read_description, write_description
@@ -134,9 +134,15 @@ class Merged(ABC):
 
         Raises:
             TaskError: no such task.
+            MergeError: the task is more than an adapter.
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
         factors = self.task_factors(task)
+        if any(map(operated_layer, factors)):
+            raise MergeError(
+                f"method {self.method} corrects features of task {task!r} beside its adapter; "
+                "PEFT has no place for that, export a bundle"
+            )
         with output_directory(directory, ADAPTER_CONFIG, overwrite=overwrite) as staging:
             write_adapter(staging, factors, self.base_model)
 

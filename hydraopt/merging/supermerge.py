@@ -4,13 +4,15 @@ One weight per task t and module l, trained with the tasks' own loss (cross entr
 on a few labelled examples of all tasks together. tanh bounds the weights and allows negative ones.
 Adam and the start are inferred: ``tanh(w) = 0.3``, as Task Arithmetic recommends.
 
-Hierarchical merging: groups of tasks are merged one after another, then groups of what they gave,
-until one is left. Only one group is in memory as a stack; with ``group`` parts it has at most
-``group * min(out, in)`` directions per module, since a merged group is kept at its smallest exact
-form, of rank ``min(sum of ranks, out, in)``. With ``rank`` it is cut to that.
+Hierarchical merging: groups of tasks are merged, then groups of what they gave, until one is left.
+It is done depth first, one group at a time: no more is in memory than the stack of one group and
+the merged groups that wait. A merged group has rank ``min(sum of ranks, out, in)``, which is
+exact: memory falls where ``group`` times the rank exceeds ``out`` or ``in``. With ``rank`` merged
+groups are cut to it, and memory falls in any case.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -25,15 +27,13 @@ from .weighted import learn_coefficients, stacks_of, weighted
 
 START = 0.3
 
-Owners = list[tuple[str, ...]]  # the tasks that each part was merged from
-
 
 def supermerge(
     adapters: AdapterSet,
     data: CalibrationData,
     *,
     steps: int = 200,
-    rate: float = 0.03,
+    rate: float = 0.1,
     batch: int = 16,
     group: int | None = None,
     rank: int | None = None,
@@ -64,51 +64,48 @@ def supermerge(
             f"group is {group}, expected 2 to {len(tasks)}, the number of adapters, or none"
         )
     schedule = Schedule(steps, rate, batch, seed=seed)
-    size = group or len(tasks)
-    parts, owners = adapters, [(task,) for task in tasks]
-    while len(owners) > size:
-        parts, owners = _reduced(parts, owners, data, schedule, size, rank)
-    deltas = _merged(parts, owners, data, schedule)
+    merged = _merged(adapters, data, schedule, group or len(tasks), rank)
     settings = {"steps": steps, "rate": rate, "batch": batch, "group": group, "seed": seed}
-    return merge_modules("supermerge", adapters, deltas.__getitem__, rank, settings)
+    return merge_modules("supermerge", adapters, merged, rank, settings)
 
 
-def _reduced(
-    parts: AdapterSet,
-    owners: Owners,
+def _merged(
+    adapters: AdapterSet, data: CalibrationData, schedule: Schedule, size: int, rank: int | None
+) -> Callable[[str], Factors]:
+    """What gives a module's merged delta, after learning the weights of at most ``size`` parts."""
+    chunks = _chunks(adapters.adapters, size)
+    parts = AdapterSet(_part(chunk, data, schedule, size, rank) for chunk in chunks)
+    stacks = stacks_of(parts, data.model.device)
+    start = torch.full((len(chunks), len(stacks)), math.atanh(START))
+    del parts  # the stacks hold copies
+    rows = data.answered(adapters.tasks)
+    found = learn_coefficients(stacks, data, start, torch.tanh, answer_loss, rows, schedule)
+    columns = dict(zip(stacks, found.T, strict=True))
+    return lambda module: weighted(stacks[module], columns[module])
+
+
+def _chunks(adapters: Sequence[LoraAdapter], size: int) -> list[Sequence[LoraAdapter]]:
+    """At most ``size`` chunks, of 1, size, size², … adapters each; the last may have fewer."""
+    length = 1
+    while length * size < len(adapters):
+        length *= size
+    return [adapters[first : first + length] for first in range(0, len(adapters), length)]
+
+
+def _part(
+    chunk: Sequence[LoraAdapter],
     data: CalibrationData,
     schedule: Schedule,
     size: int,
     rank: int | None,
-) -> tuple[AdapterSet, Owners]:
-    """Merge groups of ``size`` parts, one after another; a part that is left alone stays."""
-    reduced, joined = [], []
-    for first in range(0, len(owners), size):
-        chosen = owners[first : first + size]
-        found = parts.adapters[first : first + size]
-        if len(found) > 1:
-            group = AdapterSet(found)
-            deltas = _merged(group, chosen, data, schedule)
-            factors = {
-                module: cut(delta, min(rank or math.inf, full_rank(group, module))).factors
-                for module, delta in deltas.items()
-            }
-            found = (LoraAdapter(found[0].name, parts.base_model, factors),)
-        reduced.extend(found)
-        joined.append(tuple(task for tasks in chosen for task in tasks))
-    return AdapterSet(reduced), joined
-
-
-def _merged(
-    parts: AdapterSet, owners: Owners, data: CalibrationData, schedule: Schedule
-) -> dict[str, Factors]:
-    """The weighted sum of the parts' deltas, module by module, after learning the weights."""
-    stacks = stacks_of(parts, data.model.device)
-    start = torch.full((len(owners), len(stacks)), math.atanh(START))
-    rows = data.answered(task for tasks in owners for task in tasks)
-    found = learn_coefficients(stacks, data, start, torch.tanh, answer_loss, rows, schedule)
-    columns = zip(stacks.items(), found.T, strict=True)
-    return {
-        module: Factors(*(x.cpu() for x in weighted(stack, column)))
-        for (module, stack), column in columns
+) -> LoraAdapter:
+    """A chunk merged into one adapter, cut to ``rank``; one that is alone stays as it is."""
+    if len(chunk) == 1:
+        return chunk[0]
+    adapters = AdapterSet(chunk)
+    merged = _merged(adapters, data, schedule, size, rank)
+    factors = {
+        module: cut(merged(module), min(rank or math.inf, full_rank(adapters, module))).factors
+        for module in adapters.shapes
     }
+    return LoraAdapter(chunk[0].name, chunk[0].base_model, factors)

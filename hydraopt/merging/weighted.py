@@ -5,7 +5,7 @@ a module below each other and all B's side by side, that is one product with the
 between them, ``B (c * A x)``. No delta is formed, and gradients reach c alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -29,8 +29,8 @@ def stacks_of(adapters: AdapterSet, device: torch.device) -> Stacks:
 
 
 def weighted(stack: Stack, coefficients: torch.Tensor) -> Factors:
-    """``sum_t c[t] D_t`` of one module, with ``coefficients [T]``."""
-    return Factors(stack.a, stack.b * coefficients[stack.owner])
+    """``sum_t c[t] D_t`` of one module, on the CPU; ``coefficients`` is ``[T]``."""
+    return Factors(stack.a.cpu(), (stack.b * coefficients[stack.owner]).cpu())
 
 
 @contextmanager
@@ -50,6 +50,22 @@ def applied(model: torch.nn.Module, stacks: Stacks, coefficients: torch.Tensor) 
     ]
     try:
         yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def inputs_of(model: torch.nn.Module, modules: Iterable[str]) -> Iterator[dict[str, torch.Tensor]]:
+    """Keep what each of ``modules`` is given while the block runs."""
+    found: dict[str, torch.Tensor] = {}
+
+    def hook(name: str):
+        return lambda _, inputs: found.__setitem__(name, inputs[0])
+
+    handles = [model.get_submodule(m).register_forward_pre_hook(hook(m)) for m in modules]
+    try:
+        yield found
     finally:
         for handle in handles:
             handle.remove()

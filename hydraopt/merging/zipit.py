@@ -17,8 +17,7 @@ The paper goes through a network layer by layer; here only the inside of each de
 since the base around it is the same for all tasks.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 
@@ -29,6 +28,7 @@ from .assemble import merge_modules, progress
 from .checks import check_rank
 from .lowrank import svd
 from .merged import MergedAdapters
+from .weighted import inputs_of
 
 BATCH = 16  # prompts
 
@@ -91,28 +91,12 @@ def second_moments(
             ids = batch(chosen).ids
             lengths = torch.tensor([[len(prompt)] for prompt, _ in chosen])
             inside = (torch.arange(ids.shape[1]) < lengths).to(model.device)
-            with _inputs(model, directions) as inputs:
+            with inputs_of(model, directions) as inputs:
                 model(input_ids=ids.to(model.device), use_cache=False)
             for module, x in inputs.items():
                 h = (x[inside] @ weights[module].T).double().cpu()
                 moments[module] += h.T @ h
     return moments
-
-
-@contextmanager
-def _inputs(model: torch.nn.Module, modules: Mapping) -> Iterator[dict[str, torch.Tensor]]:
-    """Keep what each of ``modules`` is given while the block runs."""
-    found: dict[str, torch.Tensor] = {}
-
-    def hook(name: str):
-        return lambda _, inputs: found.__setitem__(name, inputs[0])
-
-    handles = [model.get_submodule(m).register_forward_pre_hook(hook(m)) for m in modules]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def zipped(correlations: torch.Tensor, size: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """What is trained: the loop, its data, and adapters of other kinds than LoRA."""
 
 from .batches import Batch, answer_loss, batch, encode, load_model
+from .continuations import continuations
 from .data import CalibrationData
 from .examples import Examples, read_examples, read_lines
 from .loop import Fitted, Schedule, fit, pick_device
@@ -13,6 +14,7 @@ __all__ = [
     "Schedule",
     "answer_loss",
     "batch",
+    "continuations",
     "encode",
     "fit",
     "load_model",

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .. import report
+from . import report
+from .options import Json, Output, Overwrite
 
 train = typer.Typer(
     help="Train adapters of other kinds than LoRA; for LoRA itself use PEFT.",
@@ -14,15 +15,12 @@ train = typer.Typer(
 
 Base = Annotated[str, typer.Option(help="Base model: directory or hub id.")]
 Data = Annotated[Path, typer.Option(help="JSONL of prompt and answer.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")]
 Targets = Annotated[str, typer.Option(help="Linear layers, by name or its end, with commas.")]
 Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps.")]
 Rate = Annotated[float, typer.Option(help="AdamW's learning rate.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Examples per step.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of initialisation, order and dropout.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @train.command()
@@ -45,9 +43,9 @@ def hydralora(
     as_json: Json = False,
 ) -> None:
     """Train one adapter for a mixture of tasks: one A, several B's and a router per layer."""
-    from .job import Job
-    from .loop import Schedule
-    from .train_hydralora import train_hydralora
+    from .training.job import Job
+    from .training.loop import Schedule
+    from .training.train_hydralora import train_hydralora
 
     schedule = Schedule(steps, rate, batch, seed=seed)
     job = Job(base, data, output, schedule, resume, overwrite)
@@ -73,10 +71,10 @@ def sparse(
     as_json: Json = False,
 ) -> None:
     """Train one task's sparse adapter: changes of a few chosen weights per layer."""
-    from .job import Job
-    from .loop import Schedule
-    from .sparse import SparseConfig
-    from .train_sparse import train_sparse
+    from .training.job import Job
+    from .training.loop import Schedule
+    from .training.sparse import SparseConfig
+    from .training.train_sparse import train_sparse
 
     schedule = Schedule(steps, rate, batch, seed=seed)
     job = Job(base, data, output, schedule, resume, overwrite)

@@ -1,0 +1,42 @@
+"""What a model makes of prompts: inputs for training where no answers are known."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..models import end_tokens
+from .batches import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LONGEST = 64  # tokens
+
+
+@torch.no_grad()
+def continuations(model: "PreTrainedModel", prompts: Sequence[list[int]]) -> list[Row]:
+    """Continue prompts greedily, the end token included, by at most 64 tokens.
+
+    Args:
+        model: generates, in one batch.
+        prompts: their tokens.
+    """
+    longest = max(map(len, prompts))
+    padded = [[0] * (longest - len(row)) + row for row in prompts]  # on the left, to generate
+    attended = [[0] * (longest - len(row)) + [1] * len(row) for row in prompts]
+    ends = end_tokens(model)
+    found = model.generate(
+        torch.tensor(padded, device=model.device),
+        attention_mask=torch.tensor(attended, device=model.device),
+        max_new_tokens=min(LONGEST, model.config.max_position_embeddings - longest),
+        do_sample=False,
+        pad_token_id=ends[0] if ends else 0,
+    )
+    texts = found[:, longest:].tolist()
+    return [(row, _until_end(text, ends)) for row, text in zip(prompts, texts, strict=True)]
+
+
+def _until_end(text: list[int], ends: Sequence[int]) -> list[int]:
+    stop = next((n for n, token in enumerate(text, 1) if token in ends), len(text))
+    return text[:stop]

@@ -1,0 +1,562 @@
+"""Methods that need data, against direct evaluations of their formulas on dense weights."""
+
+import importlib
+import json
+import math
+
+import pytest
+import torch
+from conftest import BASE_ID, delta, tiny_llama
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
+from hydraopt.errors import DataError, MergeError, TrainingError, UsageError
+from hydraopt.evaluation import adapted
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.merging import (
+    METHODS,
+    MergedAdapters,
+    adamerging,
+    merge_with,
+    supermerge,
+    surgery,
+    task_arithmetic,
+    zipit,
+)
+from hydraopt.merging.adamerging import entropy
+from hydraopt.merging.weighted import applied, stacks_of, weighted
+from hydraopt.merging.zipit import singular_directions, zipped
+from hydraopt.runtime import Session
+from hydraopt.training import CalibrationData, answer_loss, batch, read_examples
+from hydraopt.zoo.model import new_tokenizer
+
+SHAPES = {
+    "model.layers.0.mlp.down_proj": (64, 96),
+    "model.layers.0.mlp.gate_proj": (96, 64),
+    "model.layers.0.self_attn.q_proj": (64, 64),
+    "model.layers.0.self_attn.v_proj": (32, 64),
+}
+PAIRS = [("one", "eins"), ("two four", "zwei"), ("three", "drei!")]
+NEEDING = [name for name, method in METHODS.items() if method.needs != "nothing"]
+QUICK = {name: {"steps": 3} for name in ("adamerging", "supermerge", "surgery")}
+
+
+def llama_set(tasks=4, rank=3, size=0.3, seed=0) -> AdapterSet:
+    """Random adapters of the tiny Llama."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def factors(rows, columns):
+        a = torch.randn(rank, columns, generator=generator)
+        return Factors(a, size * torch.randn(rows, rank, generator=generator) / rank)
+
+    return AdapterSet(
+        LoraAdapter(f"task{i}", BASE_ID, {name: factors(*s) for name, s in SHAPES.items()})
+        for i in range(tasks)
+    )
+
+
+def data_of(adapters, model=None) -> CalibrationData:
+    examples = {task: [(task + p, a) for p, a in PAIRS] for task in adapters.tasks}
+    return CalibrationData(model or tiny_llama(), new_tokenizer(), examples)
+
+
+def dense(adapters, module):
+    return torch.stack([delta(x.factors[module]).float() for x in adapters.adapters])
+
+
+def assert_same(first, second, tolerance=1e-4):
+    for module in first.modules:
+        wanted, found = (delta(x.factors("task0", module)) for x in (first, second))
+        assert (found - wanted).norm() <= tolerance * wanted.norm(), module
+
+
+def run_dense(model, adapters, coefficients, ids):
+    """Logits with ``W + sum_t c[t, l] D_t``, dense, by module in order of name."""
+    weights = {
+        f"{module}.weight": model.get_submodule(module).weight
+        + torch.tensordot(coefficients[:, index], dense(adapters, module), dims=1)
+        for index, module in enumerate(sorted(SHAPES))
+    }
+    return functional_call(model, weights, (ids,), {"use_cache": False}).logits
+
+
+def tokens(data, answers):
+    """Every example by itself: tokens of the prompt, and of what is predicted after it."""
+    for pairs in data.examples.values():
+        for prompt, answer in pairs:
+            end = [*answer.encode(), 257] if answers else []
+            yield list(prompt.encode()), end
+
+
+def descend(start, coefficients, loss, steps, rate):
+    """Adam as published (weights of norm-1 gradients at most), without the library's loop."""
+    w = start.clone().requires_grad_()
+    first, second = torch.zeros_like(w), torch.zeros_like(w)
+    for step in range(1, steps + 1):
+        (gradient,) = torch.autograd.grad(loss(coefficients(w)), w)
+        gradient = gradient / max(1.0, gradient.norm().item())
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        change = first / (1 - 0.9**step) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+        w = (w - rate * change).detach().requires_grad_()
+    return coefficients(w).detach()
+
+
+def agree(merged, adapters, coefficients, tolerance=2e-3):
+    for index, module in enumerate(sorted(SHAPES)):
+        wanted = torch.tensordot(coefficients[:, index], dense(adapters, module), dims=1)
+        found = delta(merged.factors("task1", module)).float()
+        assert (found - wanted).norm() < tolerance * wanted.norm(), module
+
+
+def test_supermerge_descends_on_the_dense_loss_of_all_tasks():
+    adapters = llama_set()
+    data = data_of(adapters)
+
+    def loss(coefficients):
+        parts = []
+        for prompt, answer in tokens(data, answers=True):
+            ids = torch.tensor([prompt + answer])
+            logits = run_dense(data.model, adapters, coefficients, ids)[0]
+            parts.append(
+                cross_entropy(logits[len(prompt) - 1 : -1], ids[0, len(prompt) :], reduction="none")
+            )
+        return torch.cat(parts).mean()
+
+    start = torch.full((4, 4), math.atanh(0.3))
+    wanted = descend(start, torch.tanh, loss, steps=5, rate=0.2)
+    merged = supermerge(adapters, data, steps=5, rate=0.2, batch=99)
+    agree(merged, adapters, wanted)
+    assert (wanted - 0.3).abs().mean() > 0.1  # it moved
+    assert loss(wanted) < loss(torch.full((4, 4), 0.3))
+
+
+@pytest.mark.parametrize("coefficients", ["layer", "task"])
+def test_adamerging_descends_on_the_entropy_after_the_prompts(coefficients):
+    adapters = llama_set()
+    data = data_of(adapters)
+
+    def loss(coefficients):
+        parts = []
+        for prompt, _ in tokens(data, answers=False):
+            logits = run_dense(data.model, adapters, coefficients, torch.tensor([prompt]))[0, -1]
+            parts.append(torch.distributions.Categorical(logits=logits).entropy())
+        return torch.stack(parts).mean()
+
+    def bounded(w):
+        return w.clamp(0, 1).expand(4, 4)
+
+    start = torch.full((4, 4 if coefficients == "layer" else 1), 0.3)
+    wanted = descend(start, bounded, loss, steps=5, rate=0.1)
+    merged = adamerging(adapters, data, coefficients=coefficients, steps=5, rate=0.1, batch=99)
+    agree(merged, adapters, wanted)
+    assert loss(wanted) < loss(torch.full((4, 4), 0.3))
+    assert wanted.min() >= 0 and wanted.max() <= 1
+
+
+def test_adamerging_clamps_the_coefficients():
+    adapters = llama_set(2)
+    merged = adamerging(adapters, data_of(adapters), steps=5, rate=9.0)
+    for module in SHAPES:
+        found = delta(merged.factors("task0", module)).float().flatten()
+        sides = dense(adapters, module).flatten(1).T
+        coefficients = torch.linalg.lstsq(sides, found[:, None]).solution
+        assert torch.minimum(coefficients.abs(), (coefficients - 1).abs()).max() < 1e-3
+
+
+def test_the_stacked_hook_runs_the_model_with_the_weighted_deltas():
+    adapters, model = llama_set(), tiny_llama()
+    coefficients = torch.linspace(-1, 1, 16).reshape(4, 4)
+    ids = torch.arange(10)[None]
+    before = model(ids).logits
+    stacks = stacks_of(adapters, model.device)
+    with applied(model, stacks, coefficients):
+        found = model(ids).logits
+    torch.testing.assert_close(
+        found, run_dense(model, adapters, coefficients, ids), atol=1e-4, rtol=1e-4
+    )
+    assert model(ids).logits.equal(before)
+    for index, (module, stack) in enumerate(stacks.items()):
+        wanted = torch.tensordot(coefficients[:, index], dense(adapters, module), dims=1)
+        torch.testing.assert_close(delta(weighted(stack, coefficients[:, index])).float(), wanted)
+
+
+def test_weights_of_one_are_the_sum():
+    adapters = llama_set()
+    whole = task_arithmetic(adapters, scale=1.0)
+    for module, stack in stacks_of(adapters, torch.device("cpu")).items():
+        found = delta(weighted(stack, torch.ones(4)))
+        torch.testing.assert_close(
+            found, delta(whole.factors("task0", module)), atol=1e-5, rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("method", ["supermerge", "adamerging"])
+def test_untrained_coefficients_are_task_arithmetic(method):
+    adapters = llama_set()
+    merged = merge_with(method, adapters, data_of(adapters), steps=1, rate=1e-9)
+    assert_same(merged, task_arithmetic(adapters, scale=0.3))
+
+
+def test_a_group_of_all_tasks_is_the_flat_merge():
+    adapters = llama_set()
+    flat, grouped = (
+        supermerge(adapters, data_of(adapters), steps=3, group=group) for group in (None, 4)
+    )
+    assert_same(flat, grouped, tolerance=1e-6)
+
+
+@pytest.mark.parametrize(("rank", "tasks"), [(3, 5), (20, 5)])
+def test_groups_are_merged_without_loss_and_then_merged_again(rank, tasks):
+    """Untrained, every level weighs by 0.3; 2 x 20 directions exceed the 32 rows of one module."""
+    adapters = llama_set(tasks, rank)
+    merged = supermerge(adapters, data_of(adapters), steps=1, rate=1e-9, group=2)
+    powers = [3, 3, 3, 3, 1]  # ((01)(23))4: the last one is alone twice
+    for module in SHAPES:
+        weights = torch.tensor([0.3**p for p in powers])
+        wanted = torch.tensordot(weights, dense(adapters, module), dims=1)
+        found = delta(merged.factors("task0", module)).float()
+        assert (found - wanted).norm() < 1e-4 * wanted.norm()
+
+
+def test_with_a_rank_merged_groups_are_cut_too(monkeypatch):
+    adapters, ranks = llama_set(6), []
+    module = importlib.import_module("hydraopt.merging.supermerge")
+    learn = module.learn_coefficients
+
+    def seen(stacks, *rest):
+        ranks.append(max(len(x.owner) for x in stacks.values()))
+        return learn(stacks, *rest)
+
+    monkeypatch.setattr(module, "learn_coefficients", seen)
+    for rank, wanted in ((None, [9, 9, 18]), (4, [9, 9, 8])):
+        ranks.clear()
+        supermerge(adapters, data_of(adapters), steps=1, group=3, rank=rank)
+        assert ranks == wanted
+
+
+def mean_loss(loss, merged, data, rows):
+    single = AdapterSet([LoraAdapter("merged", BASE_ID, merged.task_factors("task0"))])
+    with (
+        torch.no_grad(),
+        applied(data.model, stacks_of(single, data.model.device), torch.ones(1, 4)),
+    ):
+        return float(loss(data.model, batch(rows)))
+
+
+def test_training_lowers_loss_and_entropy():
+    adapters = llama_set()
+    data = data_of(adapters)
+    start = task_arithmetic(adapters, scale=0.3)
+    for method, loss, rows in (
+        ("supermerge", answer_loss, data.answered(adapters.tasks)),
+        ("adamerging", entropy, data.prompts(adapters.tasks)),
+    ):
+        merged = merge_with(method, adapters, data, steps=20, rate=0.05)
+        assert mean_loss(loss, merged, data, rows) < mean_loss(loss, start, data, rows)
+
+
+def head_inputs(model, factors, ids):
+    """The final hidden states ``[positions, d]`` of one text."""
+    with adapted(model, factors), torch.no_grad():
+        return model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0]
+
+
+def surgery_features(data, adapter, merged):
+    """Merged and own features where the own adapter's greedy continuations are predicted."""
+    pairs, prompts = [], [list(prompt.encode()) for prompt, _ in data.examples[adapter.name]]
+    length = {"max_new_tokens": 32 - max(map(len, prompts))}  # all positions of the tiny Llama
+    for ids in prompts:
+        with adapted(data.model, adapter.factors):
+            whole = data.model.generate(torch.tensor([ids]), do_sample=False, **length)[0].tolist()
+        chosen = slice(len(ids) - 1, len(whole) - 1)
+        pairs.append(
+            [
+                head_inputs(data.model, factors, whole)[chosen]
+                for factors in (merged.task_factors(adapter.name), adapter.factors)
+            ]
+        )
+    return [torch.cat(x) for x in zip(*pairs, strict=True)]
+
+
+@pytest.mark.parametrize("after", ["task-arithmetic", "emr"])
+def test_surgery_descends_on_the_distance_to_the_features_of_the_adapters(after):
+    adapters = llama_set(2)
+    data = data_of(adapters)
+    plain = merge_with(after, adapters)
+    merged = surgery(adapters, data, after=after, steps=4, rate=0.01, batch=99, width=5)
+    start, _ = surgery(adapters, data, after=after, steps=1, rate=1e-9, width=5).factors(
+        "task0", "lm_head.surgery"
+    )
+    for adapter in adapters.adapters:
+        found, wanted = surgery_features(data, adapter, plain)
+
+        def loss(w, found=found, wanted=wanted):
+            down, up = w.split(5)
+            return (found - (found @ down.T).relu() @ up - wanted).abs().mean()
+
+        w = descend(torch.cat([start, torch.zeros(5, 64)]), lambda w: w, loss, steps=4, rate=0.01)
+        a, b = merged.factors(adapter.name, "lm_head.surgery")
+        torch.testing.assert_close(-b @ a, w[5:].T @ w[:5], atol=1e-4, rtol=2e-2)
+        assert loss(torch.cat([a, -b.T])) < loss(torch.zeros(10, 64))
+        for module in SHAPES:
+            before, after_ = (delta(x.factors(adapter.name, module)) for x in (plain, merged))
+            assert before.equal(after_)
+
+
+def test_surgery_corrects_what_goes_into_the_head():
+    adapters = llama_set(2)
+    data = data_of(adapters)
+    merged = surgery(adapters, data, steps=20, rate=0.01)
+    factors = merged.task_factors("task1")
+    a, b = factors["lm_head.surgery"]
+    ids = list(b"text")
+    plain = {name: x for name, x in factors.items() if name in SHAPES}
+    y = head_inputs(data.model, plain, ids)
+    with adapted(data.model, factors), torch.no_grad():
+        found = data.model(torch.tensor([ids])).logits[0]
+    wanted = data.model.lm_head(y + (y @ a.T).relu() @ b.T)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    assert (found - data.model.lm_head(y)).abs().max() > 1e-2
+
+
+def test_surgery_is_saved_and_loaded_but_is_no_peft_adapter(tmp_path):
+    adapters = llama_set(2)
+    merged = merge_with("surgery", adapters, data_of(adapters), steps=3, after="ties", rank=4)
+    assert merged.settings["after"] == "ties" and merged.settings["rank"] == 4
+    merged.save(tmp_path / "m")
+    loaded = MergedAdapters.load(tmp_path / "m")
+    for task in merged.tasks:
+        first, second = (x.factors(task, "lm_head.surgery") for x in (merged, loaded))
+        torch.testing.assert_close(first, second, atol=1e-3, rtol=1e-2)
+    with pytest.raises(MergeError, match="features of task 'task1' beside its adapter"):
+        loaded.to_peft("task1", tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("swap", ["inputs", "methods"])
+def test_surgery_runs_on_the_phone(base, tmp_path, swap):
+    adapters = llama_set(2)
+    data = data_of(adapters)
+    merged = merge_with("surgery", adapters, data, steps=20, rate=0.01)
+    export_bundle(merged, str(base), tmp_path / "b", swap=swap)
+    session = Session.open(tmp_path / "b")
+    ids = list(b"hello")
+    found = {}
+    for task in merged.tasks:
+        session.switch(task)
+        found[task] = session.forward(ids)
+        with adapted(data.model, merged.task_factors(task)), torch.no_grad():
+            wanted = data.model(torch.tensor([ids])).logits[0, -1]
+        torch.testing.assert_close(found[task], wanted, atol=2e-2, rtol=1e-2)
+    assert (found["task0"] - found["task1"]).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("method", NEEDING)
+def test_neither_the_order_of_the_tasks_nor_the_gauge_matters(method):
+    adapters = llama_set()
+    shuffled = AdapterSet(adapters.adapters[i] for i in (2, 0, 3, 1))
+    gauge = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, -1.0], [0.5, 0.0, 1.0]])
+    regauged = AdapterSet(
+        LoraAdapter(
+            x.name,
+            BASE_ID,
+            {
+                m: Factors(gauge @ a, torch.linalg.solve(gauge, b, left=False))
+                for m, (a, b) in x.factors.items()
+            },
+        )
+        for x in adapters.adapters
+    )
+    options = QUICK.get(method, {}) | ({"batch": 99} if method in QUICK else {})
+    first = merge_with(method, adapters, data_of(adapters), **options)
+    for other in (shuffled, regauged):
+        second = merge_with(method, other, data_of(other), **options)
+        assert second.tasks == other.tasks
+        assert_same(first, second, tolerance=2e-3)
+
+
+@pytest.mark.parametrize("method", NEEDING)
+def test_the_base_model_stays_as_it_is_and_the_result_is_one_model(method):
+    adapters = llama_set()
+    data = data_of(adapters)
+    before = {name: x.clone() for name, x in data.model.state_dict().items()}
+    merged = merge_with(method, adapters, data, **QUICK.get(method, {}))
+    assert all(before[name].equal(x) for name, x in data.model.state_dict().items())
+    assert not data.model._forward_hooks
+    shared = [side.is_shared for module in SHAPES for side in merged.modules[module]]
+    assert all(shared)
+    assert merged.errors["task3"].keys() == SHAPES.keys()
+
+
+def activations(model, module, prompts):
+    """What the layer is given, token by token."""
+    found = []
+    handle = model.get_submodule(module).register_forward_pre_hook(
+        lambda _, inputs: found.append(inputs[0][0])
+    )
+    with torch.no_grad():
+        for prompt in prompts:
+            model(torch.tensor([prompt]))
+    handle.remove()
+    return torch.cat(found).double()
+
+
+@pytest.mark.parametrize("module", SHAPES)
+def test_zipit_merges_the_most_correlated_features_first(module):
+    """Directly: features are formed token by token, and correlated anew after every merge."""
+    adapters = llama_set(3, rank=2)
+    data = data_of(adapters)
+    x = activations(data.model, module, [prompt for prompt, _ in tokens(data, answers=False)])
+    a, b = (y.double() for y in singular_directions(adapters, module))
+    scales = (x @ a.T).pow(2).mean(0).sqrt()
+    groups = [[(i, 1)] for i in range(6)]
+
+    def feature(group):
+        return sum(sign * (x @ a[i]) / scales[i] for i, sign in group) / len(group)
+
+    while len(groups) > 4:
+        best = max(
+            (abs(cosine(feature(g), feature(h))), i, j)
+            for i, g in enumerate(groups)
+            for j, h in enumerate(groups[:i])
+        )
+        other, kept = groups[best[1]], groups[best[2]]
+        sign = -1 if cosine(feature(other), feature(kept)) < 0 else 1
+        groups.remove(other)
+        kept.extend((i, sign * own) for i, own in other)
+    wanted = sum(
+        torch.outer(
+            sum(sign * scales[i] * b[:, i] for i, sign in group),
+            sum(sign * a[i] / scales[i] for i, sign in group) / len(group),
+        )
+        for group in groups
+    )
+    found = delta(zipit(adapters, data, rank=4).factors("task0", module))
+    assert (found - wanted / 3).norm() < 1e-3 * found.norm()
+
+
+def cosine(x, y):
+    return (x @ y / (x.norm() * y.norm())).item()
+
+
+def test_zipit_without_zipping_is_the_mean():
+    adapters = llama_set()
+    merged = zipit(adapters, data_of(adapters), rank=12)
+    assert_same(merged, task_arithmetic(adapters, scale=0.25))
+    assert_same(zipit(adapters, data_of(adapters), rank=12, scale=0.3), task_arithmetic(adapters))
+
+
+def test_zipit_of_copies_is_their_original():
+    adapter = llama_set(1).adapters[0]
+    flipped = {m: Factors(-3 * a, b / -3) for m, (a, b) in adapter.factors.items()}
+    copies = AdapterSet(
+        [LoraAdapter("task0", BASE_ID, adapter.factors), LoraAdapter("other", BASE_ID, flipped)]
+    )
+    merged = zipit(copies, data_of(copies))
+    for module, factors in adapter.factors.items():
+        torch.testing.assert_close(
+            delta(merged.factors("task0", module)), delta(factors), atol=1e-4, rtol=1e-3
+        )
+
+
+def test_zipping_means_features_with_their_signs():
+    correlations = torch.tensor([[1.0, -0.9, 0.1], [-0.9, 1.0, 0.2], [0.1, 0.2, 1.0]]).double()
+    merge_matrix = zipped(correlations, 2)
+    assert merge_matrix.tolist() == [[0.5, -0.5, 0.0], [0.0, 0.0, 1.0]]
+    assert zipped(correlations, 3).equal(torch.eye(3).double())
+
+
+def test_unequal_targets_merge():
+    first, second = llama_set(2, rank=2).adapters
+    name = next(iter(SHAPES))
+    adapters = AdapterSet([first, LoraAdapter("task1", BASE_ID, {name: second.factors[name]})])
+    for method in NEEDING:
+        options = QUICK.get(method, {"rank": 3})
+        merged = merge_with(method, adapters, data_of(adapters), **options)
+        assert {*merged.modules} - {"lm_head.surgery"} == {*SHAPES}
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("supermerge", {"group": 5}, "group is 5, expected 2 to 4, the number of adapters"),
+        ("supermerge", {"group": 1}, "group is 1, expected 2 to 4"),
+        ("supermerge", {"steps": 0}, "steps is 0, expected at least 1"),
+        ("supermerge", {"batch": 0}, "batch is 0, expected at least 1"),
+        ("supermerge", {"rank": 0}, "rank is 0, expected at least 1"),
+        ("adamerging", {"rate": -1.0}, r"rate is -1.0, expected above 0"),
+        ("adamerging", {"seed": -1}, "seed is -1, expected at least 0"),
+        ("adamerging", {"coefficients": 3}, "coefficients is 3, expected 'layer' or 'task'"),
+        ("surgery", {"after": "zipit"}, "after is 'zipit', expected one of hydraopt, average"),
+        ("surgery", {"width": 0}, "width is 0, expected at least 1"),
+        ("zipit", {"rank": 13}, "rank is 13, expected at most 12, all directions"),
+        ("zipit", {"rank": 0}, "rank is 0, expected at least 1"),
+    ],
+)
+def test_refuses_settings_it_cannot_take(method, settings, message):
+    adapters = llama_set()
+    with pytest.raises(MergeError, match=message):
+        merge_with(method, adapters, data_of(adapters), **settings)
+
+
+def test_refuses_texts_that_are_no_option():
+    with pytest.raises(UsageError, match="is 'all', expected 'layer' or 'task'"):
+        merge_with("adamerging", llama_set(), coefficients="all")
+    with pytest.raises(UsageError, match="is 'all', expected an integer or none"):
+        merge_with("supermerge", llama_set(), group="all")
+
+
+@pytest.mark.parametrize("method", ["supermerge", "adamerging"])
+def test_a_loss_that_is_not_finite_stops_with_the_step(method):
+    adapters = llama_set()
+    next(iter(adapters.adapters[0].factors.values())).b.fill_(math.inf)
+    with pytest.raises(TrainingError, match="step 1: loss nan"):
+        merge_with(method, adapters, data_of(adapters), steps=3)
+
+
+def test_data_goes_to_the_methods_that_need_it():
+    adapters = llama_set()
+    data = data_of(adapters)
+    with pytest.raises(
+        UsageError, match="supermerge needs the base model and prompts with answers"
+    ):
+        merge_with("supermerge", adapters)
+    with pytest.raises(UsageError, match="zipit needs the base model and prompts; pass --base"):
+        merge_with("zipit", adapters)
+    with pytest.raises(UsageError, match="method ties takes no data"):
+        merge_with("ties", adapters, data)
+    assert METHODS["supermerge"].describe()["needs_labels"]
+    assert METHODS["adamerging"].describe()["needs_data"]
+
+
+def test_data_must_fit_the_adapters():
+    adapters = llama_set()
+    data = data_of(adapters)
+    unlabelled = {task: [(p, None) for p, _ in pairs] for task, pairs in data.examples.items()}
+    without = CalibrationData(data.model, data.tokenizer, unlabelled)
+    merge_with("zipit", adapters, without)
+    with pytest.raises(DataError, match="example 1 of task 'task0' has no answer"):
+        merge_with("supermerge", adapters, without)
+    less = CalibrationData(data.model, data.tokenizer, {"task0": PAIRS})
+    with pytest.raises(DataError, match="no example of task 'task1'"):
+        merge_with("zipit", adapters, less)
+    foreign = AdapterSet(
+        [LoraAdapter("task0", BASE_ID, {"layer": Factors(torch.ones(1, 4), torch.ones(4, 1))})]
+    )
+    with pytest.raises(DataError, match=r"no linear layer layer of shape \(4, 4\)"):
+        merge_with("zipit", foreign, data)
+
+
+def test_lines_need_answers_only_for_labels(tmp_path):
+    path = tmp_path / "data.jsonl"
+    lines = [{"task": "a", "prompt": "p", "answer": "x"}, {"task": "a", "prompt": "q"}]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert read_examples(path, ["a"], labels=False) == {"a": [("p", None), ("q", None)]}
+    with pytest.raises(DataError, match=r"data.jsonl, line 2 has no text 'answer'"):
+        read_examples(path, ["a"])
+    path.write_text('{"task": "a", "prompt": "p"}\n{"task": "a", prompt}\n')
+    with pytest.raises(DataError, match=r"data.jsonl, line 2 is no JSON"):
+        read_examples(path, ["a"], labels=False)
