@@ -11,7 +11,7 @@ demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
 
 test: .venv/ready lint packages
-	$(BIN)/python -m pytest -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n 2 --dist loadgroup --no-loadscope-reorder
 
 # storage against quality on the zoo: results/frontier/{frontier.md,frontier.png,results.json}
 frontier: .venv/ready
