@@ -394,6 +394,11 @@ def test_data_must_fit_the_adapters():
     less = CalibrationData(data.model, data.tokenizer, {"task0": PAIRS})
     with pytest.raises(DataError, match="no example of task 'task1'"):
         merge_with("zipit", adapters, less)
+    long = CalibrationData(data.model, data.tokenizer, data.examples | {"task2": [("a" * 32, "")]})
+    with pytest.raises(
+        DataError, match="example 1 of task 'task2' has 33 tokens, expected at most 32"
+    ):
+        merge_with("zipit", adapters, long)
     foreign = AdapterSet(
         [LoraAdapter("task0", BASE_ID, {"layer": Factors(torch.ones(1, 4), torch.ones(4, 1))})]
     )
