@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
 from . import report
 from .errors import HydraOptError, UsageError
+from .options import Json, Output, Overwrite, messages
 from .profiling import commands as profiling
+from .sparse_commands import sparse
+from .train_commands import train
 
 app = typer.Typer(
     help="Many LoRA adapters of one base model in one ExecuTorch program.",
@@ -22,14 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profiling.emulator, name="emulator")
+app.add_typer(train, name="train")
+app.add_typer(sparse, name="sparse")
 app.command()(profiling.profile)
 app.command()(profiling.compare)
-messages = Console(stderr=True)
 EXTRAS = ("executorch", "torchao", "babel", "num2words", "matplotlib")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")]
 
 
 @app.callback()
@@ -135,27 +134,22 @@ def export(
         Literal["none", "8da4w"], typer.Option(help="Quantisation of the base.")
     ] = "none",
     swap: Annotated[
-        Literal["inputs", "methods"],
-        typer.Option(help="Factors as inputs, or one method per task."),
-    ] = "inputs",
+        Literal["inputs", "methods"] | None,
+        typer.Option(help="Factors as inputs (default), or one method per task."),
+    ] = None,
+    static: Annotated[
+        bool, typer.Option("--static", help="One adapter for all tasks, put into the weights.")
+    ] = False,
     max_length: Annotated[int | None, typer.Option(help="Positions of the KV cache.")] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Lower base and adapters into one ExecuTorch program and write a bundle."""
-    from .lowering.bundle import export_bundle
-    from .packing import open_merged
+    from . import export_command
 
+    target = export_command.Target(base, bundle, quantize, max_length, overwrite)
     with messages.status("Lowering the base model …"):
-        exported = export_bundle(
-            open_merged(merged),
-            base,
-            bundle,
-            quantize=quantize,
-            swap=swap,
-            max_length=max_length,
-            overwrite=overwrite,
-        )
+        exported = export_command.export(merged, target, swap, static=static)
     report.show_export(exported, report.describe(bundle), as_json)
 
 

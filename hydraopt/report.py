@@ -1,6 +1,7 @@
 """What the command line prints: a table for people or JSON for machines."""
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ def show(values: Mapping[str, object], as_json: bool) -> None:
 
 
 def _text(key: str, value: object) -> str:
-    if key.endswith("share_of_fp16"):
+    if "share_of" in key:
         return f"{value:.1%}"
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_text(k, v)}" for k, v in value.items())
@@ -76,6 +77,10 @@ def describe(path: Path) -> dict:
         return of_merged(open_merged(path))
     if (path / "adapter_config.json").exists():
         return of_adapter(path)
+    if (path / "hydralora.json").exists():
+        return of_hydralora(path)
+    if (path / "sparse.json").exists():
+        return of_sparse(path)
     raise HydraOptError(
         f"{path} is no adapter, merged directory or bundle: expected adapter_config.json, "
         "merged.json or manifest.json in it"
@@ -99,6 +104,41 @@ def of_adapter(path: Path) -> dict:
         "modules": len(adapter.factors),
         "ranks": sorted({factors.a.shape[0] for factors in adapter.factors.values()}),
         "fp16_bytes": adapters.fp16_bytes,
+    }
+
+
+def of_hydralora(path: Path) -> dict:
+    """Record of a HydraLoRA directory."""
+    from .training.hydralora_directory import WEIGHTS, HydraLora
+
+    adapter = HydraLora.load(path)
+    return {
+        "kind": "hydralora",
+        "base_model": adapter.base_model,
+        "modules": len(adapter.modules),
+        "heads": adapter.config.heads,
+        "rank": adapter.config.rank,
+        "alpha": adapter.config.alpha,
+        "values": adapter.values,
+        "stored_bytes": (path / WEIGHTS).stat().st_size,
+    }
+
+
+def of_sparse(path: Path) -> dict:
+    """Record of a sparse adapter's directory."""
+    from .training.sparse_directory import WEIGHTS, SparseAdapter
+
+    adapter = SparseAdapter.load(path)
+    weights = sum(math.prod(delta.shape) for delta in adapter.modules.values())
+    return {
+        "kind": "sparse",
+        "base_model": adapter.base_model,
+        "tasks": list(adapter.tasks),
+        "settings": dict(adapter.settings),
+        "modules": len(adapter.modules),
+        "values": adapter.values,
+        "share_of_weights": adapter.values / weights,
+        "stored_bytes": (path / WEIGHTS).stat().st_size,
     }
 
 

@@ -128,6 +128,11 @@ def _read_config(path: Path, name: str) -> dict:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if path.with_name("sparse.json").exists():
+            raise AdapterError(
+                f"adapter {name!r}: it is a sparse adapter; pass it to `hydraopt sparse merge`, "
+                "or make a LoRA of it with `hydraopt sparse project`"
+            ) from None
         raise AdapterError(
             f"adapter {name!r}: {path} is missing; expected what PEFT's save_pretrained writes"
         ) from None

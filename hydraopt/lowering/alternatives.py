@@ -15,14 +15,15 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ..adapters import Factors, operated_layer
+from ..adapters import Factors
 from ..errors import LoweringError
 from .base_model import BaseModel, load_base, quantize_base
 from .decoder import Decoder
 from .factors import slot_factors
 from .manifest import FORWARD, Manifest
 from .program import export_forward, lower, to_executorch, to_xnnpack
-from .slots import insert_slots, linear_layer, set_constants
+from .slots import insert_slots, set_constants
+from .static import bake, lower_fixed
 
 ALTERNATIVES = ("baked", "constants", "ptd")
 BUFFER = "factor_"
@@ -97,17 +98,9 @@ def load_base_of(manifest: Manifest, base: str) -> BaseModel:
 
 def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     model = load_base_of(manifest, base).model
-    surgery = {name: update for name, update in factors.items() if operated_layer(name)}
-    with torch.no_grad():
-        for name in factors.keys() - surgery.keys():
-            update = factors[name]
-            linear_layer(model, name, update.shape).weight.addmm_(update.b, update.a)
+    bake(model, factors)
     quantize_base(model, manifest.quantize)
-    insert_slots(model, {name: update.shape for name, update in surgery.items()})
-    set_constants(model, surgery)
-    decoder = Decoder(model, manifest.max_length, {})
-    exported = export_forward(decoder, {}, manifest.max_length)
-    return {"baked.pte": lower({FORWARD: exported}).buffer}
+    return {"baked.pte": lower_fixed(model, manifest.max_length).buffer}
 
 
 def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ..errors import LoweringError
 from ..files import output_directory
@@ -62,37 +63,56 @@ def export_bundle(
         raise LoweringError(f"unknown swap {swap!r}, expected {' or '.join(SWAPS)}")
     with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
         loaded = load_base(base, merged.base_model)
-        max_length = _context(loaded, max_length)
-        logger.info("loaded %s, %d parameters", base, loaded.model.num_parameters())
+        max_length = context_length(loaded, max_length)
         quantize_base(loaded.model, quantize)
         coded = code_verbatim(merged) if isinstance(merged, MergedAdapters) else merged
         methods = _method_names(coded) if swap == "methods" else {}
         program = _lower(coded, loaded, methods, max_length)
-        (staging / PROGRAM).write_bytes(program.buffer)
-        logger.info("lowered to %d bytes", len(program.buffer))
-        tasks = methods or coded.write_packs(staging)
-        save_tokenizer(base, staging)
-        manifest = Manifest(
+        return write_bundle(
+            staging,
+            base,
+            loaded,
+            program,
             base_model=merged.base_model,
-            base_config_sha256=loaded.config_sha256,
-            executorch=version("executorch"),
             method=merged.method,
             adapter_bytes=merged.adapter_bytes,
             quantize=quantize,
             swap=swap,
             max_length=max_length,
-            vocabulary=loaded.model.get_input_embeddings().num_embeddings,
-            eos_ids=loaded.eos_ids,
             factors={} if methods else factor_shapes(coded.layout),
             constant_bytes=_constant_bytes(coded) if methods else 0,
-            tasks=tasks,
-            files={
-                file.relative_to(staging).as_posix(): FileRecord.of(file)
-                for file in sorted(staging.rglob("*"))
-                if file.is_file()
-            },
+            tasks=methods or coded.write_packs(staging),
         )
-        manifest.write(staging / MANIFEST)
+
+
+def write_bundle(
+    staging: Path, source: str, loaded: BaseModel, program: Program, **about: Any
+) -> Exported:
+    """Write program, tokenizer and manifest beside what ``staging`` holds already.
+
+    Args:
+        staging: directory that becomes the bundle.
+        source: directory or hub id of the base model.
+        loaded: that base model.
+        program: what was lowered.
+        about: the fields of the manifest that do not follow from the others.
+    """
+    (staging / PROGRAM).write_bytes(program.buffer)
+    logger.info("lowered to %d bytes", len(program.buffer))
+    save_tokenizer(source, staging)
+    manifest = Manifest(
+        base_config_sha256=loaded.config_sha256,
+        executorch=version("executorch"),
+        vocabulary=loaded.model.get_input_embeddings().num_embeddings,
+        eos_ids=loaded.eos_ids,
+        files={
+            file.relative_to(staging).as_posix(): FileRecord.of(file)
+            for file in sorted(staging.rglob("*"))
+            if file.is_file()
+        },
+        **about,
+    )
+    manifest.write(staging / MANIFEST)
     return Exported(manifest, program.delegation)
 
 
@@ -122,7 +142,12 @@ def _constant_bytes(coded: CodedAdapters) -> int:
     return 4 * values * len(coded.tasks)
 
 
-def _context(base: BaseModel, max_length: int | None) -> int:
+def context_length(base: BaseModel, max_length: int | None) -> int:
+    """Positions of the KV cache: as asked, or 2048 or the base's, whichever is smaller.
+
+    Raises:
+        LoweringError: more than the base has, or too few to export.
+    """
     limit = getattr(base.model.config, "max_position_embeddings", DEFAULT_LENGTH)
     if max_length is None:
         return min(limit, DEFAULT_LENGTH)

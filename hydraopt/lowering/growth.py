@@ -35,7 +35,7 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
     manifest = Manifest.read(bundle)
     if manifest.swap != "inputs":
         raise BundleError(
-            f"{bundle} has one method per task and takes no further one; export it with "
+            f"{bundle} has its adapters in the program and takes no further one; export it with "
             "--swap inputs"
         )
     if task.casefold() in {known.casefold() for known in manifest.tasks}:
@@ -74,7 +74,9 @@ def remove_task(bundle: str | Path, task: str) -> None:
     if task not in manifest.tasks:
         raise TaskError(f"no task {task!r}; there are: {', '.join(manifest.tasks)}")
     if manifest.swap != "inputs":
-        raise BundleError(f"{bundle} has one method per task; export it again without {task!r}")
+        raise BundleError(
+            f"{bundle} has its adapters in the program; export it again without {task!r}"
+        )
     if len(manifest.tasks) == 1:
         raise TaskError(f"{task!r} is the only task of {bundle}; delete the directory instead")
     tasks = {name: pack for name, pack in manifest.tasks.items() if name != task}

@@ -37,14 +37,15 @@ class Manifest:
         method: the merging method.
         adapter_bytes: fp16 bytes of the adapters that went in.
         quantize: ``none`` or ``8da4w``, the base's weights.
-        swap: ``inputs`` (factors are inputs of ``forward``) or ``methods`` (one method per task).
+        swap: ``inputs`` (factors are inputs of ``forward``), ``methods`` (one method per task) or
+            ``static`` (one model for all tasks: ``forward`` has nothing to swap).
         max_length: positions of the KV cache.
         vocabulary: number of token ids.
         eos_ids: tokens that end a generation.
         factors: shapes of the factors by name: the outputs of ``decode``, and the inputs of
             ``forward`` after token ids and positions, in this order.
         constant_bytes: bytes of the factors that are constants of the program.
-        tasks: task -> pack file (``inputs``) or method name (``methods``).
+        tasks: task -> pack file (``inputs``) or method name (``methods``, ``static``).
         files: path inside the bundle -> size and hash, for every file but the manifest.
     """
 
@@ -91,12 +92,13 @@ class Manifest:
         """Raise ``ValueError`` or ``AttributeError`` if fields do not fit together."""
         paths = [PurePosixPath(name) for name in self.files]
         targets = set(self.tasks.values())
+        packed = self.swap == "inputs"
         for what, holds in {
-            "swap": self.swap in ("inputs", "methods"),
+            "swap": self.swap in ("inputs", "methods", "static"),
             "files": PROGRAM in self.files
-            and (self.swap == "methods" or {LAYOUT, SHARED} <= set(self.files))
+            and (not packed or {LAYOUT, SHARED} <= set(self.files))
             and not any(path.is_absolute() or ".." in path.parts for path in paths),
-            "tasks": targets and (self.swap == "methods" or targets <= set(self.files)),
+            "tasks": targets and (not packed or targets <= set(self.files)),
             "numbers": all(
                 isinstance(value, int) and value > 0
                 for value in (self.max_length, self.vocabulary, self.adapter_bytes)

@@ -133,7 +133,7 @@ def undelegated_slots(exported: torch.export.ExportedProgram) -> list[str]:
             for node in exported.graph_module.graph.nodes
             if node.op == "call_function" and MATMUL.search(str(node.target))
             for path, kind in node.meta.get("nn_module_stack", {}).values()
-            if str(getattr(kind, "__name__", kind)).endswith("Slot")
+            if str(getattr(kind, "__name__", kind)).endswith(("Slot", "HydraLinear"))
         }
     )
 

@@ -11,9 +11,9 @@ from rich.table import Table
 from .. import report
 from ..errors import DeviceLostError, UsageError
 from ..files import check_output
+from ..options import Json, messages
 
 HOST = "host"
-messages = Console(stderr=True)
 emulator = typer.Typer(
     help="Emulated devices behind adb: a, at this machine's speed; b, an arm64 virtual machine.",
     no_args_is_help=True,
@@ -23,7 +23,6 @@ Tier = Annotated[
     Literal["a", "b"],
     typer.Option(help="a: a namespace at native speed; b: arm64 under qemu, for correctness."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @emulator.command()

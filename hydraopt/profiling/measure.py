@@ -50,16 +50,22 @@ def profile(asked: Asked, device: Device | Host) -> Profile:
     """Measure a bundle on a device.
 
     Raises:
-        BundleError: a damaged bundle, or one without packs.
+        BundleError: a damaged bundle, or one with a method per task.
+        UsageError: a base to compare with, where the bundle's own factors are not known.
         ProfilingError: the device computes something else, or cannot be measured.
         DeviceError: the device refused; one that is lost later ends the profile early instead,
             see :attr:`Profile.lost`.
     """
     manifest = Manifest.read(asked.bundle)
-    if manifest.swap != "inputs":
+    if manifest.swap == "methods":
         raise BundleError(
             f"{asked.bundle} has one method per task; profile a bundle that was exported with "
             "--swap inputs"
+        )
+    if manifest.swap == "static" and asked.base:
+        raise UsageError(
+            f"{asked.bundle} has its adapters in the weights, which are not told apart from the "
+            "base's; profile it without --base"
         )
     facts = device.facts()
     threads = _threads(asked.threads, facts.cores)

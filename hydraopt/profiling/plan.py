@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .variants import BUNDLE, Variant
+from .variants import Variant
 
 
 class Step(NamedTuple):
@@ -65,7 +65,7 @@ def warm_plan(variant: Variant, effort: Effort, threads: int) -> list[Step]:
         Step("", [f"decode {effort.tokens}"]),
         *sequence * effort.sequences,
     ]
-    count = effort.switches if variant.name == BUNDLE else effort.reloads
+    count = effort.reloads if variant.reloads else effort.switches
     order = [variant.switches[i % len(variant.switches)] for i in range(-2, count)]
     for index, switch in enumerate(order):
         measured = index >= 2  # the first two are for warming up

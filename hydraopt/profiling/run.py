@@ -49,7 +49,7 @@ class Run:
             if variant.name == "baked" and quantize != "none":
                 continue  # quantised after the merge: other weights, other outputs
             tasks = expected
-            if variant.name != BUNDLE:
+            if variant.reloads:
                 first = next(iter(expected))
                 tasks = {first: expected[first]}
             self._run(output_plan(variant, tasks))

@@ -47,15 +47,16 @@ def bundle_parts(bundle: Path, manifest: Manifest) -> dict[str, int]:
     """Bytes of every part of a bundle."""
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     instructions, data = program_parts(bundle / PROGRAM)
-    packs = [sizes[name] for name in {*manifest.tasks.values()}]
+    packs = [sizes[name] for name in {*manifest.tasks.values()} if name in sizes]
+    shared = sizes.get(SHARED, 0)
     total = sum(sizes.values()) + (bundle / MANIFEST).stat().st_size
     return {
         "program_instructions": instructions,
         "program_constants": data,
-        "shared_factors": sizes[SHARED],
+        "shared_factors": shared,
         "packs": sum(packs),
-        "largest_pack": max(packs),
-        "other_files": total - instructions - data - sizes[SHARED] - sum(packs),
+        "largest_pack": max(packs, default=0),
+        "other_files": total - instructions - data - shared - sum(packs),
         "total": total,
     }
 

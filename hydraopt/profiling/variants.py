@@ -32,13 +32,20 @@ class Variant:
     switches: Sequence[Sequence[str]]
 
     @property
+    def reloads(self) -> bool:
+        """Whether another task, if there is one, takes loading again."""
+        return self.switches == (self.load,)
+
+    @property
     def ready(self) -> Sequence[str]:
         """What must follow ``load`` before the first token."""
-        return self.switches[0] if self.name == BUNDLE else ()
+        return () if self.reloads else self.switches[0]
 
 
 def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
     """The bundle itself."""
+    if manifest.swap == "static":
+        return alternative_variant(BUNDLE, Alternative(bundle / PROGRAM))
     packs = manifest.tasks.values()
     return Variant(
         BUNDLE,

@@ -21,7 +21,7 @@ class Session:
         manifest: what the bundle holds.
         task: the current task, None before the first :meth:`switch`.
         position: number of tokens in the KV cache.
-        factors: the current task's, float32, in the manifest's order; none if tasks are methods.
+        factors: the current task's, float32, in the manifest's order; none unless they are inputs.
     """
 
     def __init__(self, bundle: Path, manifest: Manifest):
@@ -69,7 +69,7 @@ class Session:
         if task not in self.manifest.tasks:
             raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
         target = self.manifest.tasks[task]
-        if self.manifest.swap == "methods":
+        if self.manifest.swap != "inputs":
             self._method = self._load_method(target)
         else:
             pack = read_pack(self.bundle / target, self._pack_bytes, self._binding)

@@ -1,0 +1,188 @@
+"""One model for all tasks: what changes the base is part of the program, which has no factors.
+
+Adapters that are equal for all tasks are added to the base's weights before these are quantised,
+so that the program is as small and as fast as the base's own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..adapters import TASK_NAME, Factors, operated_layer
+from ..errors import LoweringError
+from ..files import output_directory
+from ..merging import Merged, MergedAdapters
+from ..packing import open_merged
+from ..training.hydralora import HydraLinear
+from ..training.hydralora_directory import CONFIG as HYDRALORA
+from ..training.hydralora_directory import HydraLora
+from ..training.sparse_directory import CONFIG as SPARSE
+from ..training.sparse_directory import SparseAdapter
+from ..training.targets import replace_layers
+from .base_model import load_base, quantize_base
+from .bundle import Exported, context_length, write_bundle
+from .decoder import Decoder
+from .manifest import FORWARD, MANIFEST
+from .program import Program, export_forward, lower
+from .slots import insert_slots, linear_layer, set_constants
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What a base model gets for good.
+
+    Attributes:
+        base_model: identifier of the base model.
+        method: how it was made.
+        tasks: names of the tasks that it serves.
+        adapter_bytes: fp16 bytes of the adapters that it is made of.
+        constant_bytes: of what the program holds beside the base's own weights, float32.
+        apply: changes a base model in place; raises ``LoweringError`` if it is another one.
+    """
+
+    base_model: str
+    method: str
+    tasks: tuple[str, ...]
+    adapter_bytes: int
+    constant_bytes: int
+    apply: Callable[[nn.Module], None]
+
+
+def export_static(
+    fixed: Fixed,
+    base: str,
+    directory: str | Path,
+    *,
+    quantize: str = "none",
+    max_length: int | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Lower ``base`` with ``fixed`` in it and write a bundle without packs; whole or not at all.
+
+    All tasks are the method ``forward``; switching only forgets the KV cache. The other arguments
+    and errors are those of :func:`~hydraopt.lowering.bundle.export_bundle`.
+    """
+    with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
+        loaded = load_base(base, fixed.base_model)
+        max_length = context_length(loaded, max_length)
+        fixed.apply(loaded.model)
+        quantize_base(loaded.model, quantize)
+        return write_bundle(
+            staging,
+            base,
+            loaded,
+            lower_fixed(loaded.model, max_length),
+            base_model=fixed.base_model,
+            method=fixed.method,
+            adapter_bytes=fixed.adapter_bytes,
+            quantize=quantize,
+            swap="static",
+            max_length=max_length,
+            factors={},
+            constant_bytes=fixed.constant_bytes,
+            tasks=dict.fromkeys(fixed.tasks, FORWARD),
+        )
+
+
+def lower_fixed(model: nn.Module, max_length: int) -> Program:
+    """The program of a model without factor inputs."""
+    return lower({FORWARD: export_forward(Decoder(model, max_length, {}), {}, max_length)})
+
+
+def bake(model: nn.Module, factors: Mapping[str, Factors]) -> None:
+    """Add ``B A`` to the weights of ``model``, in place; a surgery becomes a part of it.
+
+    Raises:
+        LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
+    """
+    surgery = {name: update for name, update in factors.items() if operated_layer(name)}
+    with torch.no_grad():
+        for name in factors.keys() - surgery.keys():
+            update = factors[name]
+            linear_layer(model, name, update.shape).weight.addmm_(update.b, update.a)
+    insert_slots(model, {name: update.shape for name, update in surgery.items()})
+    set_constants(model, surgery)
+
+
+def fixed_merged(merged: Merged) -> Fixed:
+    """Merged adapters as a change of the base's weights.
+
+    Raises:
+        LoweringError: the tasks have different adapters.
+    """
+    if not _is_common(merged):
+        raise LoweringError(
+            f"the {len(merged.tasks)} tasks of this {merged.method} result differ, expected one "
+            "adapter for all to put into the weights; export without --static, merge with a "
+            "method that gives one model (average, ties, …), or unmerge a task and merge it alone"
+        )
+    factors = merged.task_factors(merged.tasks[0])
+    return Fixed(
+        merged.base_model,
+        merged.method,
+        merged.tasks,
+        merged.adapter_bytes,
+        0,
+        lambda model: bake(model, factors),
+    )
+
+
+def _is_common(merged: Merged) -> bool:
+    """Whether all tasks have the same adapter."""
+    if len(merged.tasks) == 1:
+        return True
+    if isinstance(merged, MergedAdapters):
+        return all(side.is_shared for sides in merged.modules.values() for side in sides)
+    first, *others = merged.payloads.values()
+    return all(torch.equal(first, other) for other in others)
+
+
+def fixed_sparse(adapter: SparseAdapter) -> Fixed:
+    """A sparse adapter as a change of the base's weights."""
+
+    def apply(model: nn.Module) -> None:
+        with torch.no_grad():
+            for name, delta in adapter.modules.items():
+                linear_layer(model, name, delta.shape).weight.add_(delta.dense())
+
+    stored = adapter.stored_bytes
+    return Fixed(adapter.base_model, "sparse", adapter.tasks, stored, 0, apply)
+
+
+def fixed_hydralora(adapter: HydraLora, task: str) -> Fixed:
+    """A HydraLoRA adapter as layers of the base: its routers run inside the program."""
+
+    def apply(model: nn.Module) -> None:
+        layers = {name: linear_layer(model, name, x.shape) for name, x in adapter.modules.items()}
+        make = partial(HydraLinear, config=adapter.config)
+        adapter.fill(replace_layers(model, layers, make))
+        model.eval()
+
+    values = adapter.values
+    method = f"hydralora, {adapter.config.heads} heads"
+    return Fixed(adapter.base_model, method, (task,), 2 * values, 4 * values, apply)
+
+
+def is_fixed(directory: Path) -> bool:
+    """Whether a directory holds adapters that can only be put into the program."""
+    return any((directory / name).exists() for name in (HYDRALORA, SPARSE))
+
+
+def open_fixed(directory: Path) -> Fixed:
+    """Read a directory of any kind that can be put into a base model.
+
+    Raises:
+        BundleError: a missing, damaged or newer-format file.
+        LoweringError: merged adapters that differ between the tasks.
+    """
+    if (directory / HYDRALORA).exists():
+        name = directory.resolve().name
+        task = name if TASK_NAME.fullmatch(name) else "hydralora"
+        return fixed_hydralora(HydraLora.load(directory), task)
+    if (directory / SPARSE).exists():
+        return fixed_sparse(SparseAdapter.load(directory))
+    return fixed_merged(open_merged(directory))

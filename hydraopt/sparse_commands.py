@@ -1,0 +1,51 @@
+"""``hydraopt sparse``: what becomes of sparse adapters after training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import report
+from .options import Json, Output, Overwrite
+
+sparse = typer.Typer(help="Merge sparse adapters, or turn one into LoRA.", no_args_is_help=True)
+
+
+@sparse.command()
+def merge(
+    adapters: Annotated[list[Path], typer.Argument(help="Directories of sparse adapters.")],
+    output: Output,
+    alpha: Annotated[float, typer.Option(help="Weight of the merged change.")] = 1.0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Merge sparse adapters into one for all their tasks; export puts it into the weights."""
+    from .files import check_output
+    from .merging.sparse import merge_sparse
+    from .training.sparse_directory import CONFIG, SparseAdapter
+
+    check_output(output, CONFIG, overwrite=overwrite)
+    merged = merge_sparse([SparseAdapter.load(path) for path in adapters], alpha=alpha)
+    merged.save(output, overwrite=overwrite)
+    report.show(report.describe(output), as_json)
+
+
+@sparse.command()
+def project(
+    adapter: Annotated[Path, typer.Argument(help="Directory of a sparse adapter.")],
+    output: Output,
+    rank: Annotated[int, typer.Option(help="R, rank of the factors.")] = 16,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write the nearest LoRA as a PEFT directory, to be merged or added like any other."""
+    from .adapters import ADAPTER_CONFIG, write_adapter
+    from .files import output_directory
+    from .merging.sparse import project as nearest
+    from .training.sparse_directory import SparseAdapter
+
+    found = SparseAdapter.load(adapter)
+    with output_directory(output, ADAPTER_CONFIG, overwrite=overwrite) as staging:
+        factors, error = nearest(found, rank)
+        write_adapter(staging, factors, found.base_model)
+    report.show(report.describe(output) | {"projection_error": round(error, 4)}, as_json)

@@ -1,0 +1,83 @@
+"""The training commands; each calls the library and prints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import report
+from .options import Json, Output, Overwrite
+
+train = typer.Typer(
+    help="Train adapters of other kinds than LoRA; for LoRA itself use PEFT.",
+    no_args_is_help=True,
+)
+
+Base = Annotated[str, typer.Option(help="Base model: directory or hub id.")]
+Data = Annotated[Path, typer.Option(help="JSONL of prompt and answer.")]
+Targets = Annotated[str, typer.Option(help="Linear layers, by name or its end, with commas.")]
+Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps.")]
+Rate = Annotated[float, typer.Option(help="AdamW's learning rate.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Examples per step.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of initialisation, order and dropout.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")]
+
+
+@train.command()
+def hydralora(
+    base: Base,
+    data: Data,
+    output: Output,
+    targets: Targets = "gate_proj,up_proj,down_proj",
+    heads: Annotated[
+        int | None, typer.Option(help="N, B's per layer; by default from the prompts.")
+    ] = None,
+    rank: Annotated[int, typer.Option(help="r.")] = 8,
+    alpha: Annotated[float, typer.Option(help="Of the scale alpha / r.")] = 16.0,
+    steps: Steps = 1000,
+    rate: Rate = 2e-4,
+    batch: BatchSize = 16,
+    seed: Seed = 0,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Train one adapter for a mixture of tasks: one A, several B's and a router per layer."""
+    from .training.job import Job
+    from .training.loop import Schedule
+    from .training.train_hydralora import train_hydralora
+
+    schedule = Schedule(steps, rate, batch, seed=seed)
+    job = Job(base, data, output, schedule, resume, overwrite)
+    fitted = train_hydralora(job, targets.split(","), heads, rank, alpha)
+    trained = {"steps": fitted.steps, "loss": round(fitted.best, 4)}
+    report.show(report.describe(output) | trained, as_json)
+
+
+@train.command()
+def sparse(
+    base: Base,
+    data: Data,
+    output: Output,
+    targets: Targets = "q_proj,k_proj,v_proj",
+    keep: Annotated[float, typer.Option(help="Share of a layer's weights to change.")] = 0.05,
+    block: Annotated[bool, typer.Option("--block", help="Choose blocks of 16 x 16.")] = False,
+    steps: Steps = 1000,
+    rate: Rate = 1e-4,
+    batch: BatchSize = 16,
+    seed: Seed = 0,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Train one task's sparse adapter: changes of a few chosen weights per layer."""
+    from .training.job import Job
+    from .training.loop import Schedule
+    from .training.sparse import SparseConfig
+    from .training.train_sparse import train_sparse
+
+    schedule = Schedule(steps, rate, batch, seed=seed)
+    job = Job(base, data, output, schedule, resume, overwrite)
+    fitted = train_sparse(job, targets.split(","), SparseConfig(keep, block))
+    trained = {"steps": fitted.steps, "loss": round(fitted.best, 4)}
+    report.show(report.describe(output) | trained, as_json)

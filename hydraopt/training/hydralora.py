@@ -1,0 +1,105 @@
+"""HydraLoRA (NeurIPS 2024): one A, N heads B_i and a router per layer.
+
+    y = W0 x + s * sum_i softmax(W_g x)_i B_i A x,    s = alpha / r
+
+for every token, all heads, no load-balance loss. A and W_g start Kaiming-uniform, the B_i at zero,
+so that training starts from the base model; dropout is on A's input only [the form of the
+reference implementation, as recalled; written from the formulas].
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..errors import TrainingError
+from .targets import replace_layers, target_layers
+
+
+@dataclass(frozen=True)
+class HydraConfig:
+    """The shape of a HydraLoRA adapter.
+
+    Attributes:
+        heads: N, number of B's per layer.
+        rank: r.
+        alpha: of the scale ``alpha / r``.
+        dropout: on the input of A in training.
+
+    Raises:
+        TrainingError: fewer than 2 heads, a rank below 1, or a dropout outside [0, 1).
+    """
+
+    heads: int
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.05
+
+    def __post_init__(self):
+        if self.heads < 2:
+            raise TrainingError(
+                f"heads is {self.heads}, expected at least 2; one head is a plain LoRA: use PEFT"
+            )
+        if self.rank < 1:
+            raise TrainingError(f"rank is {self.rank}, expected at least 1")
+        if not 0 < self.alpha < math.inf:
+            raise TrainingError(f"alpha is {self.alpha}, expected a positive number")
+        if not 0 <= self.dropout < 1:
+            raise TrainingError(f"dropout is {self.dropout}, expected 0 or more and below 1")
+
+
+class HydraLinear(nn.Module):
+    """A frozen linear layer with HydraLoRA beside it.
+
+    Parameters: ``a [r, in]``, ``b [out, N r]`` (the heads B_i side by side), ``route [N, in]``.
+    They are no linear layers, so that quantising the base leaves them float32.
+    """
+
+    def __init__(self, linear: nn.Linear, config: HydraConfig):
+        super().__init__()
+        heads, rank, weight = config.heads, config.rank, linear.weight
+        self.linear = linear
+        self.scale = config.alpha / rank
+        self.dropout = nn.Dropout(config.dropout)
+        self.a = nn.Parameter(weight.new_empty(rank, linear.in_features))
+        self.b = nn.Parameter(weight.new_zeros(linear.out_features, heads * rank))
+        self.route = nn.Parameter(weight.new_empty(heads, linear.in_features))
+        for parameter in (self.a, self.route):
+            nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))  # nn.Linear's own
+        # 0/1 matrices that lay head weights and A x over all N r columns: products of matrices
+        # are what XNNPACK takes whole, reshaping with a dynamic length is not
+        spread = torch.eye(heads).repeat_interleave(rank, 0)
+        self.register_buffer("spread", spread.to(weight), persistent=False)
+        self.register_buffer(
+            "repeat", torch.eye(rank).repeat(heads, 1).to(weight), persistent=False
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``x [..., in]`` -> ``[..., out]``."""
+        weights = F.softmax(F.linear(x, self.route), -1)
+        inner = F.linear(self.dropout(x), self.a)
+        mixed = F.linear(weights, self.spread) * F.linear(inner, self.repeat)
+        return self.linear(x) + self.scale * F.linear(mixed, self.b)
+
+
+def add_hydralora(
+    model: nn.Module, targets: Sequence[str], config: HydraConfig
+) -> dict[str, HydraLinear]:
+    """Put HydraLoRA beside the layers that ``targets`` name, in place; only it is trainable.
+
+    Args:
+        model: any Hugging Face model; ``transformers.Trainer`` trains it as it is.
+        targets: names of linear layers or ends of such names, as in PEFT.
+        config: heads, rank and the like.
+
+    Returns:
+        Dotted module name -> its layer.
+
+    Raises:
+        TrainingError: a target that names no linear layer.
+    """
+    layers = target_layers(model, targets)
+    return replace_layers(model, layers, lambda linear: HydraLinear(linear, config))

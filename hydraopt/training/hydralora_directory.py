@@ -1,0 +1,137 @@
+"""HydraLoRA on disk: ``hydralora.json`` and ``hydralora.safetensors``, fp16.
+
+Keys: ``MODULE.lora_A.weight [r, in]``, ``MODULE.lora_B0.weight [out, r]`` and so on for all heads,
+``MODULE.lora_route.weight [N, in]``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ..errors import BundleError, TrainingError
+from ..files import output_directory, read_versioned_json, write_json, write_tensors
+from .hydralora import HydraConfig, HydraLinear
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS = "hydralora.json", "hydralora.safetensors"
+
+
+class HydraFactors(NamedTuple):
+    """One layer's ``a [r, in]``, ``b [out, N r]`` and ``route [N, in]``, float32."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    route: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(out, in)`` of the layer."""
+        return self.b.shape[0], self.a.shape[1]
+
+
+@dataclass(frozen=True)
+class HydraLora:
+    """A trained HydraLoRA adapter: dotted module name -> factors."""
+
+    base_model: str
+    config: HydraConfig
+    modules: Mapping[str, HydraFactors]
+
+    @classmethod
+    def of(
+        cls, layers: Mapping[str, HydraLinear], config: HydraConfig, base_model: str
+    ) -> "HydraLora":
+        """Copy what was trained."""
+        return cls(
+            base_model,
+            config,
+            {
+                name: HydraFactors(
+                    *(x.detach().float().cpu().clone() for x in (layer.a, layer.b, layer.route))
+                )
+                for name, layer in layers.items()
+            },
+        )
+
+    @property
+    def values(self) -> int:
+        """Number of trained values."""
+        return sum(tensor.numel() for factors in self.modules.values() for tensor in factors)
+
+    def fill(self, layers: Mapping[str, HydraLinear]) -> None:
+        """Copy the factors into layers of the same modules."""
+        with torch.no_grad():
+            for name, factors in self.modules.items():
+                layer = layers[name]
+                for own, factor in zip((layer.a, layer.b, layer.route), factors, strict=True):
+                    own.copy_(factor)
+
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write the directory; whole or not at all.
+
+        Raises:
+            OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
+            TrainingError: a value that is not finite in fp16.
+        """
+        with output_directory(directory, CONFIG, overwrite=overwrite) as staging:
+            write_tensors(staging / WEIGHTS, self._tensors())
+            about = {"base_model": self.base_model, "modules": list(self.modules)}
+            write_json(
+                staging / CONFIG,
+                {"format_version": FORMAT_VERSION, **about, **asdict(self.config)},
+            )
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        tensors = {}
+        for module, (a, b, route) in self.modules.items():
+            tensors[f"{module}.lora_A.weight"] = a
+            tensors[f"{module}.lora_route.weight"] = route
+            for i, head in enumerate(b.split(self.config.rank, 1)):
+                tensors[f"{module}.lora_B{i}.weight"] = head
+        tensors = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise TrainingError(f"{name} is not finite in fp16; train with a lower rate")
+        return tensors
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "HydraLora":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BundleError: a missing, damaged or newer-format file.
+        """
+        directory = Path(directory)
+        about = read_versioned_json(directory / CONFIG, FORMAT_VERSION, "hydraopt train hydralora")
+        try:
+            config = HydraConfig(**{name: about[name] for name in HydraConfig.__annotations__})
+            tensors = load_file(directory / WEIGHTS)
+            modules = {name: _factors(name, tensors, config) for name in about["modules"]}
+            if not modules or len(tensors) != len(modules) * (config.heads + 2):
+                raise ValueError("tensors do not fit the modules")
+            return cls(str(about["base_model"]), config, modules)
+        except (
+            *(SafetensorError, OSError, RuntimeError, TrainingError),
+            *(KeyError, TypeError, ValueError),
+        ) as error:
+            raise BundleError(
+                f"{directory / WEIGHTS} is missing or damaged or does not fit {CONFIG} ({error}); "
+                "train or copy it again"
+            ) from error
+
+
+def _factors(module: str, tensors: Mapping[str, torch.Tensor], config: HydraConfig) -> HydraFactors:
+    a, route = (tensors[f"{module}.lora_{side}.weight"].float() for side in ("A", "route"))
+    heads = [tensors[f"{module}.lora_B{i}.weight"].float() for i in range(config.heads)]
+    found = HydraFactors(a, torch.cat(heads, 1), route)
+    out, width = found.shape
+    shapes = [tuple(x.shape) for x in (a, route, *heads)]
+    expected = [(config.rank, width), (config.heads, width)] + [(out, config.rank)] * config.heads
+    if shapes != expected or not all(x.isfinite().all() for x in found):
+        raise ValueError(f"{module} has factors of shapes {shapes}, expected finite {expected}")
+    return found

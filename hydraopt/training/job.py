@@ -1,0 +1,143 @@
+"""One training from files to a directory: what every kind of adapter has in common."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..errors import TrainingError
+from ..files import check_output, sha256
+from .batches import Batch, Row, answer_loss, batch, encode, load_model
+from .examples import read_lines
+from .loop import Fitted, Schedule, fit, pick_device
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train on, and where to write.
+
+    Attributes:
+        base: directory or hub id of the base model.
+        data: JSON lines of ``prompt`` and ``answer``.
+        output: directory to write; its checkpoint lies beside it until the training is done.
+        schedule: steps, rate, batch and seed.
+        resume: continue from the checkpoint.
+        overwrite: replace an existing ``output``.
+    """
+
+    base: str
+    data: Path
+    output: Path
+    schedule: Schedule
+    resume: bool = False
+    overwrite: bool = False
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """(prompt, answer) pairs; raises ``DataError`` for a broken line, with its number."""
+        lines = read_lines(self.data, ("prompt", "answer"))
+        return [(fields["prompt"], fields["answer"]) for _, fields in lines]
+
+    def check(self, marker: str) -> None:
+        """Refuse what cannot be meant before anything is loaded.
+
+        Raises:
+            OutputError: ``output`` exists and may not be replaced by a directory with ``marker``.
+            DataError: broken data.
+            TrainingError: steps, batch or rate that are not positive.
+        """
+        check_output(self.output, marker, overwrite=self.overwrite)
+        for name in ("steps", "batch", "rate"):
+            value = getattr(self.schedule, name)
+            if not 0 < value < float("inf"):
+                raise TrainingError(f"{name} is {value}, expected a positive number")
+        self.pairs  # noqa: B018
+
+    def checkpoint(self, settings: object) -> Path:
+        """The file that belongs to this base, data, schedule and ``settings``."""
+        parts = (self.base, sha256(self.data), str(settings), str(asdict(self.schedule)))
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+        return self.output.resolve().with_name(f".{self.output.name}.{digest}.checkpoint")
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A base model on its device, the data as tokens, and the loss on them."""
+
+    model: PreTrainedModel
+    rows: Sequence[Row]
+
+    @classmethod
+    def of(cls, job: Job) -> "Trainee":
+        """Load the base model and tokenise the data."""
+        model, tokenizer = load_model(job.base)
+        return cls(model.to(pick_device()), _rows(tokenizer, model, job))
+
+    def loss(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Mean cross entropy of the answers' tokens."""
+        device = self.model.device
+        return answer_loss(self.model, Batch(*(x.to(device) for x in batch(rows))))
+
+
+def _rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, job: Job) -> Sequence[Row]:
+    rows = encode(tokenizer, job.pairs)
+    limit = getattr(model.config, "max_position_embeddings", None)
+    longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+    if limit is not None and longest > limit:
+        raise TrainingError(
+            f"the longest example of {job.data} has {longest} tokens, expected at most {limit}, "
+            "the base model's positions; shorten it"
+        )
+    return rows
+
+
+def run(
+    job: Job,
+    trainee: Trainee,
+    parameters: Mapping[str, torch.Tensor],
+    settings: object,
+    save: Callable[[], None],
+    before_step: Callable[[int, Sequence[Row]], None] | None = None,
+) -> Fitted:
+    """Train ``parameters`` and save them, also those that were good before a loss was not finite.
+
+    Args:
+        job: data and schedule.
+        trainee: model and tokens.
+        parameters: as for :func:`~hydraopt.training.loop.fit`.
+        settings: all else that the result depends on: a checkpoint belongs to it.
+        save: writes ``job.output``.
+        before_step: as for ``fit``.
+
+    Raises:
+        TrainingError: nothing to resume; or a loss that is not finite, after saving.
+        DataError: a damaged or foreign checkpoint.
+    """
+    checkpoint = job.checkpoint(settings)
+    if job.resume and not checkpoint.exists():
+        raise TrainingError(
+            f"there is no checkpoint {checkpoint} of this base, data and these settings; check "
+            "them, or train without --resume"
+        )
+    if not job.resume:
+        checkpoint.unlink(missing_ok=True)
+    job.output.resolve().parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fitted = fit(
+            parameters,
+            trainee.loss,
+            trainee.rows,
+            job.schedule,
+            checkpoint=checkpoint,
+            before_step=before_step,
+        )
+    except TrainingError as error:
+        save()
+        raise TrainingError(f"{error}; they are in {job.output}") from error
+    save()
+    checkpoint.unlink(missing_ok=True)
+    return fitted

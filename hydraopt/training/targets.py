@@ -1,0 +1,49 @@
+"""Finding the layers to train by name, and replacing them."""
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from ..errors import TrainingError
+
+
+def target_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
+    """The linear layers whose dotted name is one of ``targets`` or ends in one, as in PEFT.
+
+    Raises:
+        TrainingError: a target that names no layer, or one that is no linear layer.
+    """
+    found: dict[str, nn.Linear] = {}
+    for target in targets:
+        matches = {
+            name: module
+            for name, module in model.named_modules()
+            if name == target or name.endswith(f".{target}")
+        }
+        if not matches:
+            linear = (n for n, m in model.named_modules() if isinstance(m, nn.Linear))
+            names = sorted({name.rpartition(".")[2] for name in linear})
+            raise TrainingError(
+                f"target {target!r} is no layer of the base model; there are: {', '.join(names)}"
+            )
+        for name, module in matches.items():
+            if not isinstance(module, nn.Linear):
+                raise TrainingError(
+                    f"target {target!r}: {name} is a {type(module).__name__}, expected nn.Linear; "
+                    "name the linear layers inside"
+                )
+        found |= matches
+    return found
+
+
+def replace_layers(
+    model: nn.Module, layers: dict[str, nn.Linear], make: Callable[[nn.Linear], nn.Module]
+) -> dict[str, nn.Module]:
+    """Freeze ``model`` and put ``make(layer)`` in the place of every layer; what was put there."""
+    model.requires_grad_(False)
+    made = {}
+    for name, layer in layers.items():
+        parent, _, child = name.rpartition(".")
+        made[name] = make(layer)
+        setattr(model.get_submodule(parent), child, made[name])
+    return made

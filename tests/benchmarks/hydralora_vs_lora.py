@@ -1,0 +1,107 @@
+"""HydraLoRA against one plain LoRA with as many values, trained on a mixture of the zoo's tasks.
+
+    python tests/benchmarks/hydralora_vs_lora.py [--heads N] [--rank R] [--steps S] [--seed S …]
+
+Five tasks of different applications in one stream without task names; same examples, steps, order,
+rate and scale alpha / r = 2. Exact match is on inputs that were not trained on.
+"""
+
+import math
+import random
+import time
+from collections.abc import Mapping
+from statistics import mean
+from typing import Annotated
+
+import torch
+import typer
+from peft import LoraConfig, get_peft_model
+
+from hydraopt.evaluation import exact_match
+from hydraopt.training import Schedule, answer_loss, batch, encode, fit, load_model
+from hydraopt.training.hydralora import HydraConfig, add_hydralora
+from hydraopt.training.train_hydralora import parameters
+from hydraopt.zoo import BASE
+from hydraopt.zoo.tasks import examples, test_examples
+
+TASKS = ("money-de", "date-fr", "words-es", "unit-it", "delta-pl")
+TARGETS = ["gate_proj", "up_proj", "down_proj"]
+
+
+def hydralora(model: torch.nn.Module, heads: int, rank: int) -> dict[str, torch.nn.Parameter]:
+    """Put HydraLoRA into ``model``; what is trained."""
+    return parameters(add_hydralora(model, TARGETS, HydraConfig(heads, rank, 2.0 * rank)))
+
+
+def lora(model: torch.nn.Module, heads: int, rank: int) -> dict[str, torch.nn.Parameter]:
+    """Put a plain LoRA into ``model``, of at least as many values in every layer."""
+    ranks = {}
+    for name, layer in model.named_modules():
+        if name.endswith(tuple(TARGETS)):
+            width, out = layer.in_features, layer.out_features
+            values = rank * width + heads * rank * out + heads * width
+            ranks[name] = math.ceil(values / (width + out))
+    alphas = {name: 2 * r for name, r in ranks.items()}
+    config = LoraConfig(
+        target_modules=TARGETS,
+        lora_dropout=0.05,
+        r=rank,
+        lora_alpha=2 * rank,
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, config)
+    return {name: p for name, p in adapted.named_parameters() if p.requires_grad}
+
+
+def measure(kind: str, heads: int, rank: int, schedule: Schedule, count: int) -> Mapping:
+    """Train one adapter and score it: values, loss, seconds, exact match per task."""
+    model, tokenizer = load_model(str(BASE))
+    torch.manual_seed(schedule.seed)
+    trained = {"HydraLoRA": hydralora, "LoRA": lora}[kind](model, heads, rank)
+    pairs = []
+    for task in TASKS:
+        stream = examples(*task.split("-"), random.Random(task))
+        pairs += [next(stream) for _ in range(count)]
+    start = time.perf_counter()
+    fitted = fit(
+        trained,
+        lambda rows: answer_loss(model.train(), batch(rows)),
+        encode(tokenizer, pairs),
+        schedule,
+        description=kind,
+    )
+    seconds = time.perf_counter() - start
+    model.eval()
+    tests = {task: [batch(encode(tokenizer, test_examples(task, 100)))] for task in TASKS}
+    scores = {task: exact_match(model, found) for task, found in tests.items()}
+    values = sum(p.numel() for p in trained.values())
+    return {"values": values, "loss": fitted.best, "seconds": seconds, "scores": scores}
+
+
+def main(
+    heads: int = 3,
+    rank: int = 8,
+    steps: int = 300,
+    rate: float = 3e-3,
+    count: Annotated[int, typer.Option(help="Training examples per task.")] = 2000,
+    seed: Annotated[list[int] | None, typer.Option(help="Seeds; 0 and 1.")] = None,
+) -> None:
+    """Train both for every seed and print a table."""
+    torch.set_num_threads(1)
+    print(f"{'':10s} seed  values    loss  seconds   mean  " + "  ".join(TASKS))
+    for number in seed or (0, 1):
+        for kind in ("HydraLoRA", "LoRA"):
+            found = measure(kind, heads, rank, Schedule(steps, rate, seed=number), count)
+            scores = [100 * score for score in found["scores"].values()]
+            print(
+                f"{kind:10s} {number:4d} {found['values']:7d} {found['loss']:7.4f} "
+                f"{found['seconds']:8.0f}  {mean(scores):5.1f}  "
+                + "  ".join(f"{x:{len(t)}.1f}" for x, t in zip(scores, TASKS, strict=True)),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    typer.run(main)

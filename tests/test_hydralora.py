@@ -1,0 +1,370 @@
+"""HydraLoRA: the formula, what is trained, its directory, the command line, eager = .pte."""
+
+import json
+
+import pytest
+import torch
+from conftest import BASE_ID, tiny_llama
+from safetensors.torch import load_file, save_file
+from test_cli import fails, hydraopt, names, succeeds
+from transformers import Trainer, TrainingArguments
+
+from hydraopt.errors import BundleError, LoweringError, OutputError, TrainingError
+from hydraopt.lowering.static import export_static, fixed_hydralora
+from hydraopt.runtime import Session
+from hydraopt.training import Schedule, answer_loss, batch, fit, loop
+from hydraopt.training.heads import choose_heads, elbow
+from hydraopt.training.hydralora import HydraConfig, HydraLinear, add_hydralora
+from hydraopt.training.hydralora_directory import HydraLora
+from hydraopt.training.train_hydralora import parameters
+
+CONFIG = HydraConfig(heads=3, rank=4, alpha=6.0)
+TARGETS = ("q_proj", "mlp.down_proj")
+ROWS = [([5, 17, i], [30 + i, 257]) for i in range(12)]
+
+
+def hydra_llama(scale: float = 0.0):
+    """A tiny model with HydraLoRA, its B's random if ``scale`` is not 0."""
+    torch.manual_seed(0)
+    model = tiny_llama()
+    layers = add_hydralora(model, TARGETS, CONFIG)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for layer in layers.values():
+            layer.b.copy_(scale * torch.randn(layer.b.shape, generator=generator))
+    return model.eval(), layers
+
+
+def test_a_layer_computes_the_formula():
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(10, 7)
+    layer = HydraLinear(linear, CONFIG).eval()
+    torch.nn.init.normal_(layer.b)
+    x = torch.randn(2, 5, 10)
+    for text in range(2):
+        for token in range(5):
+            v = x[text, token]
+            scores = (layer.route @ v).exp()
+            wanted = linear.weight @ v + linear.bias
+            for i in range(3):
+                head = layer.b[:, 4 * i : 4 * (i + 1)]
+                wanted = wanted + 6 / 4 * scores[i] / scores.sum() * (head @ (layer.a @ v))
+            torch.testing.assert_close(layer(x)[text, token], wanted)
+
+
+def test_training_starts_from_the_base_model():
+    model, layers = hydra_llama()
+    ids = torch.tensor([[5, 17, 99]])
+    assert torch.equal(model(ids).logits, tiny_llama()(ids).logits)
+    for layer in layers.values():
+        bound = layer.a.shape[1] ** -0.5  # of Kaiming's uniform distribution with a = sqrt(5)
+        for parameter in (layer.a, layer.route):
+            assert 0.5 * bound < parameter.abs().max() <= bound
+        assert not layer.b.any()
+
+
+def test_dropout_is_on_the_input_of_a_only_and_in_training_only():
+    torch.manual_seed(0)
+    layer = HydraLinear(torch.nn.Linear(8, 8), HydraConfig(2, 2, dropout=0.9))
+    torch.nn.init.normal_(layer.b)
+    x = torch.randn(1, 50, 8)
+    still = layer.eval()(x)
+    assert torch.equal(layer(x), still)
+    moved = layer.train()(x)
+    unchanged = torch.isclose(moved, layer.linear(x)).all(-1)  # all of x was dropped for A
+    assert 0.2 < unchanged.float().mean() < 0.7
+    assert not torch.equal(moved, still)
+
+
+def test_targets_match_like_pefts_and_only_the_adapter_is_trainable():
+    model, layers = hydra_llama(0.1)
+    assert set(layers) == {"model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj"}
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trainable == {f"{name}.{kind}" for name in layers for kind in ("a", "b", "route")}
+    answer_loss(model, batch(ROWS)).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None and bool(parameter.grad.any())) == (name in trainable)
+
+
+def test_the_plain_loop_trains_it():
+    model, layers = hydra_llama()
+    frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
+    before = answer_loss(model, batch(ROWS)).item()
+    model.train()
+    schedule = Schedule(steps=40, rate=2e-2, batch=6)
+    fit(parameters(layers), lambda rows: answer_loss(model, batch(rows)), ROWS, schedule)
+    assert answer_loss(model.eval(), batch(ROWS)).item() < 0.9 * before
+    for name, parameter in frozen.items():
+        assert torch.equal(model.get_parameter(name), parameter)
+
+
+def test_transformers_trainer_trains_it(tmp_path):
+    model, layers = hydra_llama()
+    texts = batch(ROWS)
+    data = [{"input_ids": i, "labels": x} for i, x in zip(texts.ids, texts.labels, strict=True)]
+    arguments = TrainingArguments(
+        str(tmp_path),
+        max_steps=30,
+        learning_rate=2e-2,
+        per_device_train_batch_size=6,
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    before = answer_loss(model, texts).item()
+    Trainer(model, arguments, train_dataset=data).train()
+    assert answer_loss(model.eval(), texts).item() < 0.9 * before
+    HydraLora.of(layers, CONFIG, BASE_ID).save(tmp_path / "out")
+
+
+@pytest.fixture
+def saved(tmp_path):
+    _, layers = hydra_llama(0.3)
+    HydraLora.of(layers, CONFIG, BASE_ID).save(tmp_path / "hydra")
+    return tmp_path / "hydra"
+
+
+def test_a_directory_reads_back_what_was_trained(saved):
+    model, layers = hydra_llama(0.3)
+    loaded = HydraLora.load(saved)
+    assert (loaded.base_model, loaded.config) == (BASE_ID, CONFIG)
+    for name, layer in layers.items():
+        for own, factor in zip((layer.a, layer.b, layer.route), loaded.modules[name], strict=True):
+            assert torch.equal(own.half().float(), factor)
+    other, empty = hydra_llama()
+    loaded.fill(empty)
+    ids = torch.tensor([[5, 17, 99]])
+    torch.testing.assert_close(other(ids).logits, model(ids).logits, atol=5e-3, rtol=0)
+
+
+def test_the_keys_are_those_of_hydralora(saved):
+    tensors = load_file(saved / "hydralora.safetensors")
+    module = "model.layers.0.mlp.down_proj"
+    assert len(tensors) == 2 * 5
+    for key, shape in {"A": (4, 96), "B0": (64, 4), "B2": (64, 4), "route": (3, 96)}.items():
+        assert tensors[f"{module}.lora_{key}.weight"].shape == shape
+    assert json.loads((saved / "hydralora.json").read_text())["format_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 9}, "format version 9, expected 1; update hydraopt"),
+        ({"heads": 4}, "does not fit"),
+        ({"heads": 1}, "does not fit"),
+        ({"rank": 8}, "expected finite"),
+        ({"modules": ["x"]}, "does not fit"),
+        ({"modules": None}, "does not fit"),
+    ],
+)
+def test_a_damaged_description_is_refused(saved, change, message):
+    path = saved / "hydralora.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(BundleError, match=message):
+        HydraLora.load(saved)
+
+
+def test_damaged_weights_are_refused(saved):
+    path = saved / "hydralora.safetensors"
+    tensors, whole = load_file(path), path.read_bytes()
+    for name in list(tensors)[:2]:
+        save_file({k: v for k, v in tensors.items() if k != name}, path)
+        with pytest.raises(BundleError, match="is missing or damaged"):
+            HydraLora.load(saved)
+        save_file(tensors | {name: tensors[name] * float("nan")}, path)
+        with pytest.raises(BundleError, match="expected finite"):
+            HydraLora.load(saved)
+    path.write_bytes(whole[:-7])
+    with pytest.raises(BundleError, match="is missing or damaged"):
+        HydraLora.load(saved)
+    path.unlink()
+    with pytest.raises(BundleError, match="is missing or damaged"):
+        HydraLora.load(saved)
+
+
+def test_an_existing_directory_is_kept_unless_overwritten(saved):
+    loaded = HydraLora.load(saved)
+    with pytest.raises(OutputError, match="exists already"):
+        loaded.save(saved)
+    loaded.save(saved, overwrite=True)
+    broken = {name: x._replace(a=x.a * float("inf")) for name, x in loaded.modules.items()}
+    with pytest.raises(TrainingError, match="is not finite in fp16"):
+        HydraLora(BASE_ID, CONFIG, broken).save(saved, overwrite=True)
+    HydraLora.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"heads": 1}, "heads is 1, expected at least 2; one head is a plain LoRA"),
+        ({"heads": 2, "rank": 0}, "rank is 0, expected at least 1"),
+        ({"heads": 2, "alpha": 0.0}, "alpha is 0.0, expected a positive number"),
+        ({"heads": 2, "dropout": 1.0}, "dropout is 1.0, expected 0 or more and below 1"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings, message):
+    with pytest.raises(TrainingError, match=message):
+        HydraConfig(**settings)
+
+
+def test_unknown_targets_name_what_exists():
+    with pytest.raises(TrainingError, match=r"'query' is no layer .* there are: .*k_proj, lm_head"):
+        add_hydralora(tiny_llama(), ["query"], CONFIG)
+    with pytest.raises(TrainingError, match=r"self_attn is a LlamaAttention, expected nn\.Linear"):
+        add_hydralora(tiny_llama(), ["self_attn"], CONFIG)
+
+
+def test_heads_are_the_kinds_of_prompts():
+    words = (("money", "eur"), ("date", "long"), ("unit", "meter"), ("delta", "week"))
+    prompts = [f"{a} {i} {b}" for i in range(30) for a, b in words]
+    assert choose_heads(prompts) == 4
+    assert choose_heads(prompts, seed=3) == 4
+    assert choose_heads(["1", "2", "3"]) == 2
+    assert choose_heads(["same words"] * 9) == 2
+    assert elbow([10, 6, 2, 1.5, 1]) == 2
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.jsonl"
+    lines = [{"prompt": f"{'abcd'[i % 4]} {i}=", "answer": str(i), "task": "t"} for i in range(24)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def test_the_command_trains_and_resumes(base, data, tmp_path, monkeypatch):
+    arguments = ("train", "hydralora", "--base", base, "--data", data, "--targets", "q_proj,v_proj")
+    arguments += ("--heads", 2, "--rank", 2, "--steps", 40, "--batch", 4, "--rate", 0.01)
+    record = json.loads(succeeds(*arguments, "-o", tmp_path / "whole", "--json"))
+    assert (record["kind"], record["heads"], record["modules"], record["steps"]) == (
+        *("hydralora", 2, 2, 40),
+    )
+    assert names(tmp_path) == {"data.jsonl", "whole"}  # no checkpoint is left
+
+    monkeypatch.setattr(loop._Run, "look", interrupted_at(40, loop._Run.look))
+    assert hydraopt(*arguments, "-o", tmp_path / "parts").code == 130
+    monkeypatch.undo()
+    assert any(name.endswith(".checkpoint") for name in names(tmp_path))
+    assert "parts" not in names(tmp_path)
+    resumed = json.loads(succeeds(*arguments, "-o", tmp_path / "parts", "--resume", "--json"))
+    assert resumed == record
+    whole, parts = HydraLora.load(tmp_path / "whole"), HydraLora.load(tmp_path / "parts")
+    for name, factors in whole.modules.items():
+        for one, other in zip(factors, parts.modules[name], strict=True):
+            assert torch.equal(one, other)
+    assert "heads 2" in " ".join(succeeds("info", tmp_path / "whole").split())
+
+
+def interrupted_at(step, look):
+    def interrupting(run, judged):
+        if run.step == step:
+            raise KeyboardInterrupt
+        look(run, judged)
+
+    return interrupting
+
+
+def test_mistakes_of_a_training_are_one_line(base, data, tmp_path):
+    out = tmp_path / "out"
+    train = ("train", "hydralora", "--base", base, "-o", out, "--heads", 2, "--steps", 2)
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text(data.read_text().replace('"answer": "5"', '"answer": 5'))
+    long = tmp_path / "long.jsonl"
+    long.write_text(json.dumps({"prompt": "x" * 40, "answer": "y"}))
+    (tmp_path / "old").mkdir()
+    for arguments, message in [
+        (("--data", broken), "broken.jsonl, line 6 has no text 'answer'"),
+        (("--data", long), "has 42 tokens, expected at most 32"),
+        (("--data", tmp_path / "none"), "cannot read"),
+        (("--data", data, "--targets", "query"), "'query' is no layer of the base model"),
+        (("--data", data, "--heads", 1), "heads is 1, expected at least 2"),
+        (("--data", data, "--rate", -1), "rate is -1.0, expected a positive number"),
+        (("--data", data, "--resume"), "there is no checkpoint"),
+        (("--data", data, "-o", tmp_path / "old"), "exists already"),
+        (("--data", data, "--base", tmp_path), "cannot load base model"),
+    ]:
+        error = fails(*train, *arguments)
+        assert error.startswith("error: ")
+        assert message in error
+        assert error.count("\n") == 1
+        assert not out.exists()
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(base, data, tmp_path):
+    train = ("train", "hydralora", "--base", base, "--data", data, "-o", tmp_path / "out")
+    error = fails(*train, "--heads", 2, "--steps", 60, "--rate", "1e30")
+    assert "error: step " in error
+    assert "they are in " in error
+    assert HydraLora.load(tmp_path / "out").config.heads == 2
+
+
+def test_another_data_set_has_another_checkpoint(base, data, tmp_path, monkeypatch):
+    train = (
+        "train",
+        "hydralora",
+        "--base",
+        base,
+        "--heads",
+        2,
+        "--steps",
+        40,
+        "-o",
+        tmp_path / "o",
+    )
+    monkeypatch.setattr(loop._Run, "look", interrupted_at(40, loop._Run.look))
+    assert hydraopt(*train, "--data", data).code == 130
+    other = tmp_path / "other.jsonl"
+    other.write_text(data.read_text() + "\n" + json.dumps({"prompt": "a", "answer": "b"}))
+    assert "there is no checkpoint" in fails(*train, "--data", other, "--resume")
+    (checkpoint,) = tmp_path.glob(".o.*.checkpoint")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    assert "is damaged or of another training" in fails(*train, "--data", data, "--resume")
+
+
+@pytest.mark.slow
+def test_the_router_runs_inside_the_program(saved, base, tmp_path):
+    adapter = HydraLora.load(saved)
+    record = json.loads(succeeds("export", saved, "--base", base, "-o", tmp_path / "b", "--json"))
+    assert record["tasks"] == ["hydra"]
+    assert record["factor_inputs"] == record["pack_bytes"] == 0
+    assert record["constant_factor_bytes"] == 4 * adapter.values
+    assert record["delegation"]["_softmax"][1] == record["delegation"]["linear"][1] == 0
+    model, layers = hydra_llama()
+    adapter.fill(layers)
+    session = Session.open(tmp_path / "b")
+    session.switch("hydra")
+    ids = [5, 17, 99, 200, 3, 42, 7, 255]
+    with torch.no_grad():
+        wanted = model(torch.tensor([ids])).logits[0]
+    found = [session.forward(ids[:5])] + [session.forward([token]) for token in ids[5:]]
+    torch.testing.assert_close(torch.stack(found), wanted[4:], atol=1e-4, rtol=0)
+
+    text = session.encode("hello")
+    for token in session.generate_ids(session.encode("hello"), 6):
+        with torch.no_grad():
+            assert token == int(model(torch.tensor([text])).logits[0, -1].argmax())
+        text.append(token)
+
+
+@pytest.mark.slow
+def test_the_base_is_quantised_and_the_router_is_not(saved, base, tmp_path):
+    fixed = fixed_hydralora(HydraLora.load(saved), "hydra")
+    export_static(fixed, str(base), tmp_path / "q", quantize="8da4w")
+    model, layers = hydra_llama()
+    HydraLora.load(saved).fill(layers)
+    session = Session.open(tmp_path / "q")
+    session.switch("hydra")
+    with torch.no_grad():
+        wanted = model(torch.tensor([[5, 17, 99]])).logits[0, -1]
+    error = (session.forward([5, 17, 99]) - wanted).norm() / wanted.norm()
+    assert 1e-3 < error < 0.3
+
+
+def test_another_base_is_refused(saved):
+    adapter = HydraLora.load(saved)
+    module, factors = next(iter(adapter.modules.items()))
+    wrong = factors._replace(a=factors.a[:, :32], route=factors.route[:, :32])
+    fixed = fixed_hydralora(HydraLora(BASE_ID, CONFIG, {module: wrong}), "hydra")
+    with pytest.raises(LoweringError, match=r"expected \(64, 32\) as in the adapters"):
+        fixed.apply(tiny_llama())

@@ -1,0 +1,137 @@
+"""One model for all tasks: baked into the weights, a program without factors."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import tiny_llama
+from test_cli import fails, succeeds
+from test_lowering import assert_session_computes
+
+from hydraopt.adapters import read_adapters
+from hydraopt.errors import BundleError, LoweringError
+from hydraopt.lowering.base_model import load_base, quantize_base
+from hydraopt.lowering.growth import add_task, remove_task
+from hydraopt.lowering.manifest import Manifest
+from hydraopt.lowering.static import bake, export_static, fixed_merged
+from hydraopt.merging import MergedAdapters, average, hydraopt, merge_with, private
+from hydraopt.packing import Coder
+from hydraopt.runtime import Session, verify
+
+PROMPT = [5, 17, 99, 200, 3]
+
+
+@pytest.fixture(scope="module")
+def averaged(adapter_dirs, tmp_path_factory) -> MergedAdapters:
+    directory = tmp_path_factory.mktemp("static") / "merged"
+    average(read_adapters(adapter_dirs)).save(directory)
+    return MergedAdapters.load(directory)
+
+
+@pytest.fixture(scope="module")
+def static_bundle(averaged, base, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("static") / "bundle"
+    export_static(fixed_merged(averaged), str(base), directory)
+    return directory
+
+
+def test_baking_adds_the_delta_to_the_weights(merged):
+    model, wanted = tiny_llama(), tiny_llama()
+    factors = merged.task_factors("beta")
+    bake(model, factors)
+    for name, parameter in wanted.named_parameters():
+        module = name.removesuffix(".weight")
+        update = factors[module].b @ factors[module].a if module in factors else 0
+        torch.testing.assert_close(model.get_parameter(name), parameter + update)
+
+
+@pytest.mark.parametrize("method", ["average", "ties", "task-arithmetic", "knots", "iso-c"])
+def test_methods_that_give_one_model_can_be_baked(adapter_dirs, method):
+    merged = merge_with(method, read_adapters(adapter_dirs), rank=4)
+    assert fixed_merged(merged).tasks == ("alpha", "beta", "gamma")
+
+
+def test_tasks_that_differ_cannot_be_baked(adapter_dirs):
+    adapters = read_adapters(adapter_dirs)
+    coded = Coder.of(adapters).code(adapters.fp16_bytes // 3)
+    for merged in (private(adapters), hydraopt(adapters, clusters=2), coded):
+        with pytest.raises(LoweringError, match=r"the 3 tasks of this .* result differ, expected"):
+            fixed_merged(merged)
+
+
+def test_a_single_task_can_be_baked_however_it_was_merged(adapter_dirs):
+    adapters = read_adapters(adapter_dirs[:1])
+    coded = Coder.of(adapters).code(adapters.fp16_bytes // 3)
+    for merged in (private(adapters), merge_with("jd-full", adapters), coded):
+        assert fixed_merged(merged).tasks == ("alpha",)
+
+
+@pytest.mark.slow
+def test_a_static_program_equals_eager_and_has_no_factors(static_bundle, averaged):
+    manifest = Manifest.read(static_bundle)
+    assert (manifest.swap, manifest.factors, manifest.constant_bytes) == ("static", {}, 0)
+    assert manifest.tasks == dict.fromkeys(("alpha", "beta", "gamma"), "forward")
+    assert set(manifest.files) == {"model.pte", "tokenizer.json"}
+    session = Session.open(static_bundle)
+    for task in ("gamma", "alpha"):
+        assert_session_computes(session, tiny_llama(), averaged, task)
+        assert session.factors == ()
+
+
+@pytest.mark.slow
+def test_a_static_program_is_as_large_as_the_base(static_bundle, bundle):
+    size = Manifest.read(static_bundle).files["model.pte"].bytes
+    assert size < Manifest.read(bundle).files["model.pte"].bytes
+    assert size < 1.2 * sum(4 * p.numel() for p in tiny_llama().parameters())
+
+
+@pytest.mark.slow
+def test_the_sum_is_quantised_not_the_base(averaged, base, tmp_path):
+    export_static(fixed_merged(averaged), str(base), tmp_path / "q", quantize="8da4w")
+    model = load_base(str(base), averaged.base_model).model
+    bake(model, averaged.task_factors("beta"))
+    quantize_base(model, "8da4w")
+    with torch.no_grad():
+        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
+    session = Session.open(tmp_path / "q")
+    session.switch("beta")
+    assert (session.forward(PROMPT) - wanted).norm() < 0.02 * wanted.norm()
+
+
+@pytest.mark.slow
+def test_every_command_takes_a_static_bundle(averaged, static_bundle, base, tmp_path):
+    averaged.save(tmp_path / "m")
+    out = tmp_path / "b"
+    arguments = ("export", tmp_path / "m", "--base", base, "-o", out)
+    record = json.loads(succeeds(*arguments, "--static", "--json"))
+    assert record["swap"] == "static"
+    assert record["share_of_fp16"] == record["factor_inputs"] == record["pack_bytes"] == 0
+    assert "bmm" in record["delegation"]  # attention, not slots
+    assert json.loads(succeeds("info", out, "--json"))["total_bytes"] == record["total_bytes"]
+    assert json.loads(succeeds("verify", out, "--json"))["tasks"] == 3
+    assert succeeds("run", out, "--task", "beta", "--ids", "5,17", "--max-new-tokens", 2)
+    assert "pass either --swap or --static" in fails(
+        *arguments, "--overwrite", "--static", "--swap", "methods", code=2
+    )
+
+
+@pytest.mark.slow
+def test_a_static_bundle_neither_grows_nor_shrinks(static_bundle, adapter_dirs, tmp_path):
+    copy = shutil.copytree(static_bundle, tmp_path / "copy")
+    with pytest.raises(BundleError, match="takes no further one; export it with --swap inputs"):
+        add_task(copy, str(adapter_dirs[0]), "later")
+    with pytest.raises(BundleError, match="export it again without 'beta'"):
+        remove_task(copy, "beta")
+    assert verify(copy)["tasks"] == 3
+
+
+@pytest.mark.slow
+def test_a_static_bundle_is_profiled_on_this_machine(static_bundle, tmp_path):
+    arguments = ("profile", static_bundle, "--serial", "host", "--rounds", 1, "--threads", 1)
+    found = json.loads(succeeds(*arguments, "-o", tmp_path / "report", "--json"))
+    assert found["outputs"]["bundle"]["largest_difference"] < 1e-3
+    assert {row["variant"] for row in found["measurements"]} == {"bundle"}
+    assert {"decode_ms", "prefill_ms"} <= {row["metric"] for row in found["measurements"]}
+    assert found["sizes"]["bundle"]["packs"] == 0
+    assert "profile it without --base" in fails(*arguments, "--base", tmp_path, code=2)
