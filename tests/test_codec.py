@@ -42,13 +42,13 @@ def test_a_vector_takes_its_bits_rounded_up_to_bytes(bits, length):
 def test_gaussian_vectors_keep_what_the_allocation_counts_on(bits):
     x = noise(60, 128)
     error = unlike(x, coded(x, bits)[1])
-    assert DISTORTION[bits] / 1.4 < error < 1.4 * DISTORTION[bits]  # choices differ by more
+    assert DISTORTION[bits] / 1.2 < error < 1.2 * DISTORTION[bits]
 
 
 @pytest.mark.parametrize("bits", TRELLIS_BITS)
 def test_a_trellis_beats_scalar_levels(bits):
     x = noise(60, 128)
-    assert unlike(x, coded(x, bits)[1]) < 0.83 * SCALAR[bits]
+    assert unlike(x, coded(x, bits)[1]) < 0.82 * SCALAR[bits]
 
 
 @pytest.mark.parametrize("bits", TRELLIS_BITS)

@@ -3,7 +3,7 @@
     python -m hydraopt.packing.train_trellis -o FILE
 
 alternates the best codes for the tables and the least-squares tables for the codes (Lloyd's
-algorithm). About ten minutes on one core. New tables are a new format: packs of old ones decode to
+algorithm). About half an hour on one core. New tables are a new format: packs of old ones decode to
 nonsense with them.
 """
 
@@ -20,7 +20,7 @@ from .trellis import Tables, search, trellis_values
 BITS = (1, 2, 4)
 WIDTH = 32  # bytes of a training vector
 VECTORS = 2400
-ROUNDS = 25
+ROUNDS = 80
 PULL = 0.02  # towards the tables before: a byte pair that is rare in the sample moves little
 
 
