@@ -189,7 +189,8 @@ def show_methods(methods: Mapping[str, "Method"], as_json: bool) -> None:
         table.add_row(*map(escape, row))
     Console().print(table)
     print("storage: fp16 values of the method's own representation per module of shape m x n;")
-    print("T tasks, R rank, K clusters. hydraopt stores dense results as factors of rank R.")
+    print("T tasks, R rank, K clusters, d hidden size.")
+    print("hydraopt stores dense results as factors of rank R.")
 
 
 def of_bundle(path: Path) -> dict:

@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 from conftest import delta, random_set
+from llama_data import NEEDING, QUICK, data_of, llama_set
 
 from hydraopt.errors import BundleError, MergeError
 from hydraopt.merging import METHODS, average, hydraopt, merge_with, relative_error
@@ -94,7 +95,11 @@ def test_a_changed_step_changes_one_vector_only():
 @pytest.mark.parametrize("method", METHODS)
 def test_what_any_method_returns_is_coded_without_loss(method):
     """Whatever its tasks share, so that every result goes into a bundle."""
-    merged = merge_with(method, random_set(4))
+    if method in NEEDING:
+        adapters = llama_set()
+        merged = merge_with(method, adapters, data_of(adapters), **QUICK.get(method, {}))
+    else:
+        merged = merge_with(method, random_set(4))
     coded = code_verbatim(merged)
     for task in merged.tasks:
         for module, factors in merged.task_factors(task).items():

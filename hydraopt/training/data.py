@@ -1,5 +1,6 @@
 """What merging methods that need data are given: the base model, and prompts of every task."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +49,11 @@ class CalibrationData:
         return cls(model.to(pick_device()), tokenizer, examples)
 
     def check(self, adapters: AdapterSet, *, labels: bool) -> None:
-        """Refuse a base that lacks a module of ``adapters``, and a task without examples.
+        """Refuse a base that lacks a module of ``adapters``, and tasks without usable examples.
 
         Raises:
-            DataError: one of these, or with ``labels`` an example without answer.
+            DataError: one of these; an example that is longer than the base's context, or with
+                ``labels`` one without answer.
         """
         layers = dict(self.model.named_modules())
         for name, (rows, columns) in adapters.shapes.items():
@@ -62,11 +64,21 @@ class CalibrationData:
                     "(out, in), which the adapters change; pass the base they were trained on"
                 )
         for task in adapters.tasks:
-            answers = [answer for _, answer in self.examples.get(task, ())]
-            if not answers:
-                raise DataError(f"no example of task {task!r}, expected some for each task")
-            if labels and None in answers:
-                raise DataError(f"example {answers.index(None) + 1} of task {task!r} has no answer")
+            self._check_examples(task, labels)
+
+    def _check_examples(self, task: str, labels: bool) -> None:
+        answers = [answer for _, answer in self.examples.get(task, ())]
+        if not answers:
+            raise DataError(f"no example of task {task!r}, expected some for each task")
+        if labels and None in answers:
+            raise DataError(f"example {answers.index(None) + 1} of task {task!r} has no answer")
+        limit = getattr(self.model.config, "max_position_embeddings", math.inf)
+        for number, row in enumerate(self.answered([task]) if labels else self.prompts([task]), 1):
+            if sum(map(len, row)) > limit:
+                raise DataError(
+                    f"example {number} of task {task!r} has {sum(map(len, row))} tokens, expected "
+                    f"at most {limit}, the base's context; shorten it"
+                )
 
     def prompts(self, tasks: Iterable[str]) -> list[Row]:
         """The tokens of all prompts of some tasks.
