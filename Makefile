@@ -13,9 +13,10 @@ demo: .venv/ready
 test: .venv/ready lint packages
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n 2 --dist loadgroup --no-loadscope-reorder
 
-# storage against quality on the zoo: results/frontier/{frontier.md,frontier.png,results.json}
+# storage against quality on the zoo, and all methods by number of experts: results/frontier/*
 frontier: .venv/ready
 	$(BIN)/hydraopt frontier -o results/frontier
+	$(BIN)/hydraopt frontier -o results/frontier --experts 2,4,8,16,32 --held-out 8 --inputs 50
 
 # decode, prefill and switch against the alternatives; time and memory of coding and merging
 bench: .venv/ready

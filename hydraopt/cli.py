@@ -225,8 +225,9 @@ def frontier(
         Path | None, typer.Option(help="The same for training, for methods that need data.")
     ] = None,
     methods: Annotated[
-        str, typer.Option(help="Methods to compare, budget and plain among them.")
-    ] = "budget,plain,hydraopt,average",
+        str | None,
+        typer.Option(help="Methods; by default budget,plain,hydraopt,average; for experts all."),
+    ] = None,
     experts: Annotated[
         str | None, typer.Option(help="Compare merges of so many adapters instead: 2,8,32.")
     ] = None,
@@ -241,7 +242,7 @@ def frontier(
     from .frontier_command import subject_of, write_experts, write_frontier
 
     subject = subject_of(adapters or [], base, data, train, inputs)
-    names, jobs = methods.split(","), jobs or os.cpu_count() or 1
+    names, jobs = methods and methods.split(","), jobs or os.cpu_count() or 1
     if experts is None:
         report.show_points(write_frontier(output, subject, names, jobs), as_json)
         return

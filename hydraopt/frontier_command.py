@@ -11,8 +11,10 @@ from .evaluation.experts import ExpertPoint, compare_experts
 from .evaluation.frontier import Point, frontier
 from .evaluation.points import POINTS, Subject
 from .files import replaced_file, write_json
+from .merging import METHODS
 from .training import read_examples
 
+STORAGE = ("budget", "plain", "hydraopt", "average")
 RESULTS, TABLE = "results.json", "frontier.md"
 EXPERTS, EXPERTS_TABLE = "experts.json", "experts.md"
 ZOO_TRAINING = 32  # examples of each zoo task for methods that need data
@@ -39,16 +41,18 @@ def subject_of(
 
 
 def write_frontier(
-    directory: Path, subject: Subject, methods: Sequence[str], jobs: int
+    directory: Path, subject: Subject, methods: Sequence[str] | None, jobs: int
 ) -> list[Point]:
     """Evaluate and write results.json, frontier.md, frontier.png and frontier.svg.
+
+    Without ``methods``: the byte budget, plain integers, and HydraOpt with any number of B's.
 
     Raises:
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: as the steps raise it.
     """
     _check(directory)
-    points = frontier(subject, methods, directory, jobs)
+    points = frontier(subject, methods or STORAGE, directory, jobs)
     rows = [asdict(point) | point.summary() for point in points]
     _write(directory, RESULTS, rows, TABLE, table(points))
     plot(points, directory)
@@ -58,12 +62,14 @@ def write_frontier(
 def write_experts(
     directory: Path,
     subject: Subject,
-    methods: Sequence[str],
+    methods: Sequence[str] | None,
     counts: str,
     held_out: int,
     jobs: int,
 ) -> list[ExpertPoint]:
     """Compare numbers of experts; write experts.json, experts.md, experts.png and experts.svg.
+
+    Without ``methods``: all that merge, those that need data only if there is some.
 
     Raises:
         UsageError: ``counts`` is no list of integers like ``2,8,32``.
@@ -75,6 +81,11 @@ def write_experts(
         numbers = [int(part) for part in counts.split(",")]
     except ValueError:
         raise UsageError(f"--experts {counts!r}, expected numbers like 2,8,32") from None
+    methods = methods or [
+        name
+        for name, method in METHODS.items()
+        if name != "private" and (method.needs == "nothing" or subject.training)
+    ]
     points = compare_experts(subject, methods, numbers, held_out, directory, jobs)
     rows = [point.record() for point in points]
     _write(directory, EXPERTS, rows, EXPERTS_TABLE, experts_table(points))

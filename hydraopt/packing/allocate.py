@@ -25,7 +25,7 @@ from .layout import Code, Direction, ModuleLayout
 
 # Relative squared error of coded Gaussian vectors. 16 bits are for storing factors as they are: 8
 # leave a relative error of .7 %, which no metric has seen.
-DISTORTION = {1: 0.295, 2: 0.075, 4: 0.0051, 8: 5e-5}
+DISTORTION = {1: 0.295, 2: 0.077, 4: 0.0051, 8: 5e-5}
 
 MULTIPLIERS = (1e-12, 1e12)
 BISECTIONS = 40

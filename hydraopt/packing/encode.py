@@ -4,7 +4,7 @@ A task's private rows are the top right singular vectors of what the shared rows
 delta; they are rounded. Its columns are the least-squares fit to the rounded rows, ``B = D Rᵀ (R
 Rᵀ)^-1``, scaled so that ``<D, B R> = <D, D>``, and are rounded so that this stays. Without it, what
 few bits or rows lose of a delta would pull every layer towards the base model: the codes are
-unbiased rather than of least squared error.
+unbiased rather than of least squared error. Columns of 1 and 2 bits even overshoot a little.
 
 Tasks do not affect each other: an adapter that comes later gets the codes that it would have had.
 """
@@ -17,6 +17,10 @@ from ..adapters import Factors
 from .codec import Coded, decode, encode
 from .layout import Code, ModuleLayout
 
+# By bits of a column. Noise makes a network answer less decidedly; a little more of the delta makes
+# up for it. Found on the zoo's training inputs, whose unmerged adapters also answer slightly better
+# (.25 points on words-*) with 1.1 of their delta.
+OVERSHOOT = {1: 1.05, 2: 1.1}
 RIDGE = 1e-6  # of least squares: rows that a task does not need may be all but zero
 
 
@@ -48,7 +52,9 @@ def encode_module(
         _columns(x, torch.stack([*first, *(row[task] for row in own)]))
         for task, x in enumerate(factors)
     ]
-    return rows, _encode(torch.stack(columns, 1), layout.codes("B"), layout.tops[1])
+    more = torch.tensor([OVERSHOOT.get(code.bits, 1.0) for code in layout.codes("B")])
+    larger = torch.stack(columns, 1) * more[:, None, None]
+    return rows, _encode(larger, layout.codes("B"), layout.tops[1])
 
 
 def decode_vectors(

@@ -5,7 +5,7 @@ A byte stands for ``d = 8 / bits`` values: row ``byte`` of a table ``current [25
 form a ring: before the first comes the last. This is vector quantisation with a memory of one
 byte; a Viterbi search over the bytes finds codes that neither scalar levels nor a single table
 reach. Squared error of a unit Gaussian (scalar levels; Shannon's bound): .29 (.36; .25) at 1 bit,
-.075 (.119; .0625) at 2 bits, .0051 (.0115; .0039) at 4 bits. Trellis coding of weights: QTIP, arXiv
+.077 (.119; .0625) at 2 bits, .0051 (.0115; .0039) at 4 bits. Trellis coding of weights: QTIP, arXiv
 2406.11235, whose codes slide bit by bit; these slide by bytes, which decodes without shifts.
 
 The tables are part of the format. ``train_trellis.py`` made them.
