@@ -159,7 +159,7 @@ def test_a_group_of_all_tasks_is_the_flat_merge():
 def test_groups_are_merged_without_loss_and_then_merged_again(rank, tasks):
     """Untrained, every level weighs by 0.3; 2 x 20 directions exceed the 32 rows of one module."""
     adapters = llama_set(tasks, rank)
-    merged = supermerge(adapters, data_of(adapters), steps=1, rate=1e-9, group=2)
+    merged = supermerge(adapters, data_of(adapters), steps=1, rate=1e-9, group=2, sweeps=0)
     powers = [3, 3, 3, 3, 1]  # ((01)(23))4: the last one is alone twice
     for module in SHAPES:
         weights = torch.tensor([0.3**p for p in powers])
@@ -180,8 +180,20 @@ def test_with_a_rank_merged_groups_are_cut_too(monkeypatch):
     monkeypatch.setattr(module, "learn_coefficients", seen)
     for rank, wanted in ((None, [9, 9, 18]), (4, [9, 9, 8])):
         ranks.clear()
-        supermerge(adapters, data_of(adapters), steps=1, group=3, rank=rank)
+        supermerge(adapters, data_of(adapters), steps=1, group=3, sweeps=0, rank=rank)
         assert ranks == wanted
+
+
+def test_sweeps_bring_groups_to_the_flat_merge():
+    adapters, losses = llama_set(), {}
+    data = data_of(adapters)
+    rows = data.answered(adapters.tasks)
+    for group, sweeps in ((None, 0), (2, 0), (2, 3)):
+        merged = supermerge(adapters, data, steps=60, batch=99, group=group, sweeps=sweeps)
+        losses[group, sweeps] = mean_loss(answer_loss, merged, data, rows)
+    flat, grouped, swept = losses.values()
+    assert flat < grouped
+    assert swept - flat < 0.2 * (grouped - flat)
 
 
 def mean_loss(loss, merged, data, rows):
@@ -335,6 +347,7 @@ def test_unequal_targets_merge():
     [
         ("supermerge", {"group": 5}, "group is 5, expected 2 to 4, the number of adapters"),
         ("supermerge", {"group": 1}, "group is 1, expected 2 to 4"),
+        ("supermerge", {"sweeps": -1}, "sweeps is -1, expected at least 0"),
         ("supermerge", {"steps": 0}, "steps is 0, expected at least 1"),
         ("supermerge", {"batch": 0}, "batch is 0, expected at least 1"),
         ("supermerge", {"rank": 0}, "rank is 0, expected at least 1"),

@@ -6,26 +6,31 @@ Adam and the start are inferred: ``tanh(w) = 0.3``, as Task Arithmetic recommend
 
 Hierarchical merging: groups of tasks are merged, then groups of what they gave, until one is left.
 It is done depth first, one group at a time: no more is in memory than the stack of one group and
-the merged groups that wait. A merged group has rank ``min(sum of ranks, out, in)``, which is
-exact: memory falls where ``group`` times the rank exceeds ``out`` or ``in``. With ``rank`` merged
-groups are cut to it, and memory falls in any case.
+the merged groups that wait. What a group learnt without the others fits badly beside them, so that
+`sweeps` follow, ours: each group's weights are learnt once more while the rest of the model stays
+merged into one adapter. A merged group has rank ``min(sum of ranks, out, in)``, which is exact:
+memory falls where ``group`` times the rank exceeds ``out`` or ``in``. With ``rank`` merged groups
+are cut to it, and memory falls in any case.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
-from ..adapters import AdapterSet, Factors, LoraAdapter
+from ..adapters import AdapterSet, LoraAdapter
 from ..errors import MergeError
 from ..training import CalibrationData, Schedule, answer_loss
 from .assemble import full_rank, merge_modules
 from .checks import check_rank, check_training
 from .lowrank import cut
 from .merged import MergedAdapters
-from .weighted import learn_coefficients, stacks_of, weighted
+from .weighted import learn_coefficients, stack_of, stacks_of, weighted
 
 START = 0.3
+
+Coefficients = Mapping[str, torch.Tensor]  # module -> [T]
 
 
 def supermerge(
@@ -36,6 +41,7 @@ def supermerge(
     rate: float = 0.1,
     batch: int = 16,
     group: int | None = None,
+    sweeps: int = 2,
     rank: int | None = None,
     seed: int = 0,
 ) -> MergedAdapters:
@@ -48,6 +54,7 @@ def supermerge(
         rate: Adam's learning rate.
         batch: examples per step.
         group: tasks that are merged at once; by default all.
+        sweeps: how often groups are learnt again after hierarchical merging.
         rank: of the result and of merged groups; by default ``min(out, in, sum of ranks)``, which
             loses nothing.
         seed: of the order of the examples.
@@ -63,25 +70,100 @@ def supermerge(
         raise MergeError(
             f"group is {group}, expected 2 to {len(tasks)}, the number of adapters, or none"
         )
-    schedule = Schedule(steps, rate, batch, seed=seed)
-    merged = _merged(adapters, data, schedule, group or len(tasks), rank)
-    settings = {"steps": steps, "rate": rate, "batch": batch, "group": group, "seed": seed}
-    return merge_modules("supermerge", adapters, merged, rank, settings)
+    if sweeps < 0:
+        raise MergeError(f"sweeps is {sweeps}, expected at least 0")
+    size = group or len(tasks)
+    training = _Training(data, Schedule(steps, rate, batch, seed=seed), rank)
+    found = _hierarchical(adapters, training, size)
+    if size < len(tasks):
+        for first in (*range(0, len(tasks), size),) * sweeps:
+            found = _again(adapters, training, found, range(first, min(first + size, len(tasks))))
+    settings = {"steps": steps, "rate": rate, "batch": batch, "group": group, "sweeps": sweeps}
+    return merge_modules(
+        "supermerge",
+        adapters,
+        lambda module: weighted(stack_of(adapters, module), found[module]),
+        rank,
+        {**settings, "seed": seed},
+    )
 
 
-def _merged(
-    adapters: AdapterSet, data: CalibrationData, schedule: Schedule, size: int, rank: int | None
-) -> Callable[[str], Factors]:
-    """What gives a module's merged delta, after learning the weights of at most ``size`` parts."""
+class _Training(NamedTuple):
+    """How weights are learnt, and the rank that merged groups are cut to."""
+
+    data: CalibrationData
+    schedule: Schedule
+    rank: int | None
+
+    def learn(
+        self,
+        parts: AdapterSet,
+        tasks: Sequence[str],
+        start: Callable[[str], torch.Tensor],
+        bound: Callable[[torch.Tensor], torch.Tensor] = torch.tanh,
+    ) -> Coefficients:
+        """The parts' coefficients of least loss on the examples of ``tasks``."""
+        stacks = stacks_of(parts, self.data.model.device)
+        del parts  # the stacks hold copies
+        weights = torch.stack([start(module) for module in stacks], 1)
+        rows = self.data.answered(tasks)
+        found = learn_coefficients(
+            stacks, self.data, weights, bound, answer_loss, rows, self.schedule
+        )
+        return dict(zip(stacks, found.T.cpu(), strict=True))
+
+    def merged(self, adapters: AdapterSet, coefficients: Coefficients) -> LoraAdapter:
+        """One adapter for several, named like the first."""
+        factors = {}
+        for module in adapters.shapes:
+            total = weighted(stack_of(adapters, module), coefficients[module])
+            limit = min(self.rank or math.inf, full_rank(adapters, module))
+            factors[module] = cut(total, limit).factors
+        return LoraAdapter(adapters.tasks[0], adapters.base_model, factors)
+
+
+def _hierarchical(adapters: AdapterSet, training: _Training, size: int) -> Coefficients:
+    """The tasks' coefficients, each the product of those on all levels."""
     chunks = _chunks(adapters.adapters, size)
-    parts = AdapterSet(_part(chunk, data, schedule, size, rank) for chunk in chunks)
-    stacks = stacks_of(parts, data.model.device)
-    start = torch.full((len(chunks), len(stacks)), math.atanh(START))
-    del parts  # the stacks hold copies
-    rows = data.answered(adapters.tasks)
-    found = learn_coefficients(stacks, data, start, torch.tanh, answer_loss, rows, schedule)
-    columns = dict(zip(stacks, found.T, strict=True))
-    return lambda module: weighted(stacks[module], columns[module])
+    inner, parts = zip(*(_part(chunk, training, size) for chunk in chunks), strict=True)
+    start = torch.full((len(chunks),), math.atanh(START))
+    outer = training.learn(AdapterSet(parts), adapters.tasks, lambda _: start)
+
+    def of(module: str, place: int) -> torch.Tensor:
+        own = inner[place].get(module, torch.ones(len(chunks[place])))
+        return own * outer[module][place]
+
+    return {m: torch.cat([of(m, place) for place in range(len(chunks))]) for m in outer}
+
+
+def _part(
+    chunk: Sequence[LoraAdapter], training: _Training, size: int
+) -> tuple[Coefficients, LoraAdapter]:
+    """A chunk's coefficients and what they merge it into; one that is alone stays as it is."""
+    if len(chunk) == 1:
+        return {}, chunk[0]
+    adapters = AdapterSet(chunk)
+    found = _hierarchical(adapters, training, size)
+    return found, training.merged(adapters, found)
+
+
+def _again(
+    adapters: AdapterSet, training: _Training, found: Coefficients, chosen: range
+) -> Coefficients:
+    """Learn some tasks' coefficients anew, beside the others merged as they are."""
+    places = torch.tensor([i for i in range(len(adapters.tasks)) if i not in chosen])
+    others = AdapterSet(adapters.adapters[i] for i in places)
+    rest = training.merged(others, {m: found[m][places] for m in others.shapes})
+    learnt = training.learn(
+        AdapterSet([*adapters.adapters[chosen.start : chosen.stop], rest]),
+        adapters.tasks,
+        lambda module: torch.atanh(found[module][chosen.start : chosen.stop]),
+        lambda w: torch.cat([torch.tanh(w), w.new_ones(1, w.shape[1])]),
+    )
+    after = {module: coefficients.clone() for module, coefficients in found.items()}
+    for module, coefficients in learnt.items():
+        after[module][chosen.start : chosen.stop] = coefficients[: len(chosen)]
+    return after
 
 
 def _chunks(adapters: Sequence[LoraAdapter], size: int) -> list[Sequence[LoraAdapter]]:
@@ -90,22 +172,3 @@ def _chunks(adapters: Sequence[LoraAdapter], size: int) -> list[Sequence[LoraAda
     while length * size < len(adapters):
         length *= size
     return [adapters[first : first + length] for first in range(0, len(adapters), length)]
-
-
-def _part(
-    chunk: Sequence[LoraAdapter],
-    data: CalibrationData,
-    schedule: Schedule,
-    size: int,
-    rank: int | None,
-) -> LoraAdapter:
-    """A chunk merged into one adapter, cut to ``rank``; one that is alone stays as it is."""
-    if len(chunk) == 1:
-        return chunk[0]
-    adapters = AdapterSet(chunk)
-    merged = _merged(adapters, data, schedule, size, rank)
-    factors = {
-        module: cut(merged(module), min(rank or math.inf, full_rank(adapters, module))).factors
-        for module in adapters.shapes
-    }
-    return LoraAdapter(chunk[0].name, chunk[0].base_model, factors)

@@ -19,13 +19,15 @@ from .coordinates import Stack
 Stacks = Mapping[str, Stack]  # module -> its tasks' factors
 
 
+def stack_of(adapters: AdapterSet, module: str, device: torch.device | str = "cpu") -> Stack:
+    """One module's factors in float32."""
+    owner, a, b = (x.to(device) for x in vars(Stack.of(adapters, module)).values())
+    return Stack(owner, a.float(), b.float())
+
+
 def stacks_of(adapters: AdapterSet, device: torch.device) -> Stacks:
     """All modules' factors in float32, in the order of ``adapters.shapes``."""
-
-    def narrow(stack: Stack) -> Stack:
-        return Stack(stack.owner.to(device), *(x.float().to(device) for x in (stack.a, stack.b)))
-
-    return {module: narrow(Stack.of(adapters, module)) for module in adapters.shapes}
+    return {module: stack_of(adapters, module, device) for module in adapters.shapes}
 
 
 def weighted(stack: Stack, coefficients: torch.Tensor) -> Factors:
