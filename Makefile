@@ -18,7 +18,7 @@ frontier: .venv/ready
 	$(BIN)/hydraopt frontier -o results/frontier
 	$(BIN)/hydraopt frontier -o results/frontier --experts 2,4,8,16,32 --held-out 8 --inputs 50
 
-# decode, prefill and switch against the alternatives; time and memory of coding and merging
+# speed against the alternatives; time and memory of coding and merging; other kinds of adapters
 bench: .venv/ready
 	$(BIN)/python tests/benchmarks/decode_and_swap.py
 	$(BIN)/python tests/benchmarks/decode_and_swap.py --targets layers
@@ -26,6 +26,8 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/merge_memory.py
 	$(BIN)/python tests/benchmarks/method_costs.py --layers 1
 	$(BIN)/python tests/benchmarks/hierarchical_memory.py
+	$(BIN)/python tests/benchmarks/hydralora_vs_lora.py
+	$(BIN)/python tests/benchmarks/sparse_vs_lora.py
 
 lint: .venv/ready
 	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
