@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..adapters import AdapterSet, LoraAdapter
+from ..adapters import AdapterSet, Factors, LoraAdapter
 from ..errors import MergeError
 from ..training import CalibrationData, Schedule, answer_loss
 from .assemble import full_rank, merge_modules
@@ -118,8 +118,17 @@ class _Training(NamedTuple):
         for module in adapters.shapes:
             total = weighted(stack_of(adapters, module), coefficients[module])
             limit = min(self.rank or math.inf, full_rank(adapters, module))
-            factors[module] = cut(total, limit).factors
+            factors[module] = _smallest(total, limit)
         return LoraAdapter(adapters.tasks[0], adapters.base_model, factors)
+
+
+def _smallest(total: Factors, limit: int) -> Factors:
+    """A product of rank ``limit`` at most; without SVD where the dense delta is its own factor."""
+    out, width = total.shape
+    if len(total.a) <= limit or limit < min(out, width):
+        return cut(total, limit).factors
+    delta, one = total.b @ total.a, torch.eye(limit)
+    return Factors(one, delta) if width <= out else Factors(delta, one)
 
 
 def _hierarchical(adapters: AdapterSet, training: _Training, size: int) -> Coefficients:
