@@ -17,7 +17,7 @@ import typer
 from merge_memory import peak_mib
 
 TASKS, RANK, LAYERS, HIDDEN, INNER = 64, 64, 4, 256, 512
-VARIANTS = [(None, None), (4, None), (2, None), (4, RANK), (2, RANK)]  # group, rank
+VARIANTS = [(None, None), (4, None), (2, None), (4, RANK)]  # group, rank
 
 
 def random_model():
