@@ -204,17 +204,20 @@ def own_device(private_adb, tmp_path, monkeypatch):
 
 @pytest.fixture
 def measuring(own_device, bundle, tmp_path):
-    """A profile in a process of its own that has finished its first measurement."""
+    """A profile in a process of its own, past its first measurement, with the runner halted."""
     output = tmp_path / "report"
     command = [sys.executable, "-c", "from hydraopt.cli import main; main()", "profile"]
     command += [str(bundle), "--serial", own_device.serial, "--rounds", "500", "-o", str(output)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     device = Device(own_device.serial)
-    while "threads 2" not in device.shell(f"cat {ROOT}/run-*/plan; true", "show the plan"):
+    # halted, it is certainly at work when something happens to it
+    halt = f"cd {ROOT}/run-* && grep -q 'threads 2' plan && kill -STOP $(cat pid)"
+    halted = f"({halt} && sleep 0.1 && [ -e pid ] && echo halted) 2> /dev/null; true"
+    while "halted" not in device.shell(halted, "halt the runner"):
         assert running.poll() is None, running.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(0.05)
     yield running, output
     running.kill()
 
