@@ -62,7 +62,7 @@ def merge(
         Path | None, typer.Option(help="JSONL of task, prompt and answer for --max-drop.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="JSONL of prompt, and task if not for all: tunes steps.")
+        Path | None, typer.Option(help="JSONL of prompt, and task if not for all: fits codes.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="JSONL of task, prompt and answer if the method needs it.")
@@ -222,11 +222,12 @@ def frontier(
         Path | None, typer.Option(help="JSONL of task, prompt and answer for ADAPTERS.")
     ] = None,
     train: Annotated[
-        Path | None, typer.Option(help="The same for training, for methods that need data.")
+        Path | None,
+        typer.Option(help="The same for training, and prompts for calibration."),
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="Methods; by default budget,plain,hydraopt,average; for experts all."),
+        typer.Option(help="By default budget,calibrated,plain,hydraopt,average; for experts all."),
     ] = None,
     experts: Annotated[
         str | None, typer.Option(help="Compare merges of so many adapters instead: 2,8,32.")
@@ -241,7 +242,7 @@ def frontier(
     """Measure storage against quality for many methods; run again to resume."""
     from .frontier_command import subject_of, write_experts, write_frontier
 
-    subject = subject_of(adapters or [], base, data, train, inputs)
+    subject = subject_of(adapters or [], base, data, train, inputs, experts=experts is not None)
     names, jobs = methods and methods.split(","), jobs or os.cpu_count() or 1
     if experts is None:
         report.show_points(write_frontier(output, subject, names, jobs), as_json)

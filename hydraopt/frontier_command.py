@@ -9,21 +9,31 @@ from .errors import OutputError, UsageError
 from .evaluation.chart import experts_table, plot, plot_experts, table
 from .evaluation.experts import ExpertPoint, compare_experts
 from .evaluation.frontier import Point, frontier
-from .evaluation.points import POINTS, Subject
+from .evaluation.points import CALIBRATED, POINTS, Subject
 from .files import replaced_file, write_json
 from .merging import METHODS
 from .training import read_examples
 
-STORAGE = ("budget", "plain", "hydraopt", "average")
+STORAGE = ("budget", CALIBRATED, "plain", "hydraopt", "average")
 RESULTS, TABLE = "results.json", "frontier.md"
 EXPERTS, EXPERTS_TABLE = "experts.json", "experts.md"
-ZOO_TRAINING = 32  # examples of each zoo task for methods that need data
+# examples of each zoo task: for calibration, and for the methods that need data
+ZOO_PROMPTS, ZOO_TRAINING = 64, 32
 
 
 def subject_of(
-    sources: Sequence[str], base: str | None, data: Path | None, train: Path | None, inputs: int
+    sources: Sequence[str],
+    base: str | None,
+    data: Path | None,
+    train: Path | None,
+    inputs: int,
+    *,
+    experts: bool = False,
 ) -> Subject:
     """What to measure: adapters with their base and examples, or the zoo without any of them.
+
+    Of the zoo, ``inputs`` test examples of each task; training examples for methods that need data
+    if ``experts``, else for calibration.
 
     Raises:
         UsageError: adapters without base or data, or the reverse.
@@ -34,7 +44,7 @@ def subject_of(
     if not sources:
         from .zoo.evaluate import zoo_subject
 
-        return zoo_subject(inputs, ZOO_TRAINING)
+        return zoo_subject(inputs, ZOO_TRAINING if experts else ZOO_PROMPTS)
     adapters = read_adapters(sources)
     training = read_examples(train, adapters.tasks) if train else None
     return Subject(adapters, base, read_examples(data, adapters.tasks), training)
@@ -45,14 +55,16 @@ def write_frontier(
 ) -> list[Point]:
     """Evaluate and write results.json, frontier.md, frontier.png and frontier.svg.
 
-    Without ``methods``: the byte budget, plain integers, and HydraOpt with any number of B's.
+    Without ``methods``: the byte budget, calibrated if there are training examples, plain integers,
+    HydraOpt with any number of B's, and the average.
 
     Raises:
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: as the steps raise it.
     """
     _check(directory)
-    points = frontier(subject, methods or STORAGE, directory, jobs)
+    methods = methods or [x for x in STORAGE if x != CALIBRATED or subject.training]
+    points = frontier(subject, methods, directory, jobs)
     rows = [asdict(point) | point.summary() for point in points]
     _write(directory, RESULTS, rows, TABLE, table(points))
     plot(points, directory)

@@ -52,10 +52,11 @@ def merge(
     if dial.calibration is None:
         return _coded(adapters, dial)
     from .calibration import calibrate, read_prompts
-    from .training import load_model
+    from .training import CalibrationData
 
     prompts = read_prompts(dial.calibration, adapters.tasks)
-    return calibrate(_coded(adapters, dial), adapters, *load_model(dial.base), prompts)
+    data = CalibrationData.of(dial.base, prompts)
+    return calibrate(_coded(adapters, dial), adapters, data)
 
 
 def _by_method(

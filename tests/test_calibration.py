@@ -1,51 +1,110 @@
 """Calibration brings the model's answers nearer to the unmerged adapters', in the same bytes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny_llama
-from torch.nn.functional import kl_div, log_softmax
-from transformers import AutoTokenizer
+from torch.nn.functional import kl_div
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from hydraopt.adapters import read_adapters
-from hydraopt.calibration import calibrate, read_prompts, steps
+from hydraopt.adapters import AdapterSet, read_adapters
+from hydraopt.calibration import calibrate, codes, read_prompts
 from hydraopt.errors import DataError
 from hydraopt.evaluation import adapted
 from hydraopt.packing import Coder
+from hydraopt.training import CalibrationData, continuations
+from hydraopt.zoo import BASE, load_adapters
+from hydraopt.zoo.model import new_tokenizer
+from hydraopt.zoo.tasks import training_examples
 
 TASKS = ("alpha", "beta", "gamma")
+SMALL = {"vocab_size": 16, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
 
 
-def distance(model, factors, texts) -> float:
-    with adapted(model, factors), torch.no_grad():
-        found = log_softmax(model(texts.ids).logits[texts.mask], -1)
-    return float(kl_div(found, texts.target, log_target=True, reduction="batchmean"))
+def divergence(data, adapter, merged) -> float:
+    """From the unmerged adapter's distributions along its own continuations of ``data``."""
+    with adapted(data.model, adapter.factors):
+        rows = continuations(data.model, [row for row, _ in data.prompts([adapter.name])])
+    found = []
+    for factors in (merged.task_factors(adapter.name), adapter.factors):
+        with adapted(data.model, factors), torch.no_grad():
+            found.append(torch.cat(codes._predictions(data.model, rows)))
+    return float(kl_div(*found, log_target=True, reduction="batchmean"))
 
 
-def test_calibrated_packs_answer_more_like_the_unmerged_adapters(adapter_dirs, base):
-    adapters = read_adapters(adapter_dirs)
-    coded = Coder.of(adapters).code(adapters.fp16_bytes // 5)
-    model, tokenizer = tiny_llama(), AutoTokenizer.from_pretrained(base)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    prompts = {task: ["hello", "good day", "a b c"] for task in TASKS}
-    tuned = calibrate(coded, adapters, model, tokenizer, prompts)
-    assert all(before[name].equal(p) for name, p in model.named_parameters())
+def data_of(base, *prompts) -> CalibrationData:
+    return CalibrationData.of(str(base), {task: [(x, None) for x in prompts] for task in TASKS})
+
+
+@pytest.fixture(scope="module")
+def adapters(adapter_dirs):
+    return read_adapters(adapter_dirs)
+
+
+@pytest.fixture(scope="module")
+def coded(adapters):
+    return Coder.of(adapters).code(adapters.fp16_bytes // 5)
+
+
+def test_calibrated_packs_answer_more_like_the_unmerged_adapters(adapters, coded, base):
+    data = data_of(base, "hello", "good day", "a b c")
+    model = data.model
+    weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+    tuned = calibrate(coded, adapters, data)
+    assert all(weights[name].equal(p) for name, p in model.named_parameters())
     assert tuned.stored_bytes == coded.stored_bytes
     assert torch.equal(tuned.shared, coded.shared)
     for adapter in adapters.adapters:
-        with adapted(model, adapter.factors):
-            texts = steps._texts(model, tokenizer, prompts[adapter.name])
-        before, after = (
-            distance(model, x.task_factors(adapter.name), texts) for x in (coded, tuned)
-        )
-        assert after < before
+        assert divergence(data, adapter, tuned) < divergence(data, adapter, coded)
+
+
+@pytest.mark.slow
+def test_what_is_learnt_from_some_prompts_holds_for_others():
+    adapters = AdapterSet(x for x in load_adapters().adapters if x.name.startswith("words-"))
+    coded = Coder.of(adapters).code(adapters.fp16_bytes // 20)
+    task = AdapterSet([adapters.adapters[0]])
+    (name,) = task.tasks
+    coded = replace(coded, payloads={name: coded.payloads[name]})
+    pairs = training_examples(name, 96)
+    asked, others = ({name: part} for part in (pairs[:64], pairs[64:]))
+    tuned = calibrate(coded, task, CalibrationData.of(str(BASE), asked))
+    data = CalibrationData.of(str(BASE), others)
+    before, after = (divergence(data, task.adapters[0], x) for x in (coded, tuned))
+    assert after < before / 2
+
+
+def test_without_tuning_the_codes_are_those_of_the_budget(adapters, coded, base, monkeypatch):
+    """Rounding layer by layer changes nothing by itself."""
+    monkeypatch.setattr(codes, "fit", lambda *_, **__: None)
+    found = calibrate(coded, adapters, data_of(base, "hello"))
+    for task in TASKS:
+        assert torch.equal(found.payloads[task], coded.payloads[task])
+
+
+def test_layers_are_rounded_in_the_models_order():
+    model = LlamaForCausalLM(LlamaConfig(**SMALL, num_hidden_layers=11))
+    first = ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"]
+    second, eleventh = (f"model.layers.{layer}.mlp.up_proj" for layer in (2, 10))
+    asked = ["lm_head", eleventh, second, *reversed(first)]
+    assert codes._layers(model, asked) == [first, [second], [eleventh], ["lm_head"]]
+
+
+def test_a_base_without_the_adapters_modules_is_refused(adapters, coded):
+    model = LlamaForCausalLM(LlamaConfig(**SMALL, num_hidden_layers=1))
+    data = CalibrationData(model, new_tokenizer(), {task: [("hello", None)] for task in TASKS})
+    with pytest.raises(DataError, match="the base model has no linear layer"):
+        calibrate(coded, adapters, data)
 
 
 def test_prompts_are_for_one_task_or_for_all(tmp_path):
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a"}\n{"prompt": "b", "task": "beta"}\n')
-    assert read_prompts(path, TASKS) == {"alpha": ["a"], "beta": ["a", "b"], "gamma": ["a"]}
+    assert read_prompts(path, TASKS) == {
+        "alpha": [("a", None)],
+        "beta": [("a", None), ("b", None)],
+        "gamma": [("a", None)],
+    }
 
 
 @pytest.mark.parametrize(

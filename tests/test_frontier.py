@@ -78,7 +78,9 @@ def test_what_is_compared_is_written(subject, tmp_path):
 
 
 def test_what_cannot_be_done_is_refused(subject, tmp_path):
-    with pytest.raises(UsageError, match="no method 'magic'; there are: budget, plain, hydraopt"):
+    with pytest.raises(
+        UsageError, match="no method 'magic'; there are: budget, calibrated, plain, hydraopt"
+    ):
         candidates(["magic"], 3)
     with pytest.raises(UsageError, match="pass ADAPTERS with --base and --data"):
         subject_of(["x"], None, None, None, 1)
@@ -88,8 +90,9 @@ def test_what_cannot_be_done_is_refused(subject, tmp_path):
         write_experts(tmp_path, subject, ["average"], "two", 1, 1)
     with pytest.raises(UsageError, match="no merging method 'budget'"):
         compare_experts(subject, ["budget"], [2], 1, tmp_path, 1)
-    with pytest.raises(UsageError, match="supermerge needs training examples; pass --train"):
-        frontier(subject, ["supermerge"], tmp_path, 1)
+    for method in ("supermerge", "calibrated"):
+        with pytest.raises(UsageError, match=f"{method} needs training examples; pass --train"):
+            frontier(subject, [method], tmp_path, 1)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(OutputError, match="holds other files"):

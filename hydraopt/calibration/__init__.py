@@ -1,6 +1,6 @@
-"""Tuning codes on a few prompts, without answers."""
+"""Fitting codes to a few prompts, without answers."""
 
+from .codes import calibrate
 from .prompts import read_prompts
-from .steps import calibrate
 
 __all__ = ["calibrate", "read_prompts"]

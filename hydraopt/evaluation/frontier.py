@@ -7,13 +7,15 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+from ..calibration import calibrate
 from ..errors import UsageError
 from ..merging import METHODS, Merged, MergedAdapters
 from ..packing import CodedAdapters, Coder
 from .plain import PlainAdapters, plain
-from .points import Subject, measured
+from .points import CALIBRATED, Subject, measured
 
 SHARES = (3, 5, 7, 10, 15, 30, 60)  # percent
+CALIBRATED_SHARES = (3, 5, 7, 10)
 PLAIN_BITS = (2, 4, 8)
 UNMERGED = "unmerged"
 
@@ -56,7 +58,7 @@ class Point:
 
 
 def candidates(methods: Sequence[str], tasks: int) -> list[Candidate]:
-    """What to evaluate of ``methods``: names in ``METHODS``, ``budget`` or ``plain``.
+    """What to evaluate of ``methods``: ``budget``, ``calibrated``, ``plain`` or in ``METHODS``.
 
     Raises:
         UsageError: an unknown method.
@@ -64,7 +66,12 @@ def candidates(methods: Sequence[str], tasks: int) -> list[Candidate]:
     found = []
     for method in methods:
         if method == "budget":
-            found += [_budget(percent) for percent in SHARES]
+            found += [Candidate("budget", f"{x} %", partial(_within, x)) for x in SHARES]
+        elif method == CALIBRATED:
+            found += [
+                Candidate("budget, calibrated", f"{x} %", partial(_calibrated, x))
+                for x in CALIBRATED_SHARES
+            ]
         elif method == "plain":
             found += [
                 Candidate("plain", f"int{bits}", partial(_plain, bits)) for bits in PLAIN_BITS
@@ -76,18 +83,19 @@ def candidates(methods: Sequence[str], tasks: int) -> list[Candidate]:
             found.append(Candidate(method, method, partial(_merge, method)))
         else:
             raise UsageError(
-                f"no method {method!r}; there are: budget, plain, {', '.join(METHODS)}"
+                f"no method {method!r}; there are: budget, {CALIBRATED}, plain, "
+                f"{', '.join(METHODS)}"
             )
     return found
-
-
-def _budget(percent: float) -> Candidate:
-    return Candidate("budget", f"{percent} %", partial(_within, percent))
 
 
 def _within(percent: float, subject: Subject) -> CodedAdapters:
     adapters = subject.adapters
     return Coder.of(adapters).code(int(percent / 100 * adapters.fp16_bytes))
+
+
+def _calibrated(percent: float, subject: Subject) -> CodedAdapters:
+    return calibrate(_within(percent, subject), subject.adapters, subject.data())
 
 
 def _plain(bits: int, subject: Subject) -> PlainAdapters:

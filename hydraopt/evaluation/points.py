@@ -16,9 +16,10 @@ from ..adapters import AdapterSet
 from ..errors import UsageError
 from ..files import write_json
 from ..merging import METHODS, MergedAdapters, find_method, merge_with
-from ..training import CalibrationData, Examples, load_model
+from ..training import CalibrationData, Examples
 from .evaluator import Evaluator
 
+CALIBRATED = "calibrated"  # a byte budget whose codes are fitted to the training prompts
 POINTS = "points"
 
 
@@ -77,7 +78,11 @@ class Subject:
 
     def check(self, methods: Iterable[str]) -> None:
         """Raise ``UsageError`` for a method that needs training examples if there are none."""
-        needing = [name for name in methods if name in METHODS and METHODS[name].needs != "nothing"]
+        needing = [
+            name
+            for name in methods
+            if name == CALIBRATED or (name in METHODS and METHODS[name].needs != "nothing")
+        ]
         if needing and self.training is None:
             raise UsageError(f"method {needing[0]} needs training examples; pass --train")
 
@@ -90,8 +95,11 @@ class Subject:
         """Merge some of the adapters by a method's name, with the training examples if it must."""
         if find_method(method).needs == "nothing":
             return merge_with(method, adapters, **settings)
-        data = CalibrationData(*load_model(self.base), self.training)
-        return merge_with(method, adapters, data, **settings)
+        return merge_with(method, adapters, self.data(), **settings)
+
+    def data(self) -> CalibrationData:
+        """The base model and the training examples."""
+        return CalibrationData.of(self.base, self.training)
 
 
 @cache

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from ..merging import MergedAdapters
+from .codec import Coded, scaled
 from .coded import LAYOUT, SHARED, CodedAdapters, pack_name, read_layout
 from .coder import Coder, encode_adapter
 from .decode import Decode
+from .encode import decode_vectors, encode_columns, fit_columns
 from .layout import Code, Direction, Layout, ModuleLayout, payload_bytes
 from .pack import read_pack, write_pack
 from .verbatim import code_verbatim
@@ -25,6 +27,7 @@ __all__ = [
     "LAYOUT",
     "SHARED",
     "Code",
+    "Coded",
     "CodedAdapters",
     "Coder",
     "Decode",
@@ -33,11 +36,15 @@ __all__ = [
     "MergedAdapters",
     "ModuleLayout",
     "code_verbatim",
+    "decode_vectors",
     "encode_adapter",
+    "encode_columns",
+    "fit_columns",
     "open_merged",
     "pack_name",
     "payload_bytes",
     "read_layout",
     "read_pack",
+    "scaled",
     "write_pack",
 ]

@@ -85,6 +85,11 @@ def decode_steps(codes: torch.Tensor, top: float) -> torch.Tensor:
     return top * step_table()[:, 0][codes.long()]
 
 
+def scaled(coded: Coded, gain: torch.Tensor, top: float) -> Coded:
+    """Vectors multiplied by ``gain``, through their steps."""
+    return coded._replace(step=encode_steps(decode_steps(coded.step, top) * gain, top))
+
+
 def uniform_step(largest: torch.Tensor, bits: int) -> torch.Tensor:
     """The step with which 8 or 16 bits reach the ``largest`` magnitude."""
     return largest * ROUND_UP * 2 / (2**bits - 1)

@@ -13,7 +13,7 @@ from ..adapters import Factors
 from ..errors import BundleError, TaskError
 from ..files import output_directory
 from ..merging import DESCRIPTION, Merged, check_names, read_description, write_description
-from .codec import Coded, decode_steps, encode_steps
+from .codec import Coded
 from .decode import Decode
 from .layout import Layout, Section, payload_bytes
 from .pack import pack_bytes, read_pack, write_pack
@@ -84,16 +84,12 @@ class CodedAdapters(Merged):
             for name, (a, b) in zip(self.layout.modules, pairs, strict=True)
         }
 
-    def rescaled(self, task: str, gains: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """A task's payload with its columns' steps multiplied: module -> float ``[R]``."""
-        payload = self.payloads[task].clone()
-        for section in self.layout.task:
-            for place, vector in enumerate(section.vectors, section.steps):
-                if vector.side == "B":
-                    step = decode_steps(payload[place], vector.top)
-                    gain = gains[vector.module][vector.index]
-                    payload[place] = encode_steps(step * gain, vector.top)
-        return payload
+    def with_columns(self, task: str, columns: Mapping[str, Sequence[Coded]]) -> torch.Tensor:
+        """A task's payload with other columns: module -> R codes."""
+        vectors = dict(disassemble(self.layout.task, self.payloads[task]))
+        for module, codes in columns.items():
+            vectors |= {(module, "B", index): code for index, code in enumerate(codes)}
+        return assemble(self.layout.task, vectors)
 
     @property
     def stored_bytes(self) -> int:

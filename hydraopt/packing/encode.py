@@ -49,12 +49,15 @@ def encode_module(
     rows = _encode(private, codes, layout.tops[0])
     own = decode_vectors(layout, "A", rows, len(shared))
     columns = [
-        _columns(x, torch.stack([*first, *(row[task] for row in own)]))
+        fit_columns(layout, x, torch.stack([*first, *(row[task] for row in own)]))
         for task, x in enumerate(factors)
     ]
-    more = torch.tensor([OVERSHOOT.get(code.bits, 1.0) for code in layout.codes("B")])
-    larger = torch.stack(columns, 1) * more[:, None, None]
-    return rows, _encode(larger, layout.codes("B"), layout.tops[1])
+    return rows, encode_columns(layout, torch.stack(columns, 1))
+
+
+def encode_columns(layout: ModuleLayout, columns: torch.Tensor) -> list[Coded]:
+    """Code the columns ``[R, ..., out]``, each with the bits that the layout has for it."""
+    return _encode(columns, layout.codes("B"), layout.tops[1])
 
 
 def decode_vectors(
@@ -66,12 +69,16 @@ def decode_vectors(
     return [decode(x, code.bits, length, top) for x, code in zip(coded, codes, strict=True)]
 
 
-def _columns(factors: Factors, rows: torch.Tensor) -> torch.Tensor:
-    """``[n, out]``: the least-squares columns for R, scaled so that ``<D, B R> = <D, D>``."""
+def fit_columns(layout: ModuleLayout, factors: Factors, rows: torch.Tensor) -> torch.Tensor:
+    """The columns ``[R, out]`` for the rows ``[R, in]``, before they are rounded.
+
+    They are of least squares, scaled so that ``<D, B R> = <D, D>``, with overshoot.
+    """
     columns = least_squares(factors, rows)
     kept = ((factors.b.T @ columns) * (factors.a @ rows.T)).sum()
     energy = ((factors.b.T @ factors.b) * (factors.a @ factors.a.T)).sum()
-    return columns.T * (energy / kept if kept > 0 else 1)
+    more = torch.tensor([[OVERSHOOT.get(code.bits, 1.0)] for code in layout.codes("B")])
+    return columns.T * more * (energy / kept if kept > 0 else 1)
 
 
 def least_squares(factors: Factors, rows: torch.Tensor) -> torch.Tensor:

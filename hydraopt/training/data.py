@@ -33,20 +33,28 @@ class CalibrationData:
     examples: Mapping[str, Sequence[tuple[str, str | None]]]
 
     @classmethod
+    def of(
+        cls, base: str, examples: Mapping[str, Sequence[tuple[str, str | None]]]
+    ) -> "CalibrationData":
+        """Load a base model, a directory or a hub id; it goes to the GPU if there is one.
+
+        Raises:
+            DataError: it cannot be loaded.
+        """
+        model, tokenizer = load_model(base)
+        return cls(model.to(pick_device()), tokenizer, examples)
+
+    @classmethod
     def read(
         cls, base: str, path: Path, tasks: Sequence[str], *, labels: bool
     ) -> "CalibrationData":
         """Read JSON lines of ``task`` and ``prompt``, with ``labels`` also of ``answer``.
 
-        The model, a directory or a hub id, goes to the GPU if there is one.
-
         Raises:
             DataError: an unreadable file, a broken line (with its number), a task without lines,
                 or a base that cannot be loaded.
         """
-        examples = read_examples(path, tasks, labels=labels)
-        model, tokenizer = load_model(base)
-        return cls(model.to(pick_device()), tokenizer, examples)
+        return cls.of(base, read_examples(path, tasks, labels=labels))
 
     def check(self, adapters: AdapterSet, *, labels: bool) -> None:
         """Refuse a base that lacks a module of ``adapters``, and tasks without usable examples.

@@ -6,8 +6,8 @@ Every task gets a sparse adapter and a LoRA on q, k and v of the zoo's base mode
 same steps on the same examples in the same order, each kind at a rate of its own. The sparse ones
 are merged into one model by the mean over those that change an entry, the LoRAs by the mean of
 their deltas. Exact match and the share of right answer tokens, given the right tokens before, are
-on inputs that were not trained on. Up to 5 tasks are of different applications; from the sixth on,
-prompts do not tell the languages of an application apart: no one model can be right for all.
+on inputs that were not trained on. Every prompt starts with the language, "de money 5.00 EUR=", as
+the base model's corpus has it, so that one model can be right for all tasks.
 """
 
 import random
@@ -31,6 +31,16 @@ from hydraopt.zoo.tasks import APPLICATIONS, LANGUAGES, examples, test_examples
 
 TARGETS = ["q_proj", "k_proj", "v_proj"]
 Deltas = dict[str, torch.Tensor]
+
+
+def tag(task: str) -> str:
+    """What names a task's language in front of its prompts."""
+    return f"{task.split('-')[1]} "
+
+
+def tagged_tests(task: str, count: int) -> list[tuple[str, str]]:
+    """Test examples whose prompts name the language."""
+    return [(tag(task) + prompt, answer) for prompt, answer in test_examples(task, count)]
 
 
 def train_sparse(task: str, rows: list, schedule: Schedule, config: SparseConfig) -> SparseAdapter:
@@ -101,11 +111,11 @@ def main(
     sparse_schedule = replace(schedule, rate=sparse_rate)
     sparse, loras = [], []
     for task in tqdm(names, disable=None):
-        stream = examples(*task.split("-"), random.Random(task))
+        stream = examples(*task.split("-"), random.Random(task), tag=tag(task))
         rows = encode(tokenizer, [next(stream) for _ in range(count)])
         sparse.append(train_sparse(task, rows, sparse_schedule, config))
         loras.append(train_lora(rows, schedule, rank))
-    tests = [batch(encode(tokenizer, test_examples(task, 100))) for task in names]
+    tests = [batch(encode(tokenizer, tagged_tests(task, 100))) for task in names]
     dense = [{name: d.dense() for name, d in adapter.modules.items()} for adapter in sparse]
     merged = {name: d.dense() for name, d in merge_sparse(sparse).modules.items()}
     average = {name: sum(x[name] for x in loras) / tasks for name in loras[0]}

@@ -1,0 +1,121 @@
+"""Calibration: round columns so that the model answers as with the unmerged adapter.
+
+For every task, the base model with the unmerged adapter continues the prompts greedily; its
+distributions along these texts are the target. A task's columns are rounded layer by layer, from
+the input on. After each layer, the columns of the layers behind it and the steps of those that are
+rounded are tuned for the least Kullback-Leibler divergence from the target: they make up for what
+was lost. Rows, layout and bytes stay. Tuning what is not rounded yet: QuIP#, arXiv 2402.04396.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch.nn.functional import kl_div, log_softmax
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from ..adapters import AdapterSet, LoraAdapter
+from ..merging import relative_errors
+from ..merging.assemble import zero
+from ..merging.weighted import applied, stacks_of
+from ..packing import Coded, CodedAdapters
+from ..training import CalibrationData, Schedule, batch, continuations, fit
+from ..training.batches import IGNORE, Row
+from .columns import Columns, added
+
+SCHEDULE = Schedule(steps=80, rate=0.01, batch=8)  # after each layer
+GENERATED = 32  # prompts that are continued at a time
+
+
+class Text(NamedTuple):
+    """A prompt with the unmerged adapter's continuation of n tokens.
+
+    ``target`` are its log-probabilities, ``[n, vocabulary]``.
+    """
+
+    row: Row
+    target: torch.Tensor
+
+
+def calibrate(coded: CodedAdapters, adapters: AdapterSet, data: CalibrationData) -> CodedAdapters:
+    """Choose all tasks' codes of columns anew.
+
+    Args:
+        coded: the adapters' codes, by a byte budget.
+        adapters: the adapters as they were trained.
+        data: the base model, and prompts of every task; 64 are better than 16.
+
+    Raises:
+        DataError: the base lacks a module of the adapters, or a task has no usable prompt.
+        TrainingError: a divergence that is not finite, with the step.
+    """
+    data.check(adapters, labels=False)
+    data.model.requires_grad_(False)
+    payloads = {}
+    for adapter in tqdm(adapters.adapters, desc="calibrate", disable=None, leave=False):
+        asked = [prompt for prompt, _ in data.prompts([adapter.name])]
+        columns = _fitted(coded, adapter, data.model, asked)
+        payloads[adapter.name] = coded.with_columns(adapter.name, columns)
+    settings = {**coded.settings, "calibrated": True}
+    found = replace(coded, payloads=payloads, settings=settings, errors={})
+    return replace(found, errors=relative_errors(adapters, found))
+
+
+def _fitted(
+    coded: CodedAdapters, adapter: LoraAdapter, model: PreTrainedModel, asked: list[list[int]]
+) -> dict[str, list[Coded]]:
+    """A task's columns: module -> its codes."""
+    rows = {name: factors.a for name, factors in coded.task_factors(adapter.name).items()}
+    columns = {
+        name: Columns.of(
+            module, adapter.factors.get(name, zero(module.shape)), rows[name], model.device
+        )
+        for name, module in coded.layout.modules.items()
+    }
+    own = stacks_of(AdapterSet([adapter]), model.device)
+    with applied(model, own, torch.ones(1, len(own), device=model.device)):
+        texts = _texts(model, asked)
+
+    def loss(chosen: Sequence[Text]) -> torch.Tensor:
+        found = _predictions(model, [text.row for text in chosen])
+        target = torch.cat([text.target for text in chosen])
+        return kl_div(torch.cat(found), target, log_target=True, reduction="batchmean")
+
+    for layer in _layers(model, columns):
+        columns |= {name: columns[name].rounded() for name in layer}
+        with added(model, columns):
+            changes = {name: x.change for name, x in columns.items()}
+            fit(changes, loss, texts, SCHEDULE, description="tune")
+    return {name: x.coded() for name, x in columns.items()}
+
+
+@torch.no_grad()
+def _texts(model: PreTrainedModel, asked: Sequence[list[int]]) -> list[Text]:
+    found = []
+    for first in range(0, len(asked), GENERATED):
+        rows = continuations(model, asked[first : first + GENERATED])
+        found += map(Text, rows, _predictions(model, rows))
+    return found
+
+
+def _predictions(model: PreTrainedModel, rows: Sequence[Row]) -> list[torch.Tensor]:
+    """Per row, the log-probabilities ``[n, vocabulary]`` where its continuation is predicted."""
+    texts = batch(rows)
+    logits = model(input_ids=texts.ids.to(model.device), use_cache=False).logits[:, :-1]
+    asked = (texts.labels[:, 1:] != IGNORE).to(model.device)
+    return [log_softmax(x[here], -1) for x, here in zip(logits, asked, strict=True)]
+
+
+def _layers(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:
+    """The modules in the model's order, those of one layer together."""
+    order = {name: place for place, (name, _) in enumerate(model.named_modules())}
+
+    def layer(name: str) -> list[str]:
+        parts = name.split(".")
+        numbered = (place for place, part in enumerate(parts, 1) if part.isdigit())
+        return parts[: next(numbered, len(parts))]
+
+    return [list(found) for _, found in groupby(sorted(names, key=order.__getitem__), layer)]

@@ -1,0 +1,75 @@
+"""One module's columns of one task: numbers that are tuned until they are rounded."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from ..adapters import Factors
+from ..packing import Coded, ModuleLayout, decode_vectors, encode_columns, fit_columns, scaled
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns ``[R, out]`` and what may change in them.
+
+    Attributes:
+        layout: of the module.
+        rows: ``[R, in]``, as decoded: they stay.
+        start: the columns before tuning.
+        change: in units of each column's root mean square, ``[R, out]``; once the columns are
+            rounded, of the logarithm of each step, ``[R, 1]``. A leaf that requires a gradient.
+        codes: of the rounded columns.
+    """
+
+    layout: ModuleLayout
+    rows: torch.Tensor
+    start: torch.Tensor
+    change: torch.Tensor
+    codes: tuple[Coded, ...] | None = None
+
+    @classmethod
+    def of(
+        cls, layout: ModuleLayout, factors: Factors, rows: torch.Tensor, device: torch.device
+    ) -> "Columns":
+        """The columns that a data-free coder would round."""
+        start = fit_columns(layout, factors, rows).to(device)
+        return cls(layout, rows.to(device), start, torch.zeros_like(start).requires_grad_())
+
+    def value(self) -> torch.Tensor:
+        """The columns as they are now, ``[R, out]``."""
+        if self.codes is not None:
+            return self.start * self.change.exp()
+        return self.start + self.start.square().mean(1, keepdim=True).sqrt() * self.change
+
+    @torch.no_grad()
+    def rounded(self) -> "Columns":
+        """The columns as codes, whose steps may still change."""
+        codes = encode_columns(self.layout, self.value().cpu())
+        start = torch.stack(decode_vectors(self.layout, "B", codes)).to(self.start)
+        change = torch.zeros_like(start[:, :1]).requires_grad_()
+        return Columns(self.layout, self.rows, start, change, tuple(codes))
+
+    @torch.no_grad()
+    def coded(self) -> list[Coded]:
+        """The rounded columns' codes with their tuned steps."""
+        top = self.layout.tops[1]
+        gains = self.change.exp().cpu()
+        return [scaled(code, gain[0], top) for code, gain in zip(self.codes, gains, strict=True)]
+
+
+@contextmanager
+def added(model: PreTrainedModel, columns: Mapping[str, Columns]) -> Iterator[None]:
+    """Add ``Bᵀ A x`` to the output of every module of ``columns`` while the block runs."""
+
+    def hook(found: Columns):
+        return lambda _, inputs, output: output + (inputs[0] @ found.rows.T) @ found.value()
+
+    handles = [model.get_submodule(n).register_forward_hook(hook(x)) for n, x in columns.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
