@@ -15,13 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numba
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import embedding
 
+from .viterbi import best_bytes
+
 TABLES = Path(__file__).with_name("trellis.safetensors")
 SEAM = 4  # bytes on each side of the ring's seam that decide its state
-CACHED = 4  # vectors whose [256, 256] sums stay in a core's cache
 MEMORY = 1 << 27  # bytes of one search's costs
 
 
@@ -66,23 +68,14 @@ def _viterbi(x: torch.Tensor, table: Tables, seam: torch.Tensor | None) -> torch
     """Bytes of least squared error for ``x [N, width, d]``, from byte ``seam [N]`` to it.
 
     A group's error is ``|x - C_c|^2 + |x - P_p|^2 + 2 <P_p, C_c> - |x|^2``, c being the current
-    byte and p the previous one. ``costs`` has what all terms but those of c sum up to, by p.
+    byte and p the previous one.
     """
     current, previous = table
-    both = 2 * previous @ current.T
     by_current = current.square().sum(1) - 2 * x @ current.T
     by_previous = previous.square().sum(1) - 2 * x @ previous.T
-    cost = x.new_zeros(len(x), 256)
-    if seam is not None:
-        cost.fill_(torch.inf).scatter_(1, seam[:, None], 0)
-    costs = torch.empty(x.shape[1], len(x), 256)
-    for j in range(x.shape[1]):
-        costs[j] = cost + by_previous[:, j]
-        parts = costs[j].split(CACHED)
-        cost = torch.cat([(part[..., None] + both).amin(1) for part in parts]) + by_current[:, j]
-    byte = cost.argmin(1) if seam is None else seam
-    found = torch.empty(x.shape[:2], dtype=torch.uint8)
-    for j in range(x.shape[1] - 1, -1, -1):
-        found[:, j] = byte
-        byte = (costs[j] + both.T[byte]).argmin(1)
-    return found
+    both = 2 * previous @ current.T
+    if seam is None:
+        seam = torch.full((len(x),), -1)
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    parts = (part.numpy() for part in (by_current, by_previous, both, seam))
+    return torch.from_numpy(best_bytes(*parts))
