@@ -4,10 +4,10 @@
 
 Every task gets a sparse adapter and a LoRA on q, k and v of the zoo's base model, trained for the
 same steps on the same examples in the same order, each kind at a rate of its own. The sparse ones
-are merged into one model by the mean over those that change an entry, the LoRAs by the mean of
-their deltas. Exact match and the share of right answer tokens, given the right tokens before, are
-on inputs that were not trained on. Every prompt starts with the language, "de money 5.00 EUR=", as
-the base model's corpus has it, so that one model can be right for all tasks.
+are merged into one model, alpha times the mean over those that change an entry, the LoRAs by the
+mean of their deltas. Exact match and the share of right answer tokens, given the right tokens
+before, are on inputs that were not trained on. Every prompt starts with the language, "de money
+5.00 EUR=", as the base model's corpus has it, so that one model can be right for all tasks.
 """
 
 import random
@@ -29,6 +29,7 @@ from hydraopt.training.sparse_directory import SparseAdapter, sparse_adapter
 from hydraopt.zoo import BASE
 from hydraopt.zoo.tasks import APPLICATIONS, LANGUAGES, examples, test_examples
 
+ALPHAS = (1.0, 0.3, 0.1)  # the paper's, and less
 TARGETS = ["q_proj", "k_proj", "v_proj"]
 Deltas = dict[str, torch.Tensor]
 
@@ -117,7 +118,6 @@ def main(
         loras.append(train_lora(rows, schedule, rank))
     tests = [batch(encode(tokenizer, tagged_tests(task, 100))) for task in names]
     dense = [{name: d.dense() for name, d in adapter.modules.items()} for adapter in sparse]
-    merged = {name: d.dense() for name, d in merge_sparse(sparse).modules.items()}
     average = {name: sum(x[name] for x in loras) / tasks for name in loras[0]}
     values = sum(sum(d.shape) * rank for d in sparse[0].modules.values())
     print(f"{tasks} tasks: {', '.join(names)}; q, k, v; {steps} steps")
@@ -125,13 +125,15 @@ def main(
     print(f"sparse: {size} a task, rate {sparse_rate:g}")
     print(f"LoRA r={rank}: {values} values, {2 * values} bytes a task, rate {lora_rate:g}")
     print(f"{'':28s} exact match %   answer tokens %")
-    none = {name: torch.zeros(()) for name in merged}
-    rows = {"base model": score(model, none, tests)}
+    rows = {"base model": score(model, {}, tests)}
     for name, own in (("sparse, each alone", dense), ("LoRA, each alone", loras)):
         alone = [score(model, d, [test]) for d, test in zip(own, tests, strict=True)]
         rows[name] = tuple(map(mean, zip(*alone, strict=True)))
-    rows["sparse, merged into one"] = score(model, merged, tests)
-    rows["LoRA, averaged into one"] = score(model, average, tests)
+    for alpha in ALPHAS:
+        merged = merge_sparse(sparse, alpha=alpha).modules
+        deltas = {name: d.dense() for name, d in merged.items()}
+        rows[f"sparse, merged, alpha = {alpha:g}"] = score(model, deltas, tests)
+    rows["LoRA, averaged"] = score(model, average, tests)
     for name, (matches, tokens) in rows.items():
         print(f"{name:28s} {matches:13.1f}   {tokens:15.1f}")
 
