@@ -7,7 +7,8 @@ import stat
 import pytest
 
 from hydraopt.errors import DeviceError, DeviceLostError
-from hydraopt.profiling.adb import CACHE, ROOT, Device, find_device
+from hydraopt.profiling.adb import CACHE, ROOT, Device
+from hydraopt.profiling.devices import find_device
 from hydraopt.profiling.facts import FACTS_SCRIPT, parse_facts
 
 

@@ -25,12 +25,6 @@ PROGRESS_BYTES = 50e6  # pushing less than this takes under two seconds
 
 END = "hydraopt:end"  # of a script's output
 
-NOT_READY = {
-    "unauthorized": "is unauthorized; unlock it and accept the debugging prompt on its screen",
-    "offline": "is offline; reconnect it, or run: adb reconnect offline",
-    "no permissions": "may not be opened by this user; see Android's udev rules for USB devices",
-}
-
 
 def adb(
     arguments: Sequence[str], timeout: float = TIMEOUT, **options
@@ -59,55 +53,15 @@ def adb(
         ) from None
 
 
-def find_device(serial: str | None = None) -> "Device":
-    """The device of this serial, or the only one that is ready.
-
-    Raises:
-        DeviceError: no adb, no such device, one that is not ready, or several to choose from.
-    """
-    states = _states()
-    ready = [name for name, state in states.items() if state == "device"]
-    if serial is None and len(ready) > 1:
-        raise DeviceError(f"several devices: {', '.join(ready)}; choose one with --serial")
-    if serial is None and not states:
-        raise DeviceError(
-            "adb sees no device; connect one with USB debugging on, or run hydraopt emulator start"
-        )
-    if serial is None:
-        serial = ready[0] if ready else next(iter(states))
-    if serial not in states:
-        known = f"it sees {', '.join(states)}" if states else "it sees none"
-        raise DeviceError(f"adb sees no device {serial}; {known}")
-    if states[serial] != "device":
-        raise DeviceError(f"device {serial} {_not_ready(states[serial])}")
-    return Device(serial)
-
-
-def _states() -> dict[str, str]:
-    """State of every device that adb's server knows, by serial."""
-    try:
-        listing = adb(["devices"])
-    except subprocess.TimeoutExpired:
-        raise DeviceError(f"adb did not answer in {TIMEOUT:.0f} s; run: adb kill-server") from None
-    if listing.returncode:
-        raise DeviceError(f"adb cannot list devices ({_last_line(listing)}); run: adb kill-server")
-    rows = [line.split("\t", 1) for line in listing.stdout.splitlines() if "\t" in line]
-    return {name: state.strip() for name, state in rows}
-
-
-def _not_ready(state: str) -> str:
-    default = f"is in state {state!r}, expected 'device'; reconnect it"
-    return next((text for key, text in NOT_READY.items() if state.startswith(key)), default)
-
-
-def _last_line(result: subprocess.CompletedProcess) -> str:
+def last_line(result: subprocess.CompletedProcess) -> str:
+    """Why a call failed: the last line of its output, or its exit code."""
     lines = (result.stderr + result.stdout).strip().splitlines()
     return lines[-1] if lines else f"exit code {result.returncode}"
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device behind adb; get one from :func:`find_device`."""
+    """A device behind adb; get one from :func:`.devices.find_device`."""
 
     serial: str
 
@@ -131,7 +85,7 @@ class Device:
             raise DeviceError(f"device {self.serial} did not {what} in {timeout:.0f} s") from None
         if result.returncode:
             self.check_present(what)
-            reason = _last_line(result)
+            reason = last_line(result)
             if "No space left" in result.stderr + result.stdout:
                 raise DeviceError(
                     f"device {self.serial} has no space left to {what}; free some, for example "

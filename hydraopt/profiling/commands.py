@@ -76,7 +76,7 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Measure a bundle's size and speed on a device behind adb, or on this machine."""
-    from .adb import find_device
+    from .devices import find_device
     from .host import Host
     from .measure import Asked
     from .measure import profile as measure
