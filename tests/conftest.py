@@ -13,6 +13,7 @@ from hydraopt.merging import MergedAdapters, hydraopt
 from hydraopt.zoo.model import new_tokenizer
 
 pytest_plugins = ["devices"]
+pytest.register_assert_rewrite("llama_data")  # its assertions tell values, as in a test file
 torch.set_num_threads(1)  # several processes run tests at a time
 
 BASE_ID = "tests/tiny-llama"

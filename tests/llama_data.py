@@ -42,6 +42,20 @@ def dense(adapters, module):
     return torch.stack([delta(x.factors[module]).float() for x in adapters.adapters])
 
 
+def tokens(data, answers):
+    """Every example by itself: tokens of the prompt, and of what is predicted after it."""
+    for pairs in data.examples.values():
+        for prompt, answer in pairs:
+            end = [*answer.encode(), 257] if answers else []
+            yield list(prompt.encode()), end
+
+
+def assert_same(first, second, tolerance=1e-4):
+    for module in first.modules:
+        wanted, found = (delta(x.factors("task0", module)) for x in (first, second))
+        assert (found - wanted).norm() <= tolerance * wanted.norm(), module
+
+
 def descend(start, coefficients, loss, steps, rate):
     """Adam as published (weights of norm-1 gradients at most), without the library's loop."""
     w = start.clone().requires_grad_()
