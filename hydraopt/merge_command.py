@@ -48,15 +48,20 @@ def merge(
         raise UsageError("--max-drop needs --base and --validation")
     if dial.calibration and not dial.base:
         raise UsageError("--calibration needs --base")
+    if dial.calibration and dial.max_drop is not None:
+        raise UsageError("--max-drop measures data-free codes; pass --calibration with --budget")
     adapters = read_adapters(sources)
+    if dial.max_drop is not None:
+        return _holding(adapters, dial)
     if dial.calibration is None:
-        return _coded(adapters, dial)
+        return _within(adapters, dial.budget)
     from .calibration import calibrate, read_prompts
     from .training import CalibrationData
 
     prompts = read_prompts(dial.calibration, adapters.tasks)
     data = CalibrationData.of(dial.base, prompts)
-    return calibrate(_coded(adapters, dial), adapters, data)
+    data.check(adapters, labels=False)  # coding takes a while
+    return calibrate(_within(adapters, dial.budget), adapters, data)
 
 
 def _by_method(
@@ -81,10 +86,6 @@ def _by_method(
     labels = needs == "labels"
     data = CalibrationData.read(dial.base, dial.data, adapters.tasks, labels=labels)
     return merge_with(method, adapters, data, **settings)
-
-
-def _coded(adapters: AdapterSet, dial: Dial) -> CodedAdapters:
-    return _holding(adapters, dial) if dial.budget is None else _within(adapters, dial.budget)
 
 
 def _within(adapters: AdapterSet, text: str) -> CodedAdapters:

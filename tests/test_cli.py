@@ -148,6 +148,7 @@ def test_mistakes_are_one_line_with_exit_code_1(adapter_dirs, merged_dir, bundle
 @pytest.mark.slow
 def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_path):
     out = tmp_path / "x"
+    both = ("--validation", out, "--calibration", out)
     for arguments, message in [
         (("run", bundle, "--task", "alpha"), "either --prompt or --ids"),
         (("run", bundle, "--task", "alpha", "--ids", "1,x"), "no comma-separated list"),
@@ -162,6 +163,10 @@ def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_
         (("merge", *adapter_dirs, "-o", out, "--budget", "9%", "--clusters", 2), "does not go"),
         (("merge", *adapter_dirs, "-o", out, "--budget", "9%", "--max-drop", 1), "either"),
         (("merge", *adapter_dirs, "-o", out, "--max-drop", 1), "needs --base and --validation"),
+        (
+            ("merge", *adapter_dirs, "-o", out, "--max-drop", 1, "--base", base, *both),
+            "pass --calibration with --budget",
+        ),
         (("merge", *adapter_dirs, "-o", out, "--base", base), "takes neither --base nor --data"),
         (("frontier", adapter_dirs[0], "-o", out), "pass ADAPTERS with --base and --data"),
     ]:

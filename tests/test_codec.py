@@ -122,3 +122,11 @@ def test_the_bytes_form_a_ring():
     table = tables(1)
     turned = trellis_values(packed.roll(1, -1), table)
     assert turned.equal(trellis_values(packed, table).roll(8, -1))
+
+
+def test_the_search_leaves_torchs_threads_alone():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    search(torch.randn(2, 16), tables(2))
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)

@@ -7,6 +7,7 @@ rounded are tuned for the least Kullback-Leibler divergence from the target: the
 was lost. Rows, layout and bytes stay. Tuning what is not rounded yet: QuIP#, arXiv 2402.04396.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -18,12 +19,14 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..adapters import AdapterSet, LoraAdapter
+from ..errors import TrainingError
 from ..merging import relative_errors
 from ..merging.assemble import zero
 from ..merging.weighted import applied, stacks_of
 from ..packing import Coded, CodedAdapters
 from ..training import CalibrationData, Schedule, batch, continuations, fit
 from ..training.batches import IGNORE, Row
+from ..training.continuations import LONGEST
 from .columns import Columns, added
 
 SCHEDULE = Schedule(steps=80, rate=0.01, batch=8)  # after each layer
@@ -50,14 +53,17 @@ def calibrate(coded: CodedAdapters, adapters: AdapterSet, data: CalibrationData)
 
     Raises:
         DataError: the base lacks a module of the adapters, or a task has no usable prompt.
-        TrainingError: a divergence that is not finite, with the step.
+        TrainingError: a divergence that is not finite, with task and step.
     """
     data.check(adapters, labels=False)
     data.model.requires_grad_(False)
     payloads = {}
     for adapter in tqdm(adapters.adapters, desc="calibrate", disable=None, leave=False):
         asked = [prompt for prompt, _ in data.prompts([adapter.name])]
-        columns = _fitted(coded, adapter, data.model, asked)
+        try:
+            columns = _fitted(coded, adapter, data.model, asked)
+        except TrainingError as error:
+            raise TrainingError(f"calibrating {adapter.name!r} failed ({error})") from error
         payloads[adapter.name] = coded.with_columns(adapter.name, columns)
     settings = {**coded.settings, "calibrated": True}
     found = replace(coded, payloads=payloads, settings=settings, errors={})
@@ -95,6 +101,9 @@ def _fitted(
 @torch.no_grad()
 def _texts(model: PreTrainedModel, asked: Sequence[list[int]]) -> list[Text]:
     found = []
+    limit = getattr(model.config, "max_position_embeddings", math.inf)
+    # a batch is continued as far as its longest prompt leaves room: long ones go together
+    asked = sorted(asked, key=lambda prompt: max(len(prompt), limit - LONGEST))
     for first in range(0, len(asked), GENERATED):
         rows = continuations(model, asked[first : first + GENERATED])
         found += map(Text, rows, _predictions(model, rows))

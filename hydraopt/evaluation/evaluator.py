@@ -104,7 +104,7 @@ def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[
                 continue
             weight = model.get_submodule(module).weight
             before[module] = weight.clone()
-            weight.addmm_(b, a)
+            weight.addmm_(b.to(weight), a.to(weight))
     try:
         yield
     finally:

@@ -15,16 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import numba
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import embedding
 
-from .viterbi import best_bytes
-
 TABLES = Path(__file__).with_name("trellis.safetensors")
 SEAM = 4  # bytes on each side of the ring's seam that decide its state
-MEMORY = 1 << 27  # bytes of one search's costs
+MEMORY = 1 << 27  # bytes of one table of a search
 
 
 class Tables(NamedTuple):
@@ -70,12 +67,16 @@ def _viterbi(x: torch.Tensor, table: Tables, seam: torch.Tensor | None) -> torch
     A group's error is ``|x - C_c|^2 + |x - P_p|^2 + 2 <P_p, C_c> - |x|^2``, c being the current
     byte and p the previous one.
     """
+    from .viterbi import best_bytes  # decoding does without a compiler
+
     current, previous = table
     by_current = current.square().sum(1) - 2 * x @ current.T
     by_previous = previous.square().sum(1) - 2 * x @ previous.T
     both = 2 * previous @ current.T
     if seam is None:
         seam = torch.full((len(x),), -1)
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-    parts = (part.numpy() for part in (by_current, by_previous, both, seam))
-    return torch.from_numpy(best_bytes(*parts))
+    terms = (term.numpy() for term in (by_current, by_previous, both, seam))
+    threads = torch.get_num_threads()
+    found = torch.from_numpy(best_bytes(*terms, threads))
+    torch.set_num_threads(threads)  # which starting numba's threads resets
+    return found

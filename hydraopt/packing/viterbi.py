@@ -19,9 +19,12 @@ def _step(costs: np.ndarray, both: np.ndarray, least: np.ndarray) -> None:
             least[c] = min(least[c], pair, other)
 
 
-@numba.njit(cache=True, fastmath=RELAXED, parallel=True)
 def best_bytes(
-    by_current: np.ndarray, by_previous: np.ndarray, both: np.ndarray, seam: np.ndarray
+    by_current: np.ndarray,
+    by_previous: np.ndarray,
+    both: np.ndarray,
+    seam: np.ndarray,
+    threads: int,
 ) -> np.ndarray:
     """The bytes of least cost, uint8 ``[N, width]``.
 
@@ -32,7 +35,16 @@ def best_bytes(
         by_previous: float32 ``[N, width, 256]``.
         both: float32 ``[256, 256]``.
         seam: int64 ``[N]``, the byte before the first, which is also the last; -1: any.
+        threads: at most so many.
     """
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    return _search(by_current, by_previous, both, seam)
+
+
+@numba.njit(cache=True, fastmath=RELAXED, parallel=True)
+def _search(
+    by_current: np.ndarray, by_previous: np.ndarray, both: np.ndarray, seam: np.ndarray
+) -> np.ndarray:
     count, width = by_current.shape[:2]
     found = np.empty((count, width), np.uint8)
     turned = np.ascontiguousarray(both.T)

@@ -60,8 +60,8 @@ class CalibrationData:
         """Refuse a base that lacks a module of ``adapters``, and tasks without usable examples.
 
         Raises:
-            DataError: one of these; an example that is longer than the base's context, or with
-                ``labels`` one without answer.
+            DataError: one of these; a prompt without tokens, an example that is longer than the
+                base's context, or with ``labels`` one without answer.
         """
         layers = dict(self.model.named_modules())
         for name, (rows, columns) in adapters.shapes.items():
@@ -82,6 +82,11 @@ class CalibrationData:
             raise DataError(f"example {answers.index(None) + 1} of task {task!r} has no answer")
         limit = getattr(self.model.config, "max_position_embeddings", math.inf)
         for number, row in enumerate(self.answered([task]) if labels else self.prompts([task]), 1):
+            if not row[0]:
+                raise DataError(
+                    f"the prompt of example {number} of task {task!r} has no tokens, expected "
+                    "some; correct it"
+                )
             if sum(map(len, row)) > limit:
                 raise DataError(
                     f"example {number} of task {task!r} has {sum(map(len, row))} tokens, expected "
