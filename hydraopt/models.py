@@ -1,5 +1,6 @@
 """What Hugging Face models say of themselves in more than one form."""
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,3 +11,8 @@ def end_tokens(model: "PreTrainedModel") -> tuple[int, ...]:
     """The tokens that end a generation; none, one or several."""
     ends = model.generation_config.eos_token_id
     return () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
+
+
+def context_length(model: "PreTrainedModel") -> float:
+    """Tokens of the longest text; infinite if the configuration names no limit."""
+    return getattr(model.config, "max_position_embeddings", math.inf)

@@ -1,6 +1,8 @@
 """The codes: sizes, distortion, absence of bias, steps; the trellis search against brute force."""
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -125,8 +127,13 @@ def test_the_bytes_form_a_ring():
 
 
 def test_the_search_leaves_torchs_threads_alone():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    search(torch.randn(2, 16), tables(2))
-    assert torch.get_num_threads() == 1
-    torch.set_num_threads(before)
+    """In a process of its own: only the first search starts threads."""
+    code = """
+import torch
+from hydraopt.packing.trellis import search, tables
+torch.set_num_threads(1)
+search(torch.randn(2, 16), tables(2))
+print(torch.get_num_threads())
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "1"

@@ -1,12 +1,11 @@
 """What a model makes of prompts: inputs for training where no answers are known."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from ..models import end_tokens
+from ..models import context_length, end_tokens
 from .batches import Row
 
 if TYPE_CHECKING:
@@ -27,11 +26,10 @@ def continuations(model: "PreTrainedModel", prompts: Sequence[list[int]]) -> lis
     padded = [[0] * (longest - len(row)) + row for row in prompts]  # on the left, to generate
     attended = [[0] * (longest - len(row)) + [1] * len(row) for row in prompts]
     ends = end_tokens(model)
-    limit = getattr(model.config, "max_position_embeddings", math.inf)
     found = model.generate(
         torch.tensor(padded, device=model.device),
         attention_mask=torch.tensor(attended, device=model.device),
-        max_new_tokens=min(LONGEST, limit - longest),
+        max_new_tokens=min(LONGEST, context_length(model) - longest),
         do_sample=False,
         pad_token_id=ends[0] if ends else 0,
     )

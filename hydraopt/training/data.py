@@ -1,6 +1,5 @@
 """What merging methods that need data are given: the base model, and prompts of every task."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from torch import nn
 
 from ..adapters import AdapterSet
 from ..errors import DataError
+from ..models import context_length
 from .batches import Row, encode, load_model
 from .examples import read_examples
 from .loop import pick_device
@@ -80,7 +80,7 @@ class CalibrationData:
             raise DataError(f"no example of task {task!r}, expected some for each task")
         if labels and None in answers:
             raise DataError(f"example {answers.index(None) + 1} of task {task!r} has no answer")
-        limit = getattr(self.model.config, "max_position_embeddings", math.inf)
+        limit = context_length(self.model)
         for number, row in enumerate(self.answered([task]) if labels else self.prompts([task]), 1):
             if not row[0]:
                 raise DataError(

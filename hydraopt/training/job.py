@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import TrainingError
 from ..files import check_output, sha256
+from ..models import context_length
 from .batches import Batch, Row, answer_loss, batch, encode, load_model
 from .examples import read_lines
 from .loop import Fitted, Schedule, fit, pick_device
@@ -85,9 +86,9 @@ class Trainee:
 
 def _rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, job: Job) -> Sequence[Row]:
     rows = encode(tokenizer, job.pairs)
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = context_length(model)
     longest = max(len(prompt) + len(answer) for prompt, answer in rows)
-    if limit is not None and longest > limit:
+    if longest > limit:
         raise TrainingError(
             f"the longest example of {job.data} has {longest} tokens, expected at most {limit}, "
             "the base model's positions; shorten it"
