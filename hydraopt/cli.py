@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 
 from . import report
 from .errors import HydraOptError, UsageError
+from .files import remove_unfinished
 from .options import Json, Output, Overwrite, messages
 from .profiling import commands as profiling
 from .sparse_commands import sparse
@@ -268,7 +269,9 @@ def demo(
 
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 1, or 2 for wrong usage."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that outputs are cleaned up
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupted)
     try:
         app()
     except ModuleNotFoundError as error:
@@ -279,6 +282,14 @@ def main() -> None:
         fail(error, code=2)
     except (HydraOptError, OSError) as error:
         fail(error)
+
+
+def interrupted(number: int, _frame: object) -> None:
+    """Remove half-written outputs, then end by an exception, so that all else is tidied up too."""
+    remove_unfinished()
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
 
 
 def fail(error: object, code: int = 1) -> None:

@@ -15,6 +15,8 @@ from .errors import BundleError, OutputError
 if TYPE_CHECKING:
     import torch
 
+_unfinished: set[Path] = set()  # temporary directories of the outputs being written
+
 
 @contextmanager
 def output_directory(path: str | Path, marker: str, *, overwrite: bool = False) -> Iterator[Path]:
@@ -38,6 +40,7 @@ def output_directory(path: str | Path, marker: str, *, overwrite: bool = False) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _unfinished.add(staging)
         staging.chmod(0o755)
         yield staging
         _replace(staging, path)
@@ -46,6 +49,17 @@ def output_directory(path: str | Path, marker: str, *, overwrite: bool = False) 
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
+            _unfinished.discard(staging)
+
+
+def remove_unfinished() -> None:
+    """Remove what every open :func:`output_directory` has written; for signal handlers.
+
+    The exception that a handler raises may meet compiled code that aborts on it, and then no
+    ``finally`` runs.
+    """
+    for staging in tuple(_unfinished):
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_output(path: Path, marker: str, *, overwrite: bool) -> None:

@@ -268,6 +268,24 @@ def test_an_interrupt_half_way_leaves_nothing_behind(merged_dir, base, tmp_path,
         _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "Traceback" not in errors
+    assert names(tmp_path) == set(), (process.returncode, errors)
+
+
+@pytest.mark.parametrize("interrupt", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_that_ends_in_a_crash_leaves_nothing_behind(tmp_path, interrupt):
+    """As when compiled code calls back into Python and cannot pass an exception on."""
+    script = (
+        "import os, signal; from hydraopt import cli, files;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def command():\n"
+        f"    with files.output_directory({str(tmp_path / 'out')!r}, 'marker') as staging:\n"
+        "        (staging / 'half').write_text('x')\n"
+        f"        try: os.kill(os.getpid(), signal.{interrupt})\n"
+        "        except BaseException: os.abort()\n"
+        "cli.app = command; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
+    assert done.returncode == -signal.SIGABRT
     assert names(tmp_path) == set()
 
 
