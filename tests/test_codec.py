@@ -1,6 +1,7 @@
 """The codes: sizes, distortion, absence of bias, steps; the trellis search against brute force."""
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -126,14 +127,28 @@ def test_the_bytes_form_a_ring():
     assert turned.equal(trellis_values(packed, table).roll(8, -1))
 
 
-def test_the_search_leaves_torchs_threads_alone():
-    """In a process of its own: only the first search starts threads."""
-    code = """
+SEARCH = """
 import torch
 from hydraopt.packing.trellis import search, tables
 torch.set_num_threads(1)
 search(torch.randn(2, 16), tables(2))
 print(torch.get_num_threads())
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}],  # nowhere to cache
+    ids=["cached", "not cached"],
+)
+def test_a_first_search_leaves_torchs_threads_alone(environment):
+    """In a process of its own: only the first search compiles and starts threads."""
+    found = subprocess.run(
+        [sys.executable, "-c", SEARCH],
+        env={key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
+        | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout.strip() == "1", found.stderr

@@ -1,13 +1,14 @@
 """One module's columns of one task: numbers that are tuned until they are rounded."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
 from ..adapters import Factors
+from ..models import outputs_plus
 from ..packing import Coded, ModuleLayout, decode_vectors, encode_columns, fit_columns, scaled
 
 
@@ -60,16 +61,10 @@ class Columns:
         return [scaled(code, gain[0], top) for code, gain in zip(self.codes, gains, strict=True)]
 
 
-@contextmanager
-def added(model: PreTrainedModel, columns: Mapping[str, Columns]) -> Iterator[None]:
+def added(model: PreTrainedModel, columns: Mapping[str, Columns]) -> AbstractContextManager[None]:
     """Add ``Bᵀ A x`` to the output of every module of ``columns`` while the block runs."""
 
-    def hook(found: Columns):
-        return lambda _, inputs, output: output + (inputs[0] @ found.rows.T) @ found.value()
+    def change(found: Columns):
+        return lambda x: (x @ found.rows.T) @ found.value()
 
-    handles = [model.get_submodule(n).register_forward_hook(hook(x)) for n, x in columns.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return outputs_plus(model, {name: change(found) for name, found in columns.items()})

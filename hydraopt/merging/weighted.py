@@ -6,12 +6,13 @@ between them, ``B (c * A x)``. No delta is formed, and gradients reach c alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch.nn.functional import linear
 
 from ..adapters import AdapterSet, Factors
+from ..models import outputs_plus
 from ..training import Batch, CalibrationData, Schedule, batch, fit
 from ..training.batches import Row
 from .coordinates import Stack
@@ -35,26 +36,17 @@ def weighted(stack: Stack, coefficients: torch.Tensor) -> Factors:
     return Factors(stack.a.cpu(), (stack.b * coefficients[stack.owner]).cpu())
 
 
-@contextmanager
-def applied(model: torch.nn.Module, stacks: Stacks, coefficients: torch.Tensor) -> Iterator[None]:
+def applied(
+    model: torch.nn.Module, stacks: Stacks, coefficients: torch.Tensor
+) -> AbstractContextManager[None]:
     """Run ``model`` with the weighted deltas; ``coefficients`` is ``[T, modules]``."""
 
-    def hook(stack: Stack, column: torch.Tensor):
+    def change(stack: Stack, column: torch.Tensor):
         weights = column[stack.owner]
-        return lambda _, inputs, output: (
-            output + linear(linear(inputs[0], stack.a) * weights, stack.b)
-        )
+        return lambda x: linear(linear(x, stack.a) * weights, stack.b)
 
     columns = zip(stacks.items(), coefficients.T, strict=True)
-    handles = [
-        model.get_submodule(name).register_forward_hook(hook(stack, column))
-        for (name, stack), column in columns
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return outputs_plus(model, {name: change(stack, column) for (name, stack), column in columns})
 
 
 @contextmanager
