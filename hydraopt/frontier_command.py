@@ -18,7 +18,7 @@ STORAGE = ("budget", CALIBRATED, "plain", "hydraopt", "average")
 RESULTS, TABLE = "results.json", "frontier.md"
 EXPERTS, EXPERTS_TABLE = "experts.json", "experts.md"
 # examples of each zoo task: for calibration, and for the methods that need data
-ZOO_PROMPTS, ZOO_TRAINING = 64, 32
+ZOO_PROMPTS, ZOO_TRAINING = 256, 32
 
 
 def subject_of(
