@@ -6,11 +6,9 @@ Every task gets a sparse adapter and a LoRA on q, k and v of the zoo's base mode
 same steps on the same examples in the same order, each kind at a rate of its own. The sparse ones
 are merged into one model, alpha times the mean over those that change an entry, the LoRAs by the
 mean of their deltas. Exact match and the share of right answer tokens, given the right tokens
-before, are on inputs that were not trained on. Every prompt starts with the language, "de money
-5.00 EUR=", as the base model's corpus has it, so that one model can be right for all tasks.
+before, are on inputs that were not trained on. Every prompt names the language.
 """
 
-import random
 from dataclasses import replace
 from statistics import mean
 from typing import Annotated
@@ -18,6 +16,7 @@ from typing import Annotated
 import torch
 import typer
 from peft import LoraConfig, get_peft_model
+from tagged import first_tasks, tagged_tests, tagged_training
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -27,21 +26,10 @@ from hydraopt.training import Batch, Schedule, answer_loss, batch, encode, fit, 
 from hydraopt.training.sparse import Masks, SparseConfig, add_sparse
 from hydraopt.training.sparse_directory import SparseAdapter, sparse_adapter
 from hydraopt.zoo import BASE
-from hydraopt.zoo.tasks import APPLICATIONS, LANGUAGES, examples, test_examples
 
 ALPHAS = (1.0, 0.3, 0.1)  # the paper's, and less
 TARGETS = ["q_proj", "k_proj", "v_proj"]
 Deltas = dict[str, torch.Tensor]
-
-
-def tag(task: str) -> str:
-    """What names a task's language in front of its prompts."""
-    return f"{task.split('-')[1]} "
-
-
-def tagged_tests(task: str, count: int) -> list[tuple[str, str]]:
-    """Test examples whose prompts name the language."""
-    return [(tag(task) + prompt, answer) for prompt, answer in test_examples(task, count)]
 
 
 def train_sparse(task: str, rows: list, schedule: Schedule, config: SparseConfig) -> SparseAdapter:
@@ -103,17 +91,12 @@ def main(
     """Train, merge and print a table."""
     torch.set_num_threads(1)
     model, tokenizer = load_model(str(BASE))
-    names = [
-        f"{app}-{LANGUAGES[(first + shift) % len(LANGUAGES)]}"
-        for first in range(len(LANGUAGES))
-        for shift, app in enumerate(APPLICATIONS)
-    ][:tasks]
+    names = first_tasks(tasks)
     schedule, config = Schedule(steps, lora_rate), SparseConfig(keep, block)
     sparse_schedule = replace(schedule, rate=sparse_rate)
     sparse, loras = [], []
     for task in tqdm(names, disable=None):
-        stream = examples(*task.split("-"), random.Random(task), tag=tag(task))
-        rows = encode(tokenizer, [next(stream) for _ in range(count)])
+        rows = encode(tokenizer, tagged_training(task, count))
         sparse.append(train_sparse(task, rows, sparse_schedule, config))
         loras.append(train_lora(rows, schedule, rank))
     tests = [batch(encode(tokenizer, tagged_tests(task, 100))) for task in names]
