@@ -15,7 +15,7 @@ from .errors import BundleError, OutputError
 if TYPE_CHECKING:
     import torch
 
-_unfinished: set[Path] = set()  # temporary directories of the outputs being written
+_unfinished: set[Path] = set()  # temporary files and directories of outputs being written
 
 
 @contextmanager
@@ -36,30 +36,43 @@ def output_directory(path: str | Path, marker: str, *, overwrite: bool = False) 
     """
     path = Path(path).resolve()
     check_output(path, marker, overwrite=overwrite)
-    staging = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        _unfinished.add(staging)
-        staging.chmod(0o755)
-        yield staging
-        _replace(staging, path)
+        with _removed_at_the_end(staging):
+            staging.chmod(0o755)
+            yield staging
+            _replace(staging, path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-            _unfinished.discard(staging)
 
 
 def remove_unfinished() -> None:
-    """Remove what every open :func:`output_directory` has written; for signal handlers.
+    """Remove all that outputs have written so far and that has not its name yet.
 
-    The exception that a handler raises may meet compiled code that aborts on it, and then no
-    ``finally`` runs.
+    For signal handlers: the exception that a handler raises may meet compiled code that aborts on
+    it, and then no ``finally`` runs.
     """
     for staging in tuple(_unfinished):
-        shutil.rmtree(staging, ignore_errors=True)
+        _remove(staging)
+
+
+@contextmanager
+def _removed_at_the_end(staging: Path) -> Iterator[None]:
+    """Remove ``staging``, if it is still there, however the block ends."""
+    _unfinished.add(staging)
+    try:
+        yield
+    finally:
+        _remove(staging)
+        _unfinished.discard(staging)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def check_output(path: Path, marker: str, *, overwrite: bool) -> None:
@@ -178,9 +191,8 @@ def replaced_file(path: Path) -> Iterator[Path]:
     """
     staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield staging
-        staging.replace(path)
+        with _removed_at_the_end(staging):
+            yield staging
+            staging.replace(path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        staging.unlink(missing_ok=True)

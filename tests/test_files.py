@@ -3,7 +3,7 @@
 import pytest
 
 from hydraopt.errors import OutputError
-from hydraopt.files import output_directory
+from hydraopt.files import output_directory, remove_unfinished, replaced_file
 
 
 def entries(directory):
@@ -90,3 +90,14 @@ def test_the_old_output_comes_back_if_the_last_rename_fails(tmp_path):
             staging.rmdir()
     assert entries(tmp_path / "out") == ["old"]
     assert entries(tmp_path) == ["out"]
+
+
+def test_what_an_aborted_handler_leaves_is_removed_at_once(tmp_path):
+    """Files and directories that have not their name yet, before any exception is raised."""
+    with pytest.raises(OutputError), replaced_file(tmp_path / "file") as file:
+        with output_directory(tmp_path / "out", "old") as staging:
+            file.write_text("x")
+            (staging / "half").write_text("x")
+            remove_unfinished()
+            assert entries(tmp_path) == []
+    assert entries(tmp_path) == []

@@ -22,11 +22,10 @@ from ..errors import TrainingError
 from ..merging import relative_errors
 from ..merging.assemble import zero
 from ..merging.weighted import applied, stacks_of
-from ..models import context_length
 from ..packing import Coded, CodedAdapters
 from ..training import CalibrationData, Schedule, batch, continuations, fit
 from ..training.batches import IGNORE, Row
-from ..training.continuations import LONGEST
+from ..training.continuations import prompt_batches
 from .columns import Columns, added
 
 SCHEDULE = Schedule(steps=80, rate=0.01, batch=8)  # after each layer
@@ -102,11 +101,8 @@ def _fitted(
 @torch.no_grad()
 def _texts(model: PreTrainedModel, asked: Sequence[list[int]]) -> list[Text]:
     found = []
-    limit = context_length(model)
-    # a batch is continued as far as its longest prompt leaves room: long ones go together
-    asked = sorted(asked, key=lambda prompt: max(len(prompt), limit - LONGEST))
-    for first in range(0, len(asked), GENERATED):
-        rows = continuations(model, asked[first : first + GENERATED])
+    for prompts in prompt_batches(model, asked, GENERATED):
+        rows = continuations(model, prompts)
         found += map(Text, rows, _predictions(model, rows))
     return found
 

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..adapters import Factors
-from ..models import outputs_plus
+from ..hooks import outputs_plus
 from ..packing import Coded, ModuleLayout, decode_vectors, encode_columns, fit_columns, scaled
 
 

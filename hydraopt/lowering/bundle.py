@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import LoweringError
 from ..files import output_directory
 from ..merging import MergedAdapters
+from ..models import context_length
 from ..packing import CodedAdapters, code_verbatim
 from .base_model import BaseModel, load_base, quantize_base, save_tokenizer
 from .decoder import Decoder
@@ -63,7 +64,7 @@ def export_bundle(
         raise LoweringError(f"unknown swap {swap!r}, expected {' or '.join(SWAPS)}")
     with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
         loaded = load_base(base, merged.base_model)
-        max_length = context_length(loaded, max_length)
+        max_length = cache_length(loaded, max_length)
         quantize_base(loaded.model, quantize)
         coded = code_verbatim(merged) if isinstance(merged, MergedAdapters) else merged
         methods = _method_names(coded) if swap == "methods" else {}
@@ -142,13 +143,13 @@ def _constant_bytes(coded: CodedAdapters) -> int:
     return 4 * values * len(coded.tasks)
 
 
-def context_length(base: BaseModel, max_length: int | None) -> int:
+def cache_length(base: BaseModel, max_length: int | None) -> int:
     """Positions of the KV cache: as asked, or 2048 or the base's, whichever is smaller.
 
     Raises:
         LoweringError: more than the base has, or too few to export.
     """
-    limit = getattr(base.model.config, "max_position_embeddings", DEFAULT_LENGTH)
+    limit = context_length(base.model, DEFAULT_LENGTH)
     if max_length is None:
         return min(limit, DEFAULT_LENGTH)
     if not SHORTEST <= max_length <= limit:

@@ -24,7 +24,7 @@ from ..training.sparse_directory import CONFIG as SPARSE
 from ..training.sparse_directory import SparseAdapter
 from ..training.targets import replace_layers
 from .base_model import load_base, quantize_base
-from .bundle import Exported, context_length, write_bundle
+from .bundle import Exported, cache_length, write_bundle
 from .decoder import Decoder
 from .manifest import FORWARD, MANIFEST
 from .program import Program, export_forward, lower
@@ -68,7 +68,7 @@ def export_static(
     """
     with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
         loaded = load_base(base, fixed.base_model)
-        max_length = context_length(loaded, max_length)
+        max_length = cache_length(loaded, max_length)
         fixed.apply(loaded.model)
         quantize_base(loaded.model, quantize)
         return write_bundle(

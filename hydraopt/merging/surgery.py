@@ -17,12 +17,14 @@ from torch.nn.functional import l1_loss
 
 from ..adapters import SUFFIX, AdapterSet, Factors, LoraAdapter, operate
 from ..errors import MergeError
+from ..hooks import inputs_of
 from ..training import Batch, CalibrationData, Schedule, batch, continuations, fit
 from ..training.batches import IGNORE, Row
+from ..training.continuations import prompt_batches
 from .assemble import progress, stacked
 from .checks import check_training
 from .merged import MergedAdapters
-from .weighted import applied, inputs_of, stacks_of
+from .weighted import applied, stacks_of
 
 PROMPTS = 16  # that run at once
 
@@ -97,9 +99,9 @@ def _features(
     common = stacks_of(AdapterSet([replace(adapter, factors=merged)]), data.model.device)
     prompts = [prompt for prompt, _ in data.prompts([adapter.name])]
     found = []
-    for first in range(0, len(prompts), PROMPTS):
+    for together in prompt_batches(data.model, prompts, PROMPTS):
         with _alone(data.model, own):
-            rows = continuations(data.model, prompts[first : first + PROMPTS])
+            rows = continuations(data.model, together)
             wanted = _into_head(data.model, rows)
         with _alone(data.model, common):
             found += zip(_into_head(data.model, rows), wanted, strict=True)

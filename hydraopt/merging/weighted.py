@@ -5,14 +5,14 @@ a module below each other and all B's side by side, that is one product with the
 between them, ``B (c * A x)``. No delta is formed, and gradients reach c alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch.nn.functional import linear
 
 from ..adapters import AdapterSet, Factors
-from ..models import outputs_plus
+from ..hooks import outputs_plus
 from ..training import Batch, CalibrationData, Schedule, batch, fit
 from ..training.batches import Row
 from .coordinates import Stack
@@ -47,22 +47,6 @@ def applied(
 
     columns = zip(stacks.items(), coefficients.T, strict=True)
     return outputs_plus(model, {name: change(stack, column) for (name, stack), column in columns})
-
-
-@contextmanager
-def inputs_of(model: torch.nn.Module, modules: Iterable[str]) -> Iterator[dict[str, torch.Tensor]]:
-    """Keep what each of ``modules`` is given while the block runs."""
-    found: dict[str, torch.Tensor] = {}
-
-    def hook(name: str):
-        return lambda _, inputs: found.__setitem__(name, inputs[0])
-
-    handles = [model.get_submodule(m).register_forward_pre_hook(hook(m)) for m in modules]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def learn_coefficients(

@@ -23,12 +23,12 @@ import torch
 
 from ..adapters import AdapterSet, Factors
 from ..errors import MergeError
+from ..hooks import inputs_of
 from ..training import CalibrationData, batch
 from .assemble import merge_modules, progress
 from .checks import check_rank
 from .lowrank import svd
 from .merged import MergedAdapters
-from .weighted import inputs_of
 
 BATCH = 16  # prompts
 

@@ -1,6 +1,7 @@
 """The search over a trellis of bytes, compiled: nearly all time of coding is spent here."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numba
 import numpy as np
@@ -9,19 +10,15 @@ BYTES = 256
 RELAXED = {"nnan", "nsz"}  # no NaN, no sign of zero: then a minimum is one vector instruction
 
 
-def _compiled(**options: bool) -> Callable[[Callable], Callable]:
+def _compiled(function: Callable, **options: bool) -> Callable:
     """Compile on first use, once per machine; once per process if no directory can be written."""
-
-    def compiled(function: Callable) -> Callable:
-        try:
-            return numba.njit(function, cache=True, fastmath=RELAXED, **options)
-        except RuntimeError:  # numba found nowhere to keep what it compiles
-            return numba.njit(function, fastmath=RELAXED, **options)
-
-    return compiled
+    try:
+        return numba.njit(function, cache=True, fastmath=RELAXED, **options)
+    except RuntimeError:  # numba found nowhere to keep what it compiles
+        return numba.njit(function, fastmath=RELAXED, **options)
 
 
-@_compiled()
+@_compiled
 def _step(costs: np.ndarray, both: np.ndarray, least: np.ndarray) -> None:
     """``least[c] = min_p costs[p] + both[p, c]``; of four p at a time, to store less often."""
     least[:] = np.inf
@@ -55,7 +52,7 @@ def best_bytes(
     return _search(by_current, by_previous, both, seam)
 
 
-@_compiled(parallel=True)
+@partial(_compiled, parallel=True)
 def _search(
     by_current: np.ndarray, by_previous: np.ndarray, both: np.ndarray, seam: np.ndarray
 ) -> np.ndarray:

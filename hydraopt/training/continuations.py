@@ -1,6 +1,6 @@
 """What a model makes of prompts: inputs for training where no answers are known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LONGEST = 64  # tokens
+
+
+def prompt_batches(
+    model: "PreTrainedModel", prompts: Sequence[list[int]], size: int
+) -> Iterator[list[list[int]]]:
+    """Prompts in batches for :func:`continuations`.
+
+    A batch is continued as far as its longest prompt leaves room: those that leave less than 64
+    tokens go together, at the end; the others stay in their order.
+    """
+    limit = context_length(model)
+    ordered = sorted(prompts, key=lambda prompt: max(len(prompt), limit - LONGEST))
+    for first in range(0, len(ordered), size):
+        yield ordered[first : first + size]
 
 
 @torch.no_grad()

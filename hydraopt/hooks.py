@@ -1,0 +1,43 @@
+"""Running a model with something added to its layers, or looking at what they are given."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch.utils.hooks import RemovableHandle
+
+Change = Callable[[torch.Tensor], torch.Tensor]
+
+
+@contextmanager
+def outputs_plus(model: torch.nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
+    """While the block runs, module ``name`` gives ``module(x) + changes[name](x)``."""
+
+    def hook(change: Change):
+        return lambda _, inputs, output: output + change(inputs[0])
+
+    layers = {name: model.get_submodule(name) for name in changes}
+    with _removed([layers[n].register_forward_hook(hook(x)) for n, x in changes.items()]):
+        yield
+
+
+@contextmanager
+def inputs_of(model: torch.nn.Module, modules: Iterable[str]) -> Iterator[dict[str, torch.Tensor]]:
+    """Keep what each of ``modules`` is given while the block runs."""
+    found: dict[str, torch.Tensor] = {}
+
+    def hook(name: str):
+        return lambda _, inputs: found.__setitem__(name, inputs[0])
+
+    layers = {name: model.get_submodule(name) for name in modules}
+    with _removed([x.register_forward_pre_hook(hook(name)) for name, x in layers.items()]):
+        yield found
+
+
+@contextmanager
+def _removed(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
