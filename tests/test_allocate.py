@@ -6,7 +6,9 @@ from conftest import delta, random_set
 
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
 from hydraopt.errors import MergeError
-from hydraopt.packing.allocate import Spectrum, allocate
+from hydraopt.packing.allocate import SHARED_BITS, Spectrum, allocate
+from hydraopt.packing.codec import packed_bytes
+from hydraopt.packing.groups import GROUPED
 from hydraopt.zoo import load_adapters
 
 SHAPES = ((40, 24), (24, 48))
@@ -49,6 +51,9 @@ def test_aligned_adapters_share_rows(zoo):
     for module in layout.values():  # the shared ones first, as encoding wants them
         shared = [code.shared for code in module.codes("A")]
         assert shared == sorted(shared, reverse=True)
+        bits = {code.bits for code in module.codes("A") if code.shared}
+        assert len(bits) == 1 and bits <= set(SHARED_BITS)
+        assert GROUPED not in {code.bits for code in module.codes("A") if not code.shared}
         assert not any(code.shared for code in module.codes("B"))
 
 
@@ -76,11 +81,16 @@ def test_the_smallest_budget_is_named_and_works():
         allocated(adapters, smallest - 1)
 
 
-def test_the_smallest_layout_is_one_direction_of_one_bit_per_module():
-    adapters = random_set(4, shapes=SHAPES)
+@pytest.mark.parametrize("tasks", [4, 20])
+def test_the_smallest_layout_is_one_direction_with_columns_of_one_bit_per_module(tasks):
+    adapters = random_set(tasks, shapes=SHAPES)
     with pytest.raises(MergeError) as error:
         allocated(adapters, 0)
-    bytes_ = sum(width // 8 + 1 + 4 * (out // 8 + 1) for out, width in SHAPES)
+    bytes_ = sum(
+        # a shared row, or one of 1 bit for each task where that is less
+        min(packed_bytes(width, GROUPED) + 1, tasks * (width // 8 + 1)) + tasks * (out // 8 + 1)
+        for out, width in SHAPES
+    )
     assert f"{bytes_:,}" in str(error.value)
 
 

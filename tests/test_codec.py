@@ -11,6 +11,7 @@ import torch
 from hydraopt.packing import codec
 from hydraopt.packing.allocate import DISTORTION
 from hydraopt.packing.codec import BITS, TRELLIS_BITS
+from hydraopt.packing.groups import GROUPED, read_groups
 from hydraopt.packing.trellis import Tables, search, tables, trellis_values
 
 TOP = 4.0
@@ -37,8 +38,21 @@ def test_a_vector_takes_its_bits_rounded_up_to_bytes(bits, length):
     found, decoded = coded(noise(3, length), bits)
     assert found.codes.dtype == found.step.dtype == torch.uint8
     assert found.codes.shape == (3, codec.packed_bytes(length, bits))
-    assert found.codes.shape[-1] == -(-length * bits // 8)
+    whole = -(-length // 32) * 32 if bits == GROUPED else length
+    assert found.codes.shape[-1] == -(-whole * bits // 8)
     assert decoded.shape == (3, length)
+
+
+def test_groups_decode_as_a_quantised_layer_reads_them():
+    x = noise(20, 96, seed=3) * torch.logspace(-3, 0, 20)[:, None]
+    found, decoded = coded(x, GROUPED)
+    integers, scales = read_groups(found.codes, 96)
+    assert integers.min() == -8 and integers.max() == 7
+    steps = codec.decode_steps(found.step, TOP)[:, None]
+    scales = scales.float() * steps
+    assert torch.equal(scales, scales.to(torch.bfloat16).float())
+    layer = integers.unflatten(1, (3, 32)) * scales[..., None]
+    assert torch.equal(layer.flatten(1), decoded)
 
 
 @pytest.mark.parametrize("bits", DISTORTION)

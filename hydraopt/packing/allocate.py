@@ -10,7 +10,7 @@ being the module's weight, and every module the number of shared rows of least s
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -21,11 +21,16 @@ from ..adapters import AdapterSet
 from ..errors import MergeError
 from ..merging.coordinates import Stack
 from .codec import packed_bytes
+from .groups import GROUPED
 from .layout import Code, Direction, ModuleLayout
 
 # Relative squared error of coded Gaussian vectors. 16 bits are for storing factors as they are: 8
 # leave a relative error of .7 %, which no metric has seen.
-DISTORTION = {1: 0.295, 2: 0.077, 4: 0.0051, 8: 5e-5}
+DISTORTION = {1: 0.295, 2: 0.077, 4: 0.0051, GROUPED: 0.0075, 8: 5e-5}
+# Shared rows are static layers of a quantised program, one for each module: all of its shared rows
+# have the same bits, and such that the layer holds them as they are, or all but so.
+SHARED_BITS = (GROUPED, 8)
+PRIVATE_BITS = (1, 2, 4, 8)
 
 MULTIPLIERS = (1e-12, 1e12)
 BISECTIONS = 40
@@ -43,7 +48,7 @@ HEADROOM = 16.0  # of the largest column step, over the largest root mean square
 class Choice(NamedTuple):
     """Bits of a row and a column."""
 
-    row: int
+    row: float
     column: int
 
     @property
@@ -54,7 +59,10 @@ class Choice(NamedTuple):
         return 1 / ((1 - DISTORTION[self.row]) * (1 - DISTORTION[self.column])) - 1
 
 
-CHOICES = (Choice(0, 0), *itertools.starmap(Choice, itertools.product(DISTORTION, DISTORTION)))
+CHOICES = (
+    Choice(0, 0),
+    *itertools.starmap(Choice, itertools.product(DISTORTION, PRIVATE_BITS)),
+)
 
 
 @dataclass(frozen=True)
@@ -109,11 +117,12 @@ class Spectrum:
     def best(self, multiplier: float) -> ModuleLayout:
         """The layout of least weighted cost + ``multiplier`` * bytes; never an empty one."""
         cost, prices = self._prices
-        costs = self.energies[..., None] * cost + multiplier * prices
-        costs[:, 0, 0] = torch.inf
-        least = costs.min(2)
-        option = int(least.values.sum(1).argmin())
-        chosen = [CHOICES[index] for index in least.indices[option].tolist()]
+        costs = self.energies[:, None, :, None] * cost + multiplier * prices
+        costs[:, :, 0, 0] = torch.inf
+        least = costs.flatten(0, 1).min(2)
+        best = int(least.values.sum(1).argmin())
+        option = best // len(SHARED_BITS)
+        chosen = [CHOICES[index] for index in least.indices[best].tolist()]
         directions = [
             Direction(Code(x.row, place < self.counts[option]), Code(x.column))
             for place, x in enumerate(chosen)
@@ -123,16 +132,30 @@ class Spectrum:
 
     @cached_property
     def _prices(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weighted cost ``[C]`` of every choice, and its bytes ``[options, R, C]``."""
+        """Weighted cost ``[C]`` of every choice, and its bytes ``[options, SHARED_BITS, R, C]``.
+
+        A choice that a place cannot have takes infinitely many.
+        """
         out, width = self.shape
         rows, columns = (
             torch.tensor([packed_bytes(n, x[side]) + 1 if x[side] else 0 for x in CHOICES])
             for side, n in enumerate((width, out))
         )
-        shared = torch.arange(self.energies.shape[1]) < torch.tensor(self.counts)[:, None]
-        prices = torch.where(shared[..., None], rows, self.tasks * rows) + self.tasks * columns
+        bits = torch.tensor([x.row for x in CHOICES])
+        shared = torch.stack(
+            [torch.where(_any_of(bits, [b, 0]), rows, torch.inf) for b in SHARED_BITS]
+        )
+        private = torch.where(_any_of(bits, [*PRIVATE_BITS, 0]), self.tasks * rows, torch.inf)
+        place = torch.arange(self.energies.shape[1]) < torch.tensor(self.counts)[:, None]
+        prices = (
+            torch.where(place[:, None, :, None], shared[:, None], private) + self.tasks * columns
+        )
         cost = torch.tensor([x.cost for x in CHOICES], dtype=torch.float64) * self.weight
         return cost, prices
+
+
+def _any_of(bits: torch.Tensor, wanted: Sequence[float]) -> torch.Tensor:
+    return torch.isin(bits, torch.tensor(wanted, dtype=bits.dtype))
 
 
 def _second_moment(stack: Stack, coords: torch.Tensor) -> torch.Tensor:
@@ -206,8 +229,8 @@ def allocate(
     layout = layout_at(high)
     if (smallest := stored(layout)) > limit:
         raise MergeError(
-            f"the budget is {int(limit):,} bytes, expected at least {smallest:,}: one 1-bit "
-            "direction per module and task"
+            f"the budget is {int(limit):,} bytes, expected at least {smallest:,}: one "
+            "direction per module, with a 1-bit column for each task"
         )
     for _ in range(BISECTIONS):
         middle = (low * high) ** 0.5

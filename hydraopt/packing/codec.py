@@ -1,17 +1,19 @@
-"""Vectors to bytes and back, with 1, 2, 4, 8 or 16 bits per value.
+"""Vectors to bytes and back, with 1, 2, 4, 4.5, 8 or 16 bits per value.
 
 A vector ``x [n]`` is stored as bytes and one step, itself a byte on a logarithmic grid below a top
 that is known from the layout, and decodes as ``levels(bytes) * step``. Up to 4 bits, the levels are
-a trellis code's (``trellis.py``); with 8 and 16 bits they are uniform, ``c - (2^b - 1) / 2``.
+a trellis code's (``trellis.py``); with 4.5 bits they are int4 in groups, as a quantised layer of a
+program holds them (``groups.py``); with 8 and 16 bits they are uniform, ``c - (2^b - 1) / 2``.
 """
 
 from typing import NamedTuple
 
 import torch
 
+from .groups import GROUPED, encode_groups, group_bytes, group_levels
 from .trellis import Tables, search, tables, trellis_values
 
-BITS = (1, 2, 4, 8, 16)
+BITS = (1, 2, 4, GROUPED, 8, 16)
 TRELLIS_BITS = (1, 2, 4)
 STEPS_PER_OCTAVE = 16  # neighbours differ by 4.4 %; 255 of them span 16 octaves
 ROUND_UP = 2 ** (0.5 / STEPS_PER_OCTAVE)  # then the nearest step on the grid is no smaller
@@ -25,20 +27,22 @@ class Coded(NamedTuple):
     step: torch.Tensor
 
 
-def packed_bytes(count: int, bits: int) -> int:
+def packed_bytes(count: int, bits: float) -> int:
     """Bytes of ``count`` values of ``bits``; every vector starts on a byte."""
-    return -(-count * bits // 8)
+    return group_bytes(count) if bits == GROUPED else -(-count * bits // 8)
 
 
-def encode(x: torch.Tensor, bits: int, top: float) -> Coded:
+def encode(x: torch.Tensor, bits: float, top: float) -> Coded:
     """Code the vectors ``x [N, n]``; no step is larger than ``top``.
 
     The step of a trellis code is such that ``<x, decoded> = <x, x>``. Codes of least squared error
     would shrink x (1 bit: by 29 %), in every layer alike, towards the base model; noise averages
     out, a shrunken delta does not.
     """
+    if bits == GROUPED:
+        return _encode_grouped(x, top)
     if bits not in TRELLIS_BITS:
-        return _encode_uniform(x, bits, top)
+        return _encode_uniform(x, int(bits), top)
     power = x.square().mean(-1, keepdim=True)
     codes = search(x / (power.sqrt() + TINY), tables(bits))
     kept = (x * levels(codes, bits, x.shape[-1])).mean(-1)
@@ -46,13 +50,13 @@ def encode(x: torch.Tensor, bits: int, top: float) -> Coded:
     return Coded(codes, encode_steps(steps, top))
 
 
-def decode(coded: Coded, bits: int, count: int, top: float) -> torch.Tensor:
+def decode(coded: Coded, bits: float, count: int, top: float) -> torch.Tensor:
     """The inverse of :func:`encode`, float32 ``[..., count]``."""
     return levels(coded.codes, bits, count) * decode_steps(coded.step, top)[..., None]
 
 
 def levels(
-    packed: torch.Tensor, bits: int, count: int, trellis: Tables | None = None
+    packed: torch.Tensor, bits: float, count: int, trellis: Tables | None = None
 ) -> torch.Tensor:
     """What bytes ``[..., width]`` stand for, per unit of step: float32 ``[..., count]``.
 
@@ -61,6 +65,8 @@ def levels(
     if bits in TRELLIS_BITS:
         found = trellis_values(packed, trellis or tables(bits))
         return found if found.shape[-1] == count else found[..., :count]
+    if bits == GROUPED:
+        return group_levels(packed, count)
     if bits == 8:
         return packed.to(torch.float32) - 127.5
     high, low = packed[..., :count].to(torch.float32), packed[..., count:].to(torch.float32)
@@ -93,6 +99,15 @@ def scaled(coded: Coded, gain: torch.Tensor, top: float) -> Coded:
 def uniform_step(largest: torch.Tensor, bits: int) -> torch.Tensor:
     """The step with which 8 or 16 bits reach the ``largest`` magnitude."""
     return largest * ROUND_UP * 2 / (2**bits - 1)
+
+
+def _encode_grouped(x: torch.Tensor, top: float) -> Coded:
+    """The step is a power of two, so that a group's scale times it is a bfloat16 like itself."""
+    steps = encode_steps(torch.exp2(torch.log2(x.square().mean(-1).sqrt() + TINY).floor()), top)
+    octave = STEPS_PER_OCTAVE
+    steps = (steps.int() - 255).div(octave, rounding_mode="floor") * octave + 255
+    steps = steps.clamp(255 % octave, 255).to(torch.uint8)
+    return Coded(encode_groups(x / decode_steps(steps, top)[:, None]), steps)
 
 
 def _encode_uniform(x: torch.Tensor, bits: int, top: float) -> Coded:

@@ -24,7 +24,7 @@ SIDES = "AB"
 class Code(NamedTuple):
     """How a vector is stored: bits per value, and whether all tasks share it."""
 
-    bits: int
+    bits: float
     shared: bool = False
 
 
@@ -74,7 +74,8 @@ class ModuleLayout:
                 "shape": self.shape,
                 "tops": self.tops,
                 "directions": [
-                    [count, *([int(x) for x in code] for code in codes)] for count, *codes in runs
+                    [count, *([code.bits, int(code.shared)] for code in codes)]
+                    for count, *codes in runs
                 ],
             }
         )
@@ -102,7 +103,7 @@ class Section:
     """
 
     offset: int
-    bits: int
+    bits: float
     length: int
     vectors: tuple[Vector, ...]
 
@@ -140,7 +141,7 @@ class Layout:
         return self._sections(shared=False)
 
     def _sections(self, *, shared: bool) -> tuple[Section, ...]:
-        found: dict[tuple[int, int], list[Vector]] = {}
+        found: dict[tuple[float, int], list[Vector]] = {}
         for name, module in self.modules.items():
             for side, top in zip(SIDES, module.tops, strict=True):
                 for index, code in enumerate(module.codes(side)):
@@ -199,7 +200,7 @@ def _name(code: Code) -> str:
     return f"{code.bits}{'s' if code.shared else ''}"
 
 
-def _code(bits: int, shared: int) -> Code:
+def _code(bits: float, shared: int) -> Code:
     if bits not in BITS or shared not in (0, 1):
         raise ValueError(f"{bits} bits, shared {shared}: expected {BITS} bits and 0 or 1")
     return Code(bits, bool(shared))
