@@ -67,7 +67,7 @@ def profile(
     threads: Annotated[str, typer.Option(help="Thread counts; default 1,2,4 as cores allow.")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions, the variants in turns.")] = 5,
     runner: Annotated[
-        Path | None, typer.Option(help="Your own build of runner.cpp, for example with the NDK.")
+        Path | None, typer.Option(help="Your own build of the runner, for example with the NDK.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Directory of the report.")

@@ -19,8 +19,9 @@ from .facts import host_facts
 from .process import call, error_line, require
 
 SOURCE = Path(__file__).with_name("runner.cpp")
+KERNELS = Path(__file__).with_name("llm_kernels.cpp")
 FLAGS = (
-    *("-std=c++20", "-O2", "-w", "-DC10_USING_CUSTOM_GENERATED_MACROS"),
+    *("-std=c++20", "-O3", "-fopenmp-simd", "-w", "-DC10_USING_CUSTOM_GENERATED_MACROS"),
     *("-DET_EVENT_TRACER_ENABLED", "-DET_USE_THREADPOOL"),
 )
 LIBRARIES = (
@@ -107,14 +108,15 @@ def device_runner(abi: str) -> Runner:
 
 
 def own_runner(path: str | Path) -> Runner:
-    """A runner that the user built from :data:`SOURCE`, with Android's NDK for example.
+    """A runner that the user built from the sources, with Android's NDK for example.
 
     Raises:
         ProfilingError: no such file.
     """
     if not Path(path).is_file():
         raise ProfilingError(
-            f"there is no runner {path}; build {SOURCE} for the device and pass the program"
+            f"there is no runner {path}; build {SOURCE} and {KERNELS.name} for the device and pass "
+            "the program"
         )
     return Runner(("./runner",), {"runner": Path(path)})
 
@@ -154,15 +156,17 @@ def _build(abi: str) -> Path:
     if abi not in TOOLCHAINS:
         raise ProfilingError(
             f"no runner for ABI {abi}, only for {' and '.join(TOOLCHAINS)}; "
-            f"build {SOURCE} for it and pass --runner PATH"
+            f"build {SOURCE} and {KERNELS.name} for it and pass --runner PATH"
         )
     package = _package(abi)
     include = package / "include"
     command = [_compiler(abi), *FLAGS, f"-I{include}"]
-    command += [f"-I{include}/executorch/runtime/core/portable_type/c10", str(SOURCE)]
+    command += [f"-I{include}/executorch/runtime/core/portable_type/c10"]
+    command += [str(SOURCE), str(KERNELS)]
     command += [f"-L{package}/lib", "-Wl,--no-as-needed", *(f"-l{name}" for name in LIBRARIES)]
     command += [f"-Wl,-rpath,{package}/lib"]
-    recipe = hashlib.sha256(SOURCE.read_bytes() + " ".join(command).encode()).hexdigest()
+    sources = SOURCE.read_bytes() + KERNELS.read_bytes()
+    recipe = hashlib.sha256(sources + " ".join(command).encode()).hexdigest()
     directory = cached(
         f"runner/{version('executorch')}-{abi}-{recipe[:12]}",
         lambda target: call([*command, "-o", str(target / "runner")], "compile the runner"),
