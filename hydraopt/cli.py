@@ -15,6 +15,7 @@ from .errors import HydraOptError, UsageError
 from .files import remove_unfinished
 from .options import Json, Output, Overwrite, messages
 from .profiling import commands as profiling
+from .run_command import run
 from .sparse_commands import sparse
 from .train_commands import train
 
@@ -29,6 +30,7 @@ app.add_typer(train, name="train")
 app.add_typer(sparse, name="sparse")
 app.command()(profiling.profile)
 app.command()(profiling.compare)
+app.command()(run)
 EXTRAS = ("executorch", "torchao", "babel", "num2words", "matplotlib")
 
 
@@ -142,13 +144,17 @@ def export(
         bool, typer.Option("--static", help="One adapter for all tasks, put into the weights.")
     ] = False,
     max_length: Annotated[int | None, typer.Option(help="Positions of the KV cache.")] = None,
+    prefill_length: Annotated[
+        int | None, typer.Option(help="Most tokens of one call; longer prompts go in pieces.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Lower base and adapters into one ExecuTorch program and write a bundle."""
     from . import export_command
 
-    target = export_command.Target(base, bundle, quantize, max_length, overwrite)
+    lengths = max_length, prefill_length
+    target = export_command.Target(base, bundle, quantize, *lengths, overwrite)
     with messages.status("Lowering the base model …"):
         exported = export_command.export(merged, target, swap, static=static)
     report.show_export(exported, report.describe(bundle), as_json)
@@ -177,31 +183,6 @@ def remove(
     from .lowering.growth import remove_task
 
     remove_task(bundle, task)
-
-
-@app.command()
-def run(
-    bundle: Annotated[Path, typer.Argument(help="Bundle.")],
-    task: Annotated[str, typer.Option(help="Task to switch to.")],
-    prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
-    ids: Annotated[str | None, typer.Option(help="Token ids to continue: 1,2,3.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
-    as_json: Json = False,
-) -> None:
-    """Continue a prompt with one task's adapter."""
-    if (prompt is None) == (ids is None):
-        raise UsageError("pass either --prompt or --ids")
-    from .runtime import Session
-
-    session = Session.open(bundle)
-    session.switch(task)
-    if as_json or ids is not None:
-        tokens = session.encode(prompt) if ids is None else report.parse_ids(ids)
-        report.show_run(session, tokens, max_new_tokens, as_json)
-        return
-    for piece in session.stream(prompt, max_new_tokens):
-        print(piece, end="", flush=True)
-    print()
 
 
 @app.command()

@@ -16,6 +16,7 @@ class Target(NamedTuple):
     bundle: Path
     quantize: str
     max_length: int | None
+    prefill_length: int | None
     overwrite: bool
 
 
@@ -26,8 +27,8 @@ def export(source: Path, target: Target, swap: str | None, *, static: bool) -> E
         UsageError: options that do not go together.
         HydraOptError: as the steps raise it.
     """
-    base, bundle, quantize, max_length, overwrite = target
-    options = {"quantize": quantize, "max_length": max_length, "overwrite": overwrite}
+    options = target._asdict()
+    base, bundle = options.pop("base"), options.pop("bundle")
     if not static and not is_fixed(source):
         return export_bundle(open_merged(source), base, bundle, swap=swap or "inputs", **options)
     if swap:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .errors import HydraOptError, UsageError
+from .errors import HydraOptError
 
 if TYPE_CHECKING:
     from .evaluation.experts import ExpertPoint
     from .evaluation.frontier import Point
     from .lowering.bundle import Exported
     from .merging import Merged, Method
-    from .runtime import Session
 
 LIST_LIMIT = 8
 
@@ -209,6 +207,7 @@ def of_bundle(path: Path) -> dict:
         "quantize": manifest.quantize,
         "swap": manifest.swap,
         "max_length": manifest.max_length,
+        "prefill_length": manifest.prefill_length,
         "tasks": list(manifest.tasks),
         "factor_inputs": len(manifest.factors),
         "program_bytes": sizes[PROGRAM],
@@ -234,26 +233,6 @@ def show_export(exported: "Exported", record: dict, as_json: bool) -> None:
         grid.add_row(row.operator, str(row.delegated), str(row.not_delegated))
     Console().print(grid)
     show(record, as_json)
-
-
-def parse_ids(text: str) -> list[int]:
-    """Token ids from ``1,2,3``; raises ``UsageError`` for anything else."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--ids {text!r} is no comma-separated list of integers") from None
-
-
-def show_run(session: "Session", ids: Sequence[int], limit: int, as_json: bool) -> None:
-    """Generate from token ids and print the new ids, or a record with text and speed."""
-    start = time.perf_counter()
-    new = list(session.generate_ids(ids, limit))
-    seconds = time.perf_counter() - start
-    if not as_json:
-        print(",".join(map(str, new)))
-        return
-    record = {"task": session.task, "ids": new, "tokens_per_second": len(new) / seconds}
-    show(record | {"text": session.decode(new)}, as_json)
 
 
 def show_points(points: "Sequence[Point]", as_json: bool) -> None:

@@ -54,7 +54,8 @@ def test_the_manifest_reads_back_what_was_written(bundle, tmp_path):
     manifest.write(tmp_path / "manifest.json")
     assert Manifest.read(tmp_path) == manifest
     assert manifest.eos_ids == (257,)
-    assert manifest.max_length == 32
+    assert (manifest.max_length, manifest.prefill_length) == (32, 31)
+    assert manifest.chat is None
 
 
 def test_tasks_of_one_cluster_share_a_pack(adapter_dirs, base, tmp_path):
@@ -121,7 +122,7 @@ def test_a_pack_of_another_bundle_is_refused_even_with_a_forged_manifest(copied,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 9}, "format version 9, expected 2; update hydraopt"),
+        ({"format_version": 9}, "format version 9, expected 3; update hydraopt"),
         ({"factors": [1]}, "is damaged"),
         ({"files": None}, "is damaged"),
         ({"surprise": 1}, "is damaged"),
@@ -132,6 +133,10 @@ def test_a_pack_of_another_bundle_is_refused_even_with_a_forged_manifest(copied,
         ({"swap": "x"}, "its swap do not fit"),
         ({"swap": "methods"}, "has no method"),
         ({"max_length": "32"}, "its numbers do not fit"),
+        ({"prefill_length": 0}, "its numbers do not fit"),
+        ({"prefill_length": 32}, "its numbers do not fit"),
+        ({"chat": {"prefix": "x"}}, "is damaged"),
+        ({"chat": {"prefix": "x", "suffix": 1, "strip": False}}, "its chat do not fit"),
     ],
 )
 def test_a_manifest_of_a_newer_format_or_a_damaged_one_is_refused(copied, change, message):

@@ -124,7 +124,7 @@ def test_a_slot_that_is_not_delegated_is_found(merged, base):
     model = load_base(str(base), BASE_ID).model
     layout = code_verbatim(merged).layout
     inputs = insert_slots(model, module_shapes(layout))
-    exported = export_forward(Decoder(model, 32, inputs), factor_shapes(layout), 32)
+    exported = export_forward(Decoder(model, 32, inputs), factor_shapes(layout), 31)
     not_lowered = to_edge(exported).exported_program()
     assert set(undelegated_slots(not_lowered)) == set(merged.modules)
 

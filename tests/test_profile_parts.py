@@ -77,9 +77,11 @@ def test_an_alternative_switches_by_loading_again(tmp_path):
 
 
 @pytest.mark.parametrize("max_length", [8, 32, 128, 2048])
-def test_a_plan_fits_into_the_context(max_length):
-    effort = Effort.of(max_length)
-    assert 1 <= effort.prompt < max_length
+@pytest.mark.parametrize("prefill_length", [4, 7, 128])
+@pytest.mark.parametrize("least", [False, True])
+def test_a_plan_fits_into_the_context_and_a_prompt_into_one_call(max_length, prefill_length, least):
+    effort = Effort.of(max_length, prefill_length, least=least)
+    assert 1 <= effort.prompt <= min(max_length - 1, prefill_length)
     assert effort.prompt + effort.tokens <= max_length
 
 

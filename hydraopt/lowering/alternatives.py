@@ -100,20 +100,21 @@ def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dic
     model = load_base_of(manifest, base).model
     bake(model, factors)
     quantize_base(model, manifest.quantize)
-    return {"baked.pte": lower_fixed(model, manifest.max_length).buffer}
+    program = lower_fixed(model, manifest.max_length, manifest.prefill_length)
+    return {"baked.pte": program.buffer}
 
 
 def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     decoder = _slotted(factors, manifest, base)
     set_constants(decoder, factors)
-    exported = export_forward(decoder, {}, manifest.max_length)
+    exported = export_forward(decoder, {}, manifest.prefill_length)
     return {"constants.pte": lower({FORWARD: exported}).buffer}
 
 
 def _with_data(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     module = OwnFactors(_slotted(factors, manifest, base), slot_factors(factors))
     program = to_executorch(
-        to_xnnpack({FORWARD: export_forward(module, {}, manifest.max_length)}),
+        to_xnnpack({FORWARD: export_forward(module, {}, manifest.prefill_length)}),
         external_constants=lambda node: "factors" if BUFFER in node.name else None,
     )
     (data,) = program._tensor_data.values()

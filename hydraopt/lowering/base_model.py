@@ -1,7 +1,6 @@
 """Loading and quantising the base model."""
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from torch import nn
 from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
 from torchao.quantization.granularity import PerGroup
 from torchao.utils import unwrap_tensor_subclass
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..errors import LoweringError
@@ -18,8 +17,6 @@ from ..models import end_tokens
 
 QUANTIZE = ("none", "8da4w")
 GROUP = 32
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,18 +54,6 @@ def load_base(source: str, trained_on: str) -> BaseModel:
         raise LoweringError(f"cannot load base model {source!r} ({reason})") from error
     config = model.config.to_json_string().encode()
     return BaseModel(model, hashlib.sha256(config).hexdigest(), end_tokens(model))
-
-
-def save_tokenizer(source: str, directory: Path) -> bool:
-    """Write the base's ``tokenizer.json`` into ``directory``; False if it has none."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
-    except (OSError, ValueError, AttributeError) as error:
-        logger.warning("no fast tokenizer in %s: the bundle takes --ids only", source)
-        logger.debug("%s", error)
-        return False
-    return True
 
 
 def quantize_base(model: nn.Module, scheme: str) -> None:

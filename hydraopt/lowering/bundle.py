@@ -12,18 +12,19 @@ from ..files import output_directory
 from ..merging import MergedAdapters
 from ..models import context_length
 from ..packing import CodedAdapters, code_verbatim
-from .base_model import BaseModel, load_base, quantize_base, save_tokenizer
+from .base_model import BaseModel, load_base, quantize_base
 from .decoder import Decoder
 from .factors import factor_shapes, module_shapes
-from .manifest import DECODE, FORWARD, MANIFEST, PROGRAM, FileRecord, Manifest
+from .manifest import DECODE, FORWARD, MANIFEST, PROGRAM, TOKENIZER, FileRecord, Manifest
 from .program import OperatorCount, Program, export_decode, export_forward, lower
 from .slots import insert_slots, set_constants
+from .tokenizer import chat_of, save_tokenizer, stop_tokens
 
 logger = logging.getLogger(__name__)
 
 SWAPS = ("inputs", "methods")
-DEFAULT_LENGTH = 2048
-SHORTEST = 8  # positions; the export traces a prompt of 4
+DEFAULT_LENGTH, DEFAULT_PREFILL = 2048, 128
+SHORTEST, SHORTEST_PREFILL = 8, 4  # the export traces a prompt of 4
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def export_bundle(
     quantize: str = "none",
     swap: str = "inputs",
     max_length: int | None = None,
+    prefill_length: int | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Lower ``base`` with slots for ``merged`` and write a bundle; whole or not at all.
@@ -54,6 +56,8 @@ def export_bundle(
         swap: ``inputs``: one method whose inputs are the factors, a pack per task. ``methods``: a
             closed set of tasks, one method each, factors as constants, the base stored once.
         max_length: positions of the KV cache; 2048 or the base's, whichever is smaller.
+        prefill_length: most tokens of one call of ``forward``, for which its memory is planned;
+            128 or ``max_length - 1``, whichever is smaller.
         overwrite: replace an existing ``directory``.
 
     Raises:
@@ -65,10 +69,11 @@ def export_bundle(
     with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
         loaded = load_base(base, merged.base_model)
         max_length = cache_length(loaded, max_length)
+        prefill_length = call_length(max_length, prefill_length)
         quantize_base(loaded.model, quantize)
         coded = code_verbatim(merged) if isinstance(merged, MergedAdapters) else merged
         methods = _method_names(coded) if swap == "methods" else {}
-        program = _lower(coded, loaded, methods, max_length)
+        program = _lower(coded, loaded, methods, max_length, prefill_length)
         return write_bundle(
             staging,
             base,
@@ -80,6 +85,7 @@ def export_bundle(
             quantize=quantize,
             swap=swap,
             max_length=max_length,
+            prefill_length=prefill_length,
             factors={} if methods else factor_shapes(coded.layout),
             constant_bytes=_constant_bytes(coded) if methods else 0,
             tasks=methods or coded.write_packs(staging),
@@ -100,12 +106,13 @@ def write_bundle(
     """
     (staging / PROGRAM).write_bytes(program.buffer)
     logger.info("lowered to %d bytes", len(program.buffer))
-    save_tokenizer(source, staging)
+    tokenizer = save_tokenizer(source, staging / TOKENIZER)
     manifest = Manifest(
         base_config_sha256=loaded.config_sha256,
         executorch=version("executorch"),
         vocabulary=loaded.model.get_input_embeddings().num_embeddings,
-        eos_ids=loaded.eos_ids,
+        eos_ids=stop_tokens(tokenizer, loaded.eos_ids),
+        chat=chat_of(tokenizer),
         files={
             file.relative_to(staging).as_posix(): FileRecord.of(file)
             for file in sorted(staging.rglob("*"))
@@ -122,17 +129,21 @@ def _method_names(coded: CodedAdapters) -> dict[str, str]:
 
 
 def _lower(
-    coded: CodedAdapters, base: BaseModel, methods: Mapping[str, str], max_length: int
+    coded: CodedAdapters,
+    base: BaseModel,
+    methods: Mapping[str, str],
+    max_length: int,
+    prefill_length: int,
 ) -> Program:
     """``forward`` and ``decode``; or, if ``methods`` names them, one method per task."""
     decoder = Decoder(base.model, max_length, insert_slots(base.model, module_shapes(coded.layout)))
     if not methods:
-        forward = export_forward(decoder, factor_shapes(coded.layout), max_length)
+        forward = export_forward(decoder, factor_shapes(coded.layout), prefill_length)
         return lower({FORWARD: forward, DECODE: export_decode(coded.layout)})
     exported = {}
     for task, method in methods.items():
         set_constants(decoder, coded.task_factors(task))
-        exported[method] = export_forward(decoder, {}, max_length)
+        exported[method] = export_forward(decoder, {}, prefill_length)
         logger.info("exported %s as method %s", task, method)
     return lower(exported)
 
@@ -158,3 +169,20 @@ def cache_length(base: BaseModel, max_length: int | None) -> int:
             "positions; pass another --max-length"
         )
     return max_length
+
+
+def call_length(max_length: int, prefill_length: int | None) -> int:
+    """Most tokens of one call: as asked, or 128 or all but one position, whichever is smaller.
+
+    Raises:
+        LoweringError: more than the KV cache takes, or too few to export.
+    """
+    limit = max_length - 1
+    if prefill_length is None:
+        return min(limit, DEFAULT_PREFILL)
+    if not SHORTEST_PREFILL <= prefill_length <= limit:
+        raise LoweringError(
+            f"prefill length is {prefill_length}, expected {SHORTEST_PREFILL} to {limit}, one less "
+            "than the positions of the KV cache; pass another --prefill-length"
+        )
+    return prefill_length

@@ -8,7 +8,7 @@ from ..errors import BundleError
 from ..files import read_versioned_json, sha256, write_json
 from ..packing import LAYOUT, SHARED
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FORWARD, DECODE = "forward", "decode"
 MANIFEST, PROGRAM, TOKENIZER = "manifest.json", "model.pte", "tokenizer.json"
 
@@ -27,6 +27,28 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class Chat:
+    """One user turn in the base model's own chat template: ``prefix + message + suffix``.
+
+    The text is encoded at once and as it is: special tokens in it are tokens, and none is added,
+    as the prefix begins with the one that begins a text where the template has it.
+
+    Attributes:
+        prefix: system prompt, if the template has a default one, and head of the user's turn.
+        suffix: end of the user's turn and head of the answer.
+        strip: whether the template takes white space off both ends of the message.
+    """
+
+    prefix: str
+    suffix: str
+    strip: bool
+
+    def render(self, message: str) -> str:
+        """The prompt of one user turn."""
+        return self.prefix + (message.strip() if self.strip else message) + self.suffix
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything but the weights.
 
@@ -40,8 +62,11 @@ class Manifest:
         swap: ``inputs`` (factors are inputs of ``forward``), ``methods`` (one method per task) or
             ``static`` (one model for all tasks: ``forward`` has nothing to swap).
         max_length: positions of the KV cache.
+        prefill_length: most tokens of one call of ``forward``; longer prompts are fed in pieces.
         vocabulary: number of token ids.
-        eos_ids: tokens that end a generation.
+        eos_ids: tokens that end a generation: those of the base's ``generation_config``, the
+            tokenizer's end of text, and the special token that ends a turn of the chat template.
+        chat: the base's chat template for one user turn; None where it has none that fits.
         factors: shapes of the factors by name: the outputs of ``decode``, and the inputs of
             ``forward`` after token ids and positions, in this order.
         constant_bytes: bytes of the factors that are constants of the program.
@@ -57,8 +82,10 @@ class Manifest:
     quantize: str
     swap: str
     max_length: int
+    prefill_length: int
     vocabulary: int
     eos_ids: tuple[int, ...]
+    chat: Chat | None
     factors: Mapping[str, tuple[int, ...]]
     constant_bytes: int
     tasks: Mapping[str, str]
@@ -82,6 +109,7 @@ class Manifest:
             fields["factors"] = {k: tuple(v) for k, v in fields["factors"].items()}
             fields["files"] = {k: FileRecord(**v) for k, v in fields["files"].items()}
             fields["eos_ids"] = tuple(fields["eos_ids"])
+            fields["chat"] = None if fields["chat"] is None else Chat(**fields["chat"])
             manifest = cls(**fields)
             manifest._check()
             return manifest
@@ -101,8 +129,16 @@ class Manifest:
             "tasks": targets and (not packed or targets <= set(self.files)),
             "numbers": all(
                 isinstance(value, int) and value > 0
-                for value in (self.max_length, self.vocabulary, self.adapter_bytes)
-            ),
+                for value in (
+                    self.max_length,
+                    self.prefill_length,
+                    self.vocabulary,
+                    self.adapter_bytes,
+                )
+            )
+            and self.prefill_length < self.max_length,
+            "chat": self.chat is None
+            or (isinstance(self.chat.prefix, str) and isinstance(self.chat.suffix, str)),
         }.items():
             if not holds:
                 raise ValueError(f"its {what} do not fit")

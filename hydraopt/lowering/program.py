@@ -45,16 +45,16 @@ class Program:
 
 
 def export_forward(
-    decoder: Decoder, shapes: Mapping[str, Sequence[int]], max_length: int
+    decoder: Decoder, shapes: Mapping[str, Sequence[int]], prefill_length: int
 ) -> torch.export.ExportedProgram:
-    """``torch.export`` of ``decoder`` with dynamic sequence length 1..max_length - 1.
+    """``torch.export`` of ``decoder`` with dynamic sequence length 1..prefill_length.
 
     Args:
         decoder: the model.
         shapes: of the factor inputs, by name.
-        max_length: positions of the KV cache.
+        prefill_length: most tokens of one call, at least 4; memory is planned for so many.
     """
-    length = torch.export.Dim("sequence", min=1, max=max_length - 1)
+    length = torch.export.Dim("sequence", min=1, max=prefill_length)
     factors = {name: torch.zeros(*shape) for name, shape in shapes.items()}
     arguments = (torch.zeros(1, 4, dtype=torch.int64), torch.arange(4), factors)
     dynamic = {

@@ -24,7 +24,7 @@ from ..training.sparse_directory import CONFIG as SPARSE
 from ..training.sparse_directory import SparseAdapter
 from ..training.targets import replace_layers
 from .base_model import load_base, quantize_base
-from .bundle import Exported, cache_length, write_bundle
+from .bundle import Exported, cache_length, call_length, write_bundle
 from .decoder import Decoder
 from .manifest import FORWARD, MANIFEST
 from .program import Program, export_forward, lower
@@ -59,6 +59,7 @@ def export_static(
     *,
     quantize: str = "none",
     max_length: int | None = None,
+    prefill_length: int | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Lower ``base`` with ``fixed`` in it and write a bundle without packs; whole or not at all.
@@ -69,28 +70,30 @@ def export_static(
     with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
         loaded = load_base(base, fixed.base_model)
         max_length = cache_length(loaded, max_length)
+        prefill_length = call_length(max_length, prefill_length)
         fixed.apply(loaded.model)
         quantize_base(loaded.model, quantize)
         return write_bundle(
             staging,
             base,
             loaded,
-            lower_fixed(loaded.model, max_length),
+            lower_fixed(loaded.model, max_length, prefill_length),
             base_model=fixed.base_model,
             method=fixed.method,
             adapter_bytes=fixed.adapter_bytes,
             quantize=quantize,
             swap="static",
             max_length=max_length,
+            prefill_length=prefill_length,
             factors={},
             constant_bytes=fixed.constant_bytes,
             tasks=dict.fromkeys(fixed.tasks, FORWARD),
         )
 
 
-def lower_fixed(model: nn.Module, max_length: int) -> Program:
+def lower_fixed(model: nn.Module, max_length: int, prefill_length: int) -> Program:
     """The program of a model without factor inputs."""
-    return lower({FORWARD: export_forward(Decoder(model, max_length, {}), {}, max_length)})
+    return lower({FORWARD: export_forward(Decoder(model, max_length, {}), {}, prefill_length)})
 
 
 def bake(model: nn.Module, factors: Mapping[str, Factors]) -> None:

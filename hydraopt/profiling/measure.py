@@ -88,7 +88,8 @@ def profile(asked: Asked, device: Device | Host) -> Profile:
             run.put()
             found.conditions["before"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
             run.outputs(expected, manifest.quantize)
-            _measure(run, Effort.of(manifest.max_length, least=not found.timing_valid))
+            lengths = manifest.max_length, manifest.prefill_length
+            _measure(run, Effort.of(*lengths, least=not found.timing_valid))
             found.conditions["after"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
             if found.timing_valid:
                 found.notes += condition_notes(**found.conditions, cores=facts.cores)

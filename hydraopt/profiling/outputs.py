@@ -40,7 +40,8 @@ def expected_outputs(bundle: Path, manifest: Manifest) -> dict[str, Expected]:
         BundleError: a damaged bundle.
     """
     session = Session.open(bundle)
-    prompt = tuple(7919 * i % manifest.vocabulary for i in range(1, PROMPT + 1))
+    length = min(PROMPT, manifest.prefill_length)
+    prompt = tuple(7919 * i % manifest.vocabulary for i in range(1, length + 1))
     expected = {}
     for task in tqdm(session.tasks, desc="outputs here", disable=None, leave=False):
         session.switch(task)
@@ -57,9 +58,9 @@ def output_plan(variant: Variant, expected: Mapping[str, Expected]) -> list[Step
     plan = [Step("", ["threads 1"]), Step("", variant.load)]
     for switch, task in zip(variant.switches, expected.values(), strict=False):
         plan.append(Step("", switch))
-        plan.append(Step("", [f"prefill {','.join(map(str, task.tokens[:PROMPT]))}"]))
+        plan.append(Step("", [f"prefill {','.join(map(str, task.tokens[:-TOKENS]))}"]))
         plan.append(Step("", [f"logits {LOGITS}"]))
-        for token in task.tokens[PROMPT:]:
+        for token in task.tokens[-TOKENS:]:
             plan.append(Step("", [f"append {token}", f"logits {LOGITS}"]))
     return plan
 

@@ -36,9 +36,9 @@ class Effort:
     reloads: int = 5
 
     @classmethod
-    def of(cls, max_length: int, *, least: bool = False) -> "Effort":
-        """What fits into a context; ``least`` for a device whose times mean nothing."""
-        prompt = min(128, max_length // 2)
+    def of(cls, max_length: int, prefill_length: int, *, least: bool = False) -> "Effort":
+        """What fits into a context, a prompt into one call; ``least`` where times mean nothing."""
+        prompt = min(128, max_length // 2, prefill_length)
         tokens = min(32, max_length - prompt)
         return cls(min(prompt, 8), min(tokens, 4), 1, 100, 1) if least else cls(prompt, tokens)
 

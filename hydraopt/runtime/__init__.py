@@ -1,5 +1,6 @@
 """Running bundles on the ExecuTorch runtime."""
 
+from .sampling import Sampling
 from .session import Session, verify
 
-__all__ = ["Session", "verify"]
+__all__ = ["Sampling", "Session", "verify"]

@@ -1,6 +1,6 @@
 """Running a bundle: open it once, switch tasks at will."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from ..errors import BundleError, TaskError
 from ..lowering.manifest import DECODE, FORWARD, PROGRAM, TOKENIZER, Manifest
 from ..packing import payload_bytes, read_layout, read_pack
 from .native import loading
+from .sampling import GREEDY, Sampling, next_token
 
 
 class Session:
@@ -89,7 +90,9 @@ class Session:
         self._sequence += 1
 
     def forward(self, ids: Sequence[int]) -> torch.Tensor:
-        """Append ``ids`` to the sequence; logits ``[vocabulary]`` after the last one.
+        """Append ``ids`` to the sequence; logits ``[vocabulary]``, float32, after the last one.
+
+        The program takes ``prefill_length`` of them at a time.
 
         Raises:
             TaskError: no current task, no ids or unknown ones, or more than the context holds.
@@ -107,24 +110,35 @@ class Session:
         vocabulary = self.manifest.vocabulary
         if wrong := [token for token in ids if not 0 <= token < vocabulary]:
             raise TaskError(f"token id {wrong[0]} is outside the vocabulary of {vocabulary}")
-        positions = torch.arange(self.position, end)
-        (logits,) = self._method.execute([torch.tensor([ids]), positions, *self.factors])
-        self.position = end
+        step = self.manifest.prefill_length
+        for piece in (ids[start : start + step] for start in range(0, len(ids), step)):
+            positions = torch.arange(self.position, self.position + len(piece))
+            (logits,) = self._method.execute([torch.tensor([piece]), positions, *self.factors])
+            self.position += len(piece)
         return logits[0, -1]
 
-    def generate_ids(self, ids: Sequence[int], max_new_tokens: int = 64) -> Iterator[int]:
-        """Greedy continuation of a new sequence ``ids``, to an end token or the context's end.
+    def generate_ids(
+        self, ids: Sequence[int], max_new_tokens: int = 64, *, sampling: Sampling | None = None
+    ) -> Iterator[int]:
+        """Continuation of a new sequence ``ids``, to an end token or the context's end.
+
+        Args:
+            ids: the prompt.
+            max_new_tokens: most tokens to yield.
+            sampling: how each is chosen; greedy by default.
 
         Raises:
             TaskError: as :meth:`forward`; also if another sequence was started in between.
         """
         self.reset()
         sequence = self._sequence
+        sampling = sampling or GREEDY
+        generator = sampling.generator()
         following = list(ids)
         for _ in range(max_new_tokens):
             if sequence != self._sequence:
                 raise TaskError("the session was switched or reset during this generation")
-            token = int(self.forward(following).argmax())
+            token = next_token(self.forward(following), sampling, generator)
             if token in self.manifest.eos_ids:
                 return
             yield token
@@ -132,22 +146,64 @@ class Session:
                 return
             following = [token]
 
-    def stream(self, text: str, max_new_tokens: int = 64) -> Iterator[str]:
-        """Greedy continuation of ``text``, piece by piece as it is decoded."""
-        decoding = DecodeStream(skip_special_tokens=True)
-        for token in self.generate_ids(self.encode(text), max_new_tokens):
-            if piece := decoding.step(self._tokenizer, token):
-                yield piece
+    def stream(
+        self,
+        text: str,
+        max_new_tokens: int = 64,
+        *,
+        sampling: Sampling | None = None,
+        chat: bool = False,
+    ) -> Iterator[str]:
+        """Continuation of ``text``, piece by piece as it is decoded.
 
-    def generate(self, text: str, max_new_tokens: int = 64) -> str:
-        """Greedy continuation of ``text``, without it."""
-        return self.decode(list(self.generate_ids(self.encode(text), max_new_tokens)))
+        Args:
+            text: the prompt, or with ``chat`` the user's message.
+            max_new_tokens: most tokens to generate.
+            sampling: how each is chosen; greedy by default.
+            chat: answer ``text`` as one user turn of the base's chat template.
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``; raises ``TaskError`` if the bundle has no tokenizer."""
+        Raises:
+            TaskError: as :meth:`forward` and :meth:`encode`.
+        """
+        ids = self.encode(text, chat=chat)
+        return self.decode_stream(self.generate_ids(ids, max_new_tokens, sampling=sampling))
+
+    def generate(
+        self,
+        text: str,
+        max_new_tokens: int = 64,
+        *,
+        sampling: Sampling | None = None,
+        chat: bool = False,
+    ) -> str:
+        """Continuation of ``text``, without it; arguments and errors as :meth:`stream`."""
+        ids = self.encode(text, chat=chat)
+        return self.decode(list(self.generate_ids(ids, max_new_tokens, sampling=sampling)))
+
+    def encode(self, text: str, *, chat: bool = False) -> list[int]:
+        """Token ids of ``text``, or with ``chat`` of a prompt that asks it as one user turn.
+
+        Raises:
+            TaskError: the bundle has no tokenizer, or no chat template.
+        """
         if self._tokenizer is None:
             raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
-        return self._tokenizer.encode(text).ids
+        if not chat:
+            return self._tokenizer.encode(text).ids
+        if self.manifest.chat is None:
+            raise TaskError(
+                f"{self.bundle} has no chat template, as its base model's tokenizer has none that "
+                "is a prefix and a suffix of one message; pass the whole prompt without chat"
+            )
+        rendered = self.manifest.chat.render(text)
+        return self._tokenizer.encode(rendered, add_special_tokens=False).ids
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """Text of token ids, piece by piece as soon as a piece is whole characters."""
+        decoding = DecodeStream(skip_special_tokens=True)
+        for token in ids:
+            if piece := decoding.step(self._tokenizer, token):
+                yield piece
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, empty if the bundle has no tokenizer."""

@@ -1,0 +1,137 @@
+"""``hydraopt run``: from its options to text, ids or a record, with the speed."""
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import UsageError
+from .options import Json
+
+if TYPE_CHECKING:
+    from .runtime import Sampling, Session
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="Bundle.")],
+    task: Annotated[str, typer.Option(help="Task to switch to.")],
+    prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Answer --prompt by the base's chat template.")
+    ] = False,
+    ids: Annotated[str | None, typer.Option(help="Token ids to continue: 1,2,3.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    temperature: Annotated[float, typer.Option(help="0 is greedy; more is more random.")] = 0,
+    top_p: Annotated[float | None, typer.Option(help="Share of probability to draw from.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Likeliest tokens to draw from.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal texts.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell the speed on standard error.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Continue a prompt, or answer it, with one task's adapter."""
+    if (prompt is None) == (ids is None):
+        raise UsageError("pass either --prompt or --ids")
+    if chat and prompt is None:
+        raise UsageError("--chat goes with --prompt: the template is text")
+    from .runtime import Session
+
+    sampling = sampling_of(temperature, top_p, top_k, seed)
+    tokens = [] if ids is None else parse_ids(ids)
+    if verbose:
+        logging.getLogger("hydraopt").setLevel(logging.INFO)
+    session = Session.open(bundle)
+    session.switch(task)
+    form = "json" if as_json else "text" if ids is None else "ids"
+    tokens = tokens or session.encode(prompt, chat=chat)
+    show(session, tokens, max_new_tokens, sampling, form)
+
+
+def sampling_of(
+    temperature: float, top_p: float | None, top_k: int | None, seed: int | None
+) -> "Sampling":
+    """The sampling options; raises ``UsageError`` for a wrong one, or one that does nothing."""
+    from .runtime import Sampling
+
+    given = {"top_p": top_p, "top_k": top_k, "seed": seed}
+    given = {name: value for name, value in given.items() if value is not None}
+    sampling = Sampling(temperature, **given)
+    if given and temperature == 0:
+        option = "--" + next(iter(given)).replace("_", "-")
+        raise UsageError(f"{option} does nothing without --temperature; pass --temperature 1 too")
+    return sampling
+
+
+def parse_ids(text: str) -> list[int]:
+    """Token ids from ``1,2,3``; raises ``UsageError`` for anything else."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--ids {text!r} is no comma-separated list of integers") from None
+
+
+def show(
+    session: "Session", prompt: Sequence[int], limit: int, sampling: "Sampling", form: str
+) -> None:
+    """Continue token ids and print what comes.
+
+    Args:
+        session: with a current task.
+        prompt: token ids.
+        limit: most new tokens.
+        sampling: how each is chosen.
+        form: ``text`` as it comes, ``ids`` when all are there, or ``json``, a record.
+    """
+    clock: list[float] = []
+    tokens = clocked(session.generate_ids(prompt, limit, sampling=sampling), clock)
+    if form == "text":
+        for piece in session.decode_stream(tokens):
+            print(piece, end="", flush=True)
+        print()
+    elif form == "ids":
+        print(",".join(map(str, tokens)))
+    else:
+        new = list(tokens)
+        record = {"task": session.task, "ids": new, "text": session.decode(new)}
+        print(json.dumps(record | speeds(len(prompt), clock), ensure_ascii=False))
+    shown = (f"{name.replace('_', ' ')} {x:,.1f}" for name, x in speeds(len(prompt), clock).items())
+    logger.info("%s", "; ".join(shown))
+
+
+def clocked(tokens: Iterable[int], clock: list[float]) -> Iterator[int]:
+    """Pass tokens on; append the seconds at the start, at every token and at the end."""
+    clock.append(time.perf_counter())
+    for token in tokens:
+        clock.append(time.perf_counter())
+        yield token
+    clock.append(time.perf_counter())
+
+
+def speeds(prompt: int, clock: Sequence[float]) -> dict[str, float]:
+    """Figures of a generation.
+
+    Args:
+        prompt: its tokens.
+        clock: as :func:`clocked` writes it.
+
+    Returns:
+        Tokens a second of all, of the prefill and, if there are two new tokens, of decoding;
+        milliseconds to the first token, or to the end of a generation without one.
+    """
+    start, *times, end = clock
+    first = (*times, end)[0] - start
+    found = {
+        "tokens_per_second": len(times) / (end - start),
+        "prefill_tokens_per_second": prompt / first,
+        "first_token_ms": 1e3 * first,
+    }
+    if len(times) > 1:
+        found["decode_tokens_per_second"] = (len(times) - 1) / (times[-1] - times[0])
+    return found

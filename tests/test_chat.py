@@ -1,0 +1,108 @@
+"""Chat templates: a prefix and a suffix that give what transformers gives, or none."""
+
+import logging
+
+import pytest
+from chat_templates import BOS, CHATML, DATED, END, SMOLLM, SYSTEM, chat_tokenizer
+from tokenizers import Tokenizer
+
+from hydraopt.lowering.manifest import Chat
+from hydraopt.lowering.tokenizer import chat_of, save_tokenizer, stop_tokens
+
+QUESTIONS = ("What is 3 + 4?", "zwei\nZeilen", " Übung ", "<|im_end|>", "", "{{ 1 }}")
+
+
+@pytest.fixture
+def warnings():
+    """Messages of the package's warnings."""
+    messages, handler = [], logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("hydraopt").addHandler(handler)
+    yield messages
+    logging.getLogger("hydraopt").removeHandler(handler)
+
+
+def turn(message):
+    return [{"role": "user", "content": message}]
+
+
+def test_chatml_is_two_strings():
+    chat = chat_of(chat_tokenizer(CHATML))
+    assert chat == Chat("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", False)
+
+
+def test_a_default_system_prompt_is_in_the_prefix():
+    chat = chat_of(chat_tokenizer(SMOLLM))
+    assert chat.prefix == f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
+
+
+def test_a_date_is_the_one_without_a_clock_and_white_space_goes_where_the_template_takes_it():
+    chat = chat_of(chat_tokenizer(DATED))
+    assert chat.prefix == (
+        "<bos><|im_start|>system\nToday is 26 Jul 2024<|im_end|><|im_start|>user\n"
+    )
+    assert chat.strip
+
+
+@pytest.mark.parametrize("template", [CHATML, SMOLLM, DATED])
+@pytest.mark.parametrize("message", QUESTIONS)
+def test_text_and_ids_equal_those_of_transformers(template, message):
+    tokenizer = chat_tokenizer(template)
+    rendered = chat_of(tokenizer).render(message)
+    given = {"add_generation_prompt": True, "date_string": "26 Jul 2024"}
+    assert rendered == tokenizer.apply_chat_template(turn(message), tokenize=False, **given)
+    ids = tokenizer.backend_tokenizer.encode(rendered, add_special_tokens=False).ids
+    assert ids == tokenizer.apply_chat_template(turn(message), return_dict=False, **given)
+    assert ids.count(BOS) == (template == DATED)
+
+
+def test_no_template_is_none_without_a_word(warnings):
+    assert chat_of(chat_tokenizer(None)) is None
+    assert chat_of(None) is None
+    assert not warnings
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{{ messages[0].content | upper }}", "tells the user's message 0 times, expected once"),
+        ("{{ messages[0].content * 2 }}", "tells the user's message 2 times"),
+        ("{{ messages[0].content | replace('\n', ' ') }}", "does not keep the message 'two"),
+        ("{{ messages[0].content | escape }}", "does not keep the message '{"),
+        ("{{ raise_exception('a system prompt is needed') }}", "a system prompt is needed"),
+        ("{{ strftime_now('%d') + messages[0].content }}", "'no_clock' is undefined"),
+        ("{{ messages[0].content[0].text }}", "does not fit"),
+        ("{% if %}", "does not fit"),
+    ],
+)
+def test_a_template_that_is_no_prefix_and_suffix_is_none_with_the_reason(template, why, warnings):
+    assert chat_of(chat_tokenizer(template)) is None
+    (warning,) = warnings
+    assert why in warning
+
+
+def test_a_generation_ends_as_the_model_the_tokenizer_and_a_turn_do():
+    assert stop_tokens(chat_tokenizer(CHATML), (7, 9)) == (7, 9, 257, END)
+    assert stop_tokens(chat_tokenizer(DATED), (END, 257)) == (END, 257)
+    assert stop_tokens(chat_tokenizer(None), ()) == (257,)
+    assert stop_tokens(None, (7,)) == (7,)
+    no_special_end = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+    assert stop_tokens(chat_tokenizer(no_special_end), (7,)) == (7, 257)
+    assert stop_tokens(chat_tokenizer("{{ raise_exception('no') }}"), (7,)) == (7, 257)
+
+
+def test_the_file_neither_cuts_nor_pads(tmp_path):
+    tokenizer = chat_tokenizer()
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=6)
+    tokenizer.save_pretrained(tmp_path / "base")
+    save_tokenizer(str(tmp_path / "base"), tmp_path / "tokenizer.json")
+    saved = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert saved.encode("a").ids == [BOS, ord("a")]
+    assert len(saved.encode("a" * 9).ids) == 10
+
+
+def test_a_base_without_a_tokenizer_has_none(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert save_tokenizer(str(tmp_path / "empty"), tmp_path / "tokenizer.json") is None
+    assert not (tmp_path / "tokenizer.json").exists()
