@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from run_rules import MachineLacksError
 from tiny_program import write_bundle
 
 from hydraopt.profiling import emulator
@@ -36,12 +37,21 @@ def private_adb(tmp_path_factory):
 
 
 def require_tier(tier: str) -> None:
-    if packages := missing_packages(emulator.PROGRAMS[tier]):
-        pytest.skip(f"tier {tier} needs the Debian packages {' '.join(packages)}")
+    """Skip the test if this machine cannot start the device of a tier."""
+    require_packages(emulator.PROGRAMS[tier], f"tier {tier}")
     if tier == "a":
         probe = ["bwrap", "--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "true"]
         if subprocess.run(probe, check=False, capture_output=True).returncode:
-            pytest.skip("tier a needs root or user namespaces")
+            raise MachineLacksError("tier a needs root or user namespaces")
+
+
+def require_packages(programs: dict[str, str], purpose: str) -> None:
+    """Skip the test if Debian packages are not installed, by the programs that they bring."""
+    packages = missing_packages(programs)
+    installed = [name for name in packages if Path(f"/var/lib/dpkg/info/{name}.list").exists()]
+    assert not installed, f"{installed} are installed, but their programs are not on the PATH"
+    if packages:
+        raise MachineLacksError(f"{purpose} needs the Debian packages {' '.join(packages)}")
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +66,25 @@ def tier_b(private_adb):
     require_tier("b")
     with emulator.running("b") as started:
         yield Device(started.serial)
+
+
+@pytest.fixture(scope="session")
+def compiler():
+    """What builds the runner for this machine and for tier a."""
+    require_packages({"g++": "g++"}, "building a runner")
+
+
+@pytest.fixture(scope="session")
+def arm64_compiler():
+    package = "g++-aarch64-linux-gnu"
+    require_packages({"aarch64-linux-gnu-g++": package}, "building a runner for arm64")
+
+
+@pytest.fixture(scope="session")
+def two_cores():
+    """For programs that run with one thread and with two."""
+    if len(os.sched_getaffinity(0)) < 2:
+        raise MachineLacksError("measuring two threads needs two cores")
 
 
 @pytest.fixture(scope="session")

@@ -243,7 +243,6 @@ def test_an_interrupted_command_does_not_go_on(tier_a):
     assert "sleep 4321" not in tier_a.shell("ps", "list processes")
 
 
-@pytest.mark.device
 def test_a_full_device(tier_b, tmp_path):
     (tmp_path / "large").write_bytes(bytes(3_000_000))
     mount = f"mkdir -p {ROOT}; mount -t tmpfs -o size=1m tmpfs {ROOT}"

@@ -141,7 +141,6 @@ def test_says_why_it_did_not_start(own, monkeypatch):
     assert records()["a"]["state"] == "stopped"
 
 
-@pytest.mark.device
 def test_the_virtual_machine_is_an_emulator_to_adb(tier_b):
     facts = tier_b.facts()
     assert tier_b.serial.startswith("emulator-55")

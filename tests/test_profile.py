@@ -19,6 +19,7 @@ from hydraopt.lowering.alternatives import load_base_of
 from hydraopt.lowering.manifest import Manifest
 from hydraopt.profiling import emulator
 from hydraopt.profiling.adb import ROOT, Device
+from hydraopt.profiling.host import Host
 from hydraopt.profiling.results import Measurements
 from hydraopt.profiling.runner import host_runner
 
@@ -36,7 +37,7 @@ def profile(bundle, *options, output=None):
 
 
 @pytest.fixture(scope="module")
-def report(tier_a, bundle, base, adapter_dirs, tmp_path_factory):
+def report(compiler, two_cores, tier_a, bundle, base, adapter_dirs, tmp_path_factory):
     """Directory of a whole report, made behind adb."""
     directory = tmp_path_factory.mktemp("profile") / "report"
     options = ["--serial", tier_a.serial, "--base", base, "--adapters", adapter_dirs[0].parent]
@@ -160,7 +161,7 @@ def test_a_report_compares_with_itself(report):
     assert "0 regressions" in done.output
 
 
-def test_this_machine_without_the_alternatives(bundle, tmp_path):
+def test_this_machine_without_the_alternatives(compiler, bundle, tmp_path):
     done, found = profile(bundle, "--serial", "host", "--rounds", 1, output=tmp_path / "report")
     assert done.exit_code == 0, done.exception
     assert any("Without --base" in note for note in found["notes"])
@@ -169,8 +170,9 @@ def test_this_machine_without_the_alternatives(bundle, tmp_path):
     assert "this bundle" in done.stdout
 
 
-@pytest.mark.device
-def test_arm64_computes_the_same_and_its_times_mean_nothing(tier_b, bundle, tmp_path):
+def test_arm64_computes_the_same_and_its_times_mean_nothing(
+    arm64_compiler, tier_b, bundle, tmp_path
+):
     done, found = profile(bundle, "--serial", tier_b.serial, output=tmp_path / "report")
     assert done.exit_code == 0, done.exception
     assert found["device"]["abi"] == "arm64-v8a"
@@ -181,7 +183,7 @@ def test_arm64_computes_the_same_and_its_times_mean_nothing(tier_b, bundle, tmp_
     assert any("instruction by instruction" in note for note in found["notes"])
 
 
-def test_another_output_fails_the_run(bundle, tmp_path):
+def test_another_output_fails_the_run(compiler, bundle, tmp_path):
     """A runner that reads another task's pack."""
     wrong = tmp_path / "wrong"
     built = host_runner().files["runner"]
@@ -203,7 +205,7 @@ def own_device(private_adb, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def measuring(own_device, bundle, tmp_path):
+def measuring(compiler, two_cores, own_device, bundle, tmp_path):
     """A profile in a process of its own, past its first measurement, with the runner halted."""
     output = tmp_path / "report"
     command = [sys.executable, "-c", "from hydraopt.cli import main; main()", "profile"]
@@ -250,12 +252,14 @@ def test_an_interrupted_profile_leaves_nothing_on_the_device(measuring, own_devi
     assert "runner" not in left
 
 
-def test_what_cannot_be_profiled_is_refused_before_anything_runs(bundle, tmp_path):
+def test_what_cannot_be_profiled_is_refused_before_anything_runs(
+    compiler, bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Host, "workspace", lambda _: pytest.fail("something runs"))
     closed = shutil.copytree(bundle, tmp_path / "closed")
     manifest = json.loads((closed / "manifest.json").read_text())
     manifest |= {"swap": "methods", "tasks": {"alpha": "task_0"}}
     (closed / "manifest.json").write_text(json.dumps(manifest))
-    start = time.monotonic()
     for arguments, error, message in (
         ([closed], BundleError, "has one method per task; profile a bundle that was exported"),
         ([bundle, "--threads", "1,999"], UsageError, "expected numbers from 1 to"),
@@ -267,7 +271,6 @@ def test_what_cannot_be_profiled_is_refused_before_anything_runs(bundle, tmp_pat
         done, _ = profile(*arguments, "--serial", "host")
         assert isinstance(done.exception, error), arguments
         assert message in str(done.exception)
-    assert time.monotonic() - start < 60
 
 
 def test_another_base_than_the_bundles_is_refused(bundle, base, tmp_path):
