@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,61 @@ def test_listens_on_the_loopback_address_alone(own):
 
 def test_takes_another_port_if_one_is_taken(own, tier_a):
     assert emulator.start("a").serial != tier_a.serial
+
+
+def test_two_that_start_at_the_same_time_are_two_devices(own, tier_a, tmp_path):
+    """In two processes with a state of their own each, as those of two users are."""
+    command = [sys.executable, "-c", START_ON_A_WORD]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with ExitStack() as ending:
+        processes = []
+        for name in ("one", "two"):
+            environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path / name)}
+            process = subprocess.Popen(command, env=environment, **pipes)
+            processes.append(ending.enter_context(process))
+        assert [process.stdout.readline() for process in processes] == ["ready\n", "ready\n"]
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        serials = {process.stdout.readline().strip() for process in processes} | {tier_a.serial}
+        names = {Device(serial).shell("uname -n", "tell its name") for serial in serials}
+        assert len(serials) == len(names) == 3
+        for process in processes:
+            process.stdin.close()
+
+
+START_ON_A_WORD = """
+import sys
+from hydraopt.profiling import emulator
+print("ready", flush=True)
+sys.stdin.readline()
+with emulator.running("a") as started:
+    print(started.serial, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_starts_of_one_user_give_one_device(own):
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(emulator.start, ["a", "a"])
+    assert first == second
+    assert of_emulator(first) != []
+
+
+def test_another_device_at_the_port_is_not_taken_for_it(own, tmp_path, monkeypatch):
+    """As when somebody who asks for no claim listens there meanwhile."""
+    started = emulator.start("a")
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "other"))
+        patch.setattr(emulator, "claimed_port", lambda ports, purpose: nullcontext(started.port))
+        patch.setattr(emulator, "_namespace_command", lambda port, name: LIKE_ADBD)
+        patch.setitem(emulator.BOOT_SECONDS, "a", 3)
+        with pytest.raises(ProfilingError, match="tier a did not come up in 3 s"):
+            emulator.start("a")
+    assert records()["a"]["state"] == "running"
+
+
+LIKE_ADBD = ["sh", "-c", f"echo {emulator.ADBD_STARTED}; sleep 60"]
 
 
 def test_a_crash_is_noticed_and_leaves_nothing(own):
@@ -135,7 +192,7 @@ def test_says_how_to_install_what_is_missing(tier, tmp_path, monkeypatch):
 
 
 def test_says_why_it_did_not_start(own, monkeypatch):
-    monkeypatch.setattr(emulator, "_namespace_command", lambda port: ["sh", "-c", "echo no luck"])
+    monkeypatch.setattr(emulator, "_namespace_command", lambda *_: ["sh", "-c", "echo no luck"])
     with pytest.raises(ProfilingError, match="tier a did not start: no luck"):
         emulator.start("a")
     assert records()["a"]["state"] == "stopped"
