@@ -267,7 +267,7 @@ def demo(
 
 
 def main() -> None:
-    """Entry point: a mistake is one line and exit code 1, or 2 for wrong usage; a signal 128 + n."""
+    """Entry point: one line and exit code 1 for a mistake, 2 for wrong usage, 128 + n for a signal."""
     try:
         with ending_on_signals():
             app()

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from devices import require_packages
 from isolation import DEVICE_PROGRAMS
+from run_rules import MachineLacksError
 
 TESTS = Path(__file__).parent
 PAIR = """
@@ -51,6 +53,15 @@ def test_only_what_the_machine_lacks_is_skipped(tmp_path):
         assert code != 0
         assert "no mood" in output
         assert "1 failed" in output or "1 error" in output
+
+
+def test_installed_packages_are_not_lacking():
+    with pytest.raises(MachineLacksError, match="flying needs the Debian packages wings"):
+        require_packages({"no-such-program": "wings"}, "flying")
+    if not (installed := sorted(Path("/var/lib/dpkg/info").glob("*.list"))):
+        raise MachineLacksError("packages are looked up by dpkg, which is Debian's")
+    with pytest.raises(AssertionError, match="are installed, but their programs are not on the"):
+        require_packages({"no-such-program": installed[0].stem}, "flying")
 
 
 def test_no_test_leaves_this_machine():
