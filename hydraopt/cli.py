@@ -267,7 +267,10 @@ def demo(
 
 
 def main() -> None:
-    """Entry point: one line and exit code 1 for a mistake, 2 for wrong usage, 128 + n for a signal."""
+    """Entry point: a user's mistake is one line and exit code 1, or 2 for wrong usage.
+
+    So is a signal, with exit code 128 + its number.
+    """
     try:
         with ending_on_signals():
             app()

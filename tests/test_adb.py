@@ -8,6 +8,7 @@ import stat
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from devices import wait_until
 
 from hydraopt.errors import DeviceError, DeviceLostError
 from hydraopt.profiling import adb
@@ -244,7 +245,7 @@ def test_an_interrupted_command_does_not_go_on(tier_a):
     with pytest.raises(DeviceError, match="did not run 4321 to the end in 1 s"):
         with tier_a.workspace() as workspace:
             workspace.run(["sleep", "4321"], timeout=1)
-    assert "sleep 4321" not in tier_a.shell("ps", "list processes")
+    wait_until(lambda: "sleep 4321" not in tier_a.shell("ps", "list processes"))
 
 
 @pytest.fixture

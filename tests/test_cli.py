@@ -233,7 +233,7 @@ def test_a_full_disk_leaves_nothing_behind(adapter_dirs, tmp_path):
         [sys.executable, "-c", script, "merge", *map(str, adapter_dirs), "-o", tmp_path / "m"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 1

@@ -6,13 +6,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
-from devices import living_processes, require_tier
+from devices import living_processes, require_tier, wait_until
 
 from hydraopt.errors import DeviceLostError, ProfilingError
 from hydraopt.profiling import emulator
@@ -27,13 +26,6 @@ def own(private_adb, tmp_path, monkeypatch):
     yield
     for tier in emulator.TIERS:
         emulator.stop(tier)
-
-
-def wait_until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def records() -> dict:
@@ -54,7 +46,7 @@ def test_starts_and_stops(own):
     assert records()["a"] == {"tier": "a", "state": "running", "serial": started.serial}
     assert emulator.start("a") == started
     assert emulator.stop("a")
-    assert of_emulator(started) == []
+    wait_until(lambda: of_emulator(started) == [])
     assert records()["a"] == {"tier": "a", "state": "stopped"}
     assert not emulator.stop("a")
 
@@ -129,15 +121,15 @@ def test_a_crash_is_noticed_and_leaves_nothing(own):
     started = emulator.start("a")
     device = Device(started.serial)
     with device.workspace() as workspace:
-        marker = "7654.321"
+        marker = f"7654.{os.getpid()}"
         thread = threading.Thread(target=lambda: wait_and_kill(marker, started.pid))
         thread.start()
         with pytest.raises(
             DeviceLostError, match=f"{started.serial} went away when asked to run 7"
         ):
-            workspace.run(["sleep", marker], timeout=30)
+            workspace.run(["sleep", marker], timeout=300)
         thread.join()
-    assert living_processes(marker) == []
+    wait_until(lambda: living_processes(marker) == [])
     wait_until(lambda: of_emulator(started) == [])
     assert records()["a"] == {"tier": "a", "state": "crashed"}
     assert emulator.start("a").pid != started.pid

@@ -6,11 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 
 import pytest
-from devices import living_processes, require_tier
+from devices import living_processes, require_tier, wait_until
 from typer.testing import CliRunner
 
 from hydraopt import cli
@@ -211,24 +210,28 @@ def measuring(compiler, two_cores, own_device, bundle, tmp_path):
     command = [sys.executable, "-c", "from hydraopt.cli import main; main()", "profile"]
     command += [str(bundle), "--serial", own_device.serial, "--rounds", "500", "-o", str(output)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
     device = Device(own_device.serial)
     # halted, it is certainly at work when something happens to it
     halt = f"cd {ROOT}/run-* && grep -q 'threads 2' plan && kill -STOP $(cat pid)"
-    halted = f"({halt} && sleep 0.1 && [ -e pid ] && echo halted) 2> /dev/null; true"
-    while "halted" not in device.shell(halted, "halt the runner"):
+    script = f"({halt} && sleep 0.1 && [ -e pid ] && echo halted) 2> /dev/null; true"
+
+    def halted() -> bool:
         assert running.poll() is None, running.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    yield running, output
-    running.kill()
+        return "halted" in device.shell(script, "halt the runner")
+
+    try:
+        wait_until(halted, seconds=600)
+        yield running, output
+    finally:
+        running.kill()
+        running.wait()
 
 
 def test_a_device_lost_in_the_middle(measuring, own_device, tmp_path):
     """One clear line, what was measured is kept and marked, nothing stays behind."""
     running, output = measuring
     emulator.stop("a")
-    _, messages = running.communicate(timeout=60)
+    _, messages = running.communicate(timeout=300)
     errors = [line for line in messages.splitlines() if "error:" in line]
     assert running.returncode == 1
     assert len(errors) == 1
@@ -246,10 +249,10 @@ def test_a_device_lost_in_the_middle(measuring, own_device, tmp_path):
 def test_an_interrupted_profile_leaves_nothing_on_the_device(measuring, own_device):
     running, _ = measuring
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=60)
-    left = Device(own_device.serial).shell(f"ls {ROOT}; ps", "list what is left")
-    assert "run-" not in left
-    assert "runner" not in left
+    running.communicate(timeout=300)
+    device = Device(own_device.serial)
+    assert "run-" not in device.shell(f"ls {ROOT}", "list what is left")
+    wait_until(lambda: "runner" not in device.shell("ps", "list what is left"))
 
 
 def test_what_cannot_be_profiled_is_refused_before_anything_runs(

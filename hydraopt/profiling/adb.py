@@ -245,7 +245,7 @@ class DeviceWorkspace:
             DeviceError: it took longer than ``timeout`` seconds.
         """
         # the pid is kept while the command runs, for :meth:`Device.workspace` to end what is left
-        inner = f"echo $$ > pid; exec {shlex.join(command)}"
+        inner = f"echo $$ > pid && exec {shlex.join(command)}"
         script = f"cd {self.path} && sh -c {shlex.quote(inner)}; code=$?; rm -f pid"
         script += f"; echo {END}; exit $code"
         what = f"run {command[-1]}"
