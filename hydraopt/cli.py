@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +11,7 @@ from rich.logging import RichHandler
 
 from . import report
 from .errors import HydraOptError, UsageError
-from .files import remove_unfinished
+from .interrupts import ending_on_signals
 from .options import Json, Output, Overwrite, messages
 from .profiling import commands as profiling
 from .run_command import run
@@ -249,12 +248,13 @@ def demo(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 1, or 2 for wrong usage."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, interrupted)
+    """Entry point: a user's mistake is one line and exit code 1, or 2 for wrong usage.
+
+    So is a signal, with exit code 128 + its number.
+    """
     try:
-        app()
+        with ending_on_signals():
+            app()
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] in EXTRAS:
             fail(f"{error.name} is not installed; run pip install 'hydraopt[all]'")
@@ -263,14 +263,6 @@ def main() -> None:
         fail(error, code=2)
     except (HydraOptError, OSError) as error:
         fail(error)
-
-
-def interrupted(number: int, _frame: object) -> None:
-    """Remove half-written outputs, then end by an exception, so that all else is tidied up too."""
-    remove_unfinished()
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    sys.exit(128 + number)
 
 
 def fail(error: object, code: int = 1) -> None:

@@ -1,5 +1,9 @@
 """Small real inputs: adapters written by PEFT itself, a random Llama, bundles lowered from them."""
 
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test asks a hub
+
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,7 @@ from hydraopt.lowering.bundle import export_bundle
 from hydraopt.merging import MergedAdapters, hydraopt
 from hydraopt.zoo.model import new_tokenizer
 
-pytest_plugins = ["devices"]
+pytest_plugins = ["run_rules", "isolation", "devices"]
 pytest.register_assert_rewrite("llama_data")  # its assertions tell values, as in a test file
 torch.set_num_threads(1)  # several processes run tests at a time
 
@@ -21,14 +25,9 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files first; a file's tests, or all that use devices, go to one process."""
-    on_devices = {item.path for item in items if "private_adb" in item.fixturenames}
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in on_devices, item.path not in slow))
-    for item in items:
-        group = "devices" if item.path in on_devices else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_runtest_setup() -> None:
+    """What a test draws does not depend on the tests before it."""
+    torch.manual_seed(0)
 
 
 def tiny_llama() -> LlamaForCausalLM:

@@ -2,46 +2,58 @@
 
 import os
 import shutil
-import socket
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from run_rules import MachineLacksError
 from tiny_program import write_bundle
 
 from hydraopt.profiling import emulator
 from hydraopt.profiling.adb import Device
 from hydraopt.profiling.cache import cache_directory
+from hydraopt.profiling.ports import claimed_port
 from hydraopt.profiling.process import missing_packages
+
+SERVER_PORTS = range(15037, 15137)  # none that the kernel gives to outgoing connections
 
 
 @pytest.fixture(scope="session")
 def private_adb(tmp_path_factory):
     """Nothing of the user's: no adb server, no keys, no running emulator; the image cache is."""
     root = tmp_path_factory.mktemp("adb")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     environment = {
         "XDG_CACHE_HOME": str(cache_directory().parent),
         "XDG_RUNTIME_DIR": str(root / "run"),
         "HOME": str(root),
-        "ANDROID_ADB_SERVER_PORT": str(port),
     }
-    with pytest.MonkeyPatch.context() as patch:
+    with claimed_port(SERVER_PORTS, "adb's server") as port, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
+        patch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
         yield
         if shutil.which("adb"):
-            subprocess.run(["adb", "kill-server"], check=False, capture_output=True, timeout=10)
+            subprocess.run(["adb", "kill-server"], check=False, capture_output=True, timeout=60)
 
 
 def require_tier(tier: str) -> None:
-    if packages := missing_packages(emulator.PROGRAMS[tier]):
-        pytest.skip(f"tier {tier} needs the Debian packages {' '.join(packages)}")
+    """Skip the test if this machine cannot start the device of a tier."""
+    require_packages(emulator.PROGRAMS[tier], f"tier {tier}")
     if tier == "a":
         probe = ["bwrap", "--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "true"]
         if subprocess.run(probe, check=False, capture_output=True).returncode:
-            pytest.skip("tier a needs root or user namespaces")
+            raise MachineLacksError("tier a needs root or user namespaces")
+
+
+def require_packages(programs: dict[str, str], purpose: str) -> None:
+    """Skip the test if Debian packages are not installed, by the programs that they bring."""
+    packages = missing_packages(programs)
+    installed = [name for name in packages if Path(f"/var/lib/dpkg/info/{name}.list").exists()]
+    assert not installed, f"{installed} are installed, but their programs are not on the PATH"
+    if packages:
+        raise MachineLacksError(f"{purpose} needs the Debian packages {' '.join(packages)}")
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +71,35 @@ def tier_b(private_adb):
 
 
 @pytest.fixture(scope="session")
+def compiler():
+    """What builds the runner for this machine and for tier a."""
+    require_packages({"g++": "g++"}, "building a runner")
+
+
+@pytest.fixture(scope="session")
+def arm64_compiler():
+    package = "g++-aarch64-linux-gnu"
+    require_packages({"aarch64-linux-gnu-g++": package}, "building a runner for arm64")
+
+
+@pytest.fixture(scope="session")
+def two_cores():
+    """For programs that run with one thread and with two."""
+    if len(os.sched_getaffinity(0)) < 2:
+        raise MachineLacksError("measuring two threads needs two cores")
+
+
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     return write_bundle(tmp_path_factory.mktemp("tiny"))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Poll; the limit is for what never happens, not for what takes long on a busy machine."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
 
 
 def living_processes(text: str) -> list[str]:

@@ -1,12 +1,17 @@
 """What can go wrong with adb is one clear line; what is pushed once stays, all else goes."""
 
+import io
+import logging
 import os
 import re
 import stat
+from contextlib import ExitStack, contextmanager
 
 import pytest
+from devices import wait_until
 
 from hydraopt.errors import DeviceError, DeviceLostError
+from hydraopt.profiling import adb
 from hydraopt.profiling.adb import CACHE, ROOT, Device
 from hydraopt.profiling.devices import find_device
 from hydraopt.profiling.facts import FACTS_SCRIPT, parse_facts
@@ -140,7 +145,7 @@ def test_kinds_of_devices():
 def test_facts_of_a_device(tier_a):
     facts = tier_a.facts()
     assert (facts.kind, facts.tier, facts.os) == ("emulated Linux device", "a", "Linux")
-    assert facts.cores == os.cpu_count()
+    assert facts.cores == len(os.sched_getaffinity(0))
     assert facts.memory_bytes == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert "getprop" in FACTS_SCRIPT
 
@@ -240,10 +245,45 @@ def test_an_interrupted_command_does_not_go_on(tier_a):
     with pytest.raises(DeviceError, match="did not run 4321 to the end in 1 s"):
         with tier_a.workspace() as workspace:
             workspace.run(["sleep", "4321"], timeout=1)
-    assert "sleep 4321" not in tier_a.shell("ps", "list processes")
+    wait_until(lambda: "sleep 4321" not in tier_a.shell("ps", "list processes"))
 
 
-@pytest.mark.device
+@pytest.fixture
+def warnings_of_adb():
+    """What the module warns of, as text."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    adb.logger.addHandler(handler)
+    yield written.getvalue
+    adb.logger.removeHandler(handler)
+
+
+@contextmanager
+def immovable(device, directory):
+    """While the block runs, a directory on the device cannot be removed."""
+    device.shell(f"mkdir -p {directory}/x; mount -t tmpfs tmpfs {directory}/x", "mount a disk")
+    yield
+    device.shell(f"umount {directory}/x; rm -r {directory}", "unmount it")
+
+
+def test_a_directory_that_stays_on_the_device_is_said(tier_b, warnings_of_adb):
+    with ExitStack() as ending:
+        with tier_b.workspace() as workspace:
+            ending.enter_context(immovable(tier_b, f"{workspace.path}/mounted"))
+        assert warnings_of_adb().startswith(f"{workspace.path} stays on the device: ")
+        assert "cannot remove the working directory: rm: can't remove" in warnings_of_adb()
+    tier_b.shell(f"rmdir {workspace.path}", "remove what stayed")
+
+
+def test_a_working_directory_that_fails_half_way_leaves_nothing(tier_b):
+    with immovable(tier_b, f"{ROOT}/run-old"):
+        tier_b.shell(f"touch -d '2020-01-01 00:00' {ROOT}/run-old", "make it old")
+        with pytest.raises(DeviceError, match="cannot make a working directory: rm: can't remove"):
+            with tier_b.workspace():
+                pass
+        assert runs_on(tier_b) == ["run-old"]
+
+
 def test_a_full_device(tier_b, tmp_path):
     (tmp_path / "large").write_bytes(bytes(3_000_000))
     mount = f"mkdir -p {ROOT}; mount -t tmpfs -o size=1m tmpfs {ROOT}"

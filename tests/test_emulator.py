@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
-from devices import living_processes, require_tier
+from devices import living_processes, require_tier, wait_until
 
 from hydraopt.errors import DeviceLostError, ProfilingError
 from hydraopt.profiling import emulator
@@ -25,13 +26,6 @@ def own(private_adb, tmp_path, monkeypatch):
     yield
     for tier in emulator.TIERS:
         emulator.stop(tier)
-
-
-def wait_until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def records() -> dict:
@@ -52,7 +46,7 @@ def test_starts_and_stops(own):
     assert records()["a"] == {"tier": "a", "state": "running", "serial": started.serial}
     assert emulator.start("a") == started
     assert emulator.stop("a")
-    assert of_emulator(started) == []
+    wait_until(lambda: of_emulator(started) == [])
     assert records()["a"] == {"tier": "a", "state": "stopped"}
     assert not emulator.stop("a")
 
@@ -68,19 +62,74 @@ def test_takes_another_port_if_one_is_taken(own, tier_a):
     assert emulator.start("a").serial != tier_a.serial
 
 
+def test_two_that_start_at_the_same_time_are_two_devices(own, tier_a, tmp_path):
+    """In two processes with a state of their own each, as those of two users are."""
+    command = [sys.executable, "-c", START_ON_A_WORD]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with ExitStack() as ending:
+        processes = []
+        for name in ("one", "two"):
+            environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path / name)}
+            process = subprocess.Popen(command, env=environment, **pipes)
+            processes.append(ending.enter_context(process))
+        assert [process.stdout.readline() for process in processes] == ["ready\n", "ready\n"]
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        serials = {process.stdout.readline().strip() for process in processes} | {tier_a.serial}
+        names = {Device(serial).shell("uname -n", "tell its name") for serial in serials}
+        assert len(serials) == len(names) == 3
+        for process in processes:
+            process.stdin.close()
+
+
+START_ON_A_WORD = """
+import sys
+from hydraopt.profiling import emulator
+print("ready", flush=True)
+sys.stdin.readline()
+with emulator.running("a") as started:
+    print(started.serial, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_starts_of_one_user_give_one_device(own):
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(emulator.start, ["a", "a"])
+    assert first == second
+    assert of_emulator(first) != []
+
+
+def test_another_device_at_the_port_is_not_taken_for_it(own, tmp_path, monkeypatch):
+    """As when somebody who asks for no claim listens there meanwhile."""
+    started = emulator.start("a")
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "other"))
+        patch.setattr(emulator, "claimed_port", lambda ports, purpose: nullcontext(started.port))
+        patch.setattr(emulator, "_namespace_command", lambda port, name: LIKE_ADBD)
+        patch.setitem(emulator.BOOT_SECONDS, "a", 3)
+        with pytest.raises(ProfilingError, match="tier a did not come up in 3 s"):
+            emulator.start("a")
+    assert records()["a"]["state"] == "running"
+
+
+LIKE_ADBD = ["sh", "-c", f"echo {emulator.ADBD_STARTED}; sleep 60"]
+
+
 def test_a_crash_is_noticed_and_leaves_nothing(own):
     started = emulator.start("a")
     device = Device(started.serial)
     with device.workspace() as workspace:
-        marker = "7654.321"
+        marker = f"7654.{os.getpid()}"
         thread = threading.Thread(target=lambda: wait_and_kill(marker, started.pid))
         thread.start()
         with pytest.raises(
             DeviceLostError, match=f"{started.serial} went away when asked to run 7"
         ):
-            workspace.run(["sleep", marker], timeout=30)
+            workspace.run(["sleep", marker], timeout=300)
         thread.join()
-    assert living_processes(marker) == []
+    wait_until(lambda: living_processes(marker) == [])
     wait_until(lambda: of_emulator(started) == [])
     assert records()["a"] == {"tier": "a", "state": "crashed"}
     assert emulator.start("a").pid != started.pid
@@ -135,13 +184,12 @@ def test_says_how_to_install_what_is_missing(tier, tmp_path, monkeypatch):
 
 
 def test_says_why_it_did_not_start(own, monkeypatch):
-    monkeypatch.setattr(emulator, "_namespace_command", lambda port: ["sh", "-c", "echo no luck"])
+    monkeypatch.setattr(emulator, "_namespace_command", lambda *_: ["sh", "-c", "echo no luck"])
     with pytest.raises(ProfilingError, match="tier a did not start: no luck"):
         emulator.start("a")
     assert records()["a"]["state"] == "stopped"
 
 
-@pytest.mark.device
 def test_the_virtual_machine_is_an_emulator_to_adb(tier_b):
     facts = tier_b.facts()
     assert tier_b.serial.startswith("emulator-55")

@@ -26,7 +26,7 @@ def test_the_quickstart_runs(tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stderr

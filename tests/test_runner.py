@@ -41,7 +41,7 @@ def tokens_of(steps, plan):
 
 
 @pytest.fixture
-def host(tiny: Tiny):
+def host(compiler, tiny: Tiny):
     runner = host_runner()
     with Host().workspace() as workspace:
         workspace.put({**runner.files, **tiny.files})
@@ -61,16 +61,15 @@ def assert_computes(device, runner, tiny, tmp_path, atol):
     torch.testing.assert_close(found.view(3, -1), logits, atol=atol, rtol=0)
 
 
-def test_computes_on_this_machine(tiny, tmp_path):
+def test_computes_on_this_machine(compiler, tiny, tmp_path):
     assert_computes(Host(), host_runner(), tiny, tmp_path, atol=1e-5)
 
 
-def test_computes_on_tier_a(tier_a, tiny, tmp_path):
+def test_computes_on_tier_a(compiler, tier_a, tiny, tmp_path):
     assert_computes(tier_a, device_runner(tier_a.facts().abi), tiny, tmp_path, atol=1e-5)
 
 
-@pytest.mark.device
-def test_computes_on_arm64(tier_b, tiny, tmp_path):
+def test_computes_on_arm64(arm64_compiler, tier_b, tiny, tmp_path):
     assert_computes(tier_b, device_runner("arm64-v8a"), tiny, tmp_path, atol=1e-5)
 
 
@@ -86,7 +85,7 @@ def test_times_every_part(host):
     program, method, shared, switch, prefill, decode = steps[1:]
     times = [program["ms"], method["ms"], shared["ms"], switch["map_ms"], switch["decode_ms"]]
     times += [prefill["ms"], *decode["ms"]]
-    assert all(0 < time < 10_000 for time in times)
+    assert min(times) > 0
     assert len(decode["ms"]) == 4
 
 
@@ -127,7 +126,7 @@ def test_writes_an_etdump(host, tmp_path):
         (struct.pack("<8sQ48x", b"HYDRAPK1", 63) + bytes(63), "the program takes 64"),
     ],
 )
-def test_refuses_a_bad_pack(tiny, tmp_path, content, message):
+def test_refuses_a_bad_pack(compiler, tiny, tmp_path, content, message):
     (tmp_path / "bad.pack").write_bytes(content)
     runner = host_runner()
     with Host().workspace() as workspace:
@@ -156,7 +155,7 @@ def test_says_which_command_failed(host, plan, message):
         host(plan)
 
 
-def test_runs_the_users_own_build(tier_a, tiny):
+def test_runs_the_users_own_build(compiler, tier_a, tiny):
     # as an NDK build would be: one program that needs no loader; a script takes its place here
     built = device_runner(tier_a.facts().abi)
     with tier_a.workspace() as workspace:

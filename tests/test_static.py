@@ -127,7 +127,7 @@ def test_a_static_bundle_neither_grows_nor_shrinks(static_bundle, adapter_dirs, 
 
 
 @pytest.mark.slow
-def test_a_static_bundle_is_profiled_on_this_machine(static_bundle, tmp_path):
+def test_a_static_bundle_is_profiled_on_this_machine(compiler, static_bundle, tmp_path):
     arguments = ("profile", static_bundle, "--serial", "host", "--rounds", 1, "--threads", 1)
     found = json.loads(succeeds(*arguments, "-o", tmp_path / "report", "--json"))
     assert found["outputs"]["bundle"]["largest_difference"] < 1e-3

@@ -135,24 +135,27 @@ class Device:
         not used for a week.
         """
         path = f"{ROOT}/run-{uuid.uuid4().hex[:12]}"
-        self.shell(
-            f"set -e; mkdir -p {CACHE}; mkdir {path}\n"
-            f"find {CACHE} -type f -mtime +7 -exec rm -f {{}} +\n"
-            f"find {ROOT} -maxdepth 1 -name 'run-*' -mtime +1 -exec rm -rf {{}} +\n",
-            "make a working directory",
-        )
         try:
+            self.shell(
+                f"set -e; mkdir -p {CACHE}; mkdir {path}\n"
+                f"find {CACHE} -type f -mtime +7 -exec rm -f {{}} +\n"
+                f"find {ROOT} -maxdepth 1 -name 'run-*' -mtime +1 -exec rm -rf {{}} +\n",
+                "make a working directory",
+            )
             yield DeviceWorkspace(self, path)
         finally:
-            try:
-                # what an interrupted run left running goes with its directory
-                kill = f"[ -e {path}/pid ] && kill -9 $(cat {path}/pid) 2>/dev/null"
-                self.shell(f"{kill}\nrm -rf {path}", "remove the working directory")
-            except DeviceLostError as error:
-                # whoever lost it says so; the next run removes the directory
-                logger.info("%s: %s", path, error)
-            except DeviceError as error:
-                logger.warning("%s stays on the device: %s", path, error)
+            self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        """Remove a working directory and end what an interrupted run left running in it."""
+        kill = f"[ -e {path}/pid ] && kill -9 $(cat {path}/pid) 2>/dev/null"
+        try:
+            self.shell(f"{kill}\nrm -rf {path} || exit 1", "remove the working directory")
+        except DeviceLostError as error:
+            # whoever lost it says so; the next run removes the directory
+            logger.info("%s: %s", path, error)
+        except DeviceError as error:
+            logger.warning("%s stays on the device: %s", path, error)
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,7 @@ class DeviceWorkspace:
             DeviceError: it took longer than ``timeout`` seconds.
         """
         # the pid is kept while the command runs, for :meth:`Device.workspace` to end what is left
-        inner = f"echo $$ > pid; exec {shlex.join(command)}"
+        inner = f"echo $$ > pid && exec {shlex.join(command)}"
         script = f"cd {self.path} && sh -c {shlex.quote(inner)}; code=$?; rm -f pid"
         script += f"; echo {END}; exit $code"
         what = f"run {command[-1]}"

@@ -4,7 +4,8 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from ..files import output_directory
@@ -29,8 +30,7 @@ def cached(name: str, build: Callable[[Path], None]) -> Path:
     """
     directory = cache_directory() / name
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with directory.with_name(f".{directory.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _in_use(directory):
         if not (directory / COMPLETE).exists():
             with output_directory(directory, COMPLETE) as staging:
                 build(staging)
@@ -43,5 +43,20 @@ def drop_unused(group: str) -> None:
     """Remove the directories ``group/*`` of the cache that nobody asked for in a week."""
     oldest = time.time() - 86400 * UNUSED_DAYS
     for mark in (cache_directory() / group).glob(f"*/{COMPLETE}"):
-        if mark.stat().st_mtime < oldest:
-            shutil.rmtree(mark.parent, ignore_errors=True)
+        with _in_use(mark.parent):
+            if mark.exists() and mark.stat().st_mtime < oldest:
+                mark.unlink()  # first: what an interrupt leaves is not whole
+                shutil.rmtree(mark.parent, ignore_errors=True)
+
+
+def _in_use(directory: Path) -> AbstractContextManager[None]:
+    """Keep other processes from building or removing a directory of the cache."""
+    return locked(directory.with_name(f".{directory.name}.lock"))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; a second process waits for the first, also if that one is killed."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -7,6 +7,7 @@ on arm64; its times mean nothing.
 import json
 import os
 import platform
+import secrets
 import signal
 import socket
 import subprocess
@@ -19,8 +20,9 @@ from pathlib import Path
 from ..errors import ProfilingError
 from ..files import write_json
 from .adb import adb
-from .cache import cache_directory
+from .cache import cache_directory, locked
 from .image import AMD64, ARM64, machine_image, namespace_image
+from .ports import accepts, claimed_port
 from .process import require
 
 TIERS = ("a", "b")
@@ -80,29 +82,33 @@ def start(tier: str, *, die_with_parent: bool = False) -> Emulator:
         ProfilingError: a program is not installed, or the device does not come up.
         DeviceError: adb does not work.
     """
-    if running := find(tier):
-        return running
+    with locked(_state_directory() / f"{tier}.lock"):
+        return find(tier) or _start(tier, die_with_parent)
+
+
+def _start(tier: str, die_with_parent: bool) -> Emulator:
     _check_machine(tier)
     _state_file(tier).unlink(missing_ok=True)  # left by one that crashed
     adb(["start-server"])
-    port = _free_port(tier)
-    command = _namespace_command(port) if tier == "a" else _machine_command(port)
-    with _log_file(tier).open("wb") as log:
-        process = subprocess.Popen(
-            _supervised(command, die_with_parent),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    serial = f"127.0.0.1:{port}" if tier == "a" else f"emulator-{port - 1}"
-    emulator = Emulator(tier, serial, port, process.pid, _start_time(process.pid))
-    write_json(_state_file(tier), asdict(emulator))
-    try:
-        _wait(emulator, process)
-    except BaseException:
-        _end(emulator)
-        raise
+    name = f"tier-{tier}-{secrets.token_hex(8)}"
+    with claimed_port(PORTS[tier], f"tier {tier}") as port:
+        command = _namespace_command(port, name) if tier == "a" else _machine_command(port, name)
+        with _log_file(tier).open("wb") as log:
+            process = subprocess.Popen(
+                _supervised(command, die_with_parent),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        serial = f"127.0.0.1:{port}" if tier == "a" else f"emulator-{port - 1}"
+        emulator = Emulator(tier, serial, port, process.pid, _start_time(process.pid))
+        write_json(_state_file(tier), asdict(emulator))
+        try:
+            _wait(emulator, process, name)
+        except BaseException:
+            _end(emulator)
+            raise
     return emulator
 
 
@@ -155,22 +161,22 @@ def _check_machine(tier: str) -> None:
     require(PROGRAMS[tier], f"tier {tier}")
 
 
-def _namespace_command(port: int) -> list[str]:
+def _namespace_command(port: int, name: str) -> list[str]:
     root = namespace_image(NATIVE[platform.machine()])
     environment = {"ADBD_PORT": str(port), "PATH": "/bin:/system/bin", "HOME": "/data"}
     command = ["bwrap", "--die-with-parent", "--ro-bind", str(root), "/", "--clearenv"]
     command += ["--dev", "/dev", "--proc", "/proc", "--ro-bind", "/sys", "/sys"]
     command += ["--tmpfs", "/tmp", "--tmpfs", "/data", "--dir", "/data/local/tmp"]
-    command += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "tier-a"]
+    command += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", name]
     if os.geteuid():
         command += ["--unshare-user", "--uid", "0", "--gid", "0"]
-    for name, value in environment.items():
-        command += ["--setenv", name, value]
+    for variable, value in environment.items():
+        command += ["--setenv", variable, value]
     loader = ["/opt/adbd/loader", "--library-path", "/opt/adbd"]
     return [*command, *loader, "--preload", "/opt/adbd/loopback.so", "/opt/adbd/adbd"]
 
 
-def _machine_command(port: int) -> list[str]:
+def _machine_command(port: int, name: str) -> list[str]:
     image = machine_image()
     forward = f"user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:5555"
     # not `-cpu max`: with qemu 7.2 it computes wrong int8 results
@@ -179,7 +185,7 @@ def _machine_command(port: int) -> list[str]:
         *("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a76", "-accel", "tcg"),
         *("-smp", "2", "-m", "2048", "-nographic", "-no-reboot"),
         *("-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.gz")),
-        *("-append", "console=ttyAMA0 quiet panic=-1"),
+        *("-append", f"console=ttyAMA0 quiet panic=-1 hostname={name}"),
         *("-netdev", forward, "-device", "virtio-net-pci,netdev=n0,romfile="),
     ]
 
@@ -193,9 +199,10 @@ def _supervised(command: list[str], die_with_parent: bool) -> list[str]:
     return ["setpriv", "--pdeathsig", "KILL", *shell] if die_with_parent else shell
 
 
-def _wait(emulator: Emulator, process: subprocess.Popen) -> None:
+def _wait(emulator: Emulator, process: subprocess.Popen, name: str) -> None:
+    """Wait until the device of this host name, and no other, answers at the serial."""
     deadline = time.monotonic() + BOOT_SECONDS[emulator.tier]
-    probe = ["-s", emulator.serial, "shell", "getprop", "sys.boot_completed"]
+    probe = ["-s", emulator.serial, "shell", "uname -n; getprop sys.boot_completed"]
     while time.monotonic() < deadline:
         if process.poll() is not None:
             lines = _log(emulator.tier).strip().splitlines() or ["it printed nothing"]
@@ -204,7 +211,7 @@ def _wait(emulator: Emulator, process: subprocess.Popen) -> None:
         if ADBD_STARTED in _log(emulator.tier):
             _connect(emulator)
             with suppress(subprocess.TimeoutExpired):
-                if adb(probe, timeout=10).stdout.strip() == "1":
+                if adb(probe, timeout=10).stdout.split() == [name, "1"]:
                     return
         time.sleep(0.1)
     raise ProfilingError(
@@ -236,22 +243,9 @@ def _end(emulator: Emulator) -> None:
     with suppress(ChildProcessError):
         os.waitpid(emulator.pid, 0)
     deadline = time.monotonic() + 5
-    while _accepts(emulator.port) and time.monotonic() < deadline:
+    while accepts(emulator.port) and time.monotonic() < deadline:
         time.sleep(0.02)
     _state_file(emulator.tier).unlink(missing_ok=True)
-
-
-def _free_port(tier: str) -> int:
-    for port in PORTS[tier]:
-        if not _accepts(port):
-            return port
-    raise ProfilingError(f"no port in {PORTS[tier]} is free for tier {tier}; stop what uses them")
-
-
-def _accepts(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 def _start_time(pid: int) -> int | None:

@@ -1,0 +1,87 @@
+"""What every run keeps to: a group's tests stay in one process, and a skip has a good reason."""
+
+from collections import Counter, defaultdict
+
+import pytest
+
+GROUP = "group of tests"
+
+
+class MachineLacksError(pytest.skip.Exception):
+    """The only reason for which a test may be skipped: this machine lacks what it needs."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first; a file's tests, or all that use devices, go to one process."""
+    for item in items:
+        if "private_adb" in item.fixturenames:
+            item.add_marker("device")
+    on_devices = {item.path for item in items if item.get_closest_marker("device")}
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in on_devices, item.path not in slow))
+    for item in items:
+        group = "devices" if item.path in on_devices else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+        item.user_properties.append((GROUP, group))  # goes with reports to the main process
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo):
+    report = yield
+    skip = call.excinfo and call.excinfo.errisinstance(pytest.skip.Exception)
+    if skip and not isinstance(call.excinfo.value, MachineLacksError):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but this machine lacks nothing: {call.excinfo.value}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    report = yield
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"a whole file is skipped: {report.longrepr[-1]}"
+    return report
+
+
+class Account:
+    """What reports tell of a run, in the process that gets all of them."""
+
+    def __init__(self):
+        self.processes = defaultdict(set)  # that ran tests of a group
+        self.skipped = defaultdict(Counter)  # tests per file, by reason
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        group = dict(report.user_properties).get(GROUP)
+        if group and hasattr(report, "node"):  # as the main process of several gets it
+            self.processes[group].add(report.node.gateway.id)
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.skipped[report.longrepr[-1]][report.location[0]] += 1
+
+    def torn(self) -> list[str]:
+        return sorted(group for group, processes in self.processes.items() if len(processes) > 1)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.torn():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        write = terminalreporter.write_line
+        for reason, files in self.skipped.items():
+            listed = ", ".join(f"{file} ({count})" for file, count in files.items())
+            write(f"{reason}: {listed}", yellow=True)
+        if not self.skipped:
+            write("no test was skipped")
+        if torn := self.torn():
+            write(
+                f"error: tests of one group ran in several processes: {', '.join(torn)}; "
+                "install pytest and pytest-xdist as pyproject.toml pins them, "
+                "and pass --dist loadgroup with -n",
+                red=True,
+            )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Account())
