@@ -3,14 +3,14 @@
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .errors import UsageError
-from .options import Json
+from .options import Json, messages
 
 if TYPE_CHECKING:
     from .runtime import Sampling, Session
@@ -101,8 +101,17 @@ def show(
         new = list(tokens)
         record = {"task": session.task, "ids": new, "text": session.decode(new)}
         print(json.dumps(record | speeds(len(prompt), clock), ensure_ascii=False))
-    shown = (f"{name.replace('_', ' ')} {x:,.1f}" for name, x in speeds(len(prompt), clock).items())
-    logger.info("%s", "; ".join(shown))
+    if logger.isEnabledFor(logging.INFO):
+        messages.print(told(speeds(len(prompt), clock)), highlight=False, soft_wrap=True)
+
+
+def told(figures: Mapping[str, float]) -> str:
+    """Figures of a generation as one line."""
+    line = "prefill {prefill_tokens_per_second:,.1f} tokens/s, first token after "
+    line += "{first_token_ms:,.1f} ms"
+    if "decode_tokens_per_second" in figures:
+        line += ", decode {decode_tokens_per_second:,.1f} tokens/s"
+    return line.format_map(figures)
 
 
 def clocked(tokens: Iterable[int], clock: list[float]) -> Iterator[int]:
