@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter, read_adapters
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.merging import MergedAdapters, hydraopt
+from hydraopt.profiling.cache import locked
 from hydraopt.zoo.model import new_tokenizer
 
 pytest_plugins = ["run_rules", "isolation", "devices"]
@@ -131,6 +132,10 @@ def merged(adapter_dirs, tmp_path_factory) -> MergedAdapters:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory, merged, base) -> Path:
-    directory = tmp_path_factory.mktemp("bundles") / "tiny"
-    export_bundle(merged, str(base), directory)
-    return directory
+    """Lowered once in a run, whichever of its processes needs it first."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with locked(root / "bundle.lock"):
+        if not (root / "bundle").exists():
+            export_bundle(merged, str(base), root / "bundle")
+    return root / "bundle"

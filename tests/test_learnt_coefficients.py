@@ -161,6 +161,7 @@ def test_with_a_rank_merged_groups_are_cut_too(monkeypatch):
         assert ranks == wanted
 
 
+@pytest.mark.slow
 def test_sweeps_bring_groups_to_the_flat_merge():
     adapters, losses = llama_set(), {}
     data = data_of(adapters)
