@@ -135,6 +135,14 @@ def export(
     quantize: Annotated[
         Literal["none", "8da4w"], typer.Option(help="Quantisation of the base.")
     ] = "none",
+    embedding: Annotated[
+        Literal["4w", "8w", "none"] | None,
+        typer.Option(help="Token embedding; by default 4w if the base is quantised."),
+    ] = None,
+    attention: Annotated[
+        Literal["llm", "portable"],
+        typer.Option(help="ExecuTorch's operators for LLMs, or operators of every runtime."),
+    ] = "llm",
     swap: Annotated[
         Literal["inputs", "methods"] | None,
         typer.Option(help="Factors as inputs (default), or one method per task."),
@@ -152,8 +160,8 @@ def export(
     """Lower base and adapters into one ExecuTorch program and write a bundle."""
     from . import export_command
 
-    lengths = max_length, prefill_length
-    target = export_command.Target(base, bundle, quantize, *lengths, overwrite)
+    form = export_command.Form(quantize, embedding, attention, max_length, prefill_length)
+    target = export_command.Target(base, bundle, form, overwrite)
     with messages.status("Lowering the base model …"):
         exported = export_command.export(merged, target, swap, static=static)
     report.show_export(exported, report.describe(bundle), as_json)

@@ -5,18 +5,17 @@ from typing import NamedTuple
 
 from .errors import UsageError
 from .lowering.bundle import Exported, export_bundle
+from .lowering.form import Form
 from .lowering.static import export_static, is_fixed, open_fixed
 from .packing import open_merged
 
 
 class Target(NamedTuple):
-    """What to lower with the adapters, and where to."""
+    """What to lower with the adapters, how, and where to."""
 
     base: str
     bundle: Path
-    quantize: str
-    max_length: int | None
-    prefill_length: int | None
+    form: Form
     overwrite: bool
 
 
@@ -27,10 +26,10 @@ def export(source: Path, target: Target, swap: str | None, *, static: bool) -> E
         UsageError: options that do not go together.
         HydraOptError: as the steps raise it.
     """
-    options = target._asdict()
-    base, bundle = options.pop("base"), options.pop("bundle")
+    base, bundle, form, overwrite = target
     if not static and not is_fixed(source):
-        return export_bundle(open_merged(source), base, bundle, swap=swap or "inputs", **options)
+        merged = open_merged(source)
+        return export_bundle(merged, base, bundle, form, swap=swap or "inputs", overwrite=overwrite)
     if swap:
         raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
-    return export_static(open_fixed(source), base, bundle, **options)
+    return export_static(open_fixed(source), base, bundle, form, overwrite=overwrite)

@@ -199,12 +199,15 @@ def of_bundle(path: Path) -> dict:
     manifest = Manifest.read(path)
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     packs = [sizes[name] for name in {*manifest.tasks.values()} if name in sizes]
-    common = sizes.get(LAYOUT, 0) + sizes.get(SHARED, 0)
+    # shared rows that are layers of the program are counted there
+    common = sizes.get(LAYOUT, 0) + (0 if manifest.static_rows else sizes.get(SHARED, 0))
     return {
         "kind": "bundle",
         "method": manifest.method,
         "base_model": manifest.base_model,
         "quantize": manifest.quantize,
+        "embedding": manifest.embedding,
+        "attention": manifest.attention,
         "swap": manifest.swap,
         "max_length": manifest.max_length,
         "prefill_length": manifest.prefill_length,

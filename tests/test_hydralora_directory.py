@@ -10,6 +10,7 @@ from test_cli import succeeds
 from trained_llama import HYDRA, hydra_llama
 
 from hydraopt.errors import BundleError, LoweringError, OutputError, TrainingError
+from hydraopt.lowering.form import Form
 from hydraopt.lowering.static import export_static, fixed_hydralora
 from hydraopt.runtime import Session
 from hydraopt.training.hydralora_directory import HydraLora
@@ -119,7 +120,7 @@ def test_the_router_runs_inside_the_program(saved, base, tmp_path):
 @pytest.mark.slow
 def test_the_base_is_quantised_and_the_router_is_not(saved, base, tmp_path):
     fixed = fixed_hydralora(HydraLora.load(saved), "hydra")
-    export_static(fixed, str(base), tmp_path / "q", quantize="8da4w")
+    export_static(fixed, str(base), tmp_path / "q", Form(quantize="8da4w"))
     model, layers = hydra_llama()
     HydraLora.load(saved).fill(layers)
     session = Session.open(tmp_path / "q")

@@ -1,23 +1,29 @@
 """The lowered program computes what PyTorch computes: eager = .pte = .pte after a switch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from conftest import BASE_ID, tiny_llama
-from executorch.exir import to_edge
+from conftest import BASE_ID, random_set, tiny_llama
+from executorch.exir import EdgeCompileConfig, to_edge
+from llama_data import SHAPES
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hydraopt.adapters import read_adapters
+from hydraopt.adapters import AdapterSet, Factors, read_adapters
 from hydraopt.errors import LoweringError
 from hydraopt.evaluation import adapted
-from hydraopt.lowering.base_model import load_base, quantize_base
+from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.decoder import Decoder
+from hydraopt.lowering.decoder import Decoder, prepare
 from hydraopt.lowering.factors import factor_shapes, module_shapes, slot_factors
+from hydraopt.lowering.form import Form
 from hydraopt.lowering.manifest import Manifest
-from hydraopt.lowering.program import export_forward, undelegated_slots
-from hydraopt.lowering.slots import insert_slots
+from hydraopt.lowering.program import export_forward
+from hydraopt.lowering.simplify import quantize_embedding
+from hydraopt.lowering.slots import insert_slots, slot_layers
+from hydraopt.lowering.xnnpack import quantize_linear, row_layer, undelegated
 from hydraopt.merging import MergedAdapters, average, hydraopt
-from hydraopt.packing import code_verbatim
+from hydraopt.packing import Coder, Decode, Groups, code_verbatim, shared_rows
 from hydraopt.runtime import Session
 
 pytestmark = pytest.mark.slow
@@ -59,7 +65,7 @@ def test_adapters_change_the_output(bundle):
 def test_all_factors_are_inputs_in_the_layouts_order(bundle, merged):
     factors = Manifest.read(bundle).factors
     assert list(factors) == [f"{module}.{side}" for module in merged.modules for side in "AB"]
-    assert factors["model.layers.0.mlp.up_proj.A"] == (1, 8, 64)
+    assert factors["model.layers.0.mlp.up_proj.A"] == (1, 64, 8)
     assert factors["model.layers.0.mlp.up_proj.B"] == (1, 8, 96)
 
 
@@ -72,22 +78,59 @@ def test_the_program_decodes_what_the_host_decodes(bundle, merged):
             assert torch.equal(found, factor)
 
 
-def test_quantised_base_equals_eager_with_the_same_quantisation(merged, base, tmp_path):
-    export_bundle(merged, str(base), tmp_path / "q", quantize="8da4w")
+def quantised_eager(base, coded, task, embedding="4w"):
+    """The base as transformers runs it, with the program's quantised layers in it."""
+    model = load_base(str(base), BASE_ID).model
+    quantize_linear(model, "8da4w")
+    quantize_embedding(model, embedding)
+    rows = shared_rows(coded.layout, coded.shared)
+    inputs = insert_slots(model, module_shapes(coded.layout), rows)
+    factors = Decode(coded.layout, static_rows=True)(coded.payloads[task])
+    inputs.update(zip(factor_shapes(coded.layout, static_rows=True), factors, strict=True))
+    with torch.no_grad():
+        return model(torch.tensor([PROMPT])).logits[0, -1]
+
+
+@pytest.fixture(scope="module")
+def aligned():
+    """Adapters of the tiny Llama whose A's are near a common one, so that they share rows."""
+    adapters = random_set(6, rank=4, shapes=tuple(SHAPES.values()), spread=0.1)
+    names = dict(zip(adapters.shapes, SHAPES, strict=True))
+    return AdapterSet(
+        replace(x, factors={names[m]: Factors(a, b / 80) for m, (a, b) in x.factors.items()})
+        for x in adapters.adapters
+    )
+
+
+@pytest.mark.parametrize("kind", ["verbatim", "budget"])
+def test_quantised_base_equals_eager_with_the_same_quantisation(
+    aligned, merged, base, tmp_path, kind
+):
+    budget = int(0.15 * aligned.fp16_bytes)
+    coded = code_verbatim(merged) if kind == "verbatim" else Coder.of(aligned).code(budget)
+    export_bundle(coded, str(base), tmp_path / "q", Form(quantize="8da4w"))
     session = Session.open(tmp_path / "q")
+    assert session.manifest.static_rows
     for task in session.tasks:
-        model = load_base(str(base), BASE_ID).model
-        coded = code_verbatim(merged)
-        inputs = insert_slots(model, module_shapes(coded.layout))
-        inputs.update(slot_factors(coded.task_factors(task)))
-        quantize_base(model, "8da4w")
-        with torch.no_grad():
-            wanted = model(torch.tensor([PROMPT])).logits[0, -1]
-            unquantised = eager_logits(tiny_llama(), merged, task, PROMPT)[-1]
+        wanted = quantised_eager(base, coded, task)
+        unquantised = eager_logits(tiny_llama(), coded, task, PROMPT)[-1]
         session.switch(task)
         found = session.forward(PROMPT)
         assert (found - wanted).norm() < 0.02 * wanted.norm()
         assert (found - unquantised).norm() > 0.02 * wanted.norm()
+
+
+@pytest.mark.parametrize(("share", "kind"), [(0.15, Groups), (0.5, torch.Tensor)])
+def test_a_program_holds_the_rows_that_packs_were_coded_for(aligned, share, kind):
+    coded = Coder.of(aligned).code(int(share * aligned.fp16_bytes))
+    rows = shared_rows(coded.layout, coded.shared)
+    assert rows and set(rows) <= set(SHAPES)
+    assert {type(x) for x in rows.values()} == {kind}
+    for name, x in rows.items():
+        found = row_layer(x)(torch.eye(coded.layout.modules[name].length("A"))).T
+        wanted = coded.task_factors("task0")[name].a[: len(found)]
+        error = (found - wanted).norm() / wanted.norm()
+        assert error < (1e-6 if kind is Groups else 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +166,12 @@ def test_every_kind_of_sharing_lowers(adapter_dirs, base, tmp_path, method):
 def test_a_slot_that_is_not_delegated_is_found(merged, base):
     model = load_base(str(base), BASE_ID).model
     layout = code_verbatim(merged).layout
+    step = prepare(model, Form().resolved(model))
     inputs = insert_slots(model, module_shapes(layout))
-    exported = export_forward(Decoder(model, 32, inputs), factor_shapes(layout), 31)
-    not_lowered = to_edge(exported).exported_program()
-    assert set(undelegated_slots(not_lowered)) == set(merged.modules)
+    exported = export_forward(Decoder(model, step, 32, inputs), factor_shapes(layout), 31)
+    config = EdgeCompileConfig(_check_ir_validity=False)
+    not_lowered = to_edge(exported, compile_config=config).exported_program()
+    assert undelegated(not_lowered, slot_layers(layout.modules)) == sorted(merged.modules)
 
 
 @pytest.mark.parametrize(
@@ -145,14 +190,17 @@ def test_adapters_of_another_base_are_refused(merged, tmp_path, change, message)
 
 
 def test_wrong_requests_are_refused_and_leave_nothing(merged, base, tmp_path):
-    for arguments, message in [
-        ({"max_length": 1000}, "expected 8 to 32"),
-        ({"max_length": 4}, "expected 8 to 32"),
-        ({"swap": "magic"}, "expected inputs or methods"),
-        ({"quantize": "3w"}, "expected none or 8da4w"),
+    for form, message in [
+        (Form(max_length=1000), "expected 8 to 32"),
+        (Form(max_length=4), "expected 8 to 32"),
+        (Form(quantize="3w"), "expected none or 8da4w"),
+        (Form(embedding="2w"), "expected 4w, 8w, none"),
+        (Form(attention="flash"), "expected llm or portable"),
     ]:
         with pytest.raises(LoweringError, match=message):
-            export_bundle(merged, str(base), tmp_path / "out", **arguments)
+            export_bundle(merged, str(base), tmp_path / "out", form)
+    with pytest.raises(LoweringError, match="expected inputs or methods"):
+        export_bundle(merged, str(base), tmp_path / "out", swap="magic")
     with pytest.raises(LoweringError, match="neither a directory nor 'tests/tiny-llama'"):
         export_bundle(merged, "other/base", tmp_path / "out")
     (tmp_path / "empty").mkdir()

@@ -83,7 +83,7 @@ def test_a_changed_step_changes_one_vector_only():
     changed = task.clone()
     changed[section.steps] = (int(changed[section.steps]) + 7) % 256
     module, side, index, _ = section.vectors[0]
-    names = [(name, letter) for name, letter, _ in layout.factors]
+    names = [(name, letter) for name, letter, _ in layout.factors(static_rows=False)]
     decode = Decode(layout)
     for name, before, after in zip(
         names, decode(shared, task), decode(shared, changed), strict=True

@@ -11,10 +11,13 @@ from test_lowering import assert_session_computes
 
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import BundleError, LoweringError
-from hydraopt.lowering.base_model import load_base, quantize_base
+from hydraopt.lowering.base_model import load_base
+from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.lowering.manifest import Manifest
+from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import bake, export_static, fixed_merged
+from hydraopt.lowering.xnnpack import quantize_linear
 from hydraopt.merging import MergedAdapters, average, hydraopt, merge_with, private
 from hydraopt.packing import Coder
 from hydraopt.runtime import Session, verify
@@ -88,10 +91,11 @@ def test_a_static_program_is_as_large_as_the_base(static_bundle, bundle):
 
 @pytest.mark.slow
 def test_the_sum_is_quantised_not_the_base(averaged, base, tmp_path):
-    export_static(fixed_merged(averaged), str(base), tmp_path / "q", quantize="8da4w")
+    export_static(fixed_merged(averaged), str(base), tmp_path / "q", Form(quantize="8da4w"))
     model = load_base(str(base), averaged.base_model).model
     bake(model, averaged.task_factors("beta"))
-    quantize_base(model, "8da4w")
+    quantize_linear(model, "8da4w")
+    quantize_embedding(model, "4w")
     with torch.no_grad():
         wanted = model(torch.tensor([PROMPT])).logits[0, -1]
     session = Session.open(tmp_path / "q")

@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from ..adapters import Factors
 from ..errors import LoweringError
-from .base_model import BaseModel, load_base, quantize_base
-from .decoder import Decoder
+from .base_model import BaseModel, load_base
+from .decoder import Decoder, prepare
 from .factors import slot_factors
+from .form import Form
 from .manifest import FORWARD, Manifest
-from .program import export_forward, lower, to_executorch, to_xnnpack
+from .program import export_forward, lower, to_backend, to_executorch
 from .slots import insert_slots, set_constants
 from .static import bake, lower_fixed
 
@@ -98,10 +99,8 @@ def load_base_of(manifest: Manifest, base: str) -> BaseModel:
 
 def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     model = load_base_of(manifest, base).model
-    bake(model, factors)
-    quantize_base(model, manifest.quantize)
-    program = lower_fixed(model, manifest.max_length, manifest.prefill_length)
-    return {"baked.pte": program.buffer}
+    layers = bake(model, factors)
+    return {"baked.pte": lower_fixed(model, Form.of(manifest), layers).buffer}
 
 
 def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
@@ -114,7 +113,7 @@ def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) ->
 def _with_data(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     module = OwnFactors(_slotted(factors, manifest, base), slot_factors(factors))
     program = to_executorch(
-        to_xnnpack({FORWARD: export_forward(module, {}, manifest.prefill_length)}),
+        to_backend({FORWARD: export_forward(module, {}, manifest.prefill_length)}),
         external_constants=lambda node: "factors" if BUFFER in node.name else None,
     )
     (data,) = program._tensor_data.values()
@@ -123,9 +122,9 @@ def _with_data(factors: Mapping[str, Factors], manifest: Manifest, base: str) ->
 
 def _slotted(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> Decoder:
     model = load_base_of(manifest, base).model
-    quantize_base(model, manifest.quantize)
+    step = prepare(model, Form.of(manifest))
     inputs = insert_slots(model, {name: update.shape for name, update in factors.items()})
-    return Decoder(model, manifest.max_length, inputs)
+    return Decoder(model, step, manifest.max_length, inputs)
 
 
 class OwnFactors(nn.Module):

@@ -2,29 +2,29 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import LoweringError
 from ..files import output_directory
 from ..merging import MergedAdapters
-from ..models import context_length
-from ..packing import CodedAdapters, code_verbatim
-from .base_model import BaseModel, load_base, quantize_base
-from .decoder import Decoder
+from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
+from .base_model import BaseModel, load_base
+from .decoder import Decoder, prepare
 from .factors import factor_shapes, module_shapes
+from .form import Form
 from .manifest import DECODE, FORWARD, MANIFEST, PROGRAM, TOKENIZER, FileRecord, Manifest
 from .program import OperatorCount, Program, export_decode, export_forward, lower
-from .slots import insert_slots, set_constants
+from .slots import insert_slots, set_constants, slot_layers
 from .tokenizer import chat_of, save_tokenizer, stop_tokens
 
 logger = logging.getLogger(__name__)
 
 SWAPS = ("inputs", "methods")
-DEFAULT_LENGTH, DEFAULT_PREFILL = 2048, 128
-SHORTEST, SHORTEST_PREFILL = 8, 4  # the export traces a prompt of 4
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,9 @@ def export_bundle(
     merged: MergedAdapters | CodedAdapters,
     base: str,
     directory: str | Path,
+    form: Form | None = None,
     *,
-    quantize: str = "none",
     swap: str = "inputs",
-    max_length: int | None = None,
-    prefill_length: int | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Lower ``base`` with slots for ``merged`` and write a bundle; whole or not at all.
@@ -52,12 +50,9 @@ def export_bundle(
         merged: the adapters.
         base: directory or hub id of the base model they belong to.
         directory: the bundle to write.
-        quantize: ``none`` (float32) or ``8da4w``, for the base's weights.
+        form: of the program.
         swap: ``inputs``: one method whose inputs are the factors, a pack per task. ``methods``: a
             closed set of tasks, one method each, factors as constants, the base stored once.
-        max_length: positions of the KV cache; 2048 or the base's, whichever is smaller.
-        prefill_length: most tokens of one call of ``forward``, for which its memory is planned;
-            128 or ``max_length - 1``, whichever is smaller.
         overwrite: replace an existing ``directory``.
 
     Raises:
@@ -68,26 +63,29 @@ def export_bundle(
         raise LoweringError(f"unknown swap {swap!r}, expected {' or '.join(SWAPS)}")
     with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
         loaded = load_base(base, merged.base_model)
-        max_length = cache_length(loaded, max_length)
-        prefill_length = call_length(max_length, prefill_length)
-        quantize_base(loaded.model, quantize)
+        form = (form or Form()).resolved(loaded.model)
         coded = code_verbatim(merged) if isinstance(merged, MergedAdapters) else merged
+        rows = None
+        # What tasks share as a whole is no layer of rows: it is decoded like the rest.
+        if swap == "inputs" and form.quantize != "none" and not coded.layout.shares_columns:
+            rows = shared_rows(coded.layout, coded.shared)
+        static_rows = rows is not None
         methods = _method_names(coded) if swap == "methods" else {}
-        program = _lower(coded, loaded, methods, max_length, prefill_length)
+        program = _lower(coded, loaded, form, rows, methods)
+        shapes = factor_shapes(coded.layout, static_rows=static_rows)
         return write_bundle(
             staging,
             base,
             loaded,
             program,
+            **asdict(form),
             base_model=merged.base_model,
             method=merged.method,
             adapter_bytes=merged.adapter_bytes,
-            quantize=quantize,
             swap=swap,
-            max_length=max_length,
-            prefill_length=prefill_length,
-            factors={} if methods else factor_shapes(coded.layout),
-            constant_bytes=_constant_bytes(coded) if methods else 0,
+            static_rows=static_rows,
+            factors={} if methods else shapes,
+            constant_bytes=_constant_bytes(coded) if methods else _row_bytes(rows or {}),
             tasks=methods or coded.write_packs(staging),
         )
 
@@ -110,7 +108,7 @@ def write_bundle(
     manifest = Manifest(
         base_config_sha256=loaded.config_sha256,
         executorch=version("executorch"),
-        vocabulary=loaded.model.get_input_embeddings().num_embeddings,
+        vocabulary=loaded.vocabulary,
         eos_ids=stop_tokens(tokenizer, loaded.eos_ids),
         chat=chat_of(tokenizer),
         files={
@@ -131,21 +129,28 @@ def _method_names(coded: CodedAdapters) -> dict[str, str]:
 def _lower(
     coded: CodedAdapters,
     base: BaseModel,
+    form: Form,
+    rows: Mapping[str, Groups | torch.Tensor] | None,
     methods: Mapping[str, str],
-    max_length: int,
-    prefill_length: int,
 ) -> Program:
     """``forward`` and ``decode``; or, if ``methods`` names them, one method per task."""
-    decoder = Decoder(base.model, max_length, insert_slots(base.model, module_shapes(coded.layout)))
+    layout, static_rows = coded.layout, rows is not None
+    step = prepare(base.model, form)
+    inputs = insert_slots(base.model, module_shapes(layout), rows)
+    decoder = Decoder(base.model, step, form.max_length, inputs)
+    slots = slot_layers(layout.modules)
     if not methods:
-        forward = export_forward(decoder, factor_shapes(coded.layout), prefill_length)
-        return lower({FORWARD: forward, DECODE: export_decode(coded.layout)})
+        shapes = factor_shapes(layout, static_rows=static_rows)
+        forward = export_forward(decoder, shapes, form.prefill_length)
+        return lower(
+            {FORWARD: forward, DECODE: export_decode(layout, static_rows=static_rows)}, slots
+        )
     exported = {}
     for task, method in methods.items():
         set_constants(decoder, coded.task_factors(task))
-        exported[method] = export_forward(decoder, {}, prefill_length)
+        exported[method] = export_forward(decoder, {}, form.prefill_length)
         logger.info("exported %s as method %s", task, method)
-    return lower(exported)
+    return lower(exported, slots)
 
 
 def _constant_bytes(coded: CodedAdapters) -> int:
@@ -154,35 +159,11 @@ def _constant_bytes(coded: CodedAdapters) -> int:
     return 4 * values * len(coded.tasks)
 
 
-def cache_length(base: BaseModel, max_length: int | None) -> int:
-    """Positions of the KV cache: as asked, or 2048 or the base's, whichever is smaller.
-
-    Raises:
-        LoweringError: more than the base has, or too few to export.
-    """
-    limit = context_length(base.model, DEFAULT_LENGTH)
-    if max_length is None:
-        return min(limit, DEFAULT_LENGTH)
-    if not SHORTEST <= max_length <= limit:
-        raise LoweringError(
-            f"max length is {max_length}, expected {SHORTEST} to {limit}, the base model's "
-            "positions; pass another --max-length"
-        )
-    return max_length
-
-
-def call_length(max_length: int, prefill_length: int | None) -> int:
-    """Most tokens of one call: as asked, or 128 or all but one position, whichever is smaller.
-
-    Raises:
-        LoweringError: more than the KV cache takes, or too few to export.
-    """
-    limit = max_length - 1
-    if prefill_length is None:
-        return min(limit, DEFAULT_PREFILL)
-    if not SHORTEST_PREFILL <= prefill_length <= limit:
-        raise LoweringError(
-            f"prefill length is {prefill_length}, expected {SHORTEST_PREFILL} to {limit}, one less "
-            "than the positions of the KV cache; pass another --prefill-length"
-        )
-    return prefill_length
+def _row_bytes(rows: Mapping[str, Groups | torch.Tensor]) -> int:
+    """Bytes of shared rows as layers: int4 with a scale per group, or int8 with one per row."""
+    return sum(
+        x.values.numel() // 2 + 2 * x.scales.numel()
+        if isinstance(x, Groups)
+        else x.numel() + 4 * len(x)
+        for x in rows.values()
+    )

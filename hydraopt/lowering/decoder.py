@@ -2,8 +2,12 @@
 
 import torch
 from torch import nn
-from transformers import GenerationConfig, PreTrainedModel
-from transformers.integrations.executorch import TorchExportableModuleWithStaticCache
+from transformers import PreTrainedModel
+
+from .attention import Step, add_caches
+from .form import Form
+from .simplify import delegate_norms, quantize_embedding
+from .xnnpack import quantize_linear
 
 
 class LastPosition(nn.Module):
@@ -18,6 +22,26 @@ class LastPosition(nn.Module):
         return self.head(hidden[:, -1:])
 
 
+def prepare(model: PreTrainedModel, form: Form) -> Step:
+    """Give ``model`` its form in the program, in place; adapters come before or after it.
+
+    Args:
+        model: a causal LM in float32.
+        form: resolved.
+
+    Returns:
+        Where its attention layers look for each call's positions.
+
+    Raises:
+        LoweringError: a form that the model cannot have.
+    """
+    quantize_linear(model, form.quantize)
+    quantize_embedding(model, form.embedding)
+    delegate_norms(model)
+    model.set_output_embeddings(LastPosition(model.get_output_embeddings()))
+    return add_caches(model, form.attention, form.max_length)
+
+
 class Decoder(nn.Module):
     """``forward(input_ids [1, S], cache_position [S], factors) -> logits [1, 1, vocabulary]``.
 
@@ -25,23 +49,17 @@ class Decoder(nn.Module):
     the largest cache position only, so starting again at position 0 forgets what it holds.
 
     Args:
-        model: a causal LM; its output head is replaced by :class:`LastPosition`.
-        max_length: number of positions.
+        model: a causal LM, prepared.
+        step: what :func:`prepare` gave.
+        max_length: positions of the cache.
         inputs: the dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """
 
-    def __init__(self, model: PreTrainedModel, max_length: int, inputs: dict[str, torch.Tensor]):
+    def __init__(
+        self, model: PreTrainedModel, step: Step, max_length: int, inputs: dict[str, torch.Tensor]
+    ):
         super().__init__()
-        model.generation_config = GenerationConfig(
-            use_cache=True,
-            cache_implementation="static",
-            max_length=max_length,
-            cache_config={"batch_size": 1, "max_cache_len": max_length},
-        )
-        if not isinstance(model.get_output_embeddings(), LastPosition):
-            model.set_output_embeddings(LastPosition(model.get_output_embeddings()))
-        self.cached = TorchExportableModuleWithStaticCache(model, 1, max_length)
-        self.inputs = inputs
+        self.model, self.step, self.max_length, self.inputs = model, step, max_length, inputs
 
     def forward(
         self,
@@ -50,5 +68,11 @@ class Decoder(nn.Module):
         factors: dict[str, torch.Tensor],
     ) -> torch.Tensor:
         """One step; ``factors`` are the factor inputs by name."""
+        start = cache_position[0].item()
+        torch._check(start >= 0)
+        torch._check(start + input_ids.shape[1] <= self.max_length)
+        self.step.positions, self.step.start = cache_position, start
         self.inputs.update(factors)
-        return self.cached(input_ids=input_ids, cache_position=cache_position)
+        return self.model(
+            input_ids=input_ids, position_ids=cache_position[None], use_cache=False
+        ).logits

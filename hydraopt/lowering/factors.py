@@ -8,12 +8,19 @@ from ..adapters import Factors
 from ..packing import Layout
 
 
-def factor_shapes(layout: Layout) -> dict[str, tuple[int, int, int]]:
-    """``module.A`` -> ``(1, R, in)``, ``module.B`` -> ``(1, R, out)``, in the inputs' order."""
-    return {
-        f"{name}.{side}": (1, len(module.directions), module.length(side))
-        for name, side, module in layout.factors
-    }
+def factor_shapes(layout: Layout, *, static_rows: bool = False) -> dict[str, tuple[int, int, int]]:
+    """``module.A`` -> ``(1, in, n)``, ``module.B`` -> ``(1, R, out)``, in the inputs' order.
+
+    Args:
+        layout: of the packs.
+        static_rows: shared rows are layers of the program; A holds the n private rows alone.
+    """
+    shapes = {}
+    for name, side, directions in layout.factors(static_rows=static_rows):
+        module, count = layout.modules[name], len(directions)
+        length = module.length(side)
+        shapes[f"{name}.{side}"] = (1, length, count) if side == "A" else (1, count, length)
+    return shapes
 
 
 def module_shapes(layout: Layout) -> dict[str, tuple[int, int]]:
@@ -22,9 +29,9 @@ def module_shapes(layout: Layout) -> dict[str, tuple[int, int]]:
 
 
 def slot_factors(factors: Mapping[str, Factors]) -> dict[str, torch.Tensor]:
-    """One task's factors by input name, in the inputs' shapes."""
+    """One task's factors by input name, in the inputs' shapes; no row is a layer."""
     return {
-        f"{name}.{side}": factor[None]
+        f"{name}.{side}": factor.T[None].contiguous()
         for name, (a, b) in factors.items()
-        for side, factor in (("A", a), ("B", b.T))
+        for side, factor in (("A", a), ("B", b))
     }

@@ -58,9 +58,14 @@ class Manifest:
         executorch: version that lowered the program.
         method: the merging method.
         adapter_bytes: fp16 bytes of the adapters that went in.
-        quantize: ``none`` or ``8da4w``, the base's weights.
+        quantize: ``none`` or ``8da4w``, the base's linear layers.
+        embedding: ``none``, ``4w`` or ``8w``, the base's token embedding.
+        attention: ``llm`` (ExecuTorch's operators for language models) or ``portable``.
         swap: ``inputs`` (factors are inputs of ``forward``), ``methods`` (one method per task) or
             ``static`` (one model for all tasks: ``forward`` has nothing to swap).
+        static_rows: whether the rows that all tasks share are layers of the program. Then
+            ``decode`` takes a task's payload alone, and the shared pack is read by ``hydraopt
+            add`` only; else ``decode`` takes the shared payload and the task's.
         max_length: positions of the KV cache.
         prefill_length: most tokens of one call of ``forward``; longer prompts are fed in pieces.
         vocabulary: number of token ids.
@@ -80,7 +85,10 @@ class Manifest:
     method: str
     adapter_bytes: int
     quantize: str
+    embedding: str
+    attention: str
     swap: str
+    static_rows: bool
     max_length: int
     prefill_length: int
     vocabulary: int
@@ -123,6 +131,7 @@ class Manifest:
         packed = self.swap == "inputs"
         for what, holds in {
             "swap": self.swap in ("inputs", "methods", "static"),
+            "static_rows": isinstance(self.static_rows, bool),
             "files": PROGRAM in self.files
             and (not packed or {LAYOUT, SHARED} <= set(self.files))
             and not any(path.is_absolute() or ".." in path.parts for path in paths),

@@ -1,30 +1,26 @@
-"""From PyTorch modules to one ExecuTorch program on XNNPACK."""
+"""From PyTorch modules to one ExecuTorch program."""
 
 import logging
-import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.devtools.backend_debug import get_delegation_info
 from executorch.exir import (
-    EdgeCompileConfig,
     EdgeProgramManager,
     ExecutorchBackendConfig,
     ExecutorchProgramManager,
-    to_edge_transform_and_lower,
 )
 from executorch.exir.passes import MemoryPlanningPass
 
 from ..errors import LoweringError
 from ..packing import Decode, Layout, payload_bytes
+from . import xnnpack
 from .decoder import Decoder
 from .manifest import DECODE
-
-MATMUL = re.compile(r"\b(mm|bmm|addmm|linear|matmul)\b")
+from .xnnpack import undelegated
 
 
 @dataclass(frozen=True)
@@ -67,26 +63,30 @@ def export_forward(
         return torch.export.export(decoder, arguments, dynamic_shapes=dynamic, strict=True)
 
 
-def export_decode(layout: Layout) -> torch.export.ExportedProgram:
-    """``torch.export`` of the decoder of packs of ``layout``."""
-    payloads = tuple(
-        torch.zeros(payload_bytes(sections), dtype=torch.uint8)
-        for sections in (layout.shared, layout.task)
-    )
+def export_decode(layout: Layout, *, static_rows: bool) -> torch.export.ExportedProgram:
+    """``torch.export`` of the decoder of packs of ``layout``; see :class:`Decode`."""
+    sections = (layout.task,) if static_rows else (layout.shared, layout.task)
+    payloads = tuple(torch.zeros(payload_bytes(x), dtype=torch.uint8) for x in sections)
     with torch.no_grad(), _quiet():
-        return torch.export.export(Decode(layout), payloads, strict=True)
+        return torch.export.export(Decode(layout, static_rows=static_rows), payloads, strict=True)
 
 
-def lower(methods: Mapping[str, torch.export.ExportedProgram]) -> Program:
+def lower(
+    methods: Mapping[str, torch.export.ExportedProgram], slots: Collection[str] = ()
+) -> Program:
     """Lower exported methods into one program; equal weights are stored once.
 
+    Args:
+        methods: by name.
+        slots: layers of the base model whose matrix products must be delegated.
+
     Raises:
-        LoweringError: a slot's matrix product that XNNPACK did not take.
+        LoweringError: a slot's matrix product that the backend did not take.
     """
-    edge = to_xnnpack(methods)
+    edge = to_backend(methods)
     lowered = {name: edge.exported_program(name) for name in methods}
-    for exported in lowered.values():
-        if missing := undelegated_slots(exported):
+    for name, exported in lowered.items():
+        if name != DECODE and (missing := undelegated(exported, slots)):
             raise LoweringError(
                 f"{len(missing)} slots were not delegated to XNNPACK (first: {missing[0]}), "
                 "expected none; this base model cannot be lowered with slots yet"
@@ -95,18 +95,14 @@ def lower(methods: Mapping[str, torch.export.ExportedProgram]) -> Program:
     return Program(bytes(to_executorch(edge).buffer), delegation)
 
 
-def to_xnnpack(methods: Mapping[str, torch.export.ExportedProgram]) -> EdgeProgramManager:
-    """Exported methods with all that XNNPACK takes handed to it.
+def to_backend(methods: Mapping[str, torch.export.ExportedProgram]) -> EdgeProgramManager:
+    """Exported methods with all that the backend takes handed to it.
 
     ``decode`` stays with ExecuTorch's own operators: its look-ups are not XNNPACK's, and handing
     over the few products between them makes it no faster and takes three times as long to lower.
     """
     with _quiet():
-        return to_edge_transform_and_lower(
-            dict(methods),
-            partitioner={name: [XnnpackPartitioner()] for name in methods if name != DECODE},
-            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
-        )
+        return xnnpack.delegate(methods, [name for name in methods if name != DECODE])
 
 
 def to_executorch(
@@ -123,19 +119,6 @@ def to_executorch(
                 external_constants=external_constants,
             )
         )
-
-
-def undelegated_slots(exported: torch.export.ExportedProgram) -> list[str]:
-    """Names of the slots with a matrix product that stayed outside XNNPACK."""
-    return sorted(
-        {
-            path.partition("cached.model.")[2]
-            for node in exported.graph_module.graph.nodes
-            if node.op == "call_function" and MATMUL.search(str(node.target))
-            for path, kind in node.meta.get("nn_module_stack", {}).values()
-            if str(getattr(kind, "__name__", kind)).endswith(("Slot", "HydraLinear"))
-        }
-    )
 
 
 def _delegation(exported: torch.export.ExportedProgram) -> list[OperatorCount]:

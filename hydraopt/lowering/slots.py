@@ -1,12 +1,12 @@
 """Slots: the places in a base model that take one task's factors.
 
-A slot computes ``linear(x) + (x Aᵀ) B``, B's columns lying as rows; a surgery's slot computes
-``layer(x + relu(x Aᵀ) B)``. The factors are inputs of the
-program, multiplied by ``torch.bmm``, the one form with a non-constant operand that XNNPACK takes;
-or constants, where each task has its own method.
+A slot computes ``layer(x) + x A B``; a surgery's slot computes ``layer(x + relu(x A) B)``. A's
+columns are, in the layout's order, rows that all tasks share, a quantised layer of the program,
+and a task's private rows, which are an input of the program like B. Or A and B are constants,
+where each task has its own method.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
@@ -14,23 +14,30 @@ from torch.nn import functional as F
 
 from ..adapters import Factors, operated_layer
 from ..errors import LoweringError
+from ..packing import Groups
+from .xnnpack import row_layer, times
 
 
 class Slot(nn.Module):
-    """A linear layer and its low-rank update.
+    """A layer and its low-rank update.
 
     Args:
         layer: the base layer.
         name: its dotted name in the base model.
         inputs: where the outer module puts the factors of the running call, by name:
-            ``A [1, R, in]`` and ``B [1, R, out]``.
+            ``A [1, in, n]``, unless all rows are shared, and ``B [1, R, out]``.
+        rows: the layer of the rows that all tasks share, ``[1, S, in] -> [1, S, R - n]``.
     """
 
-    def __init__(self, layer: nn.Module, name: str, inputs: dict[str, torch.Tensor]):
+    def __init__(
+        self,
+        layer: nn.Module,
+        name: str,
+        inputs: dict[str, torch.Tensor],
+        rows: nn.Module | None = None,
+    ):
         super().__init__()
-        self.layer = layer
-        self.name = name
-        self.inputs = inputs
+        self.layer, self.name, self.inputs, self.rows = layer, name, inputs, rows
         self.register_buffer("a", None)
         self.register_buffer("b", None)
 
@@ -39,17 +46,17 @@ class Slot(nn.Module):
         return self.layer(x) + self.up(self.down(x))
 
     def down(self, x: torch.Tensor) -> torch.Tensor:
-        """``A x``, ``[1, S, R]``."""
+        """``x A``, ``[1, S, R]``."""
         if self.a is not None:
             return F.linear(x, self.a)
-        # A on the left: XNNPACK packs the right operand in every call, and x is the smaller one
-        return torch.bmm(self.inputs[f"{self.name}.A"], x.transpose(1, 2)).transpose(1, 2)
+        parts = [] if self.rows is None else [self.rows(x)]
+        if (private := self.inputs.get(f"{self.name}.A")) is not None:
+            parts.append(times(x, private))
+        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
     def up(self, x: torch.Tensor) -> torch.Tensor:
-        """``B x``."""
-        if self.b is not None:
-            return F.linear(x, self.b)
-        return torch.bmm(x, self.inputs[f"{self.name}.B"])
+        """``x B``."""
+        return times(x, self.inputs[f"{self.name}.B"]) if self.b is None else F.linear(x, self.b)
 
 
 class SurgerySlot(Slot):
@@ -61,13 +68,17 @@ class SurgerySlot(Slot):
 
 
 def insert_slots(
-    model: nn.Module, shapes: Mapping[str, tuple[int, int]]
+    model: nn.Module,
+    shapes: Mapping[str, tuple[int, int]],
+    rows: Mapping[str, Groups | torch.Tensor] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Wrap every module named in ``shapes`` into a :class:`Slot`, in place.
 
     Args:
         model: the base model.
         shapes: dotted module name -> ``(out, in)`` of the adapters.
+        rows: of modules whose shared rows become layers, see
+            :func:`~hydraopt.packing.rows.shared_rows`.
 
     Returns:
         The dict through which the slots read their factors.
@@ -76,13 +87,20 @@ def insert_slots(
         LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
     """
     inputs: dict[str, torch.Tensor] = {}
+    layers = {name: row_layer(x) for name, x in (rows or {}).items()}
     for name, shape in shapes.items():
-        if layer := operated_layer(name):
-            slot = SurgerySlot(model.get_submodule(layer), name, inputs)
+        if operated := operated_layer(name):
+            slot = SurgerySlot(model.get_submodule(operated), name, inputs, layers.get(name))
         else:
-            layer, slot = name, Slot(linear_layer(model, name, shape), name, inputs)
-        model.set_submodule(layer, slot)
+            layer = linear_layer(model, name, shape)
+            slot = Slot(layer, name, inputs, layers.get(name))
+        model.set_submodule(operated or name, slot)
     return inputs
+
+
+def slot_layers(modules: Collection[str]) -> list[str]:
+    """Dotted names under which the slots of adapted modules lie in the base model."""
+    return [operated_layer(name) or name for name in modules]
 
 
 def set_constants(model: nn.Module, factors: Mapping[str, Factors]) -> None:
@@ -90,6 +108,7 @@ def set_constants(model: nn.Module, factors: Mapping[str, Factors]) -> None:
     for module in model.modules():
         if isinstance(module, Slot):
             module.a, module.b = factors[module.name]
+            module.rows = None
 
 
 def linear_layer(model: nn.Module, name: str, shape: tuple[int, int]) -> nn.Linear:

@@ -4,13 +4,14 @@ Adapters that are equal for all tasks are added to the base's weights before the
 so that the program is as small and as fast as the base's own.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from ..adapters import TASK_NAME, Factors, operated_layer
 from ..errors import LoweringError
@@ -23,12 +24,13 @@ from ..training.hydralora_directory import HydraLora
 from ..training.sparse_directory import CONFIG as SPARSE
 from ..training.sparse_directory import SparseAdapter
 from ..training.targets import replace_layers
-from .base_model import load_base, quantize_base
-from .bundle import Exported, cache_length, call_length, write_bundle
-from .decoder import Decoder
+from .base_model import load_base
+from .bundle import Exported, write_bundle
+from .decoder import Decoder, prepare
+from .form import Form
 from .manifest import FORWARD, MANIFEST
 from .program import Program, export_forward, lower
-from .slots import insert_slots, linear_layer, set_constants
+from .slots import insert_slots, linear_layer, set_constants, slot_layers
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Fixed:
         tasks: names of the tasks that it serves.
         adapter_bytes: fp16 bytes of the adapters that it is made of.
         constant_bytes: of what the program holds beside the base's own weights, float32.
-        apply: changes a base model in place; raises ``LoweringError`` if it is another one.
+        apply: changes a base model in place, before it is prepared, and gives the names of the
+            layers whose matrix products must be delegated; raises ``LoweringError`` if it is
+            another model.
     """
 
     base_model: str
@@ -49,17 +53,15 @@ class Fixed:
     tasks: tuple[str, ...]
     adapter_bytes: int
     constant_bytes: int
-    apply: Callable[[nn.Module], None]
+    apply: Callable[[nn.Module], Collection[str]]
 
 
 def export_static(
     fixed: Fixed,
     base: str,
     directory: str | Path,
+    form: Form | None = None,
     *,
-    quantize: str = "none",
-    max_length: int | None = None,
-    prefill_length: int | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Lower ``base`` with ``fixed`` in it and write a bundle without packs; whole or not at all.
@@ -69,35 +71,42 @@ def export_static(
     """
     with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
         loaded = load_base(base, fixed.base_model)
-        max_length = cache_length(loaded, max_length)
-        prefill_length = call_length(max_length, prefill_length)
-        fixed.apply(loaded.model)
-        quantize_base(loaded.model, quantize)
+        form = (form or Form()).resolved(loaded.model)
+        layers = fixed.apply(loaded.model)
         return write_bundle(
             staging,
             base,
             loaded,
-            lower_fixed(loaded.model, max_length, prefill_length),
+            lower_fixed(loaded.model, form, layers),
+            **asdict(form),
             base_model=fixed.base_model,
             method=fixed.method,
             adapter_bytes=fixed.adapter_bytes,
-            quantize=quantize,
             swap="static",
-            max_length=max_length,
-            prefill_length=prefill_length,
+            static_rows=False,
             factors={},
             constant_bytes=fixed.constant_bytes,
             tasks=dict.fromkeys(fixed.tasks, FORWARD),
         )
 
 
-def lower_fixed(model: nn.Module, max_length: int, prefill_length: int) -> Program:
-    """The program of a model without factor inputs."""
-    return lower({FORWARD: export_forward(Decoder(model, max_length, {}), {}, prefill_length)})
+def lower_fixed(model: PreTrainedModel, form: Form, layers: Collection[str] = ()) -> Program:
+    """The program of a model without factor inputs.
+
+    Args:
+        model: a causal LM in float32.
+        form: resolved.
+        layers: those whose matrix products must be delegated.
+    """
+    decoder = Decoder(model, prepare(model, form), form.max_length, {})
+    return lower({FORWARD: export_forward(decoder, {}, form.prefill_length)}, layers)
 
 
-def bake(model: nn.Module, factors: Mapping[str, Factors]) -> None:
+def bake(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:
     """Add ``B A`` to the weights of ``model``, in place; a surgery becomes a part of it.
+
+    Returns:
+        The names of the layers that became slots.
 
     Raises:
         LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
@@ -109,6 +118,7 @@ def bake(model: nn.Module, factors: Mapping[str, Factors]) -> None:
             linear_layer(model, name, update.shape).weight.addmm_(update.b, update.a)
     insert_slots(model, {name: update.shape for name, update in surgery.items()})
     set_constants(model, surgery)
+    return slot_layers(surgery)
 
 
 def fixed_merged(merged: Merged) -> Fixed:
@@ -147,10 +157,11 @@ def _is_common(merged: Merged) -> bool:
 def fixed_sparse(adapter: SparseAdapter) -> Fixed:
     """A sparse adapter as a change of the base's weights."""
 
-    def apply(model: nn.Module) -> None:
+    def apply(model: nn.Module) -> Collection[str]:
         with torch.no_grad():
             for name, delta in adapter.modules.items():
                 linear_layer(model, name, delta.shape).weight.add_(delta.dense())
+        return ()
 
     stored = adapter.stored_bytes
     return Fixed(adapter.base_model, "sparse", adapter.tasks, stored, 0, apply)
@@ -159,11 +170,12 @@ def fixed_sparse(adapter: SparseAdapter) -> Fixed:
 def fixed_hydralora(adapter: HydraLora, task: str) -> Fixed:
     """A HydraLoRA adapter as layers of the base: its routers run inside the program."""
 
-    def apply(model: nn.Module) -> None:
+    def apply(model: nn.Module) -> Collection[str]:
         layers = {name: linear_layer(model, name, x.shape) for name, x in adapter.modules.items()}
         make = partial(HydraLinear, config=adapter.config)
         adapter.fill(replace_layers(model, layers, make))
         model.eval()
+        return layers
 
     values = adapter.values
     method = f"hydralora, {adapter.config.heads} heads"

@@ -8,8 +8,10 @@ from .coded import LAYOUT, SHARED, CodedAdapters, pack_name, read_layout
 from .coder import Coder, encode_adapter
 from .decode import Decode
 from .encode import decode_vectors, encode_columns, fit_columns
+from .groups import Groups
 from .layout import Code, Direction, Layout, ModuleLayout, payload_bytes
 from .pack import read_pack, write_pack
+from .rows import shared_rows
 from .verbatim import code_verbatim
 
 
@@ -32,6 +34,7 @@ __all__ = [
     "Coder",
     "Decode",
     "Direction",
+    "Groups",
     "Layout",
     "MergedAdapters",
     "ModuleLayout",
@@ -46,5 +49,6 @@ __all__ = [
     "read_layout",
     "read_pack",
     "scaled",
+    "shared_rows",
     "write_pack",
 ]

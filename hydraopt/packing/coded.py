@@ -80,7 +80,7 @@ class CodedAdapters(Merged):
             factors = self._decoder(self.shared, self.payloads[task])
         pairs = zip(factors[::2], factors[1::2], strict=True)
         return {
-            name: Factors(a[0].clone(), b[0].T.clone(memory_format=torch.contiguous_format))
+            name: Factors(_turned(a[0]), _turned(b[0]))
             for name, (a, b) in zip(self.layout.modules, pairs, strict=True)
         }
 
@@ -161,6 +161,10 @@ class CodedAdapters(Merged):
             raise BundleError(
                 f"{directory / DESCRIPTION} is damaged ({error}); merge again"
             ) from error
+
+
+def _turned(x: torch.Tensor) -> torch.Tensor:
+    return x.T.clone(memory_format=torch.contiguous_format)
 
 
 def pack_name(task: str) -> str:

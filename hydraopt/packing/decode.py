@@ -21,25 +21,33 @@ class Run(NamedTuple):
 
 
 class Decode(nn.Module):
-    """``decode(shared uint8 [Ns], task uint8 [Nt]) -> A [1, R, in], B [1, R, out], A, B, …``.
+    """``decode(shared uint8 [Ns], task uint8 [Nt]) -> A [1, in, R], B [1, R, out], A, B, …``.
 
-    The factors are float32, in the layout's order. B's columns lie as rows.
+    The factors are float32, in the layout's order; ``x A B`` is what they add to a layer.
+
+    Args:
+        layout: the layout.
+        static_rows: shared rows are layers of the program. Then the only argument is ``task``, and
+            A holds a module's private rows; it is left out where there are none.
     """
 
-    def __init__(self, layout: Layout):
+    def __init__(self, layout: Layout, *, static_rows: bool = False):
         super().__init__()
-        self.shared = nn.ModuleList(SectionDecoder(section) for section in layout.shared)
+        shared = () if static_rows else layout.shared
+        self.shared = nn.ModuleList(SectionDecoder(section) for section in shared)
         self.task = nn.ModuleList(SectionDecoder(section) for section in layout.task)
-        self.runs = _runs(layout)
+        self.sides = [side for _, side, _ in layout.factors(static_rows=static_rows)]
+        self.runs = _runs(layout, static_rows=static_rows)
 
-    def forward(self, shared: torch.Tensor, task: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Decode the payload that all tasks share and that of one task."""
-        values = [section(shared) for section in self.shared]
-        values += [section(task) for section in self.task]
+    def forward(self, *payloads: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Decode the payload that all tasks share, if it is an argument, and that of one task."""
+        values = [section(payloads[0]) for section in self.shared]
+        values += [section(payloads[-1]) for section in self.task]
         factors = []
-        for runs in self.runs:
+        for side, runs in zip(self.sides, self.runs, strict=True):
             parts = [values[run.section][run.start : run.stop] for run in runs]
-            factors.append((torch.cat(parts) if len(parts) > 1 else parts[0])[None])
+            factor = (torch.cat(parts) if len(parts) > 1 else parts[0])[None]
+            factors.append(factor.transpose(1, 2).contiguous() if side == "A" else factor)
         return tuple(factors)
 
 
@@ -65,16 +73,17 @@ class SectionDecoder(nn.Module):
         return levels(codes, section.bits, section.length, trellis) * steps
 
 
-def _runs(layout: Layout) -> list[Sequence[Run]]:
+def _runs(layout: Layout, *, static_rows: bool) -> list[Sequence[Run]]:
     """Of every factor, in the layout's order, the runs that it consists of."""
+    sections = layout.task if static_rows else layout.shared + layout.task
     places = {
         vector[:3]: (number, place)
-        for number, section in enumerate(layout.shared + layout.task)
+        for number, section in enumerate(sections)
         for place, vector in enumerate(section.vectors)
     }
     factors = []
-    for name, side, module in layout.factors:
-        found = [places[name, side, index] for index in range(len(module.directions))]
+    for name, side, directions in layout.factors(static_rows=static_rows):
+        found = [places[name, side, index] for index in directions]
         runs = []
         # neighbours have the same section and the same distance from their number
         for _, run in groupby(enumerate(found), lambda x: (x[1][0], x[1][1] - x[0])):

@@ -57,6 +57,11 @@ class ModuleLayout:
         """The codes of all rows (``A``) or columns (``B``)."""
         return tuple(direction[SIDES.index(side)] for direction in self.directions)
 
+    @property
+    def shared_rows(self) -> int:
+        """How many rows all tasks share: the first ones."""
+        return sum(code.shared for code in self.codes("A"))
+
     def bytes(self, *, shared: bool) -> int:
         """Bytes of codes and steps: of what all tasks share, or of one task's own."""
         return sum(
@@ -154,10 +159,22 @@ class Layout:
             offset = sections[-1].end
         return tuple(sections)
 
+    def factors(self, *, static_rows: bool) -> Iterator[tuple[str, str, range]]:
+        """``(module, side, directions that it has)`` of every factor, in a program's order.
+
+        Args:
+            static_rows: shared rows are layers of the program and not among the factors.
+        """
+        for name, module in self.modules.items():
+            for side in SIDES:
+                first = module.shared_rows if static_rows and side == "A" else 0
+                if found := range(first, len(module.directions)):
+                    yield name, side, found
+
     @property
-    def factors(self) -> Iterator[tuple[str, str, ModuleLayout]]:
-        """``(module, side, its layout)`` of every factor, in the order of a program's inputs."""
-        return ((name, side, x) for name, x in self.modules.items() for side in SIDES)
+    def shares_columns(self) -> bool:
+        """Whether tasks share columns too."""
+        return any(code.shared for module in self.modules.values() for code in module.codes("B"))
 
     @classmethod
     def from_json(cls, fields: Mapping) -> "Layout":
@@ -177,6 +194,9 @@ class Layout:
             row_top, column_top = map(float, module["tops"])
             if min(out, width, row_top, column_top) <= 0 or not directions:
                 raise ValueError(f"module {name} has no sizes, no steps or no directions")
+            shared = [direction.row.shared for direction in directions]
+            if shared != sorted(shared, reverse=True):
+                raise ValueError(f"module {name} has private rows before shared ones")
             modules[name] = ModuleLayout((out, width), tuple(directions), (row_top, column_top))
         if not modules:
             raise ValueError("the layout has no modules")

@@ -10,7 +10,7 @@
 //   evict FILE...          drop files from the page cache                      {"resident": share}
 //   program PTE [PTD...]   unload the current program, load this one           {"ms": t}
 //   method NAME            load a method, if it is not, and make it current    {"ms": t}
-//   shared FILE            map the shared pack and load the method `decode`    {"ms": t}
+//   shared FILE            map the shared pack, for a `decode` that takes it   {"ms": t}
 //   switch FILE            map a task's pack, decode it, forget the KV cache
 //                                                             {"map_ms": t, "decode_ms": t}
 //   prefill ID,ID,...      start a sequence; the current method on its tokens
@@ -278,20 +278,21 @@ class Runner {
   std::string shared(const std::string& path) {
     double start = now();
     shared_ = std::make_unique<Mapping>(path);
-    check(module_->load_method("decode"), "load method decode");
     return "{\"ms\": " + json(now() - start) + "}";
   }
 
   std::string switch_task(const std::string& path) {
-    if (!shared_) fail("switch before shared");
+    check(module_->load_method("decode"), "load method decode");
     double start = now();
     auto pack = std::make_unique<Mapping>(path);
-    TensorPtr common = shared_->payload(), own = pack->payload();
+    std::vector<TensorPtr> payloads;
+    if (shared_) payloads.push_back(shared_->payload());
+    payloads.push_back(pack->payload());
     double mapped = now();
-    expect_size(0, *common);
-    expect_size(1, *own);
+    expect_payloads(payloads);
+    std::vector<EValue> inputs(payloads.begin(), payloads.end());
     double sized = now();
-    auto outputs = module_->execute("decode", {EValue(*common), EValue(*own)});
+    auto outputs = module_->execute("decode", inputs);
     check(outputs.error(), "decode " + path);
     factors_ = std::move(*outputs);  // in memory of the method `decode`, until it runs again
     double decoded = now();
@@ -299,6 +300,16 @@ class Runner {
     position_ = 0;
     return "{\"map_ms\": " + json(mapped - start) + ", \"decode_ms\": " + json(decoded - sized) +
            "}";
+  }
+
+  void expect_payloads(const std::vector<TensorPtr>& payloads) {
+    auto meta = module_->method_meta("decode");
+    check(meta.error(), "read the inputs of decode");
+    if (meta->num_inputs() != payloads.size()) {
+      fail("decode takes %zu payloads, the plan has %zu: `shared` is missing or too much",
+           meta->num_inputs(), payloads.size());
+    }
+    for (size_t input = 0; input < payloads.size(); input++) expect_size(input, *payloads[input]);
   }
 
   void expect_size(size_t input, const executorch::aten::Tensor& payload) {

@@ -48,7 +48,7 @@ def bundle_parts(bundle: Path, manifest: Manifest) -> dict[str, int]:
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     instructions, data = program_parts(bundle / PROGRAM)
     packs = [sizes[name] for name in {*manifest.tasks.values()} if name in sizes]
-    shared = sizes.get(SHARED, 0)
+    shared = 0 if manifest.static_rows else sizes.get(SHARED, 0)
     total = sum(sizes.values()) + (bundle / MANIFEST).stat().st_size
     return {
         "program_instructions": instructions,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..files import sha256
 from ..lowering.alternatives import Alternative, read_alternatives, write_alternatives
-from ..lowering.manifest import FORWARD, PROGRAM, Manifest
+from ..lowering.manifest import DECODE, FORWARD, PROGRAM, Manifest
 from ..packing import SHARED, CodedAdapters, payload_bytes, read_layout, read_pack
 from .cache import cached, drop_unused
 
@@ -47,10 +47,15 @@ def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
     if manifest.swap == "static":
         return alternative_variant(BUNDLE, Alternative(bundle / PROGRAM))
     packs = manifest.tasks.values()
+    shared = () if manifest.static_rows else (SHARED,)
     return Variant(
         BUNDLE,
-        {name: bundle / name for name in (PROGRAM, SHARED, *packs)},
-        (f"program {PROGRAM}", f"method {FORWARD}", f"shared {SHARED}"),
+        {name: bundle / name for name in (PROGRAM, *shared, *packs)},
+        (
+            f"program {PROGRAM}",
+            *(f"method {name}" for name in (DECODE, FORWARD)),
+            *(f"shared {name}" for name in shared),
+        ),
         tuple((f"switch {pack}",) for pack in packs),
     )
 

@@ -1,4 +1,4 @@
-"""What the C++ runtime prints."""
+"""What the C++ runtime needs, and what it prints."""
 
 import logging
 import os
@@ -10,6 +10,12 @@ from contextlib import contextmanager
 from ..errors import BundleError
 
 logger = logging.getLogger(__name__)
+
+
+def load_kernels() -> None:
+    """Register the operators that programs of language models use beside ExecuTorch's core ones."""
+    from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401
+    from executorch.kernels import quantized  # noqa: F401
 
 
 @contextmanager

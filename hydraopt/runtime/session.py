@@ -11,7 +11,7 @@ from tokenizers.decoders import DecodeStream
 from ..errors import BundleError, TaskError
 from ..lowering.manifest import DECODE, FORWARD, PROGRAM, TOKENIZER, Manifest
 from ..packing import payload_bytes, read_layout, read_pack
-from .native import loading
+from .native import load_kernels, loading
 from .sampling import GREEDY, Sampling, next_token
 
 
@@ -32,6 +32,7 @@ class Session:
         self.position = 0
         self._tokenizer = _tokenizer(bundle / TOKENIZER) if TOKENIZER in manifest.files else None
         self._sequence = 0
+        load_kernels()
         with loading(f"{bundle / PROGRAM}, made with executorch {manifest.executorch}"):
             self._program = Runtime.get().load_program(str(bundle / PROGRAM))
         self.factors: Sequence[torch.Tensor] = ()
@@ -74,7 +75,8 @@ class Session:
             self._method = self._load_method(target)
         else:
             pack = read_pack(self.bundle / target, self._pack_bytes, self._binding)
-            self.factors = self._decode.execute([self._shared, pack])
+            shared = () if self.manifest.static_rows else (self._shared,)
+            self.factors = self._decode.execute([*shared, pack])
         self.task = task
         self.reset()
 

@@ -1,0 +1,95 @@
+"""How a base model becomes a program."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..errors import LoweringError
+from ..models import context_length
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from .manifest import Manifest
+
+DEFAULT_LENGTH, DEFAULT_PREFILL = 2048, 128
+SHORTEST, SHORTEST_PREFILL = 8, 4  # the export traces a prompt of 4
+
+
+@dataclass(frozen=True)
+class Form:
+    """The choices that an export leaves to its user.
+
+    Attributes:
+        quantize: ``none`` (float32) or ``8da4w``, for the base's linear layers.
+        embedding: ``4w``, ``8w`` or ``none``, for the token embedding; by default ``4w`` if the
+            linear layers are quantised.
+        attention: ``llm``, ExecuTorch's operators for language models, or ``portable``.
+        max_length: positions of the KV cache; by default 2048 or the base's, whichever is smaller.
+        prefill_length: most tokens of one call of ``forward``, for which its memory is planned; by
+            default 128 or ``max_length - 1``, whichever is smaller.
+    """
+
+    quantize: str = "none"
+    embedding: str | None = None
+    attention: str = "llm"
+    max_length: int | None = None
+    prefill_length: int | None = None
+
+    @classmethod
+    def of(cls, manifest: "Manifest") -> "Form":
+        """That of a bundle."""
+        return cls(
+            manifest.quantize,
+            manifest.embedding,
+            manifest.attention,
+            manifest.max_length,
+            manifest.prefill_length,
+        )
+
+    def resolved(self, model: "PreTrainedModel") -> "Form":
+        """With every default filled in for a base model.
+
+        Raises:
+            LoweringError: a length that the base does not have, or too few to export.
+        """
+        max_length = cache_length(model, self.max_length)
+        return replace(
+            self,
+            embedding=self.embedding or ("none" if self.quantize == "none" else "4w"),
+            max_length=max_length,
+            prefill_length=call_length(max_length, self.prefill_length),
+        )
+
+
+def cache_length(model: "PreTrainedModel", max_length: int | None) -> int:
+    """Positions of the KV cache: as asked, or 2048 or the base's, whichever is smaller.
+
+    Raises:
+        LoweringError: more than the base has, or too few to export.
+    """
+    limit = context_length(model, DEFAULT_LENGTH)
+    if max_length is None:
+        return min(limit, DEFAULT_LENGTH)
+    if not SHORTEST <= max_length <= limit:
+        raise LoweringError(
+            f"max length is {max_length}, expected {SHORTEST} to {limit}, the base model's "
+            "positions; pass another --max-length"
+        )
+    return max_length
+
+
+def call_length(max_length: int, prefill_length: int | None) -> int:
+    """Most tokens of one call: as asked, or 128 or all but one position, whichever is smaller.
+
+    Raises:
+        LoweringError: more than the KV cache takes, or too few to export.
+    """
+    limit = max_length - 1
+    if prefill_length is None:
+        return min(limit, DEFAULT_PREFILL)
+    if not SHORTEST_PREFILL <= prefill_length <= limit:
+        raise LoweringError(
+            f"prefill length is {prefill_length}, expected {SHORTEST_PREFILL} to {limit}, one less "
+            "than the positions of the KV cache; pass another --prefill-length"
+        )
+    return prefill_length

@@ -1,0 +1,130 @@
+"""Layers of a model in forms that run faster: embeddings of few bits, norms that delegate.
+
+A layer is known by what it computes, not by its class: a replacement must give what the layer
+gives on random inputs, else the layer stays.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from executorch.kernels import quantized  # noqa: F401  registers quantized_decomposed::embedding_*
+from torch import nn
+from torch.nn import functional as F
+from torchao.quantization import IntxWeightOnlyConfig, quantize_
+from torchao.quantization.granularity import PerGroup
+from transformers import PreTrainedModel
+
+from ..errors import LoweringError
+
+EMBEDDING_BITS = {"4w": 4, "8w": 8}
+EMBEDDING = (*EMBEDDING_BITS, "none")
+GROUP = 32
+CLOSE = 1e-5  # relative, of float32 sums in another order
+
+
+class QuantizedEmbedding(nn.Module):
+    """Rows of 4 or 8 bits per value, a scale for each group of 32.
+
+    Args:
+        weight: ``[n, d]`` float32.
+        bits: 4 or 8.
+    """
+
+    def __init__(self, weight: torch.Tensor, bits: int):
+        super().__init__()
+        layer = nn.Embedding.from_pretrained(weight)
+        config = IntxWeightOnlyConfig(
+            weight_dtype=getattr(torch, f"int{bits}"),
+            granularity=PerGroup(GROUP),
+            intx_choose_qparams_algorithm="hqq_scale_only",
+        )
+        quantize_(layer, config, lambda module, _: isinstance(module, nn.Embedding))
+        codes = layer.weight.qdata
+        if bits == 4:  # two to a byte, the first one high
+            shifted = (codes + 8).view(torch.uint8)
+            codes = shifted[:, ::2] * 16 + shifted[:, 1::2]
+        self.operator = {
+            4: torch.ops.quantized_decomposed.embedding_4bit.dtype,
+            8: torch.ops.quantized_decomposed.embedding_byte.dtype,
+        }[bits]
+        self.range = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        self.register_buffer("codes", codes)
+        self.register_buffer("scales", layer.weight.scale.float())
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """``ids [1, S]`` int64 -> ``[1, S, d]`` float32."""
+        return self.operator(self.codes, self.scales, None, *self.range, ids, dtype=torch.float32)
+
+
+def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
+    """Quantise the token embedding in place; an output head tied to it keeps its weights.
+
+    XNNPACK's int4 and the embedding's operator lay codes and scales out in different ways, so that
+    a quantised model stores tied weights twice, as ExecuTorch's own exporter does.
+
+    Raises:
+        LoweringError: an unknown scheme, or rows that are no multiple of a group.
+    """
+    if scheme not in EMBEDDING:
+        raise LoweringError(f"unknown embedding {scheme!r}, expected {', '.join(EMBEDDING)}")
+    if scheme == "none":
+        return
+    layer = model.get_input_embeddings()
+    if layer.weight.shape[1] % GROUP:
+        raise LoweringError(
+            f"the embedding has rows of {layer.weight.shape[1]} values, expected a multiple of "
+            f"{GROUP} for {scheme}; export with --embedding none"
+        )
+    with torch.no_grad():
+        ids = torch.arange(min(64, len(layer.weight)))
+        plain, found = layer.weight[ids], layer(ids)
+        factor = (found * plain).sum() / plain.square().sum()  # Gemma's are scaled
+        if not _same(plain * factor, found):
+            raise LoweringError(
+                f"the embedding, a {type(layer).__name__}, does more than to look rows up; "
+                "export with --embedding none"
+            )
+        quantized_layer = QuantizedEmbedding(layer.weight * factor, EMBEDDING_BITS[scheme])
+    model.set_input_embeddings(quantized_layer)
+
+
+class RootMeanSquareNorm(nn.Module):
+    """``x / sqrt(mean(x^2) + eps) * weight``, the mean as a product: XNNPACK takes no mean of it.
+
+    Args:
+        weight: ``[d]``.
+        eps: added to the mean.
+    """
+
+    def __init__(self, weight: torch.Tensor, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("weight", weight.detach().float())
+        self.register_buffer("mean", torch.full((1, len(weight)), 1 / len(weight)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``x [..., d]`` float32."""
+        return x * torch.rsqrt(F.linear(x * x, self.mean) + self.eps) * self.weight
+
+
+def delegate_norms(model: nn.Module) -> None:
+    """Replace every RMS norm of ``model`` by :class:`RootMeanSquareNorm`, in place."""
+    for name, module in list(model.named_modules()):
+        for norm in _candidates(module):
+            x = torch.randn(2, len(norm.weight), generator=torch.Generator().manual_seed(0))
+            with torch.no_grad():
+                if _same(norm(x), module(x)):
+                    model.set_submodule(name, norm)
+                    break
+
+
+def _candidates(module: nn.Module) -> Iterator[RootMeanSquareNorm]:
+    """The norms that a layer with one vector and an epsilon may be; Gemma stores weight - 1."""
+    eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+    weights = dict(module.named_parameters())
+    if isinstance(eps, float) and list(weights) == ["weight"] and weights["weight"].dim() == 1:
+        yield from (RootMeanSquareNorm(weights["weight"] + more, eps) for more in (0.0, 1.0))
+
+
+def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
+    return bool((first - second).norm() <= CLOSE * second.norm())
