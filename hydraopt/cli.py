@@ -11,6 +11,7 @@ import typer
 from rich.logging import RichHandler
 
 from . import report
+from .base_commands import base
 from .errors import HydraOptError, UsageError
 from .files import remove_unfinished
 from .options import Json, Output, Overwrite, messages
@@ -25,11 +26,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profiling.emulator, name="emulator")
+app.add_typer(base, name="base")
 app.add_typer(train, name="train")
 app.add_typer(sparse, name="sparse")
 app.command()(profiling.profile)
 app.command()(profiling.compare)
-EXTRAS = ("executorch", "torchao", "babel", "num2words", "matplotlib")
+EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "babel", "num2words", "matplotlib")
 
 
 @app.callback()
