@@ -10,6 +10,7 @@ import typer
 from rich.logging import RichHandler
 
 from . import report
+from .base_commands import base
 from .errors import HydraOptError, UsageError
 from .interrupts import ending_on_signals
 from .options import Json, Output, Overwrite, messages
@@ -25,12 +26,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profiling.emulator, name="emulator")
+app.add_typer(base, name="base")
 app.add_typer(train, name="train")
 app.add_typer(sparse, name="sparse")
 app.command()(profiling.profile)
 app.command()(profiling.compare)
 app.command()(run)
-EXTRAS = ("executorch", "torchao", "babel", "num2words", "matplotlib")
+EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "babel", "num2words", "matplotlib")
 
 
 @app.callback()

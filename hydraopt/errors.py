@@ -13,6 +13,10 @@ class MergeError(HydraOptError):
     """A merging method asked for what it cannot do."""
 
 
+class BaseModelError(HydraOptError):
+    """A file of a base model that cannot be read."""
+
+
 class LoweringError(HydraOptError):
     """A base model that does not fit the adapters, or a program that did not lower as required."""
 

@@ -1,0 +1,85 @@
+"""Base models from GGUF files, the form in which llama.cpp keeps them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import BaseModelError
+from .files import output_directory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MAGIC = b"GGUF"
+CONFIG = "config.json"
+
+
+def convert_gguf(file: Path, directory: Path, *, overwrite: bool = False) -> "PreTrainedModel":
+    """Write the causal language model of a GGUF file as a Hugging Face directory.
+
+    The weights are dequantised and written as float16 safetensors, beside the tokenizer with its
+    chat template and the generation configuration with the end token.
+
+    Args:
+        file: the GGUF file, of an architecture that transformers reads.
+        directory: the base model to write; whole or not at all.
+        overwrite: replace an existing ``directory``.
+
+    Returns:
+        The model that was written.
+
+    Raises:
+        BaseModelError: no such file, no GGUF file, a damaged one, or an unknown architecture.
+        OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
+    """
+    _check_magic(file)
+    with output_directory(directory, CONFIG, overwrite=overwrite) as staging:
+        model, tokenizer = _read(file)
+        _save(model, staging)
+        tokenizer.save_pretrained(staging)
+    return model
+
+
+def _check_magic(file: Path) -> None:
+    try:
+        with file.open("rb") as opened:
+            found = opened.read(len(MAGIC))
+    except OSError as error:
+        raise BaseModelError(
+            f"cannot read {file} ({error.strerror}); pass the .gguf file of a language model"
+        ) from error
+    if found != MAGIC:
+        raise BaseModelError(
+            f"{file} is no GGUF file: it starts with {found!r}, expected {MAGIC!r}; pass the "
+            ".gguf file of a language model"
+        )
+
+
+def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """The model in float16 and its tokenizer."""
+    import accelerate  # noqa: F401  # transformers needs both, and its own message is a page
+    import gguf  # noqa: F401
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=torch.float16, quantization_config=GgufConfig(dequantize=True)
+        )
+    except Exception as error:  # what is raised depends on where the damage is; tokenizers' is bare
+        reason = str(error).partition("\n")[0]
+        raise BaseModelError(
+            f"cannot read {file} ({reason}); expected a whole GGUF file of a causal language "
+            "model whose architecture transformers reads"
+        ) from error
+    return model, tokenizer
+
+
+def _save(model: "PreTrainedModel", directory: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(directory)
+    except SafetensorError as error:  # a full disk, for example
+        raise OSError(str(error)) from error

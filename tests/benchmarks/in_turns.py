@@ -1,0 +1,267 @@
+"""Measuring several ExecuTorch programs against each other, in turns.
+
+Time per call: in one process for each number of threads, all programs loaded, every call of one
+program followed by the same call of the next, so that they see the same machine and the same cold
+caches. Ratios are medians of a round's ratios: a slower minute makes both calls slower. Load time
+and memory: in a fresh process for each program.
+"""
+
+import json
+import multiprocessing
+import platform
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from memory import peak_bytes
+from rich.console import Console
+from rich.table import Table
+
+WARM_UP = 3  # rounds
+Inputs = Callable[[int, int], Sequence[torch.Tensor]]
+Calls = Mapping[str, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program to measure.
+
+    Attributes:
+        name: how the results call it.
+        pte: the .pte file.
+        inputs: of ``forward``, for ``length`` tokens from ``position`` on; it can be pickled.
+        methods: all that an app loads; the first is measured.
+        data: the .ptd file, if the program takes one.
+    """
+
+    name: str
+    pte: Path
+    inputs: Inputs
+    methods: tuple[str, ...] = ("forward",)
+    data: Path | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size of its files."""
+        return sum(path.stat().st_size for path in (self.pte, self.data) if path)
+
+
+class Step(NamedTuple):
+    """A call that is measured."""
+
+    name: str
+    length: int
+    position: int
+
+
+STEPS = (
+    Step("decode at 10", 1, 10),
+    Step("decode at 400", 1, 400),
+    Step("prefill 128", 128, 0),
+)
+
+
+@dataclass
+class Results:
+    """What was found, by program.
+
+    Attributes:
+        baseline: the program that ratios are against.
+        machine: the processor.
+        sizes: bytes of the files.
+        times: threads -> step -> program -> ms of every round.
+        load_ms: median.
+        memory: peak of resident bytes above those before loading.
+    """
+
+    baseline: str
+    machine: str
+    sizes: dict[str, int]
+    times: dict[int, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+    load_ms: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+
+    def ratio(self, threads: int, step: str, program: str) -> float:
+        """Median over the rounds of ``program``'s time by the baseline's."""
+        times = self.times[threads][step]
+        return median(
+            mine / other for mine, other in zip(times[program], times[self.baseline], strict=True)
+        )
+
+    def record(self) -> dict:
+        """For JSON, with medians and ratios instead of every round."""
+        steps = [
+            {
+                "program": program,
+                "threads": threads,
+                "step": step,
+                "ratio": self.ratio(threads, step, program),
+                "median_ms": median(found),
+                "rounds": len(found),
+            }
+            for threads, steps in self.times.items()
+            for step, programs in steps.items()
+            for program, found in programs.items()
+        ]
+        programs = {
+            name: {"bytes": size, "load_ms": self.load_ms[name], "peak_bytes": self.memory[name]}
+            for name, size in self.sizes.items()
+        }
+        return {
+            "machine": self.machine,
+            "baseline": self.baseline,
+            "programs": programs,
+            "steps": steps,
+        }
+
+
+def compare(
+    programs: Sequence[Program],
+    baseline: str,
+    *,
+    threads: Sequence[int] = (1, 2),
+    rounds: int = 40,
+    starts: int = 5,
+) -> Results:
+    """Measure everything of ``programs``.
+
+    Args:
+        programs: at least the one named ``baseline``.
+        baseline: what ratios are against.
+        threads: numbers of threads of the runtime.
+        rounds: calls of every step and program.
+        starts: fresh processes per program.
+    """
+    results = Results(baseline, processor(), {program.name: program.bytes for program in programs})
+    for count in threads:
+        results.times[count] = _fresh(step_times, programs, count, rounds)
+    for program in programs:
+        loads, peaks = zip(*(_fresh(load_and_run, program) for _ in range(starts)), strict=True)
+        results.load_ms[program.name] = median(loads)
+        results.memory[program.name] = int(median(peaks))
+    return results
+
+
+def _fresh(function: Callable, *arguments: Any) -> Any:
+    """``function(*arguments)`` in a new process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def load(program: Program) -> list:
+    """Its methods, ready to run."""
+    runtime = register_operators()
+    loaded = runtime.load_program(program.pte, data_path=program.data)
+    return [loaded.load_method(name) for name in program.methods]
+
+
+def register_operators() -> Any:
+    """The runtime with the operators that language models use."""
+    from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401
+    from executorch.kernels import quantized  # noqa: F401
+    from executorch.runtime import Runtime
+
+    return Runtime.get()
+
+
+def use_threads(count: int) -> None:
+    """Set the runtime's threads; programs that were loaded before must not run after it."""
+    from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+
+    _unsafe_reset_threadpool(count)
+
+
+def step_times(
+    programs: Sequence[Program], threads: int, rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds of every round, by step and program."""
+    register_operators()
+    use_threads(threads)
+    methods = {program.name: load(program)[0] for program in programs}
+
+    def call(program: Program, step: Step) -> Callable[[], Any]:
+        method, inputs = methods[program.name], program.inputs(step.length, step.position)
+        return lambda: method.execute(inputs)
+
+    return {
+        step.name: in_turns({program.name: call(program, step) for program in programs}, rounds)
+        for step in STEPS
+    }
+
+
+def in_turns(calls: Calls, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of ``rounds`` calls each, one of every kind after the other.
+
+    Each round starts with another one, so that none always follows the same.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    for turn in range(WARM_UP + rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            start = time.perf_counter()
+            calls[name]()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: found[WARM_UP:] for name, found in times.items()}
+
+
+def load_and_run(program: Program) -> tuple[float, int]:
+    """Milliseconds of loading, and the peak of memory above this process without the program.
+
+    It reads a prompt of 128 tokens and decodes 20, on one thread. To be called in a fresh process.
+    """
+    register_operators()
+    use_threads(1)
+    idle = peak_bytes()
+    start = time.perf_counter()
+    forward = load(program)[0]
+    milliseconds = 1e3 * (time.perf_counter() - start)
+    forward.execute(program.inputs(128, 0))
+    for position in range(128, 148):
+        forward.execute(program.inputs(1, position))
+    return milliseconds, peak_bytes() - idle
+
+
+def processor() -> str:
+    """Its name, as the kernel has it."""
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else platform.machine()
+
+
+def show(results: Results) -> None:
+    """Print ratios first, then what they are ratios of."""
+    console = Console()
+    for threads, steps in results.times.items():
+        table = Table(title=f"{threads} thread(s), time by {results.baseline}'s (ms)", box=None)
+        table.add_column("program")
+        for step in steps:
+            table.add_column(step, justify="right")
+        for program in results.sizes:
+            cells = [
+                f"{results.ratio(threads, step, program):.2f} ({median(found[program]):.2f})"
+                for step, found in steps.items()
+            ]
+            table.add_row(program, *cells)
+        console.print(table)
+    table = Table(title=f"by {results.baseline}'s", box=None)
+    for header in ("program", "load (ms)", "memory (MB)", "files (MB)"):
+        table.add_column(header, justify="left" if header == "program" else "right")
+    kinds = ((results.load_ms, 1), (results.memory, 1e6), (results.sizes, 1e6))
+    for program in results.sizes:
+        cells = [
+            f"{found[program] / found[results.baseline]:.2f} ({found[program] / unit:.1f})"
+            for found, unit in kinds
+        ]
+        table.add_row(program, *cells)
+    console.print(table)
+
+
+def write(results: Results, path: Path) -> None:
+    """Write the record as JSON."""
+    path.write_text(json.dumps(results.record(), indent=2) + "\n")

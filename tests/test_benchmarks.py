@@ -1,0 +1,55 @@
+"""The parts of the benchmarks that figures rest on."""
+
+import time
+
+import pytest
+import torch
+from conftest import tiny_llama
+
+pytest.importorskip("executorch.examples.models.llama")
+from executorch.examples.models.llama.llama_transformer import construct_transformer
+from executorch.examples.models.llama.model_args import ModelArgs
+from export_llm_program import checkpoint_of, model_args
+from in_turns import WARM_UP, Results, in_turns
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_for_export_llm_give_the_logits_of_the_base(tmp_path, tied):
+    model = tiny_llama()
+    model.config.tie_word_embeddings = tied
+    model.tie_weights()
+    model.save_pretrained(tmp_path)
+    theirs = construct_transformer(ModelArgs(**model_args(model.config), generate_full_logits=True))
+    missing, unexpected = theirs.load_state_dict(
+        checkpoint_of(tmp_path, model.config), strict=False
+    )
+    assert unexpected == []
+    assert not any(name.endswith("weight") for name in missing)
+    ids = torch.tensor([[5, 17, 99, 200, 3]])
+    with torch.no_grad():
+        found = theirs(ids)
+        found = found[0] if isinstance(found, tuple) else found
+        torch.testing.assert_close(found, model(ids).logits, atol=1e-4, rtol=0)
+
+
+def test_calls_take_turns_and_none_always_goes_first():
+    order = []
+    calls = {name: lambda name=name: order.append(name) for name in "abc"}
+    times = in_turns(calls, 3)
+    assert {name: len(found) for name, found in times.items()} == dict.fromkeys("abc", 3)
+    rounds = ["".join(order[at : at + 3]) for at in range(0, len(order), 3)]
+    assert rounds == (["abc", "bca", "cab"] * 2)[: WARM_UP + 3]
+
+
+def test_times_are_those_of_the_calls():
+    times = in_turns({"slow": lambda: time.sleep(0.02), "fast": lambda: None}, 3)
+    assert all(20 <= found < 200 for found in times["slow"])
+    assert max(times["fast"]) < min(times["slow"])
+
+
+def test_a_ratio_is_that_of_the_same_round():
+    # the machine became three times slower in between
+    rounds = {"base": [1.0, 1.0, 3.0, 3.0, 3.0], "other": [2.0, 2.0, 6.0, 6.0, 6.0]}
+    results = Results("base", "cpu", {"base": 1, "other": 2}, {1: {"decode": rounds}})
+    assert results.ratio(1, "decode", "other") == 2
+    assert results.ratio(1, "decode", "base") == 1
