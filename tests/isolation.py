@@ -25,7 +25,7 @@ def _refuse(event: str, arguments: tuple) -> None:
     elif event == "subprocess.Popen" and not _may_use_devices:
         name = Path(os.fsdecode(arguments[0])).name
         # a test may put a program of its own in the place of adb
-        if name in DEVICE_PROGRAMS and shutil.which(name) == DEVICE_PROGRAMS[name]:
+        if DEVICE_PROGRAMS.get(name) and shutil.which(name) == DEVICE_PROGRAMS[name]:
             pytest.fail(f"a test without the marker `device` starts {name}")
 
 

@@ -57,7 +57,8 @@ class Account:
         if group and hasattr(report, "node"):  # as the main process of several gets it
             self.processes[group].add(report.node.gateway.id)
         if report.skipped and not hasattr(report, "wasxfail"):
-            self.skipped[report.longrepr[-1]][report.location[0]] += 1
+            reason = report.longrepr[-1].partition(": ")[2]  # after the name of the exception
+            self.skipped[reason][report.location[0]] += 1
 
     def torn(self) -> list[str]:
         return sorted(group for group, processes in self.processes.items() if len(processes) > 1)
@@ -71,7 +72,7 @@ class Account:
         write = terminalreporter.write_line
         for reason, files in self.skipped.items():
             listed = ", ".join(f"{file} ({count})" for file, count in files.items())
-            write(f"{reason}: {listed}", yellow=True)
+            write(f"skipped, because {reason}: {listed}", yellow=True)
         if not self.skipped:
             write("no test was skipped")
         if torn := self.torn():
