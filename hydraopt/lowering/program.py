@@ -20,6 +20,7 @@ from ..packing import Decode, Layout, payload_bytes
 from . import xnnpack
 from .decoder import Decoder
 from .manifest import DECODE
+from .tracing import fast_tracing
 from .xnnpack import undelegated
 
 
@@ -58,7 +59,7 @@ def export_forward(
         "cache_position": {0: length},
         "factors": {name: None for name in factors},
     }
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), _tracing():
         # strict: without it the export succeeds, but lowering to XNNPACK fails
         return torch.export.export(decoder, arguments, dynamic_shapes=dynamic, strict=True)
 
@@ -67,7 +68,7 @@ def export_decode(layout: Layout, *, static_rows: bool) -> torch.export.Exported
     """``torch.export`` of the decoder of packs of ``layout``; see :class:`Decode`."""
     sections = (layout.task,) if static_rows else (layout.shared, layout.task)
     payloads = tuple(torch.zeros(payload_bytes(x), dtype=torch.uint8) for x in sections)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), _tracing():
         return torch.export.export(Decode(layout, static_rows=static_rows), payloads, strict=True)
 
 
@@ -101,7 +102,7 @@ def to_backend(methods: Mapping[str, torch.export.ExportedProgram]) -> EdgeProgr
     ``decode`` stays with ExecuTorch's own operators: its look-ups are not XNNPACK's, and handing
     over the few products between them makes it no faster and takes three times as long to lower.
     """
-    with _quiet():
+    with _tracing():
         return xnnpack.delegate(methods, [name for name in methods if name != DECODE])
 
 
@@ -110,7 +111,7 @@ def to_executorch(
     external_constants: bool | Callable[[torch.fx.Node], str | None] = False,
 ) -> ExecutorchProgramManager:
     """The final program; ``external_constants`` as in ``ExecutorchBackendConfig``."""
-    with _quiet():
+    with _tracing():
         return edge.to_executorch(
             ExecutorchBackendConfig(
                 # the caller's factor tensors are used where they lie, not copied
@@ -135,12 +136,12 @@ def _delegation(exported: torch.export.ExportedProgram) -> list[OperatorCount]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the deprecation warnings and logs of the export stack, which no user can act on."""
+def _tracing() -> Iterator[None]:
+    """Fast, and without the deprecation warnings and logs that no user can act on."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), fast_tracing():
             warnings.simplefilter("ignore")
             yield
     finally:
