@@ -74,19 +74,18 @@ class Workshop:
         print("export_llm:", export_llm_program(self.base, path))
 
     def _bare(self, path: Path) -> None:
-        from hydraopt.lowering.base_model import load_base, quantize_base
+        from hydraopt.lowering.base_model import load_base
         from hydraopt.lowering.static import lower_fixed
 
         model = load_base(str(self.base), str(self.base)).model
-        quantize_base(model, "8da4w")
-        path.write_bytes(lower_fixed(model, CONTEXT).buffer)
+        path.write_bytes(lower_fixed(model, _form().resolved(model)).buffer)
 
     def _bundle(self, targets: str, kind: str) -> Path:
         def make(path: Path) -> None:
             from hydraopt.lowering.bundle import export_bundle
 
-            options = {"quantize": "8da4w", "max_length": CONTEXT, "overwrite": True}
-            export_bundle(self._coded(targets, kind), str(self.base), path, **options)
+            coded = self._coded(targets, kind)
+            export_bundle(coded, str(self.base), path, _form(), overwrite=True)
 
         return self._once(f"{targets}-{kind.strip('%')}", make)
 
@@ -115,6 +114,12 @@ class Workshop:
             write_alternatives(factors, Manifest.read(bundle), str(self.base), directory, (kind,))
 
         return self._once(f"{targets}-{kind}", make)
+
+
+def _form():
+    from hydraopt.lowering.form import Form
+
+    return Form(quantize="8da4w", max_length=CONTEXT)
 
 
 def _write_factors(bundle: Path, path: Path) -> None:
