@@ -15,6 +15,7 @@ from .errors import HydraOptError, UsageError
 from .interrupts import ending_on_signals
 from .options import Json, Output, Overwrite, messages
 from .profiling import commands as profiling
+from .progress import shown_by
 from .run_command import run
 from .sparse_commands import sparse
 from .train_commands import train
@@ -164,7 +165,7 @@ def export(
 
     form = export_command.Form(quantize, embedding, attention, max_length, prefill_length)
     target = export_command.Target(base, bundle, form, overwrite)
-    with messages.status("Lowering the base model …"):
+    with messages.status("Loading the base model") as status, shown_by(status.update):
         exported = export_command.export(merged, target, swap, static=static)
     report.show_export(exported, report.describe(bundle), as_json)
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..progress import doing
 from .attention import Step, add_caches
 from .form import Form
 from .simplify import delegate_norms, quantize_embedding
@@ -35,6 +36,7 @@ def prepare(model: PreTrainedModel, form: Form) -> Step:
     Raises:
         LoweringError: a form that the model cannot have.
     """
+    doing("Quantising the base model")
     quantize_linear(model, form.quantize)
     quantize_embedding(model, form.embedding)
     delegate_norms(model)

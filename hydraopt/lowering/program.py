@@ -17,6 +17,7 @@ from executorch.exir.passes import MemoryPlanningPass
 
 from ..errors import LoweringError
 from ..packing import Decode, Layout, payload_bytes
+from ..progress import doing
 from . import xnnpack
 from .decoder import Decoder
 from .manifest import DECODE
@@ -59,6 +60,7 @@ def export_forward(
         "cache_position": {0: length},
         "factors": {name: None for name in factors},
     }
+    doing("Tracing the model")
     with torch.no_grad(), _tracing():
         # strict: without it the export succeeds, but lowering to XNNPACK fails
         return torch.export.export(decoder, arguments, dynamic_shapes=dynamic, strict=True)
@@ -102,6 +104,7 @@ def to_backend(methods: Mapping[str, torch.export.ExportedProgram]) -> EdgeProgr
     ``decode`` stays with ExecuTorch's own operators: its look-ups are not XNNPACK's, and handing
     over the few products between them makes it no faster and takes three times as long to lower.
     """
+    doing("Converting the graph")
     with _tracing():
         return xnnpack.delegate(methods, [name for name in methods if name != DECODE])
 
@@ -111,6 +114,7 @@ def to_executorch(
     external_constants: bool | Callable[[torch.fx.Node], str | None] = False,
 ) -> ExecutorchProgramManager:
     """The final program; ``external_constants`` as in ``ExecutorchBackendConfig``."""
+    doing("Writing the program")
     with _tracing():
         return edge.to_executorch(
             ExecutorchBackendConfig(

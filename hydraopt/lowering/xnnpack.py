@@ -6,6 +6,7 @@ Another backend is another module with these functions.
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 
 import torch
 from executorch.backends.xnnpack import _passes as passes
@@ -26,6 +27,7 @@ from torchao.utils import unwrap_tensor_subclass
 
 from ..errors import LoweringError
 from ..packing import Groups
+from ..progress import doing
 
 QUANTIZE = ("none", "8da4w")
 GROUP = 32
@@ -140,9 +142,11 @@ def undelegated(exported: torch.export.ExportedProgram, layers: Collection[str])
 @contextmanager
 def _few_passes() -> Iterator[None]:
     """Run :data:`PASSES` on each partition only."""
+    partitions = count(1)
 
     class FewPasses(passes.XNNPACKPassManager):
         def __init__(self, program: torch.export.ExportedProgram, **_: object):
+            doing(f"Lowering part {next(partitions)} of the graph")
             super().__init__(program, list(PASSES))
 
     usual = xnnpack_preprocess.XNNPACKPassManager

@@ -6,16 +6,32 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 
 from ..errors import BundleError
 
 logger = logging.getLogger(__name__)
 
+KERNELS = (
+    "extension/llm/custom_ops/libcustom_ops_aot_lib.*",
+    "kernels/quantized/libquantized_ops_aot_lib.*",
+)
+
 
 def load_kernels() -> None:
-    """Register the operators that programs of language models use beside ExecuTorch's core ones."""
-    from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401
-    from executorch.kernels import quantized  # noqa: F401
+    """Register the operators that programs of language models use beside ExecuTorch's core ones.
+
+    The libraries are loaded by themselves: ExecuTorch's modules around them import compilers of
+    PyTorch, which takes seconds.
+    """
+    import torch
+    from executorch.extension.pybindings import portable_lib  # noqa: F401  they link to it
+
+    package = Path(find_spec("executorch").submodule_search_locations[0])
+    for pattern in KERNELS:
+        for library in package.glob(pattern):
+            torch.ops.load_library(library)
 
 
 @contextmanager
