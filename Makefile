@@ -22,6 +22,7 @@ frontier: .venv/ready
 bench: .venv/ready
 	$(BIN)/python tests/benchmarks/decode_and_swap.py
 	$(BIN)/python tests/benchmarks/decode_and_swap.py --targets layers
+	$(BIN)/python tests/benchmarks/against_export_llm.py build/against_export_llm
 	$(BIN)/python tests/benchmarks/coding_cost.py
 	$(BIN)/python tests/benchmarks/merge_memory.py
 	$(BIN)/python tests/benchmarks/method_costs.py --layers 1
