@@ -1,0 +1,186 @@
+"""One program, one text: SmolLM2 answers questions in transformers, in Python, on devices.
+
+    python tests/benchmarks/texts.py WORK [--base BASE]
+
+WORK is that of against_export_llm.py, whose program without slots is used. The reference is
+transformers' own greedy generation with its own attention and cache, its linear layers and its
+embedding quantised as in the program, through the tokenizer's chat template. The same .pte answers
+in Python, with the runner on this machine, and on emulated devices: tier a, and tier b, whose
+processor is an emulated arm64 and takes some of the questions only.
+
+Processors add float32 in different orders, which can move an activation to the next int8 level and
+a near tie to the other token: of each text the tokens up to the first other one are counted.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from against_export_llm import Workshop, _form
+from transformers import AutoTokenizer
+
+from hydraopt.lowering.base_model import load_base
+from hydraopt.lowering.bundle import write_bundle
+from hydraopt.lowering.manifest import FORWARD, PROGRAM
+from hydraopt.lowering.program import Program
+from hydraopt.lowering.simplify import quantize_embedding
+from hydraopt.lowering.tokenizer import stop_tokens
+from hydraopt.lowering.xnnpack import quantize_linear
+from hydraopt.profiling import emulator
+from hydraopt.profiling.adb import Device
+from hydraopt.profiling.host import Host
+from hydraopt.profiling.runner import Runner, Workspace, device_runner, host_runner, run_plan
+from hydraopt.runtime import Session
+
+QUESTIONS = (
+    "What is the capital of France?",
+    "Name three colours of the rainbow.",
+    "Write one sentence about the sea.",
+    "How many days has a week?",
+    "Translate 'good morning' into Spanish.",
+    "What do bees make?",
+    "Who wrote Romeo and Juliet?",
+    "Why is the sky blue?",
+)
+TOKENS = 24
+FEW, FEW_TOKENS = 2, 6  # on an emulated processor
+PLAN_SECONDS = 3000
+
+
+def bundle_of(base: Path, program: Path, directory: Path) -> Path:
+    """The program without slots as a bundle."""
+    if not (directory / PROGRAM).exists():
+        directory.mkdir(exist_ok=True)
+        loaded = load_base(str(base), str(base))
+        write_bundle(
+            directory,
+            str(base),
+            loaded,
+            Program(program.read_bytes(), {}),
+            **asdict(_form().resolved(loaded.model)),
+            base_model=str(base),
+            method="none",
+            adapter_bytes=1,
+            swap="static",
+            static_rows=False,
+            factors={},
+            constant_bytes=0,
+            tasks={"base": FORWARD},
+        )
+    return directory
+
+
+def reference(base: Path) -> list[tuple[list[int], list[int]]]:
+    """Prompts, and what transformers generates after each, without the token that ends it."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    loaded = load_base(str(base), str(base))
+    model, ends = loaded.model, stop_tokens(tokenizer, loaded.eos_ids)
+    quantize_linear(model, "8da4w")
+    quantize_embedding(model, "4w")
+    texts = []
+    for question in QUESTIONS:
+        turn = [{"role": "user", "content": question}]
+        prompt = tokenizer.apply_chat_template(
+            turn, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        )
+        with torch.no_grad():
+            found = model.generate(**prompt, max_new_tokens=TOKENS, do_sample=False)
+        ids = prompt["input_ids"][0].tolist()
+        answer = takewhile(lambda token: token not in ends, found[0, len(ids) :].tolist())
+        texts.append((ids, list(answer)))
+    return texts
+
+
+def in_python(bundle: Path, texts: Sequence) -> list[list[int]]:
+    """Tokens of a session, from the questions as text: its chat template is the manifest's."""
+    session = Session.open(bundle)
+    session.switch("base")
+    found = []
+    for question, (prompt, _) in zip(QUESTIONS, texts, strict=True):
+        ids = session.encode(question, chat=True)
+        assert ids == prompt, "the manifest's chat template is not the tokenizer's"
+        found.append(list(session.generate_ids(ids, TOKENS)))
+    return found
+
+
+def with_runner(
+    workspace: Workspace, runner: Runner, bundle: Path, texts: Sequence, tokens: int
+) -> list[list[int]]:
+    """Tokens of the C++ runner, after the same prompts."""
+    workspace.put({**runner.files, PROGRAM: bundle / PROGRAM})
+    plan = ["threads 2", f"program {PROGRAM}", f"method {FORWARD}"]
+    for prompt, _ in texts:
+        plan += [f"prefill {','.join(map(str, prompt))}", f"decode {tokens - 1}"]
+    records = run_plan(workspace, runner, plan, PLAN_SECONDS)[3:]
+    return [
+        [first["token"], *then["tokens"]]
+        for first, then in zip(records[::2], records[1::2], strict=True)
+    ]
+
+
+def equal_tokens(found: Sequence[int], wanted: Sequence[int]) -> int:
+    """How many tokens are equal before the first that is not."""
+    pairs = zip(found, wanted, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(wanted)))
+
+
+@contextmanager
+def places() -> Iterator[dict]:
+    """Workspace and runner of each place that this machine has."""
+    with emulator.running("a") as a, emulator.running("b") as b:
+        devices = {"tier a": Device(a.serial), "tier b, arm64": Device(b.serial)}
+        yield {
+            "runner on this machine": (Host(), host_runner()),
+            **{name: (x, device_runner(x.facts().abi)) for name, x in devices.items()},
+        }
+
+
+def main(
+    work: Annotated[Path, typer.Argument(help="Directory that keeps the exported programs.")],
+    base: Annotated[Path | None, typer.Option(help="SmolLM2 by default.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
+) -> None:
+    """Answer everywhere and count equal tokens."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    if base is None:
+        from smollm2 import smollm2
+
+        base = smollm2()
+    program = Workshop(base, work).program("bare").pte
+    bundle = bundle_of(base, program, work / "bare-bundle")
+    texts = reference(base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for question, (_, answer) in zip(QUESTIONS, texts, strict=True):
+        print(f"{question}  {tokenizer.decode(answer, skip_special_tokens=True)!r}")
+    answers = [answer for _, answer in texts]
+    rows = {"python": (in_python(bundle, texts), answers)}
+    with places() as found:
+        for name, (device, runner) in found.items():
+            few = FEW if name.startswith("tier b") else len(texts)
+            tokens = FEW_TOKENS if name.startswith("tier b") else TOKENS
+            with device.workspace() as workspace:
+                rows[name] = (
+                    with_runner(workspace, runner, bundle, texts[:few], tokens),
+                    [answer[:tokens] for answer in answers[:few]],
+                )
+    results = {}
+    for name, (got, wanted) in rows.items():
+        counts = [equal_tokens(x, y) for x, y in zip(got, wanted, strict=True)]
+        whole = sum(count == len(y) for count, y in zip(counts, wanted, strict=True))
+        results[name] = {"texts": len(wanted), "equal": whole, "tokens": counts}
+        print(f"{name}: {whole} of {len(wanted)} texts equal; equal tokens {counts}")
+    if output:
+        output.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
