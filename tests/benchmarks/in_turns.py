@@ -60,11 +60,13 @@ class Step(NamedTuple):
     position: int
 
 
-STEPS = (
-    Step("decode at 10", 1, 10),
-    Step("decode at 400", 1, 400),
-    Step("prefill 128", 128, 0),
-)
+def steps(prompt: int) -> tuple[Step, ...]:
+    """Decoding early and late in a context of 512, and a prompt of so many tokens."""
+    return (
+        Step("decode at 10", 1, 10),
+        Step("decode at 400", 1, 400),
+        Step(f"prefill {prompt}", prompt, 0),
+    )
 
 
 @dataclass
@@ -125,6 +127,7 @@ def compare(
     programs: Sequence[Program],
     baseline: str,
     *,
+    prompt: int = 128,
     threads: Sequence[int] = (1, 2),
     rounds: int = 40,
     starts: int = 5,
@@ -134,15 +137,18 @@ def compare(
     Args:
         programs: at least the one named ``baseline``.
         baseline: what ratios are against.
+        prompt: tokens of the prompt; not every program takes 128 in one call.
         threads: numbers of threads of the runtime.
         rounds: calls of every step and program.
         starts: fresh processes per program.
     """
     results = Results(baseline, processor(), {program.name: program.bytes for program in programs})
     for count in threads:
-        results.times[count] = _fresh(step_times, programs, count, rounds)
+        results.times[count] = _fresh(step_times, programs, prompt, count, rounds)
     for program in programs:
-        loads, peaks = zip(*(_fresh(load_and_run, program) for _ in range(starts)), strict=True)
+        loads, peaks = zip(
+            *(_fresh(load_and_run, program, prompt) for _ in range(starts)), strict=True
+        )
         results.load_ms[program.name] = median(loads)
         results.memory[program.name] = int(median(peaks))
     return results
@@ -178,7 +184,7 @@ def use_threads(count: int) -> None:
 
 
 def step_times(
-    programs: Sequence[Program], threads: int, rounds: int
+    programs: Sequence[Program], prompt: int, threads: int, rounds: int
 ) -> dict[str, dict[str, list[float]]]:
     """Milliseconds of every round, by step and program."""
     register_operators()
@@ -191,7 +197,7 @@ def step_times(
 
     return {
         step.name: in_turns({program.name: call(program, step) for program in programs}, rounds)
-        for step in STEPS
+        for step in steps(prompt)
     }
 
 
@@ -211,10 +217,10 @@ def in_turns(calls: Calls, rounds: int) -> dict[str, list[float]]:
     return {name: found[WARM_UP:] for name, found in times.items()}
 
 
-def load_and_run(program: Program) -> tuple[float, int]:
+def load_and_run(program: Program, prompt: int) -> tuple[float, int]:
     """Milliseconds of loading, and the peak of memory above this process without the program.
 
-    It reads a prompt of 128 tokens and decodes 20, on one thread. To be called in a fresh process.
+    It reads a prompt and decodes 20 tokens, on one thread. To be called in a fresh process.
     """
     register_operators()
     use_threads(1)
@@ -222,8 +228,8 @@ def load_and_run(program: Program) -> tuple[float, int]:
     start = time.perf_counter()
     forward = load(program)[0]
     milliseconds = 1e3 * (time.perf_counter() - start)
-    forward.execute(program.inputs(128, 0))
-    for position in range(128, 148):
+    forward.execute(program.inputs(prompt, 0))
+    for position in range(prompt, prompt + 20):
         forward.execute(program.inputs(1, position))
     return milliseconds, peak_bytes() - idle
 
