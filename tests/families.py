@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from torch import nn
-from transformers import AutoModelForCausalLM, CONFIG_MAPPING, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
 CONTEXT = 32
 WINDOW = 6

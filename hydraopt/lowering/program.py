@@ -3,8 +3,9 @@
 import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 
 import torch
 from executorch.devtools.backend_debug import get_delegation_info
@@ -143,9 +144,13 @@ def _delegation(exported: torch.export.ExportedProgram) -> list[OperatorCount]:
 
 @contextmanager
 def _refusing(subject: str) -> Iterator[None]:
-    """What the export stack cannot take is told in one line, of whatever type and length it is."""
+    """What the export stack cannot take is told in one line, of whatever type and length it is.
+
+    It prints whole graphs beside some of its exceptions.
+    """
     try:
-        yield
+        with redirect_stderr(StringIO()):
+            yield
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise LoweringError(

@@ -60,8 +60,9 @@ class QuantizedEmbedding(nn.Module):
 def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
     """Quantise the token embedding in place; an output head tied to it keeps its weights.
 
-    XNNPACK's int4 and the embedding's operator lay codes and scales out in different ways, so that
-    a quantised model stores tied weights twice, as ExecuTorch's own exporter does.
+    A program stores tied weights twice, as those of ExecuTorch's own exporter do: XNNPACK's int4
+    and the embedding's operator lay codes and scales out in different ways, and a float32 head is
+    among XNNPACK's data, which no operator outside it can read.
 
     Raises:
         LoweringError: an unknown scheme, or rows that are no multiple of a group.
