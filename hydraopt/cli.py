@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 from rich.logging import RichHandler
 
 from . import report
@@ -165,7 +166,9 @@ def export(
 
     form = export_command.Form(quantize, embedding, attention, max_length, prefill_length)
     target = export_command.Target(base, bundle, form, overwrite)
-    with messages.status("Loading the base model") as status, shown_by(status.update):
+    # a console of its own: what the exporter prints on the standard error is caught
+    console = Console(file=sys.stderr)
+    with console.status("Loading the base model") as status, shown_by(status.update):
         exported = export_command.export(merged, target, swap, static=static)
     report.show_export(exported, report.describe(bundle), as_json)
 

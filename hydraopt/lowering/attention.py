@@ -8,7 +8,7 @@ Both are registered with transformers' ``AttentionInterface``, so that a model's
 it is: each attention layer finds its cache in itself, see :func:`add_caches`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -21,42 +21,58 @@ from ..errors import LoweringError
 ATTENTION = ("llm", "portable")
 # Not -inf: a block of keys that are all masked would give exp(-inf + inf).
 MASKED = -1e9
+TRIAL = 8  # tokens
 UNSUPPORTED = ("softcap", "s_aux")  # of attention functions' arguments
 
 
 @dataclass
 class Step:
-    """The running call: its token positions, int64 ``[S]``, and the first of them as a number."""
+    """The running call, as the layers see it.
+
+    Attributes:
+        positions: of its tokens, int64 ``[S]``.
+        start: the first of them as a number.
+        masks: by window; layers share them.
+    """
 
     positions: torch.Tensor | None = None
     start: int = 0
+    masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
+
+    def begin(self, positions: torch.Tensor, start: int) -> None:
+        """Another call."""
+        self.positions, self.start = positions, start
+        self.masks = {}
+
+    def mask(self, length: int, window: int | None) -> torch.Tensor:
+        """What to add to the scores of a cache of ``length`` positions; see :func:`visible`."""
+        if window not in self.masks:
+            seen = visible(self.positions, length, window)
+            self.masks[window] = torch.where(seen, 0.0, MASKED)
+        return self.masks[window]
 
 
 class LlmCache(nn.Module):
     """Keys and values of one layer, ``[1, positions, heads, size]`` float32."""
 
-    def __init__(self, key: torch.Tensor, value: torch.Tensor, length: int, step: Step):
+    def __init__(
+        self, key: torch.Tensor, value: torch.Tensor, length: int, window: int | None, step: Step
+    ):
         super().__init__()
-        self.step = step
+        self.window, self.step = window, step
         for name, x in (("keys", key), ("values", value)):
             self.register_buffer(name, x.new_zeros(1, length, x.shape[1], x.shape[3]))
 
     def forward(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float,
-        window: int | None,
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """Store ``key`` and ``value [1, H, S, D]``, attend; ``[1, S, heads of query, D]``."""
-        start = self.step.start
+        start, mask = self.step.start, None
         query, key, value = (x.transpose(1, 2) for x in (query, key, value))
         torch.ops.llama.update_cache(key, self.keys, start)
         torch.ops.llama.update_cache(value, self.values, start)
-        mask = None
-        if window is not None and window < self.keys.shape[1]:
-            mask = visible(self.step.positions, self.keys.shape[1], window)
+        if self.window is not None:
+            mask = self.step.mask(self.keys.shape[1], self.window)
         return torch.ops.llama.custom_sdpa(
             query, self.keys, self.values, start, mask, 0.0, mask is None, scale
         )
@@ -70,20 +86,18 @@ class PortableCache(nn.Module):
     that no key is repeated.
     """
 
-    def __init__(self, key: torch.Tensor, value: torch.Tensor, length: int, step: Step):
+    def __init__(
+        self, key: torch.Tensor, value: torch.Tensor, length: int, window: int | None, step: Step
+    ):
         super().__init__()
-        self.step, self.heads, self.length = step, key.shape[1], length
+        self.window, self.step = window, step
+        self.heads, self.length = key.shape[1], length
         for name, x in (("keys", key), ("values", value)):
             self.register_buffer(name, x.new_zeros(self.heads * length, x.shape[3]))
         self.register_buffer("first", torch.arange(self.heads)[:, None] * length)
 
     def forward(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float,
-        window: int | None,
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """As :meth:`LlmCache.forward`."""
         positions = self.step.positions
@@ -95,7 +109,7 @@ class PortableCache(nn.Module):
         grouped = (query * scale).reshape(self.heads, -1, size)
         scores = torch.bmm(grouped, keys.transpose(1, 2))
         scores = scores.view(self.heads, -1, count, self.length)
-        shares = torch.softmax(scores + visible(positions, self.length, window), -1)
+        shares = torch.softmax(scores + self.step.mask(self.length, self.window), -1)
         found = torch.bmm(shares.view(self.heads, -1, self.length), values)
         return found.view(1, -1, count, values.shape[-1]).transpose(1, 2)
 
@@ -104,7 +118,7 @@ CACHES = {"llm": LlmCache, "portable": PortableCache}
 
 
 def visible(positions: torch.Tensor, length: int, window: int | None) -> torch.Tensor:
-    """What to add to scores: 0 for keys up to each position, ``[S, length]`` float32.
+    """Which keys each query sees, bool ``[S, length]``.
 
     Args:
         positions: of the queries, ``[S]``.
@@ -113,15 +127,19 @@ def visible(positions: torch.Tensor, length: int, window: int | None) -> torch.T
     """
     last, keys = positions[:, None], torch.arange(length)
     seen = keys <= last
-    if window is not None:
-        seen = seen & (keys > last - window)
-    return torch.where(seen, 0.0, MASKED)
+    return seen if window is None else seen & (keys > last - window)
 
 
 def add_caches(model: PreTrainedModel, kind: str, length: int) -> Step:
     """Give every attention layer of ``model`` a cache of ``length`` positions, in place.
 
-    The model runs once on one token, to see the layers that attend and their sizes.
+    The model runs on a token, to see the layers that attend, their sizes and their masks; then on
+    a few, whole and in pieces, since some architectures keep more than keys and values.
+
+    Args:
+        model: in float32, not changed yet.
+        kind: one of :data:`ATTENTION`.
+        length: at least 8.
 
     Returns:
         Where to put each call's positions, for all layers.
@@ -131,51 +149,111 @@ def add_caches(model: PreTrainedModel, kind: str, length: int) -> Step:
     """
     if kind not in ATTENTION:
         raise LoweringError(f"unknown attention {kind!r}, expected {' or '.join(ATTENTION)}")
-    step = Step()
-    make = partial(CACHES[kind], length=length, step=step)
-    found: dict[nn.Module, nn.Module] = {}
+    name, step = model.config.model_type, Step()
+    caches: dict[nn.Module, nn.Module] = {}
 
-    def look(module: nn.Module, query, key, value, _mask, **options) -> tuple[torch.Tensor, None]:
-        _check_options(model, options)
-        found[module] = make(key, value)
+    def look(module: nn.Module, query, key, value, mask, **options) -> tuple[torch.Tensor, None]:
+        _check_arguments(name, kind, key, value, options)
+        caches[module] = CACHES[kind](key, value, length, _window(name, mask), step)
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3]), None
 
-    _register("hydraopt_look", look)
-    _register("hydraopt", _attend)
-    try:
-        model.set_attn_implementation("hydraopt_look")
-        with torch.no_grad():
-            ids = torch.zeros(1, 1, dtype=torch.int64)
-            model(input_ids=ids, position_ids=ids, use_cache=False)
-    except ValueError as error:
-        raise LoweringError(f"{model.config.model_type}: {error}") from error
+    _register("hydraopt_look", look, partial(_mask_rows, length))
+    _register("hydraopt", _attend, lambda *_, **__: None)
+    wanted = _run(model, 0, TRIAL)
+    model.set_attn_implementation("hydraopt_look")
+    _run(model, 0, 1)
     layers = model.config.get_text_config().num_hidden_layers
-    if len(found) != layers:
+    if len(caches) != layers:
         raise LoweringError(
-            f"{len(found)} of the {layers} layers of this {model.config.model_type} attend through "
+            f"{len(caches)} of the {layers} layers of this {name} attend through "
             "transformers' AttentionInterface, expected all; this architecture cannot be exported"
         )
-    for module, cache in found.items():
+    for module, cache in caches.items():
         module.add_module("cache", cache)
     model.set_attn_implementation("hydraopt")
+    _check_pieces(model, step, wanted)
     return step
 
 
-def _attend(module: nn.Module, query, key, value, _mask, scaling=None, sliding_window=None, **_):
+def _run(model: PreTrainedModel, start: int, end: int) -> torch.Tensor:
+    """Logits after tokens of some text at positions ``start`` to ``end``, float32 ``[n]``."""
+    positions = torch.arange(start, end)
+    ids = (positions + 1) * 7919 % model.get_input_embeddings().num_embeddings
+    try:
+        with torch.no_grad():
+            found = model(input_ids=ids[None], position_ids=positions[None], use_cache=False)
+    except LoweringError:
+        raise
+    except Exception as error:  # whatever the code of an architecture raises
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise LoweringError(
+            f"{model.config.model_type} does not run without a cache of its own ({reason}); "
+            "this architecture cannot be exported"
+        ) from error
+    return found.logits[0, -1]
+
+
+def _check_pieces(model: PreTrainedModel, step: Step, wanted: torch.Tensor) -> None:
+    for start, end in ((0, TRIAL - 3), (TRIAL - 3, TRIAL)):
+        step.begin(torch.arange(start, end), start)
+        found = _run(model, start, end)
+    for cache in (x for x in model.modules() if isinstance(x, tuple(CACHES.values()))):
+        cache.keys.zero_()
+        cache.values.zero_()
+    if not (found - wanted).norm() <= 1e-3 * wanted.norm():
+        raise LoweringError(
+            f"{model.config.model_type} computes other logits in pieces than as a whole, so that "
+            "it keeps more than keys and values; this architecture cannot be exported"
+        )
+
+
+def _mask_rows(length: int, *_, mask_function, **__) -> torch.Tensor:
+    """What the queries at the first and the last two positions see, bool ``[1, 1, 3, length]``."""
+    zero = torch.zeros(1, 1, 1, 1, dtype=torch.int64)
+    rows, keys = _rows(length), torch.arange(length)
+    return mask_function(zero, zero, rows[:, None], keys).expand(1, 1, len(rows), length)
+
+
+def _rows(length: int) -> torch.Tensor:
+    """With these, causal masks and windows differ from chunks, which grow, and from all others."""
+    return torch.tensor([0, length - 2, length - 1])
+
+
+def _window(name: str, mask: torch.Tensor | None) -> int | None:
+    """The window with which the rows of a model's mask are :func:`visible`."""
+    if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
+        length, count = mask.shape[-1], int(mask[0, 0, -1].sum())
+        window = None if count == length else count
+        if torch.equal(mask[0, 0], visible(_rows(length), length, window)):
+            return window
+    raise LoweringError(
+        f"the attention of {name} masks other keys than later ones and those before a window; "
+        "this architecture cannot be exported"
+    )
+
+
+def _attend(module: nn.Module, query, key, value, _mask, scaling=None, **_):
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-    return module.cache(query, key, value, scale, sliding_window), None
+    return module.cache(query, key, value, scale), None
 
 
-def _check_options(model: PreTrainedModel, options: dict) -> None:
-    for name in UNSUPPORTED:
-        if options.get(name) is not None:
+def _check_arguments(
+    name: str, kind: str, key: torch.Tensor, value: torch.Tensor, options: dict
+) -> None:
+    for option in UNSUPPORTED:
+        if options.get(option) is not None:
             raise LoweringError(
-                f"the attention of {model.config.model_type} takes {name}, which ExecuTorch's "
-                "attention operator lacks; this architecture cannot be exported"
+                f"the attention of {name} takes {option}, which ExecuTorch's attention operator "
+                "lacks; this architecture cannot be exported"
             )
+    if kind == "llm" and key.shape != value.shape:
+        raise LoweringError(
+            f"the attention of {name} has keys of {key.shape[3]} and values of {value.shape[3]} "
+            "numbers, expected as many for ExecuTorch's attention operator; export with "
+            "--attention portable"
+        )
 
 
-def _register(name: str, function) -> None:
-    """A way to attend; it makes masks of its own."""
-    AttentionInterface.register(name, function)
-    AttentionMaskInterface.register(name, lambda *_, **__: None)
+def _register(name: str, attend, mask) -> None:
+    AttentionInterface.register(name, attend)
+    AttentionMaskInterface.register(name, mask)

@@ -36,12 +36,13 @@ def prepare(model: PreTrainedModel, form: Form) -> Step:
     Raises:
         LoweringError: a form that the model cannot have.
     """
+    step = add_caches(model, form.attention, form.max_length)
     doing("Quantising the base model")
     quantize_linear(model, form.quantize)
     quantize_embedding(model, form.embedding)
     delegate_norms(model)
     model.set_output_embeddings(LastPosition(model.get_output_embeddings()))
-    return add_caches(model, form.attention, form.max_length)
+    return step
 
 
 class Decoder(nn.Module):
@@ -73,7 +74,7 @@ class Decoder(nn.Module):
         start = cache_position[0].item()
         torch._check(start >= 0)
         torch._check(start + input_ids.shape[1] <= self.max_length)
-        self.step.positions, self.step.start = cache_position, start
+        self.step.begin(cache_position, start)
         self.inputs.update(factors)
         return self.model(
             input_ids=input_ids, position_ids=cache_position[None], use_cache=False

@@ -3,8 +3,9 @@
 import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 
 import torch
 from executorch.devtools.backend_debug import get_delegation_info
@@ -51,6 +52,9 @@ def export_forward(
         decoder: the model.
         shapes: of the factor inputs, by name.
         prefill_length: most tokens of one call, at least 4; memory is planned for so many.
+
+    Raises:
+        LoweringError: a model that cannot be traced.
     """
     length = torch.export.Dim("sequence", min=1, max=prefill_length)
     factors = {name: torch.zeros(*shape) for name, shape in shapes.items()}
@@ -61,7 +65,7 @@ def export_forward(
         "factors": {name: None for name in factors},
     }
     doing("Tracing the model")
-    with torch.no_grad(), _tracing():
+    with torch.no_grad(), _tracing(), _refusing("this base model"):
         # strict: without it the export succeeds, but lowering to XNNPACK fails
         return torch.export.export(decoder, arguments, dynamic_shapes=dynamic, strict=True)
 
@@ -84,9 +88,11 @@ def lower(
         slots: layers of the base model whose matrix products must be delegated.
 
     Raises:
-        LoweringError: a slot's matrix product that the backend did not take.
+        LoweringError: operators that ExecuTorch lacks, or a slot's matrix product that the backend
+            did not take.
     """
-    edge = to_backend(methods)
+    with _refusing("the operators of this base model"):
+        edge = to_backend(methods)
     lowered = {name: edge.exported_program(name) for name in methods}
     for name, exported in lowered.items():
         if name != DECODE and (missing := undelegated(exported, slots)):
@@ -95,7 +101,8 @@ def lower(
                 "expected none; this base model cannot be lowered with slots yet"
             )
     delegation = {name: _delegation(exported) for name, exported in lowered.items()}
-    return Program(bytes(to_executorch(edge).buffer), delegation)
+    with _refusing("the operators of this base model"):
+        return Program(bytes(to_executorch(edge).buffer), delegation)
 
 
 def to_backend(methods: Mapping[str, torch.export.ExportedProgram]) -> EdgeProgramManager:
@@ -121,6 +128,7 @@ def to_executorch(
                 # the caller's factor tensors are used where they lie, not copied
                 memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
                 do_quant_fusion_and_const_prop=True,
+                run_reinplace_pass=True,  # a portable KV cache is written where it lies
                 external_constants=external_constants,
             )
         )
@@ -137,6 +145,23 @@ def _delegation(exported: torch.export.ExportedProgram) -> list[OperatorCount]:
         for row in table.itertuples()
         if row.op_type not in ("Total", "getitem")
     ]
+
+
+@contextmanager
+def _refusing(subject: str) -> Iterator[None]:
+    """What the export stack cannot take is told in one line, of whatever type and length it is.
+
+    It prints whole graphs beside some of its exceptions.
+    """
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise LoweringError(
+            f"ExecuTorch's exporter does not take {subject} ({type(error).__name__}: {reason}); "
+            "this architecture cannot be exported"
+        ) from error
 
 
 @contextmanager

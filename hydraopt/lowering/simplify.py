@@ -5,6 +5,7 @@ gives on random inputs, else the layer stays.
 """
 
 from collections.abc import Iterator
+from inspect import signature
 
 import torch
 from executorch.kernels import quantized  # noqa: F401  registers quantized_decomposed::embedding_*
@@ -59,8 +60,9 @@ class QuantizedEmbedding(nn.Module):
 def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
     """Quantise the token embedding in place; an output head tied to it keeps its weights.
 
-    XNNPACK's int4 and the embedding's operator lay codes and scales out in different ways, so that
-    a quantised model stores tied weights twice, as ExecuTorch's own exporter does.
+    A program stores tied weights twice, as those of ExecuTorch's own exporter do: XNNPACK's int4
+    and the embedding's operator lay codes and scales out in different ways, and a float32 head is
+    among XNNPACK's data, which no operator outside it can read.
 
     Raises:
         LoweringError: an unknown scheme, or rows that are no multiple of a group.
@@ -122,7 +124,9 @@ def _candidates(module: nn.Module) -> Iterator[RootMeanSquareNorm]:
     """The norms that a layer with one vector and an epsilon may be; Gemma stores weight - 1."""
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     weights = dict(module.named_parameters())
-    if isinstance(eps, float) and list(weights) == ["weight"] and weights["weight"].dim() == 1:
+    inputs = signature(module.forward).parameters  # of a gated norm two
+    vector = list(weights) == ["weight"] and weights["weight"].dim() == 1
+    if isinstance(eps, float) and vector and len(inputs) == 1:
         yield from (RootMeanSquareNorm(weights["weight"] + more, eps) for more in (0.0, 1.0))
 
 
