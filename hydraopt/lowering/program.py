@@ -62,7 +62,9 @@ def export_forward(
         "cache_position": {0: length},
         "factors": {name: None for name in factors},
     }
-    with torch.no_grad(), _quiet(), _refusing(decoder.model.config.model_type):
+    subject = decoder.model.config.model_type
+    # torch prints whole graphs beside some of its exceptions
+    with torch.no_grad(), _quiet(), _refusing(subject), redirect_stderr(StringIO()):
         # strict: without it the export succeeds, but lowering to XNNPACK fails
         return torch.export.export(decoder, arguments, dynamic_shapes=dynamic, strict=True)
 
@@ -144,13 +146,9 @@ def _delegation(exported: torch.export.ExportedProgram) -> list[OperatorCount]:
 
 @contextmanager
 def _refusing(subject: str) -> Iterator[None]:
-    """What the export stack cannot take is told in one line, of whatever type and length it is.
-
-    It prints whole graphs beside some of its exceptions.
-    """
+    """What the export stack cannot take is told in one line, of whatever type and length it is."""
     try:
-        with redirect_stderr(StringIO()):
-            yield
+        yield
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise LoweringError(
