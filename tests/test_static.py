@@ -111,7 +111,7 @@ def test_every_command_takes_a_static_bundle(averaged, static_bundle, base, tmp_
     record = json.loads(succeeds(*arguments, "--static", "--json"))
     assert record["swap"] == "static"
     assert record["share_of_fp16"] == record["factor_inputs"] == record["pack_bytes"] == 0
-    assert "bmm" in record["delegation"]  # attention, not slots
+    assert "bmm" not in record["delegation"]  # no slots
     assert json.loads(succeeds("info", out, "--json"))["total_bytes"] == record["total_bytes"]
     assert json.loads(succeeds("verify", out, "--json"))["tasks"] == 3
     assert succeeds("run", out, "--task", "beta", "--ids", "5,17", "--max-new-tokens", 2)

@@ -65,7 +65,9 @@ def export_forward(
         "factors": {name: None for name in factors},
     }
     doing("Tracing the model")
-    with torch.no_grad(), _tracing(), _refusing("this base model"):
+    # torch prints whole graphs beside some of its exceptions
+    held = redirect_stderr(StringIO())
+    with torch.no_grad(), _tracing(), _refusing("this base model"), held:
         # strict: without it the export succeeds, but lowering to XNNPACK fails
         return torch.export.export(decoder, arguments, dynamic_shapes=dynamic, strict=True)
 
@@ -149,13 +151,9 @@ def _delegation(exported: torch.export.ExportedProgram) -> list[OperatorCount]:
 
 @contextmanager
 def _refusing(subject: str) -> Iterator[None]:
-    """What the export stack cannot take is told in one line, of whatever type and length it is.
-
-    It prints whole graphs beside some of its exceptions.
-    """
+    """What the export stack cannot take is told in one line, of whatever type and length it is."""
     try:
-        with redirect_stderr(StringIO()):
-            yield
+        yield
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise LoweringError(
