@@ -20,9 +20,12 @@ frontier: .venv/ready
 
 # speed against the alternatives; time and memory of coding and merging; other kinds of adapters
 bench: .venv/ready
-	$(BIN)/python tests/benchmarks/decode_and_swap.py
-	$(BIN)/python tests/benchmarks/decode_and_swap.py --targets layers
-	$(BIN)/python tests/benchmarks/against_export_llm.py build/against_export_llm
+	$(BIN)/python tests/benchmarks/against_export_llm.py build/smollm2 -o results/speed/smollm2.json
+	test -d build/llama-1b/base || $(BIN)/python tests/benchmarks/random_llama.py build/llama-1b/base
+	$(BIN)/python tests/benchmarks/against_export_llm.py build/llama-1b --base build/llama-1b/base \
+	  -o results/speed/llama-1b.json
+	$(BIN)/python tests/benchmarks/export_cost.py -o results/speed/export.json
+	$(BIN)/python tests/benchmarks/texts.py build/smollm2 -o results/speed/texts.json
 	$(BIN)/python tests/benchmarks/coding_cost.py
 	$(BIN)/python tests/benchmarks/merge_memory.py
 	$(BIN)/python tests/benchmarks/method_costs.py --layers 1

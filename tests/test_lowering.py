@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import BASE_ID, random_set, tiny_llama
+from conftest import BASE_ID, random_set, save_adapter, tiny_llama
 from executorch.exir import EdgeCompileConfig, to_edge
 from llama_data import SHAPES
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -17,6 +17,7 @@ from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder, prepare
 from hydraopt.lowering.factors import factor_shapes, module_shapes, slot_factors
 from hydraopt.lowering.form import Form
+from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.manifest import Manifest
 from hydraopt.lowering.program import export_forward
 from hydraopt.lowering.simplify import quantize_embedding
@@ -109,9 +110,14 @@ def test_quantised_base_equals_eager_with_the_same_quantisation(
     budget = int(0.15 * aligned.fp16_bytes)
     coded = code_verbatim(merged) if kind == "verbatim" else Coder.of(aligned).code(budget)
     export_bundle(coded, str(base), tmp_path / "q", Form(quantize="8da4w"))
+    cases = [(coded, task) for task in coded.tasks]
+    if kind == "budget":  # one that comes later is coded for the rows in the program
+        targets = [name.rpartition(".")[2] for name in SHAPES]
+        save_adapter(tmp_path / "later", target_modules=targets)
+        cases.append((add_task(tmp_path / "q", str(tmp_path / "later"), "later"), "later"))
     session = Session.open(tmp_path / "q")
     assert session.manifest.static_rows
-    for task in session.tasks:
+    for coded, task in cases:
         wanted = quantised_eager(base, coded, task)
         unquantised = eager_logits(tiny_llama(), coded, task, PROMPT)[-1]
         session.switch(task)

@@ -24,6 +24,7 @@ from hydraopt.packing import (
     payload_bytes,
     read_layout,
 )
+from hydraopt.packing.codec import BITS
 from hydraopt.packing.coded import assemble, disassemble
 from hydraopt.packing.pack import read_pack, write_pack
 
@@ -33,13 +34,15 @@ def random_layout(seed: int) -> Layout:
     rng = random.Random(seed)
 
     def code() -> Code:
-        return Code(rng.choice((1, 2, 4, 8, 16)), rng.random() < 0.4)
+        return Code(rng.choice(BITS), rng.random() < 0.4)
+
+    def directions() -> tuple[Direction, ...]:
+        found = [Direction(code(), code()) for _ in range(rng.randint(1, 6))]
+        return tuple(sorted(found, key=lambda direction: not direction.row.shared))
 
     modules = {
         f"layer{i}": ModuleLayout(
-            (rng.randint(3, 21), rng.randint(3, 21)),
-            tuple(Direction(code(), code()) for _ in range(rng.randint(1, 6))),
-            (4.0, rng.random() + 0.1),
+            (rng.randint(3, 21), rng.randint(3, 21)), directions(), (4.0, rng.random() + 0.1)
         )
         for i in range(3)
     }
@@ -70,10 +73,38 @@ def test_decode_gives_the_factors_in_the_layouts_order(seed):
     layout = random_layout(seed)
     factors = Decode(layout)(random_payload(layout.shared), random_payload(layout.task))
     expected = [
-        (1, len(m.directions), m.length(side)) for m in layout.modules.values() for side in "AB"
+        shape
+        for m in layout.modules.values()
+        for n in [len(m.directions)]
+        for shape in ((1, m.length("A"), n), (1, n, m.length("B")))
     ]
     assert [tuple(factor.shape) for factor in factors] == expected
     assert all(factor.isfinite().all() for factor in factors)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_with_static_rows_decode_gives_what_is_left_of_the_task_alone(share):
+    adapters = random_set(9, rank=4, shapes=((40, 64), (64, 40)), spread=0.1)
+    coded = Coder.of(adapters).code(int(share * adapters.fp16_bytes))
+    layout = coded.layout
+    assert any(m.shared_rows for m in layout.modules.values())
+    names = [(name, side) for name, side, _ in layout.factors(static_rows=True)]
+    for task, payload in coded.payloads.items():
+        whole = coded.task_factors(task)
+        found = dict(zip(names, Decode(layout, static_rows=True)(payload), strict=True))
+        for name, module in layout.modules.items():
+            assert torch.equal(found[name, "B"][0].T, whole[name].b)
+            private = whole[name].a[module.shared_rows :]
+            assert ((name, "A") in found) == bool(len(private))
+            if len(private):
+                assert torch.equal(found[name, "A"][0].T, private)
+
+
+def test_shared_rows_come_first():
+    text = random_layout(0).text()
+    wrong = text.replace('"directions":[', '"directions":[[1,[1,0],[1,0]],[1,[1,1],[1,0]],')
+    with pytest.raises(ValueError, match="private rows before shared ones"):
+        Layout.from_json(json.loads(wrong))
 
 
 def test_a_changed_step_changes_one_vector_only():
@@ -88,7 +119,8 @@ def test_a_changed_step_changes_one_vector_only():
     for name, before, after in zip(
         names, decode(shared, task), decode(shared, changed), strict=True
     ):
-        rows = (before != after).any(-1)[0].nonzero().flatten().tolist()
+        along = 1 if name[1] == "A" else 2
+        rows = (before != after).any(along)[0].nonzero().flatten().tolist()
         assert rows == ([index] if name == (module, side) else [])
 
 

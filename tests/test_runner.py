@@ -141,7 +141,7 @@ def test_refuses_a_bad_pack(compiler, tiny, tmp_path, content, message):
     [
         (["program none.pte"], "line 1 of the plan: cannot load none.pte: Error::AccessFailed"),
         (["program model.pte", "method other"], "cannot load method other"),
-        (["program model.pte", "switch packs/one.pack"], "switch before shared"),
+        (["program model.pte", "switch packs/one.pack"], "decode takes 2 payloads, the plan has 1"),
         (["program model.pte", "decode 1"], "decode before prefill"),
         (["prefill 1"], "prefill before any program"),
         (["program model.pte", "dance"], "unknown command dance"),

@@ -147,12 +147,15 @@ def switching(program: Program, count: int = 100) -> list[float]:
     return times[len(times) // 5 :]
 
 
-def show_switches(programs: Sequence[Program]) -> None:
-    """Print how long a switch takes of the programs that have several tasks."""
+def switches(programs: Sequence[Program]) -> dict[str, dict[str, float]]:
+    """Print how long a switch takes of the programs that have several tasks, and return it."""
+    found = {}
     for program in programs:
         if "/" in program.name:
             steps = quantiles(switching(program), n=20)
+            found[program.name] = {"p50_ms": steps[9], "p95_ms": steps[18]}
             print(f"switch of {program.name}: p50 {steps[9]:.2f} ms, p95 {steps[18]:.2f} ms")
+    return found
 
 
 def main(
@@ -177,10 +180,10 @@ def main(
     programs = [workshop.program(name) for name in names]
     results = compare(programs, names[0], prompt=prompt, rounds=rounds)
     show(results)
-    if output:
-        write(results, output)
     register_operators()
-    show_switches(programs)
+    found = switches(programs)
+    if output:
+        write(results, found, output)
 
 
 if __name__ == "__main__":

@@ -268,6 +268,8 @@ def show(results: Results) -> None:
     console.print(table)
 
 
-def write(results: Results, path: Path) -> None:
-    """Write the record as JSON."""
-    path.write_text(json.dumps(results.record(), indent=2) + "\n")
+def write(results: Results, switches: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Write the record as JSON, with the times of switches by program."""
+    record = results.record() | {"switches": switches}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,67 @@
+"""What an export takes: ours without slots beside ExecuTorch's own exporter, one after the other.
+
+    python tests/benchmarks/export_cost.py [--base BASE] [-o results.json]
+
+SmolLM2-135M-Instruct unless --base names another Llama; 8da4w in groups of 32, 4-bit embedding,
+context of 512. Each in a process of its own; memory is the peak of the resident set.
+"""
+
+import json
+import logging
+import multiprocessing
+import tempfile
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from export_llm_program import Cost, export_llm_program
+from memory import peak_bytes
+
+
+def ours(base: Path, program: Path) -> Cost:
+    """Write our program of ``base``, in a process of its own that is measured."""
+    start = time.perf_counter()
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        peak = pool.submit(_export, base, program).result()
+    return Cost(time.perf_counter() - start, peak)
+
+
+def _export(base: Path, program: Path) -> int:
+    from against_export_llm import _form
+
+    from hydraopt.lowering.base_model import load_base
+    from hydraopt.lowering.static import lower_fixed
+
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    model = load_base(str(base), str(base)).model
+    program.write_bytes(lower_fixed(model, _form().resolved(model)).buffer)
+    return peak_bytes()
+
+
+def main(
+    base: Annotated[Path | None, typer.Option(help="A Llama; SmolLM2 by default.")] = None,
+    only: Annotated[str, typer.Option(help="Exporters.")] = "hydraopt,export_llm",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
+) -> None:
+    """Export with each and print time and memory."""
+    if base is None:
+        from smollm2 import smollm2
+
+        base = smollm2()
+    exporters = {"hydraopt": ours, "export_llm": export_llm_program}
+    results = {}
+    with tempfile.TemporaryDirectory() as directory:
+        for name in only.split(","):
+            cost = exporters[name](base, Path(directory) / f"{name}.pte")
+            results[name] = cost._asdict()
+            print(f"{name}: {cost.seconds:.0f} s, {cost.peak_bytes / 2**20:,.0f} MiB", flush=True)
+    if output:
+        output.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
