@@ -21,13 +21,13 @@ def ending_on_signals() -> Iterator[None]:
     library catches it. A signal that was ignored before, as in the background, stays ignored.
     """
     received: list[signal.Signals] = []
-    streams: list[int] = []
+    stream = os.dup(STDERR)  # the user's, whatever takes its place while the block runs
 
     def interrupt(number: int, _frame: object) -> None:
         """Remove half-written outputs, then leave by an exception, which tidies up all else."""
         if not received:
             received.append(signal.Signals(number))
-            streams.append(_silence())
+            _silence()
         remove_unfinished()
         sys.exit(128 + received[0])  # unlike for KeyboardInterrupt, nobody has a message for it
 
@@ -43,19 +43,15 @@ def ending_on_signals() -> Iterator[None]:
     finally:
         for number in heeded:
             signal.signal(number, signal.SIG_IGN if received else before[number])
+        if not received:
+            os.close(stream)
     if received:
-        clean = CLEAN_LINE if os.isatty(streams[0]) else ""
-        os.write(streams[0], f"{clean}error: interrupted by {received[0].name}\n".encode())
+        clean = CLEAN_LINE if os.isatty(stream) else ""
+        os.write(stream, f"{clean}error: interrupted by {received[0].name}\n".encode())
         sys.exit(128 + received[0])
 
 
-def _silence() -> int:
-    """Send standard error nowhere, for what fails from now on fails for the signal.
-
-    Returns:
-        file descriptor of what standard error was.
-    """
-    stream = os.dup(STDERR)
+def _silence() -> None:
+    """Send standard error nowhere, for what fails from now on fails for the signal."""
     with open(os.devnull, "w") as null:
         os.dup2(null.fileno(), STDERR)  # logs, warnings and compiled code all write there
-    return stream

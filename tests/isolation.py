@@ -41,3 +41,10 @@ def pytest_runtest_protocol(item: pytest.Item):
     global _may_use_devices  # noqa: PLW0603 an audit hook cannot be taken away
     _may_use_devices = item.get_closest_marker("device") is not None
     return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """What device tests share is ended after whichever test comes last."""
+    global _may_use_devices  # noqa: PLW0603 see above
+    _may_use_devices = True

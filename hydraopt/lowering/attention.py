@@ -17,6 +17,7 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from ..errors import LoweringError
+from ..native_log import native_log
 
 ATTENTION = ("llm", "portable")
 # Not -inf: a block of keys that are all masked would give exp(-inf + inf).
@@ -194,9 +195,10 @@ def _run(model: PreTrainedModel, start: int, end: int) -> torch.Tensor:
 
 
 def _check_pieces(model: PreTrainedModel, step: Step, wanted: torch.Tensor) -> None:
-    for start, end in ((0, TRIAL - 3), (TRIAL - 3, TRIAL)):
-        step.begin(torch.arange(start, end), start)
-        found = _run(model, start, end)
+    with native_log():
+        for start, end in ((0, TRIAL - 3), (TRIAL - 3, TRIAL)):
+            step.begin(torch.arange(start, end), start)
+            found = _run(model, start, end)
     for cache in (x for x in model.modules() if isinstance(x, tuple(CACHES.values()))):
         cache.keys.zero_()
         cache.values.zero_()

@@ -1,15 +1,13 @@
 """What the C++ runtime needs, and what it prints."""
 
 import logging
-import os
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import BundleError
+from ..native_log import native_log
 
 logger = logging.getLogger(__name__)
 
@@ -41,20 +39,12 @@ def loading(what: str) -> Iterator[None]:
     Raises:
         BundleError: ExecuTorch refused to load.
     """
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), 2)
-        failure = None
+    failure = None
+    with native_log() as lines:
         try:
             yield
         except RuntimeError as error:
             failure = error
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            log.seek(0)
-            lines = log.read().decode(errors="replace").splitlines()
     for line in lines:
         logger.info("executorch: %s", line)
     if failure:
