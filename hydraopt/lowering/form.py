@@ -68,14 +68,10 @@ def cache_length(model: "PreTrainedModel", max_length: int | None) -> int:
         LoweringError: more than the base has, or too few to export.
     """
     limit = context_length(model, DEFAULT_LENGTH)
+    whose = "the base model's positions; pass another --max-length"
     if max_length is None:
         return min(limit, DEFAULT_LENGTH)
-    if not SHORTEST <= max_length <= limit:
-        raise LoweringError(
-            f"max length is {max_length}, expected {SHORTEST} to {limit}, the base model's "
-            "positions; pass another --max-length"
-        )
-    return max_length
+    return _checked("max length", max_length, SHORTEST, limit, whose)
 
 
 def call_length(max_length: int, prefill_length: int | None) -> int:
@@ -85,11 +81,13 @@ def call_length(max_length: int, prefill_length: int | None) -> int:
         LoweringError: more than the KV cache takes, or too few to export.
     """
     limit = max_length - 1
+    whose = "one less than the positions of the KV cache; pass another --prefill-length"
     if prefill_length is None:
         return min(limit, DEFAULT_PREFILL)
-    if not SHORTEST_PREFILL <= prefill_length <= limit:
-        raise LoweringError(
-            f"prefill length is {prefill_length}, expected {SHORTEST_PREFILL} to {limit}, one less "
-            "than the positions of the KV cache; pass another --prefill-length"
-        )
-    return prefill_length
+    return _checked("prefill length", prefill_length, SHORTEST_PREFILL, limit, whose)
+
+
+def _checked(what: str, length: int, shortest: int, limit: int, whose: str) -> int:
+    if not shortest <= length <= limit:
+        raise LoweringError(f"{what} is {length}, expected {shortest} to {limit}, {whose}")
+    return length
