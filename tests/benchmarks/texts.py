@@ -3,10 +3,10 @@
     python tests/benchmarks/texts.py WORK [--base BASE]
 
 WORK is that of against_export_llm.py, whose program without slots is used. The reference is
-transformers' own greedy generation with its own attention and cache, its linear layers and its
-embedding quantised as in the program, through the tokenizer's chat template. The same .pte answers
-in Python, with the runner on this machine, and on emulated devices: tier a, and tier b, whose
-processor is an emulated arm64 and takes some of the questions only.
+transformers' own greedy generation with its own attention and cache, through the tokenizer's chat
+template, its linear layers and its embedding quantised as in the program, scales in bfloat16 as
+XNNPACK has them. The same .pte answers in Python, with the runner on this machine, and on emulated
+devices: tier a, and tier b, whose processor is an emulated arm64 and takes one of the questions.
 
 Processors add float32 in different orders, which can move an activation to the next int8 level and
 a near tie to the other token: of each text the tokens up to the first other one are counted.
@@ -84,6 +84,7 @@ def reference(base: Path) -> list[tuple[list[int], list[int]]]:
     loaded = load_base(str(base), str(base))
     model, ends = loaded.model, stop_tokens(tokenizer, loaded.eos_ids)
     quantize_linear(model, "8da4w")
+    _round_scales(model)
     quantize_embedding(model, "4w")
     texts = []
     for question in QUESTIONS:
@@ -97,6 +98,15 @@ def reference(base: Path) -> list[tuple[list[int], list[int]]]:
         answer = takewhile(lambda token: token not in ends, found[0, len(ids) :].tolist())
         texts.append((ids, list(answer)))
     return texts
+
+
+def _round_scales(model: torch.nn.Module) -> None:
+    """Scales of groups as XNNPACK keeps them, in bfloat16."""
+    for module in model.modules():
+        if hasattr(module, "parametrizations"):
+            for tensor in module.parametrizations.parameters():
+                if tensor.dtype == torch.float32 and tensor.dim() == 2:
+                    tensor.data = tensor.data.to(torch.bfloat16).float()
 
 
 def in_python(bundle: Path, texts: Sequence) -> list[list[int]]:
