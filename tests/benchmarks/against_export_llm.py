@@ -78,14 +78,14 @@ class Workshop:
         from hydraopt.lowering.static import lower_fixed
 
         model = load_base(str(self.base), str(self.base)).model
-        path.write_bytes(lower_fixed(model, _form().resolved(model)).buffer)
+        path.write_bytes(lower_fixed(model, program_form().resolved(model)).buffer)
 
     def _bundle(self, targets: str, kind: str) -> Path:
         def make(path: Path) -> None:
             from hydraopt.lowering.bundle import export_bundle
 
             coded = self._coded(targets, kind)
-            export_bundle(coded, str(self.base), path, _form(), overwrite=True)
+            export_bundle(coded, str(self.base), path, program_form(), overwrite=True)
 
         return self._once(f"{targets}-{kind.strip('%')}", make)
 
@@ -116,7 +116,8 @@ class Workshop:
         return self._once(f"{targets}-{kind}", make)
 
 
-def _form():
+def program_form():
+    """The form of all programs that are ours."""
     from hydraopt.lowering.form import Form
 
     return Form(quantize="8da4w", max_length=CONTEXT)

@@ -30,7 +30,7 @@ def ours(base: Path, program: Path) -> Cost:
 
 
 def _export(base: Path, program: Path) -> int:
-    from against_export_llm import _form
+    from against_export_llm import program_form
 
     from hydraopt.lowering.base_model import load_base
     from hydraopt.lowering.static import lower_fixed
@@ -38,7 +38,7 @@ def _export(base: Path, program: Path) -> int:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     model = load_base(str(base), str(base)).model
-    program.write_bytes(lower_fixed(model, _form().resolved(model)).buffer)
+    program.write_bytes(lower_fixed(model, program_form().resolved(model)).buffer)
     return peak_bytes()
 
 

@@ -24,7 +24,7 @@ from typing import Annotated
 
 import torch
 import typer
-from against_export_llm import Workshop, _form
+from against_export_llm import Workshop, program_form
 from transformers import AutoTokenizer
 
 from hydraopt.lowering.base_model import load_base
@@ -65,7 +65,7 @@ def bundle_of(base: Path, program: Path, directory: Path) -> Path:
             str(base),
             loaded,
             Program(program.read_bytes(), {}),
-            **asdict(_form().resolved(loaded.model)),
+            **asdict(program_form().resolved(loaded.model)),
             base_model=str(base),
             method="none",
             adapter_bytes=1,
