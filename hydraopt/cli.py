@@ -12,8 +12,7 @@ from rich.logging import RichHandler
 
 from . import report
 from .base_commands import base
-from .errors import HydraOptError, UsageError
-from .interrupts import ending_on_signals
+from .command_line import run_command_line
 from .options import Json, Output, Overwrite, messages
 from .profiling import commands as profiling
 from .progress import shown_by
@@ -34,7 +33,6 @@ app.add_typer(sparse, name="sparse")
 app.command()(profiling.profile)
 app.command()(profiling.compare)
 app.command()(run)
-EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "babel", "num2words", "matplotlib")
 
 
 @app.callback()
@@ -148,8 +146,10 @@ def export(
         typer.Option(help="ExecuTorch's operators for LLMs, or operators of every runtime."),
     ] = "llm",
     swap: Annotated[
-        Literal["inputs", "methods"] | None,
-        typer.Option(help="Factors as inputs (default), or one method per task."),
+        Literal["inputs", "methods", "data"] | None,
+        typer.Option(
+            help="Factors as inputs (default), one method per task, or a .ptd file per task."
+        ),
     ] = None,
     static: Annotated[
         bool, typer.Option("--static", help="One adapter for all tasks, put into the weights.")
@@ -262,24 +262,5 @@ def demo(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 1, or 2 for wrong usage.
-
-    So is a signal, with exit code 128 + its number.
-    """
-    try:
-        with ending_on_signals():
-            app()
-    except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] in EXTRAS:
-            fail(f"{error.name} is not installed; run pip install 'hydraopt[all]'")
-        raise
-    except UsageError as error:
-        fail(error, code=2)
-    except (HydraOptError, OSError) as error:
-        fail(error)
-
-
-def fail(error: object, code: int = 1) -> None:
-    """Print one line and exit."""
-    print("error:", " ".join(str(error).split()), file=sys.stderr)
-    sys.exit(code)
+    """Entry point."""
+    run_command_line(app)

@@ -7,7 +7,7 @@ from chat_templates import BOS, CHATML, DATED, END, SMOLLM, SYSTEM, chat_tokeniz
 from tokenizers import Tokenizer
 
 from hydraopt.lowering.manifest import Chat
-from hydraopt.lowering.tokenizer import chat_of, save_tokenizer, stop_tokens
+from hydraopt.lowering.tokenizer import chat_of, load_tokenizer, save_tokenizer, stop_tokens
 
 QUESTIONS = ("What is 3 + 4?", "zwei\nZeilen", " Übung ", "<|im_end|>", "", "{{ 1 }}")
 
@@ -96,7 +96,7 @@ def test_the_file_neither_cuts_nor_pads(tmp_path):
     tokenizer.backend_tokenizer.enable_truncation(4)
     tokenizer.backend_tokenizer.enable_padding(length=6)
     tokenizer.save_pretrained(tmp_path / "base")
-    save_tokenizer(str(tmp_path / "base"), tmp_path / "tokenizer.json")
+    save_tokenizer(load_tokenizer(str(tmp_path / "base")), tmp_path / "tokenizer.json")
     saved = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert saved.encode("a").ids == [BOS, ord("a")]
     assert len(saved.encode("a" * 9).ids) == 10
@@ -104,5 +104,6 @@ def test_the_file_neither_cuts_nor_pads(tmp_path):
 
 def test_a_base_without_a_tokenizer_has_none(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert save_tokenizer(str(tmp_path / "empty"), tmp_path / "tokenizer.json") is None
+    assert load_tokenizer(str(tmp_path / "empty")) is None
+    save_tokenizer(None, tmp_path / "tokenizer.json")
     assert not (tmp_path / "tokenizer.json").exists()

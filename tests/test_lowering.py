@@ -205,7 +205,7 @@ def test_wrong_requests_are_refused_and_leave_nothing(merged, base, tmp_path):
     ]:
         with pytest.raises(LoweringError, match=message):
             export_bundle(merged, str(base), tmp_path / "out", form)
-    with pytest.raises(LoweringError, match="expected inputs or methods"):
+    with pytest.raises(LoweringError, match="expected one of inputs, methods, data"):
         export_bundle(merged, str(base), tmp_path / "out", swap="magic")
     with pytest.raises(LoweringError, match="neither a directory nor 'tests/tiny-llama'"):
         export_bundle(merged, "other/base", tmp_path / "out")

@@ -11,23 +11,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import nn
 from tqdm import tqdm
 
 from ..adapters import Factors
 from ..errors import LoweringError
 from .base_model import BaseModel, load_base
+from .data_files import lower_with_data
 from .decoder import Decoder, prepare
 from .factors import slot_factors
 from .form import Form
 from .manifest import FORWARD, Manifest
-from .program import export_forward, lower, to_backend, to_executorch
+from .program import export_forward, lower
 from .slots import insert_slots, set_constants
 from .static import bake, lower_fixed
 
 ALTERNATIVES = ("baked", "constants", "ptd")
-BUFFER = "factor_"
 
 
 @dataclass(frozen=True)
@@ -111,13 +109,9 @@ def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) ->
 
 
 def _with_data(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
-    module = OwnFactors(_slotted(factors, manifest, base), slot_factors(factors))
-    program = to_executorch(
-        to_backend({FORWARD: export_forward(module, {}, manifest.prefill_length)}),
-        external_constants=lambda node: "factors" if BUFFER in node.name else None,
-    )
-    (data,) = program._tensor_data.values()
-    return {"ptd.pte": bytes(program.buffer), "ptd.ptd": bytes(data)}
+    own = slot_factors(factors)
+    lowered = lower_with_data(_slotted(factors, manifest, base), own, manifest.prefill_length)
+    return {"ptd.pte": lowered.program.buffer, "ptd.ptd": lowered.data(own)}
 
 
 def _slotted(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> Decoder:
@@ -125,23 +119,3 @@ def _slotted(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> D
     step = prepare(model, Form.of(manifest))
     inputs = insert_slots(model, {name: update.shape for name, update in factors.items()})
     return Decoder(model, step, manifest.max_length, inputs)
-
-
-class OwnFactors(nn.Module):
-    """A decoder whose slots' inputs are buffers of this module, which can lie outside a program."""
-
-    def __init__(self, decoder: Decoder, factors: Mapping[str, torch.Tensor]):
-        super().__init__()
-        self.decoder, self.names = decoder, tuple(factors)
-        for index, factor in enumerate(factors.values()):
-            self.register_buffer(f"{BUFFER}{index}", factor.contiguous())
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        cache_position: torch.Tensor,
-        factors: dict[str, torch.Tensor],
-    ) -> torch.Tensor:
-        """As :class:`Decoder`; ``factors`` is empty."""
-        own = {name: getattr(self, f"{BUFFER}{i}") for i, name in enumerate(self.names)}
-        return self.decoder(input_ids, cache_position, own)

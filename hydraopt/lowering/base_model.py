@@ -1,25 +1,43 @@
 """Loading the base model."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from ..errors import LoweringError
 from ..models import end_tokens
+from .form import Form
+from .metadata import Metadatum, runner_metadata
+from .tokenizer import load_tokenizer, stop_tokens
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A causal LM in float32 and what the bundle must know of it."""
+    """A causal LM in float32 and what the bundle must know of it.
+
+    Attributes:
+        model: the model.
+        tokenizer: its fast tokenizer; None if it has none.
+        config_sha256: hash of its ``config.json`` content.
+        eos_ids: tokens that end a generation, see :func:`.tokenizer.stop_tokens`.
+        vocabulary: number of token ids.
+    """
 
     model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase | None
     config_sha256: str
     eos_ids: tuple[int, ...]
     vocabulary: int
+
+    def metadata(self, form: Form) -> Mapping[str, Metadatum]:
+        """What its program in a resolved form tells ExecuTorch's LLM runners."""
+        begin = self.tokenizer and self.tokenizer.bos_token_id
+        return runner_metadata(form, self.vocabulary, self.eos_ids, begin)
 
 
 def load_base(source: str, trained_on: str) -> BaseModel:
@@ -45,4 +63,6 @@ def load_base(source: str, trained_on: str) -> BaseModel:
         raise LoweringError(f"cannot load base model {source!r} ({reason})") from error
     config = model.config.to_json_string().encode()
     vocabulary = model.get_input_embeddings().num_embeddings
-    return BaseModel(model, hashlib.sha256(config).hexdigest(), end_tokens(model), vocabulary)
+    tokenizer = load_tokenizer(source)
+    ends = stop_tokens(tokenizer, end_tokens(model))
+    return BaseModel(model, tokenizer, hashlib.sha256(config).hexdigest(), ends, vocabulary)

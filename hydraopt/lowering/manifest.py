@@ -61,8 +61,9 @@ class Manifest:
         quantize: ``none`` or ``8da4w``, the base's linear layers.
         embedding: ``none``, ``4w`` or ``8w``, the base's token embedding.
         attention: ``llm`` (ExecuTorch's operators for language models) or ``portable``.
-        swap: ``inputs`` (factors are inputs of ``forward``), ``methods`` (one method per task) or
-            ``static`` (one model for all tasks: ``forward`` has nothing to swap).
+        swap: ``inputs`` (factors are inputs of ``forward``), ``methods`` (one method per task),
+            ``data`` (a .ptd file per task is loaded with the program) or ``static`` (one model for
+            all tasks: ``forward`` has nothing to swap).
         static_rows: whether the rows that all tasks share are layers of the program. Then
             ``decode`` takes a task's payload alone, and the shared pack is read by ``hydraopt
             add`` only; else ``decode`` takes the shared payload and the task's.
@@ -75,7 +76,8 @@ class Manifest:
         factors: shapes of the factors by name: the outputs of ``decode``, and the inputs of
             ``forward`` after token ids and positions, in this order.
         constant_bytes: bytes of the factors that are constants of the program.
-        tasks: task -> pack file (``inputs``) or method name (``methods``, ``static``).
+        tasks: task -> pack file (``inputs``), .ptd file (``data``) or method name (``methods``,
+            ``static``).
         files: path inside the bundle -> size and hash, for every file but the manifest.
     """
 
@@ -130,12 +132,13 @@ class Manifest:
         targets = set(self.tasks.values())
         packed = self.swap == "inputs"
         for what, holds in {
-            "swap": self.swap in ("inputs", "methods", "static"),
+            "swap": self.swap in ("inputs", "methods", "data", "static"),
             "static_rows": isinstance(self.static_rows, bool),
             "files": PROGRAM in self.files
             and (not packed or {LAYOUT, SHARED} <= set(self.files))
             and not any(path.is_absolute() or ".." in path.parts for path in paths),
-            "tasks": targets and (not packed or targets <= set(self.files)),
+            "tasks": targets
+            and (self.swap not in ("inputs", "data") or targets <= set(self.files)),
             "numbers": all(
                 isinstance(value, int) and value > 0
                 for value in (

@@ -22,6 +22,7 @@ from ..progress import doing
 from . import xnnpack
 from .decoder import Decoder
 from .manifest import DECODE
+from .metadata import NO_METADATA, Metadatum
 from .tracing import fast_tracing
 from .xnnpack import undelegated
 
@@ -81,20 +82,34 @@ def export_decode(layout: Layout, *, static_rows: bool) -> torch.export.Exported
 
 
 def lower(
-    methods: Mapping[str, torch.export.ExportedProgram], slots: Collection[str] = ()
+    methods: Mapping[str, torch.export.ExportedProgram],
+    slots: Collection[str] = (),
+    metadata: Mapping[str, Metadatum] = NO_METADATA,
 ) -> Program:
     """Lower exported methods into one program; equal weights are stored once.
 
     Args:
         methods: by name.
         slots: layers of the base model whose matrix products must be delegated.
+        metadata: constants that the program tells, see :mod:`.metadata`.
 
     Raises:
         LoweringError: operators that ExecuTorch lacks, or a slot's matrix product that the backend
             did not take.
     """
+    edge, delegation = checked_backend(methods, slots, metadata)
     with _refusing("the operators of this base model"):
-        edge = to_backend(methods)
+        return Program(bytes(to_executorch(edge).buffer), delegation)
+
+
+def checked_backend(
+    methods: Mapping[str, torch.export.ExportedProgram],
+    slots: Collection[str],
+    metadata: Mapping[str, Metadatum],
+) -> tuple[EdgeProgramManager, dict[str, list[OperatorCount]]]:
+    """:func:`to_backend` with the delegation table of each method; errors as :func:`lower`."""
+    with _refusing("the operators of this base model"):
+        edge = to_backend(methods, metadata)
     lowered = {name: edge.exported_program(name) for name in methods}
     for name, exported in lowered.items():
         if name != DECODE and (missing := undelegated(exported, slots)):
@@ -102,12 +117,13 @@ def lower(
                 f"{len(missing)} slots were not delegated to XNNPACK (first: {missing[0]}), "
                 "expected none; this base model cannot be lowered with slots yet"
             )
-    delegation = {name: _delegation(exported) for name, exported in lowered.items()}
-    with _refusing("the operators of this base model"):
-        return Program(bytes(to_executorch(edge).buffer), delegation)
+    return edge, {name: _delegation(exported) for name, exported in lowered.items()}
 
 
-def to_backend(methods: Mapping[str, torch.export.ExportedProgram]) -> EdgeProgramManager:
+def to_backend(
+    methods: Mapping[str, torch.export.ExportedProgram],
+    metadata: Mapping[str, Metadatum] = NO_METADATA,
+) -> EdgeProgramManager:
     """Exported methods with all that the backend takes handed to it.
 
     ``decode`` stays with ExecuTorch's own operators: its look-ups are not XNNPACK's, and handing
@@ -115,7 +131,7 @@ def to_backend(methods: Mapping[str, torch.export.ExportedProgram]) -> EdgeProgr
     """
     doing("Converting the graph")
     with _tracing():
-        return xnnpack.delegate(methods, [name for name in methods if name != DECODE])
+        return xnnpack.delegate(methods, [name for name in methods if name != DECODE], metadata)
 
 
 def to_executorch(

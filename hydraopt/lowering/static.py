@@ -29,6 +29,7 @@ from .bundle import Exported, write_bundle
 from .decoder import Decoder, prepare
 from .form import Form
 from .manifest import FORWARD, MANIFEST
+from .metadata import NO_METADATA, Metadatum
 from .program import Program, export_forward, lower
 from .slots import insert_slots, linear_layer, set_constants, slot_layers
 
@@ -75,9 +76,8 @@ def export_static(
         layers = fixed.apply(loaded.model)
         return write_bundle(
             staging,
-            base,
             loaded,
-            lower_fixed(loaded.model, form, layers),
+            lower_fixed(loaded.model, form, layers, loaded.metadata(form)),
             **asdict(form),
             base_model=fixed.base_model,
             method=fixed.method,
@@ -90,16 +90,22 @@ def export_static(
         )
 
 
-def lower_fixed(model: PreTrainedModel, form: Form, layers: Collection[str] = ()) -> Program:
+def lower_fixed(
+    model: PreTrainedModel,
+    form: Form,
+    layers: Collection[str] = (),
+    metadata: Mapping[str, Metadatum] = NO_METADATA,
+) -> Program:
     """The program of a model without factor inputs.
 
     Args:
         model: a causal LM in float32.
         form: resolved.
         layers: those whose matrix products must be delegated.
+        metadata: constants that the program tells.
     """
     decoder = Decoder(model, prepare(model, form), form.max_length, {})
-    return lower({FORWARD: export_forward(decoder, {}, form.prefill_length)}, layers)
+    return lower({FORWARD: export_forward(decoder, {}, form.prefill_length)}, layers, metadata)
 
 
 def bake(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:

@@ -18,24 +18,28 @@ MESSAGES = ("Hi", "two\n\nlines", " \twhite space \n", "Grüße, 世界 🙂", '
 logger = logging.getLogger(__name__)
 
 
-def save_tokenizer(source: str, path: Path) -> PreTrainedTokenizerBase | None:
-    """Write the base's ``tokenizer.json`` to ``path``; None if it has none.
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
+    """The base's fast tokenizer, which neither cuts nor pads; None, and a warning, without one.
 
     Args:
         source: directory or hub id of the base model.
-        path: the file to write.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         backend = tokenizer.backend_tokenizer
         backend.no_truncation()  # of training: a prompt that is too long is an error, not cut
         backend.no_padding()
-        backend.save(str(path))
     except (OSError, ValueError, AttributeError) as error:
         logger.warning("no fast tokenizer in %s: the bundle takes --ids only", source)
         logger.debug("%s", error)
         return None
     return tokenizer
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, path: Path) -> None:
+    """Write ``tokenizer.json`` to ``path``, if there is a tokenizer."""
+    if tokenizer is not None:
+        tokenizer.backend_tokenizer.save(str(path))
 
 
 def stop_tokens(

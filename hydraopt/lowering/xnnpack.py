@@ -28,6 +28,7 @@ from torchao.utils import unwrap_tensor_subclass
 from ..errors import LoweringError
 from ..packing import Groups
 from ..progress import doing
+from .metadata import Metadatum
 
 QUANTIZE = ("none", "8da4w")
 GROUP = 32
@@ -112,12 +113,18 @@ def times(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 
 
 def delegate(
-    methods: Mapping[str, torch.export.ExportedProgram], delegated: Collection[str]
+    methods: Mapping[str, torch.export.ExportedProgram],
+    delegated: Collection[str],
+    metadata: Mapping[str, Metadatum],
 ) -> EdgeProgramManager:
-    """Hand to XNNPACK all that it takes of ``delegated`` methods; the others stay as they are."""
+    """Hand to XNNPACK all that it takes of ``delegated`` methods; the others stay as they are.
+
+    ``metadata`` become methods that return constants.
+    """
     with _few_passes():
         return to_edge_transform_and_lower(
             dict(methods),
+            constant_methods=dict(metadata),
             partitioner={name: [XnnpackPartitioner()] for name in delegated},
             compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
         )

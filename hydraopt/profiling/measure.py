@@ -50,16 +50,17 @@ def profile(asked: Asked, device: Device | Host) -> Profile:
     """Measure a bundle on a device.
 
     Raises:
-        BundleError: a damaged bundle, or one with a method per task.
+        BundleError: a damaged bundle, or one with a method or a data file per task.
         UsageError: a base to compare with, where the bundle's own factors are not known.
         ProfilingError: the device computes something else, or cannot be measured.
         DeviceError: the device refused; one that is lost later ends the profile early instead,
             see :attr:`Profile.lost`.
     """
     manifest = Manifest.read(asked.bundle)
-    if manifest.swap == "methods":
+    if manifest.swap in ("methods", "data"):
+        what = "method" if manifest.swap == "methods" else "data file"
         raise BundleError(
-            f"{asked.bundle} has one method per task; profile a bundle that was exported with "
+            f"{asked.bundle} has one {what} per task; profile a bundle that was exported with "
             "--swap inputs"
         )
     if manifest.swap == "static" and asked.base:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from executorch.runtime import Method, Runtime
+from executorch.runtime import Method, Program, Runtime
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
@@ -33,8 +33,7 @@ class Session:
         self._tokenizer = _tokenizer(bundle / TOKENIZER) if TOKENIZER in manifest.files else None
         self._sequence = 0
         load_kernels()
-        with loading(f"{bundle / PROGRAM}, made with executorch {manifest.executorch}"):
-            self._program = Runtime.get().load_program(str(bundle / PROGRAM))
+        self._program = self._load_program()
         self.factors: Sequence[torch.Tensor] = ()
         if manifest.swap == "inputs":
             self._method, self._decode = self._load_method(FORWARD), self._load_method(DECODE)
@@ -71,7 +70,10 @@ class Session:
         if task not in self.manifest.tasks:
             raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
         target = self.manifest.tasks[task]
-        if self.manifest.swap != "inputs":
+        if self.manifest.swap == "data":
+            self._program = self._load_program(self.bundle / target)
+            self._method = self._load_method(FORWARD)
+        elif self.manifest.swap != "inputs":
             self._method = self._load_method(target)
         else:
             pack = read_pack(self.bundle / target, self._pack_bytes, self._binding)
@@ -79,6 +81,11 @@ class Session:
             self.factors = self._decode.execute([*shared, pack])
         self.task = task
         self.reset()
+
+    def _load_program(self, data: Path | None = None) -> Program:
+        path = self.bundle / PROGRAM
+        with loading(f"{path}, made with executorch {self.manifest.executorch}"):
+            return Runtime.get().load_program(str(path), data_path=data)
 
     def _load_method(self, name: str) -> Method:
         if name not in self._program.method_names:

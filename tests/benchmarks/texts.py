@@ -32,7 +32,6 @@ from hydraopt.lowering.bundle import write_bundle
 from hydraopt.lowering.manifest import FORWARD, PROGRAM
 from hydraopt.lowering.program import Program
 from hydraopt.lowering.simplify import quantize_embedding
-from hydraopt.lowering.tokenizer import stop_tokens
 from hydraopt.lowering.xnnpack import quantize_linear
 from hydraopt.profiling import emulator
 from hydraopt.profiling.adb import Device
@@ -62,7 +61,6 @@ def bundle_of(base: Path, program: Path, directory: Path) -> Path:
         loaded = load_base(str(base), str(base))
         write_bundle(
             directory,
-            str(base),
             loaded,
             Program(program.read_bytes(), {}),
             **asdict(program_form().resolved(loaded.model)),
@@ -82,7 +80,7 @@ def reference(base: Path) -> list[tuple[list[int], list[int]]]:
     """Prompts, and what transformers generates after each, without the token that ends it."""
     tokenizer = AutoTokenizer.from_pretrained(base)
     loaded = load_base(str(base), str(base))
-    model, ends = loaded.model, stop_tokens(tokenizer, loaded.eos_ids)
+    model, ends = loaded.model, loaded.eos_ids
     quantize_linear(model, "8da4w")
     _round_scales(model)
     quantize_embedding(model, "4w")

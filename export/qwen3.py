@@ -1,0 +1,34 @@
+"""Qwen 3: norms on queries and keys, heads of a width of their own.
+
+python export/qwen3.py --adapters DIR --adapters DIR --budget 7% -o bundle
+python export/qwen3.py --tiny -o bundle
+"""
+
+from recipe import ATTENTION, Family, main
+from templates import CHATML
+from transformers import Qwen3Config
+
+from hydraopt.zoo.model import EOS_ID, PAD_ID, VOCAB_SIZE
+
+FAMILY = Family(
+    base="Qwen/Qwen3-0.6B",
+    targets=ATTENTION,
+    tiny=Qwen3Config(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        bos_token_id=None,
+        eos_token_id=EOS_ID,
+        pad_token_id=PAD_ID,
+        tie_word_embeddings=True,
+        head_dim=32,
+    ),
+    chat_template=CHATML,
+)
+
+if __name__ == "__main__":
+    main(FAMILY)

@@ -1,0 +1,171 @@
+"""What all recipes do: load a base, compress its adapters, lower both, check the program, tell it.
+
+A recipe names a family of models and calls :func:`main`; see README.md beside it.
+"""
+
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import typer
+from check import decode_ms, eager_error
+from peft import LoraConfig, get_peft_model
+from rich.console import Console
+from rich.status import Status
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from hydraopt.adapters import read_adapters
+from hydraopt.command_line import run_command_line
+from hydraopt.errors import UsageError
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.form import Form
+from hydraopt.merge_command import parse_budget
+from hydraopt.options import Json, Overwrite
+from hydraopt.packing import Coder
+from hydraopt.progress import shown_by
+from hydraopt.report import of_bundle, show
+from hydraopt.runtime import verify
+from hydraopt.zoo.model import new_tokenizer
+
+TINY_TASKS, TINY_RANK, TINY_BUDGET = ("first", "second"), 8, "50%"
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models.
+
+    Attributes:
+        base: hub id of the model that people deploy.
+        tiny: the family's architecture at a size that exports in seconds.
+        targets: names of the layers that adapters change, as PEFT takes them.
+        chat_template: of the tiny tokenizer, in the family's form; None: it has none.
+    """
+
+    base: str
+    tiny: PreTrainedConfig
+    targets: Sequence[str]
+    chat_template: str | None = None
+
+
+def main(family: Family) -> None:
+    """The command line of a recipe."""
+
+    def command(
+        output: Annotated[Path, typer.Option("--output", "-o", help="Bundle to write.")],
+        adapters: Annotated[
+            list[str] | None, typer.Option(help="PEFT directory or hub id; repeat it.")
+        ] = None,
+        base: Annotated[str, typer.Option(help="Base model: directory or hub id.")] = family.base,
+        budget: Annotated[str, typer.Option(help="Of the adapters' fp16 bytes, or bytes.")] = "7%",
+        quantize: Annotated[
+            Literal["none", "8da4w"], typer.Option(help="Quantisation of the base.")
+        ] = "8da4w",
+        max_length: Annotated[int | None, typer.Option(help="Positions of the KV cache.")] = None,
+        tiny: Annotated[
+            bool, typer.Option("--tiny", help="Random weights and adapters, no download.")
+        ] = False,
+        overwrite: Overwrite = False,
+        as_json: Json = False,
+    ) -> None:
+        if bool(adapters) == tiny:
+            raise UsageError("pass --adapters DIR for each of your adapters, or --tiny alone")
+        source = tiny_family(family) if tiny else nullcontext((base, adapters))
+        share = TINY_BUDGET if tiny else budget
+        form = Form(quantize, max_length=max_length)
+        with source as (where, sources), _status() as status, shown_by(status.update):
+            record = export(sources, where, output, share, form, overwrite=overwrite)
+        show(record, as_json)
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(help=f"Export {family.base} with adapters.")(command)
+    run_command_line(app)
+
+
+def export(
+    sources: Sequence[str],
+    base: str,
+    output: Path,
+    budget: str,
+    form: Form,
+    *,
+    overwrite: bool = False,
+) -> dict[str, object]:
+    """Compress, lower, and run every task of the program against PyTorch.
+
+    Args:
+        sources: PEFT directories or hub ids.
+        base: directory or hub id of their base model.
+        output: bundle to write.
+        budget: as ``hydraopt merge --budget`` takes it.
+        form: of the program.
+        overwrite: replace an existing ``output``.
+
+    Returns:
+        What ``hydraopt info`` tells of the bundle; what XNNPACK did not take; the largest relative
+        error of the logits beside PyTorch; milliseconds of a decoded token here.
+
+    Raises:
+        HydraOptError: as the steps raise it.
+    """
+    adapters = read_adapters(sources)
+    coded = Coder.of(adapters).code(parse_budget(budget, adapters.fp16_bytes))
+    exported = export_bundle(coded, base, output, form, overwrite=overwrite)
+    verify(output)
+    table = next(iter(exported.delegation.values()))
+    return of_bundle(output) | {
+        "outside_xnnpack": {x.operator: x.not_delegated for x in table if x.not_delegated},
+        "eager_error": eager_error(output, base, coded),
+        "decode_ms": decode_ms(output),
+    }
+
+
+def _status() -> Status:
+    # a console of its own: what the exporter prints on the standard error is caught
+    return Console(file=sys.stderr).status("Compressing the adapters")
+
+
+@contextmanager
+def tiny_family(family: Family) -> Iterator[tuple[str, list[str]]]:
+    """A base of the family with random weights and two adapters by PEFT, for the block only."""
+    with tempfile.TemporaryDirectory(prefix="hydraopt-") as directory:
+        base = Path(directory) / "base"
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(family.tiny, dtype=torch.float32)
+        model.save_pretrained(base)
+        tiny_tokenizer(family.chat_template).save_pretrained(base)
+        adapters = [
+            random_adapter(Path(directory) / task, base, family.targets) for task in TINY_TASKS
+        ]
+        yield str(base), adapters
+
+
+def tiny_tokenizer(chat_template: str | None) -> PreTrainedTokenizerBase:
+    """Bytes as tokens."""
+    tokenizer = new_tokenizer()
+    tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+def random_adapter(directory: Path, base: Path, targets: Sequence[str]) -> str:
+    """A LoRA adapter that PEFT writes, large enough to change every answer."""
+    model = AutoModelForCausalLM.from_pretrained(base)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=TINY_RANK,
+        lora_alpha=2 * TINY_RANK,
+        target_modules=list(targets),
+        init_lora_weights=False,
+    )
+    get_peft_model(model, config).save_pretrained(directory, save_embedding_layers=False)
+    return str(directory)

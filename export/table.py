@@ -1,0 +1,71 @@
+"""Export every family at tiny size, in float32 and quantised: `python export/table.py`."""
+
+import importlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from recipe import TINY_BUDGET, export, tiny_family
+from tqdm import tqdm
+from transformers.utils import logging
+
+from hydraopt.lowering.form import Form
+
+FAMILIES = ("smollm2", "llama3", "qwen2", "qwen3", "gemma3")
+# operators that only look at shapes and positions, or pass on what they are given
+VIEWS = ("assert", "scalar", "copy", "sym_size", "auto_functionalized", "ge", "le", "add", "cat")
+
+
+def measure(family: str) -> dict[str, object]:
+    """One family's row."""
+    found = importlib.import_module(family).FAMILY
+    row: dict[str, object] = {"family": family, "base": found.base}
+    with tiny_family(found) as (base, sources), tempfile.TemporaryDirectory() as directory:
+        for quantize in ("none", "8da4w"):
+            output = Path(directory) / quantize
+            record = export(sources, base, output, TINY_BUDGET, Form(quantize))
+            outside = record["outside_xnnpack"]
+            row |= {
+                f"outside_{quantize}": sorted(x for x in outside if not _is_view(x)),
+                f"eager_error_{quantize}": record["eager_error"],
+                f"decode_ms_{quantize}": record["decode_ms"],
+            }
+    return row
+
+
+def _is_view(operator: str) -> bool:
+    return any(part in operator.split("_") or operator.startswith(part) for part in VIEWS)
+
+
+def table(rows: list[dict]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| recipe | for example | computed outside XNNPACK (8da4w) | eager error, float32 | 8da4w "
+        "| decode, 8da4w |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        outside = ", ".join(f"`{x}`" for x in row["outside_8da4w"])
+        lines.append(
+            f"| `{row['family']}.py` | {row['base']} | {outside} | {row['eager_error_none']:.0e} "
+            f"| {row['eager_error_8da4w']:.1%} | {row['decode_ms_8da4w']:.2f} ms |"
+        )
+    return "\n".join(lines)
+
+
+def main(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
+) -> None:
+    """Export every family and print the table."""
+    logging.disable_progress_bar()
+    rows = [measure(family) for family in tqdm(FAMILIES, desc="export", disable=None)]
+    print(table(rows))
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,39 @@
+"""What ExecuTorch's own LLM runners ask a program: methods that return constants.
+
+Names as in ``extension/llm/runner/constants.h`` of ExecuTorch 1.5. ``TextLLMRunner`` (C++, Python,
+``LlmModule`` on Android) refuses a program without ``get_max_seq_len``.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from .form import Form
+
+Metadatum = int | bool | list[int]
+NO_METADATA: Mapping[str, Metadatum] = MappingProxyType({})
+
+
+def runner_metadata(
+    form: Form, vocabulary: int, eos_ids: Sequence[int], bos_id: int | None
+) -> dict[str, Metadatum]:
+    """Method name -> constant, for a program of a causal LM.
+
+    Args:
+        form: resolved.
+        vocabulary: number of token ids.
+        eos_ids: tokens that end a generation.
+        bos_id: the token that begins a text; None: the program does not tell one.
+    """
+    metadata: dict[str, Metadatum] = {
+        "get_max_seq_len": form.prefill_length,
+        "get_max_context_len": form.max_length,
+        "get_vocab_size": vocabulary,
+        "use_kv_cache": True,
+        "use_sdpa_with_kv_cache": form.attention == "llm",
+        "enable_dynamic_shape": True,
+    }
+    if eos_ids:
+        metadata["get_eos_ids"] = list(eos_ids)
+    if bos_id is not None:
+        metadata["get_bos_id"] = bos_id
+    return metadata

@@ -1,0 +1,129 @@
+"""The ways in which a program takes one of several tasks' factors.
+
+Each is a function that lowers a prepared base and writes beside it what a task needs.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..packing import CodedAdapters, Groups, shared_rows
+from .base_model import BaseModel
+from .data_files import lower_with_data
+from .decoder import Decoder, prepare
+from .factors import factor_shapes, module_shapes, slot_factors
+from .form import Form
+from .manifest import DECODE, FORWARD
+from .program import Program, export_decode, export_forward, lower
+from .slots import insert_slots, set_constants, slot_layers
+
+logger = logging.getLogger(__name__)
+
+DATA, DATA_SUFFIX = "data", ".ptd"
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """A program for several tasks, and what its manifest says of them.
+
+    Attributes:
+        program: what was lowered.
+        tasks: task -> file or method name.
+        static_rows: whether rows that all tasks share are layers of the program.
+        constant_bytes: bytes of the factors that are constants of the program.
+        factors: shapes of the factor inputs by name.
+    """
+
+    program: Program
+    tasks: Mapping[str, str]
+    static_rows: bool
+    constant_bytes: int
+    factors: Mapping[str, tuple[int, ...]]
+
+
+def as_inputs(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) -> Swapped:
+    """Factors are inputs of ``forward``; ``decode`` makes them of a task's pack."""
+    rows = _layer_rows(coded, form)
+    static = rows is not None
+    decoder = _decoder(coded, base, form, rows)
+    shapes = factor_shapes(coded.layout, static_rows=static)
+    methods = {
+        FORWARD: export_forward(decoder, shapes, form.prefill_length),
+        DECODE: export_decode(coded.layout, static_rows=static),
+    }
+    program = lower(methods, slot_layers(coded.modules), base.metadata(form))
+    return Swapped(program, coded.write_packs(staging), static, _row_bytes(rows), shapes)
+
+
+def as_methods(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) -> Swapped:
+    """A closed set of tasks: each has its method, whose constants are its factors."""
+    decoder = _decoder(coded, base, form, None)
+    tasks = {task: f"task_{number}" for number, task in enumerate(coded.tasks)}
+    exported = {}
+    for task, method in tasks.items():
+        set_constants(decoder, coded.task_factors(task))
+        exported[method] = export_forward(decoder, {}, form.prefill_length)
+        logger.info("exported %s as method %s", task, method)
+    program = lower(exported, slot_layers(coded.modules), base.metadata(form))
+    values = sum(len(m.directions) * sum(m.shape) for m in coded.layout.modules.values())
+    return Swapped(program, tasks, False, 4 * values * len(tasks), {})
+
+
+def as_data(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) -> Swapped:
+    """A .ptd file of float32 factors for each task, which a runner loads with the program.
+
+    All rows are in it: beside rows that are layers, XNNPACK does not take constants of a few rows.
+    """
+    lowered = lower_with_data(
+        _decoder(coded, base, form, None),
+        slot_factors(coded.task_factors(coded.tasks[0])),
+        form.prefill_length,
+        slot_layers(coded.modules),
+        base.metadata(form),
+    )
+    (staging / DATA).mkdir()
+    tasks = {task: f"{DATA}/{task}{DATA_SUFFIX}" for task in coded.tasks}
+    for task, name in tasks.items():
+        (staging / name).write_bytes(lowered.data(slot_factors(coded.task_factors(task))))
+    return Swapped(lowered.program, tasks, False, 0, {})
+
+
+SWAPS: Mapping[str, Callable[[CodedAdapters, BaseModel, Form, Path], Swapped]] = {
+    "inputs": as_inputs,
+    "methods": as_methods,
+    "data": as_data,
+}
+
+
+def _layer_rows(coded: CodedAdapters, form: Form) -> dict[str, Groups | torch.Tensor] | None:
+    """The rows that become layers of a quantised base; None if rows are inputs.
+
+    What tasks share as a whole is no layer of rows: it is decoded like the rest.
+    """
+    if form.quantize == "none" or coded.layout.shares_columns:
+        return None
+    return shared_rows(coded.layout, coded.shared)
+
+
+def _decoder(
+    coded: CodedAdapters,
+    base: BaseModel,
+    form: Form,
+    rows: Mapping[str, Groups | torch.Tensor] | None,
+) -> Decoder:
+    step = prepare(base.model, form)
+    inputs = insert_slots(base.model, module_shapes(coded.layout), rows)
+    return Decoder(base.model, step, form.max_length, inputs)
+
+
+def _row_bytes(rows: Mapping[str, Groups | torch.Tensor] | None) -> int:
+    """Bytes of shared rows as layers: int4 with a scale per group, or int8 with one per row."""
+    return sum(
+        x.values.numel() // 2 + 2 * x.scales.numel()
+        if isinstance(x, Groups)
+        else x.numel() + 4 * len(x)
+        for x in (rows or {}).values()
+    )

@@ -1,0 +1,78 @@
+"""Recipes of real families, at tiny size: what a program computes is what PyTorch computes."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recipe import TINY_BUDGET, export, tiny_family
+from table import FAMILIES
+from table import table as markdown
+
+from hydraopt.lowering.form import Form
+from hydraopt.runtime import Session
+
+ROOT = Path(__file__).parents[1]
+RECIPES = {
+    path.stem
+    for path in (ROOT / "export").glob("*.py")
+    if "FAMILY = Family(" in path.read_text(encoding="utf-8")
+}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+
+def test_every_recipe_is_in_the_table_and_the_page():
+    assert set(FAMILIES) == RECIPES
+    page = (ROOT / "export" / "README.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "results" / "export" / "families.json").read_text(encoding="utf-8"))
+    assert [row["family"] for row in rows] == list(FAMILIES)
+    assert markdown(rows) in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", ["none", "8da4w"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_familys_program_computes_what_pytorch_computes(family, quantize, tmp_path):
+    found = importlib.import_module(family).FAMILY
+    with tiny_family(found) as (base, sources):
+        record = export(sources, base, tmp_path / "bundle", TINY_BUDGET, Form(quantize))
+    assert record["eager_error"] < (1e-4 if quantize == "none" else 0.05)
+    assert record["share_of_fp16"] <= 0.5
+    session = Session.open(tmp_path / "bundle")
+    assert session.tasks == ("first", "second")
+    assert session.manifest.chat is not None
+    answers = []
+    for task in session.tasks:
+        session.switch(task)
+        answers.append(session.forward(session.encode("Hi", chat=True)))
+    assert (answers[0] - answers[1]).norm() > 0.1 * answers[0].norm()
+
+
+@pytest.mark.slow
+def test_a_recipe_is_one_command(tmp_path):
+    done = run("export/smollm2.py", "--tiny", "--json", "-o", str(tmp_path / "bundle"))
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["quantize"] == "8da4w"
+    assert (tmp_path / "bundle" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--tiny", "--adapters", "x"]])
+def test_a_recipe_without_adapters_says_what_to_pass(arguments, tmp_path):
+    done = run("export/qwen3.py", "-o", str(tmp_path / "bundle"), *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: pass --adapters DIR")
+    assert not (tmp_path / "bundle").exists()

@@ -1,0 +1,117 @@
+"""ExecuTorch's own LLM runner on our programs: metadata, and .pte + .ptd pairs of tasks."""
+
+import pytest
+import torch
+from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
+from executorch.runtime import Runtime
+
+from hydraopt.adapters import AdapterSet, read_adapter
+from hydraopt.errors import BundleError, ProfilingError
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.form import Form
+from hydraopt.lowering.growth import add_task
+from hydraopt.lowering.manifest import Manifest
+from hydraopt.packing import Coder
+from hydraopt.profiling.host import Host
+from hydraopt.profiling.measure import Asked, profile
+from hydraopt.runtime import Session, verify
+from hydraopt.zoo import ADAPTERS, BASE
+
+pytestmark = pytest.mark.slow
+
+PROMPTS = {
+    "date-de": "date 2026-11-22=",
+    "words-en": "words 742=",
+    "unit-it": "unit 12.5 kilometer=",
+}
+
+
+@pytest.fixture(scope="module")
+def coded():
+    adapters = AdapterSet(read_adapter(ADAPTERS / task) for task in PROMPTS)
+    return Coder.of(adapters).code(int(0.3 * adapters.fp16_bytes))
+
+
+@pytest.fixture(scope="module")
+def pair(coded, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data") / "bundle"
+    export_bundle(coded, str(BASE), directory, swap="data")
+    return directory
+
+
+def constants(path):
+    program = Runtime.get().load_program(str(path))
+    return {
+        name: program.load_method(name).execute([])
+        for name in program.method_names
+        if name not in ("forward", "decode")
+    }
+
+
+def test_a_program_tells_what_stock_runners_ask(bundle):
+    manifest = Manifest.read(bundle)
+    assert constants(bundle / "model.pte") == {
+        "get_max_seq_len": [manifest.prefill_length],
+        "get_max_context_len": [manifest.max_length],
+        "get_vocab_size": [manifest.vocabulary],
+        "get_eos_ids": list(manifest.eos_ids),
+        "use_kv_cache": [True],
+        "use_sdpa_with_kv_cache": [True],
+        "enable_dynamic_shape": [True],
+    }
+
+
+def test_data_files_compute_what_inputs_compute(coded, pair, tmp_path):
+    export_bundle(coded, str(BASE), tmp_path / "inputs")
+    session, other = Session.open(pair), Session.open(tmp_path / "inputs")
+    for task in [*PROMPTS, *reversed(PROMPTS)]:
+        session.switch(task)
+        other.switch(task)
+        ids = session.encode(PROMPTS[task])
+        torch.testing.assert_close(session.forward(ids), other.forward(ids), atol=1e-4, rtol=1e-4)
+
+
+def test_data_files_of_a_quantised_base(coded, tmp_path):
+    form = Form(quantize="8da4w")
+    for swap in ("data", "inputs"):
+        export_bundle(coded, str(BASE), tmp_path / swap, form, swap=swap)
+    session, other = (Session.open(tmp_path / swap) for swap in ("data", "inputs"))
+    for task, prompt in PROMPTS.items():
+        session.switch(task)
+        other.switch(task)
+        ids = session.encode(prompt)
+        found, wanted = session.forward(ids), other.forward(ids)
+        assert (found - wanted).norm() < 0.1 * wanted.norm()
+
+
+@pytest.mark.parametrize("task", PROMPTS)
+def test_executorchs_runner_gives_the_sessions_text(pair, task):
+    session = Session.open(pair)
+    session.switch(task)
+    wanted = session.generate(PROMPTS[task], 24)
+    data = str(pair / session.manifest.tasks[task])
+    runner = TextLLMRunner(str(pair / "model.pte"), str(pair / "tokenizer.json"), data)
+    pieces = []
+    runner.generate(
+        PROMPTS[task],
+        GenerationConfig(echo=False, max_new_tokens=24, temperature=0),
+        pieces.append,
+    )
+    assert "".join(pieces).removesuffix("<eos>") == wanted
+    assert wanted
+
+
+def test_what_needs_packs_says_so(pair):
+    assert verify(pair)["tasks"] == len(PROMPTS)
+    with pytest.raises(BundleError, match="--swap inputs"):
+        add_task(pair, str(ADAPTERS / "date-fr"), "date-fr")
+    with pytest.raises((BundleError, ProfilingError), match="--swap inputs"):
+        profile(Asked(pair, [1], 1), Host())
+
+
+def test_a_damaged_data_file_is_found_before_it_is_loaded(coded, tmp_path):
+    export_bundle(coded, str(BASE), tmp_path / "bundle", swap="data")
+    path = tmp_path / "bundle" / Manifest.read(tmp_path / "bundle").tasks["words-en"]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"words-en\.ptd is damaged"):
+        Session.open(tmp_path / "bundle")
