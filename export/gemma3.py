@@ -1,8 +1,4 @@
-"""Gemma 3: sliding windows in most layers, norms on queries and keys, scaled embeddings.
-
-python export/gemma3.py --adapters DIR --adapters DIR --budget 7% -o bundle
-python export/gemma3.py --tiny -o bundle
-"""
+"""Gemma 3: sliding windows in most layers, norms on queries and keys, scaled embeddings."""
 
 from recipe import ATTENTION, Family, main
 from templates import GEMMA
@@ -20,7 +16,7 @@ FAMILY = Family(
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=64,
+        max_position_embeddings=128,
         bos_token_id=None,
         eos_token_id=EOS_ID,
         pad_token_id=PAD_ID,

@@ -1,8 +1,4 @@
-"""Qwen 3: norms on queries and keys, heads of a width of their own.
-
-python export/qwen3.py --adapters DIR --adapters DIR --budget 7% -o bundle
-python export/qwen3.py --tiny -o bundle
-"""
+"""Qwen 3: norms on queries and keys, heads of a width of their own."""
 
 from recipe import ATTENTION, Family, main
 from templates import CHATML
@@ -20,7 +16,7 @@ FAMILY = Family(
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=64,
+        max_position_embeddings=128,
         bos_token_id=None,
         eos_token_id=EOS_ID,
         pad_token_id=PAD_ID,

@@ -49,7 +49,7 @@ def main(
 ) -> None:
     """Export with each and print time and memory."""
     if base is None:
-        from smollm2 import smollm2
+        from smollm2_weights import smollm2
 
         base = smollm2()
     exporters = {"hydraopt": ours, "export_llm": export_llm_program}

@@ -167,7 +167,7 @@ def main(
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     if base is None:
-        from smollm2 import smollm2
+        from smollm2_weights import smollm2
 
         base = smollm2()
     program = Workshop(base, work).program("bare").pte
