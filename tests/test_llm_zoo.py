@@ -1,20 +1,23 @@
 """The LLM zoo: texts read from their sources, split without overlap, and written as chats."""
 
 import gzip
+import json
+from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from chat_templates import SMOLLM, chat_tokenizer
-from llm_zoo import wordnet
+from llm_zoo import train, wordnet
 from llm_zoo.catalogues import plain, translations
-from llm_zoo.data import chat_prompt, short_pairs
+from llm_zoo.data import TEST, TRAIN, chat_prompt, short_pairs
 from llm_zoo.dictionaries import number, translation, words
 from llm_zoo.examples import TEST_SHARE, Example, key, split
 from llm_zoo.tasks import TASKS, Task
+from llm_zoo.train import Recipe, batches, recipe
 from llm_zoo.wordnet import Noun, nouns, questions
 
-from hydraopt.adapters import TASK_NAME
+from hydraopt.adapters import TASK_NAME, read_adapters
 
 STRINGS = {
     "_Open": "Ö_ffnen",
@@ -145,3 +148,49 @@ def test_there_are_many_applications_and_languages():
     assert len({name.split("-")[0] for name in TASKS}) == 11
     assert len({name.split("-")[1] for name in TASKS}) == 9
     assert all(TASK_NAME.fullmatch(name) for name in TASKS)
+
+
+@pytest.fixture
+def small_data(tmp_path) -> Path:
+    """Two files of short examples of every task."""
+    directory = tmp_path / "data"
+    directory.mkdir()
+    lines = [
+        {"task": task, "prompt": prompt, "answer": "ab"} for task in TASKS for prompt in "pqrs"
+    ]
+    for name in (TRAIN, TEST):
+        (directory / name).write_text("\n".join(map(json.dumps, lines)))
+    return directory
+
+
+def test_adapters_are_trained_once(tmp_path, monkeypatch, base, small_data):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(train, "recipe", lambda _: Recipe(2, ("down_proj",), 40, 2, 0.05))
+    directory = train.adapter("ui-de", base, small_data)
+    assert read_adapters([f"ui-de={directory}"]).shapes.keys() == {"model.layers.0.mlp.down_proj"}
+    log = json.loads((directory / train.LOG).read_text())
+    assert log["test_loss_after"] < 0.9 * log["test_loss_before"]
+    assert (log["steps"], len(log["losses"])) == (40, 40)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", stopped)
+    assert train.adapter("ui-de", base, small_data) == directory
+    with pytest.raises(KeyboardInterrupt):
+        train.adapter("ui-fr", base, small_data)
+    assert not [*directory.parents[1].glob("ui-fr/*/*")]  # a stopped one is not there
+
+
+def test_batches_hold_each_row_once_beside_rows_of_similar_length():
+    rows = [([1] * length, [2, 3]) for length in range(1, 90)]
+    found = batches(rows, 8)
+    prompts = [[(row >= 0).int().argmax().item() for row in labels] for _, labels in found]
+    assert sorted(length for batch in prompts for length in batch) == [*range(1, 90)]
+    assert all(max(batch) - min(batch) < 8 for batch in prompts)
+    assert prompts != sorted(prompts)
+
+
+def test_recipes_differ_in_rank_and_layers():
+    assert sum(recipe(task).rank == 32 for task in TASKS) == 4
+    assert sum(len(recipe(task).targets) == 7 for task in TASKS) == 4
