@@ -8,7 +8,9 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from chat_templates import SMOLLM, chat_tokenizer
+from conftest import save_adapter
 from llm_zoo import train, wordnet
+from llm_zoo.__main__ import METHODS, command, summary
 from llm_zoo.catalogues import plain, translations
 from llm_zoo.data import TEST, TRAIN, chat_prompt, short_pairs
 from llm_zoo.dictionaries import number, translation, words
@@ -18,6 +20,7 @@ from llm_zoo.train import Recipe, batches, recipe
 from llm_zoo.wordnet import Noun, nouns, questions
 
 from hydraopt.adapters import TASK_NAME, read_adapters
+from hydraopt.cli import app
 
 STRINGS = {
     "_Open": "Ö_ffnen",
@@ -194,3 +197,27 @@ def test_batches_hold_each_row_once_beside_rows_of_similar_length():
 def test_recipes_differ_in_rank_and_layers():
     assert sum(recipe(task).rank == 32 for task in TASKS) == 4
     assert sum(len(recipe(task).targets) == 7 for task in TASKS) == 4
+
+
+def test_frontier_takes_what_was_trained(tmp_path, base, small_data):
+    """Adapters that differ in rank and layers, by the command that `make llm` runs."""
+    settings = [{"r": 4}, {"r": 8}, {"r": 4}]
+    for name, kept in zip(("ui-de", "ui-es", "ui-fr"), settings, strict=True):
+        targets = train.LINEAR if name == "ui-fr" else train.ATTENTION
+        save_adapter(tmp_path / name, target_modules=list(targets), **kept)
+        log = {"task": name, "steps": 3, "losses": [3.0, 2.0]}
+        (tmp_path / name / train.LOG).write_text(json.dumps(log))
+    adapters = {name: tmp_path / name for name in ("ui-de", "ui-es", "ui-fr")}
+    own = [json.loads(line) for line in (small_data / TEST).read_text().splitlines()]
+    lines = [json.dumps(line) for line in own if line["task"] in adapters]
+    (small_data / TEST).write_text("\n".join(lines))
+    program, *arguments = command(tmp_path / "out", base, small_data, adapters, jobs=1)
+    assert Path(program).name == "hydraopt"
+    budgets = arguments.index("--budgets") + 1
+    arguments[budgets] = "30,60"  # three tiny adapters share little
+    app(arguments, standalone_mode=False)
+    points = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {point["series"] for point in points} == {"unmerged", *METHODS}
+    assert [point["label"] for point in points[1:3]] == ["30 %", "60 %"]
+    assert all(point["chrf"].keys() == adapters.keys() for point in points)
+    assert summary(adapters)[0] == {"task": "ui-de", "steps": 3}
