@@ -5,7 +5,7 @@ BIN := .venv/bin
 # for emulated devices and for building the runner that is pushed to them
 DEVICE_PACKAGES := adb bubblewrap mmdebstrap qemu-system-arm cpio g++ g++-aarch64-linux-gnu
 
-.PHONY: demo test frontier bench lint packages
+.PHONY: demo test frontier llm bench lint packages
 
 demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
@@ -17,6 +17,11 @@ test: .venv/ready lint packages
 frontier: .venv/ready
 	$(BIN)/hydraopt frontier -o results/frontier
 	$(BIN)/hydraopt frontier -o results/frontier --experts 2,4,8,16,32 --held-out 8 --inputs 50
+
+# the same on 21 adapters of SmolLM2-135M, trained here; hours, goes on where it was: results/llm/*
+# LLM_OPTIONS=--with-data adds methods that learn from examples, and hours
+llm: .venv/ready
+	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o results/llm $(LLM_OPTIONS)
 
 # speed against the alternatives; time and memory of coding and merging; other kinds of adapters
 bench: .venv/ready

@@ -224,6 +224,9 @@ def frontier(
         str | None,
         typer.Option(help="By default budget,calibrated,plain,hydraopt,average; for experts all."),
     ] = None,
+    budgets: Annotated[
+        str | None, typer.Option(help="Byte budgets, in percent of fp16: 2,5,10.")
+    ] = None,
     experts: Annotated[
         str | None, typer.Option(help="Compare merges of so many adapters instead: 2,8,32.")
     ] = None,
@@ -231,16 +234,21 @@ def frontier(
         int, typer.Option(min=0, help="With --experts: tasks that no merge sees.")
     ] = 0,
     inputs: Annotated[int, typer.Option(min=1, help="Zoo inputs per task, up to 200.")] = 200,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Score with matrices multiplied in bfloat16.")
+    ] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure storage against quality for many methods; run again to resume."""
     from .frontier_command import subject_of, write_experts, write_frontier
 
-    subject = subject_of(adapters or [], base, data, train, inputs, experts=experts is not None)
+    subject = subject_of(
+        adapters or [], base, data, train, inputs, experts=experts is not None, bfloat16=bf16
+    )
     names, jobs = methods and methods.split(","), jobs or os.cpu_count() or 1
     if experts is None:
-        report.show_points(write_frontier(output, subject, names, jobs), as_json)
+        report.show_points(write_frontier(output, subject, names, jobs, budgets), as_json)
         return
     points = write_experts(output, subject, names, experts, held_out, jobs)
     report.show_experts(points, as_json)

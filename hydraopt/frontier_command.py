@@ -1,14 +1,14 @@
 """``hydraopt frontier``: the bundled zoo or a user's adapters, evaluated, tabulated and plotted."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from .adapters import read_adapters
 from .errors import OutputError, UsageError
 from .evaluation.chart import experts_table, plot, plot_experts, table
 from .evaluation.experts import ExpertPoint, compare_experts
-from .evaluation.frontier import Point, frontier
+from .evaluation.frontier import SHARES, Point, frontier
 from .evaluation.points import CALIBRATED, POINTS, Subject
 from .files import replaced_file, write_json
 from .merging import METHODS
@@ -29,6 +29,7 @@ def subject_of(
     inputs: int,
     *,
     experts: bool = False,
+    bfloat16: bool = False,
 ) -> Subject:
     """What to measure: adapters with their base and examples, or the zoo without any of them.
 
@@ -44,28 +45,37 @@ def subject_of(
     if not sources:
         from .zoo.evaluate import zoo_subject
 
-        return zoo_subject(inputs, ZOO_TRAINING if experts else ZOO_PROMPTS)
+        zoo = zoo_subject(inputs, ZOO_TRAINING if experts else ZOO_PROMPTS)
+        return replace(zoo, bfloat16=bfloat16)
     adapters = read_adapters(sources)
     training = read_examples(train, adapters.tasks) if train else None
-    return Subject(adapters, base, read_examples(data, adapters.tasks), training)
+    return Subject(adapters, base, read_examples(data, adapters.tasks), training, bfloat16)
 
 
 def write_frontier(
-    directory: Path, subject: Subject, methods: Sequence[str] | None, jobs: int
+    directory: Path,
+    subject: Subject,
+    methods: Sequence[str] | None,
+    jobs: int,
+    budgets: str | None = None,
 ) -> list[Point]:
     """Evaluate and write results.json, frontier.md, frontier.png and frontier.svg.
 
     Without ``methods``: the byte budget, calibrated if there are training examples, plain integers,
-    HydraOpt with any number of B's, and the average.
+    HydraOpt with any number of B's, and the average. Without ``budgets``, like ``2,5,10``: those
+    of ``SHARES``.
 
     Raises:
+        UsageError: ``budgets`` is no list of percentages.
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: as the steps raise it.
     """
     _check(directory)
     methods = methods or [x for x in STORAGE if x != CALIBRATED or subject.training]
-    points = frontier(subject, methods, directory, jobs)
-    rows = [asdict(point) | point.summary() for point in points]
+    points = frontier(subject, methods, directory, jobs, _percentages(budgets))
+    rows = [
+        asdict(point) | point.summary() | {"s_score": point.s_score(points[0])} for point in points
+    ]
     _write(directory, RESULTS, rows, TABLE, table(points))
     plot(points, directory)
     return points
@@ -103,6 +113,18 @@ def write_experts(
     _write(directory, EXPERTS, rows, EXPERTS_TABLE, experts_table(points))
     plot_experts(points, directory)
     return points
+
+
+def _percentages(budgets: str | None) -> Sequence[float]:
+    if budgets is None:
+        return SHARES
+    try:
+        found = [float(part) for part in budgets.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < percent <= 100 for percent in found):
+        raise UsageError(f"--budgets {budgets!r}, expected percentages like 2,5,10")
+    return found
 
 
 def _check(directory: Path) -> None:

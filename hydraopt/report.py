@@ -262,7 +262,12 @@ def show_experts(points: "Sequence[ExpertPoint]", as_json: bool) -> None:
     columns = ("own tasks %", "tokens %", "unseen tasks %", "tokens %")
     grid = Table("experts", "method", *columns)
     for point in points:
-        scores = [*point.held_in, *(point.held_out or (None, None))]
+        own, unseen = point.held_in, point.held_out
+        scores = [
+            own.exact,
+            own.tokens,
+            *((unseen.exact, unseen.tokens) if unseen else (None,) * 2),
+        ]
         cells = ("" if score is None else f"{100 * score:.1f}" for score in scores)
         grid.add_row(str(point.experts), point.method, *cells)
     Console().print(grid)

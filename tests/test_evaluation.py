@@ -1,4 +1,4 @@
-"""Exact match, JSON lines, plain integers and the bisection of a budget."""
+"""Scores, JSON lines, plain integers and the bisection of a budget."""
 
 import json
 
@@ -9,13 +9,17 @@ from conftest import random_set, tiny_llama
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import DataError, MergeError, UsageError
 from hydraopt.evaluation import adapted, exact_match
-from hydraopt.evaluation.evaluator import score
+from hydraopt.evaluation.chrf import chrf
+from hydraopt.evaluation.evaluator import AllScores, score
+from hydraopt.evaluation.evaluator import Scores as EvaluatedScores
+from hydraopt.evaluation.frontier import Point
+from hydraopt.evaluation.generated import GeneratedScores, generated_scores
 from hydraopt.evaluation.plain import plain
 from hydraopt.evaluation.smallest import smallest_budget
 from hydraopt.merge_command import parse_budget
 from hydraopt.merging import relative_errors
 from hydraopt.packing import Coder
-from hydraopt.training import batch, read_examples
+from hydraopt.training import answer_loss, batch, encode, load_model, read_examples
 
 TASKS = ("alpha", "beta", "gamma")
 
@@ -43,7 +47,7 @@ def test_tokens_count_one_by_one(adapters):
         right = int(model(torch.tensor([prompt])).logits[0, -1].argmax())
         after = int(model(torch.tensor([[*prompt, right]])).logits[0, -1].argmax())
     rows = [(prompt, [right, (after + 1) % 256]), (prompt, [right])]
-    assert score(model, [batch(rows)]) == pytest.approx((1 / 2, 2 / 3))
+    assert score(model, [batch(rows)])[:2] == pytest.approx((1 / 2, 2 / 3))
 
 
 def test_lines_are_read_per_task(tmp_path):
@@ -114,3 +118,65 @@ def test_a_budget_is_a_share_or_bytes():
     for wrong in ("10", "x", "0%", "-3%", "5 percent"):
         with pytest.raises(UsageError, match="expected a share like 10% or bytes like 12MB"):
             parse_budget(wrong, 5000)
+
+
+def test_chrf_is_the_f_score_of_n_grams():
+    # "ab c" and "abd": 2 of 3 letters, 1 of 2 pairs, 0 of 1 triple; so P = R = (2/3 + 1/2) / 3
+    assert chrf(["ab c"], ["abd"]) == pytest.approx((2 / 3 + 1 / 2) / 3)
+    # "a" and "ab": of single letters 1 of 1 found, 1 of 2 wanted; F2 = 5 P R / (4 P + R)
+    assert chrf(["a"], ["ab"]) == pytest.approx(5 * 1 * 0.5 / (4 + 0.5))
+    assert chrf(["ab"], ["a"]) == pytest.approx(5 * 0.5 * 1 / (4 * 0.5 + 1))
+    # a repeated n-gram counts as often as the reference has it
+    assert chrf(["aa"], ["a"]) == pytest.approx(5 * 0.5 * 1 / (4 * 0.5 + 1))
+
+
+def test_chrf_of_several_texts_counts_their_n_grams_together():
+    # letters: 2 + 1 of 5 found and of 5 wanted; pairs: 1 of 3; triples: 0 of 1
+    assert chrf(["abc", "xy"], ["abd", "xz"]) == pytest.approx((3 / 5 + 1 / 3 + 0) / 3)
+    assert chrf(["größer", "x y"], ["größer", "xy"]) == 1
+    assert chrf(["ab", ""], ["cd", "e"]) == chrf([""], ["a"]) == 0
+    with pytest.raises(ValueError, match="longer"):
+        chrf(["a"], ["a", "b"])
+
+
+def test_likelihood_is_that_of_the_answers_tokens():
+    model = tiny_llama()
+    with torch.no_grad():
+        logits = model(torch.tensor([[10, 20, 30, 40]])).logits[0].log_softmax(-1)
+        other = model(torch.tensor([[5, 6]])).logits[0].log_softmax(-1)
+    expected = -(logits[1, 30] + logits[2, 40] + other[0, 6]).item() / 3
+    rows = [([10, 20], [30, 40]), ([5], [6])]
+    found = score(model, [batch(rows)])
+    assert found.nats == pytest.approx(expected, rel=1e-5)
+    assert answer_loss(model, batch(rows)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_generated_texts_are_compared_with_the_answers(base):
+    model, tokenizer = load_model(str(base))
+    prompts = ["hello", "good day", "a"]
+    rows = encode(tokenizer, [(prompt, "xyz") for prompt in prompts])
+    written = []
+    for prompt, _ in rows:  # one by one, without cache or padding
+        ids = list(prompt)
+        while len(ids) < len(prompt) + 4 and ids[-1] != tokenizer.eos_token_id:
+            with torch.no_grad():
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+        written.append(tokenizer.decode(ids[len(prompt) :], skip_special_tokens=True))
+    found = generated_scores(model, tokenizer, rows, written)
+    assert found == (1, 1)
+    answers = [written[0], "none", written[2]]
+    assert generated_scores(model, tokenizer, rows, answers).exact == pytest.approx(2 / 3)
+    assert generated_scores(model, tokenizer, rows, answers).chrf == chrf(written, answers)
+
+
+def test_the_s_score_is_the_mean_of_ratios_to_the_unmerged_adapters():
+    def point(*chrf_of_tasks: float) -> Point:
+        found = {
+            str(task): AllScores(EvaluatedScores(0, 0, 0), GeneratedScores(0, value))
+            for task, value in enumerate(chrf_of_tasks)
+        }
+        return Point.of("budget", "3 %", 0.03, found)
+
+    assert point(0.4, 0.1, 0.7).s_score(point(0.8, 0.2, 0.7)) == pytest.approx(2 / 3)
+    assert point(0.4, 0.1).s_score(point(0.8, 0)) == pytest.approx(1 / 2)  # 0: no ratio
+    assert point(0.4).s_score(point(0)) == 0

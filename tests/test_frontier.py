@@ -1,6 +1,7 @@
 """The frontier and the comparison of experts: measured once, resumed, written, and refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,45 @@ def test_what_is_compared_is_written(subject, tmp_path):
     }
     records = json.loads((tmp_path / "experts.json").read_text())
     assert {record["experts"] for record in records} == {1, 3}
+
+
+def test_budgets_can_be_chosen(subject, tmp_path):
+    found = candidates(["budget", "calibrated"], 3, [2.5, 10, 30])
+    assert [candidate.label for candidate in found] == ["2.5 %", "10 %", "30 %", "2.5 %", "10 %"]
+    default = candidates(["calibrated"], 3)
+    assert [candidate.label for candidate in default] == ["3 %", "5 %", "7 %", "10 %"]
+    points = write_frontier(tmp_path, subject, ["budget"], 1, "60,90")
+    assert [point.label for point in points] == ["unmerged", "60 %", "90 %"]
+    for wrong in ("", "x", "0", "5,101", "nan"):
+        with pytest.raises(UsageError, match="expected percentages like 2,5,10"):
+            write_frontier(tmp_path, subject, ["budget"], 1, wrong)
+
+
+def test_all_scores_of_every_task_are_kept(subject, tmp_path):
+    unmerged, merged = write_frontier(tmp_path, subject, ["average"], 1)
+    kept = json.loads((tmp_path / "results.json").read_text())[1]
+    evaluator = subject.evaluator()
+    shared = subject.merge("average", subject.adapters)
+    found = evaluator.all_scores(TASKS, shared.task_factors)
+    for task in TASKS:
+        (exact, tokens, nats), (generated, chrf) = found[task]
+        assert [kept[x][task] for x in ("scores", "tokens", "nats", "generated", "chrf")] == (
+            pytest.approx([exact, tokens, nats, generated, chrf])
+        )
+    assert kept["s_score"] == merged.s_score(unmerged)
+    assert kept["mean_nats"] == pytest.approx(sum(merged.nats.values()) / 3)
+    assert "| nats per token | chrF | S-score % |" in (tmp_path / "frontier.md").read_text()
+
+
+def test_scores_in_bfloat16_are_near_and_measured_apart(subject):
+    other = replace(subject, bfloat16=True)
+    assert other.fingerprint != subject.fingerprint
+    factors = subject.adapters.adapters[0].factors
+    exact, near = (
+        x.evaluator().scores(["alpha"], lambda _: factors)["alpha"].nats for x in (subject, other)
+    )
+    assert near != exact
+    assert near == pytest.approx(exact, rel=0.01)
 
 
 def test_what_cannot_be_done_is_refused(subject, tmp_path):

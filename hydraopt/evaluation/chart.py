@@ -1,7 +1,8 @@
 """The frontier for people: a Markdown table and a plot."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 from .evaluator import Scores
 from .experts import BASE, UNMERGED, ExpertPoint
@@ -14,22 +15,28 @@ ZOOM = 5  # points below the unmerged adapters that the middle panel shows
 
 
 def table(points: Sequence[Point]) -> str:
-    """The points as a Markdown table."""
+    """The points as a Markdown table; the first are the unmerged adapters."""
     rows = [
         f"| {point.series} | {'' if point.label == point.series else point.label} "
         f"| {point.share:.1%} | {100 * point.mean:.2f} | {100 * point.worst:.1f} "
-        f"({point.worst_task}) |"
+        f"({point.worst_task}) | {100 * mean(point.tokens.values()):.1f} "
+        f"| {mean(point.nats.values()):.3f} | {100 * mean(point.chrf.values()):.1f} "
+        f"| {100 * point.s_score(points[0]):.1f} |"
         for point in points
     ]
     head = [
-        "| method | setting | share of fp16 | mean exact match % | worst task % |",
-        "|---|---|---|---|---|",
+        "| method | setting | share of fp16 | mean exact match % | worst task % "
+        "| tokens right % | nats per token | chrF | S-score % |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *rows]) + "\n"
 
 
 def plot(points: Sequence[Point], directory: Path) -> None:
-    """Write ``frontier.png`` and ``frontier.svg``: mean, mean from close by, and worst task."""
+    """Write ``frontier.png`` and ``frontier.svg``.
+
+    They show the mean, the mean from close by, the worst task, and the S-score of generated texts.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -39,16 +46,16 @@ def plot(points: Sequence[Point], directory: Path) -> None:
     series: dict[str, list[Point]] = {}
     for point in sorted(merged, key=lambda point: point.share):
         series.setdefault(point.series, []).append(point)
-    figure, panels = pyplot.subplots(1, 3, figsize=(15, 4.8), layout="constrained")
-    for axes, title, key in zip(
-        panels,
-        ("mean of all tasks", f"mean, the top {ZOOM} points", "worst task"),
-        ("mean", "mean", "worst"),
-        strict=True,
-    ):
-        _panel(axes, series, key)
-        top = 100 * getattr(unmerged, key)
-        axes.axhline(top, color="gray", ls="--", lw=1, label="unmerged")
+    figure, panels = pyplot.subplots(1, 4, figsize=(19.5, 4.8), layout="constrained")
+    shown = (
+        ("mean of all tasks", lambda point: point.mean),
+        (f"mean, the top {ZOOM} points", lambda point: point.mean),
+        ("worst task", lambda point: point.worst),
+        ("S-score: chrF, generated / unmerged", lambda point: point.s_score(unmerged)),
+    )
+    for axes, (title, score) in zip(panels, shown, strict=True):
+        _panel(axes, series, score)
+        axes.axhline(100 * score(unmerged), color="gray", ls="--", lw=1, label="unmerged")
         axes.axvline(PAPER_SHARE, color="gray", ls=":", lw=1, label=f"{PAPER_SHARE} %: the paper's")
         axes.set_title(title)
     panels[1].set_ylim(100 * unmerged.mean - ZOOM, 100 * unmerged.mean + 0.5)
@@ -59,10 +66,10 @@ def plot(points: Sequence[Point], directory: Path) -> None:
     pyplot.close(figure)
 
 
-def _panel(axes, series: Mapping[str, Sequence[Point]], key: str) -> None:
+def _panel(axes, series: Mapping[str, Sequence[Point]], score: Callable[[Point], float]) -> None:
     for name, points in series.items():
         shares = [100 * point.share for point in points]
-        values = [100 * getattr(point, key) for point in points]
+        values = [100 * score(point) for point in points]
         axes.plot(shares, values, "o-" if len(points) > 1 else "o", ms=4, label=name)
     axes.set_xscale("log")
     axes.set_xticks(TICKS, labels=map(str, TICKS))

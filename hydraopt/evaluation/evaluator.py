@@ -1,31 +1,48 @@
-"""Exact match of adapters on a base model, in PyTorch."""
+"""Scores of adapters on a base model, in PyTorch."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..adapters import AdapterSet, Factors, operate, operated_layer
 from ..merging import Merged
-from ..training import Batch, Examples, batch, encode, load_model
+from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
 from ..training.batches import IGNORE, Row
+from .generated import GeneratedScores, generated_scores
 from .plain import PlainAdapters
 
 BATCH_TOKENS = 16_384
 
+T = TypeVar("T")
+TaskFactors = Callable[[str], Mapping[str, Factors]]
+
 
 class Scores(NamedTuple):
-    """Shares in [0, 1]: of answers that are exactly right, and of their tokens, given the text
-    before them.
+    """Scores given the right text before each token.
+
+    Attributes:
+        exact: share in [0, 1] of answers that are exactly right.
+        tokens: share in [0, 1] of the answers' tokens that are right.
+        nats: mean negative log likelihood of the answers' tokens.
     """
 
     exact: float
     tokens: float
+    nats: float
+
+
+class AllScores(NamedTuple):
+    """Scores with the right text before each token, and of texts that the model writes alone."""
+
+    forced: Scores
+    generated: GeneratedScores
 
 
 @dataclass(frozen=True)
@@ -33,18 +50,24 @@ class Evaluator:
     """A base model and every task's examples, ready to score adapters."""
 
     model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    examples: Examples
     batches: Mapping[str, Sequence[Batch]]
+    bfloat16: bool = False
 
     @classmethod
-    def of(cls, base: str, examples: Examples) -> "Evaluator":
+    def of(cls, base: str, examples: Examples, *, bfloat16: bool = False) -> "Evaluator":
         """Load ``base``, a directory or a hub id, and tokenise the examples.
+
+        The model goes to the GPU if there is one. With ``bfloat16`` it multiplies matrices in
+        that precision.
 
         Raises:
             DataError: the base or its tokenizer cannot be loaded.
         """
         model, tokenizer = load_model(base)
         batches = {task: [*_batches(encode(tokenizer, pairs))] for task, pairs in examples.items()}
-        return cls(model, batches)
+        return cls(model.to(pick_device()), tokenizer, examples, batches, bfloat16)
 
     def unmerged(self, adapters: AdapterSet) -> dict[str, float]:
         """Exact match of every adapter as it was trained, task -> share in [0, 1]."""
@@ -55,20 +78,39 @@ class Evaluator:
         """Exact match of every task of ``merged``, task -> share in [0, 1]."""
         return self._exact(merged.tasks, merged.task_factors)
 
-    def _exact(
-        self, tasks: Sequence[str], factors: Callable[[str], Mapping[str, Factors]]
-    ) -> dict[str, float]:
+    def _exact(self, tasks: Sequence[str], factors: TaskFactors) -> dict[str, float]:
         return {task: found.exact for task, found in self.scores(tasks, factors).items()}
 
-    def scores(
-        self, tasks: Sequence[str], factors: Callable[[str], Mapping[str, Factors]]
-    ) -> dict[str, Scores]:
+    def scores(self, tasks: Sequence[str], factors: TaskFactors) -> dict[str, Scores]:
         """Scores of some tasks, each with the factors that ``factors`` gives for it."""
+        return self._each(tasks, factors, self._forced)
+
+    def all_scores(self, tasks: Sequence[str], factors: TaskFactors) -> dict[str, AllScores]:
+        """The same, and scores of generated texts, which take about as long again."""
+        return self._each(
+            tasks, factors, lambda task: AllScores(self._forced(task), self._generated(task))
+        )
+
+    def _each(
+        self, tasks: Sequence[str], factors: TaskFactors, measure: Callable[[str], T]
+    ) -> dict[str, T]:
         found = {}
+        device = self.model.device.type
         for task in tqdm(tasks, desc="evaluate", disable=None, leave=False):
-            with adapted(self.model, factors(task)):
-                found[task] = score(self.model, self.batches[task])
+            with (
+                adapted(self.model, factors(task)),
+                torch.autocast(device, torch.bfloat16, enabled=self.bfloat16),
+            ):
+                found[task] = measure(task)
         return found
+
+    def _forced(self, task: str) -> Scores:
+        return score(self.model, self.batches[task])
+
+    def _generated(self, task: str) -> GeneratedScores:
+        answers = [answer for _, answer in self.examples[task]]
+        rows = encode(self.tokenizer, self.examples[task])
+        return generated_scores(self.model, self.tokenizer, rows, answers)
 
 
 @torch.inference_mode()
@@ -77,14 +119,20 @@ def score(model: torch.nn.Module, batches: Sequence[Batch]) -> Scores:
 
     The arg max is right at every answer position exactly when greedy decoding emits that answer.
     """
-    answers = tokens = answers_hit = tokens_hit = 0
-    for ids, labels in batches:
-        predicted = model(input_ids=ids, use_cache=False).logits[:, :-1].argmax(-1)
-        wanted = labels[:, 1:]
-        asked, right = wanted != IGNORE, predicted == wanted
-        answers, answers_hit = answers + len(ids), answers_hit + int((right | ~asked).all(1).sum())
-        tokens, tokens_hit = tokens + int(asked.sum()), tokens_hit + int((right & asked).sum())
-    return Scores(answers_hit / answers, tokens_hit / tokens)
+    answers = tokens = answers_hit = tokens_hit = nats = 0
+    for texts in batches:
+        ids, labels = (x.to(model.device) for x in texts)
+        logits, wanted = answer_logits(model, Batch(ids, labels))
+        text = (labels[:, 1:] != IGNORE).nonzero()[:, 0]  # whose token it is
+        right = logits.argmax(-1) == wanted
+        answers, answers_hit = answers + len(ids), answers_hit + len(ids) - _distinct(text[~right])
+        tokens, tokens_hit = tokens + len(wanted), tokens_hit + int(right.sum())
+        nats += cross_entropy(logits.float(), wanted, reduction="sum").item()
+    return Scores(answers_hit / answers, tokens_hit / tokens, nats / tokens)
+
+
+def _distinct(values: torch.Tensor) -> int:
+    return len(values.unique())
 
 
 def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
@@ -118,7 +166,7 @@ def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[
 def _operate(
     _: torch.nn.Module, inputs: tuple[torch.Tensor], a: torch.Tensor, b: torch.Tensor
 ) -> torch.Tensor:
-    return operate(inputs[0], a, b)
+    return operate(inputs[0], a.to(inputs[0]), b.to(inputs[0]))
 
 
 def _batches(rows: list[Row]) -> Iterator[Batch]:

@@ -5,21 +5,19 @@ experts, and held-in or held-out tasks. Methods that keep a delta per task have 
 that they never saw.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
 from ..errors import UsageError
 from ..merging import find_method
-from .evaluator import Scores
+from .evaluator import Scores, TaskFactors
 from .points import Subject, measured
 
 UNMERGED, BASE = "unmerged", "base"
-
-TaskFactors = Callable[[str], Mapping[str, Factors]]
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ from ..calibration import calibrate
 from ..errors import UsageError
 from ..merging import METHODS, Merged, MergedAdapters
 from ..packing import CodedAdapters, Coder
+from .evaluator import AllScores
 from .plain import PlainAdapters, plain
 from .points import CALIBRATED, Subject, measured
 
 SHARES = (3, 5, 7, 10, 15, 30, 60)  # percent
-CALIBRATED_SHARES = (3, 5, 7, 10)
+MOST_CALIBRATED = 10  # percent; with more bytes there is nothing to gain
 PLAIN_BITS = (2, 4, 8)
 UNMERGED = "unmerged"
+OTHERS = ("tokens", "nats", "generated", "chrf")  # scores beside exact match
 
 
 class Candidate(NamedTuple):
@@ -30,12 +32,34 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluated merge: its share of the adapters' fp16 bytes, and exact match in [0, 1]."""
+    """One evaluated merge: its share of the adapters' fp16 bytes, and scores of every task.
+
+    Attributes:
+        series: of points that a line joins.
+        label: which one of the series.
+        share: of the adapters' fp16 bytes.
+        scores: exact match in [0, 1].
+        tokens: share of the answers' tokens that are right, given the right text before them.
+        nats: negative log likelihood per token.
+        generated: exact match in [0, 1] of texts that the model generates.
+        chrf: chrF2 in [0, 1] of these texts.
+    """
 
     series: str
     label: str
     share: float
     scores: Mapping[str, float]
+    tokens: Mapping[str, float]
+    nats: Mapping[str, float]
+    generated: Mapping[str, float]
+    chrf: Mapping[str, float]
+
+    @classmethod
+    def of(cls, series: str, label: str, share: float, found: Mapping[str, AllScores]) -> "Point":
+        """From the scores of every task."""
+        flat = {task: (*x.forced, *x.generated) for task, x in found.items()}
+        columns = zip(*flat.values(), strict=True)
+        return cls(series, label, share, *(dict(zip(flat, x, strict=True)) for x in columns))
 
     @property
     def mean(self) -> float:
@@ -54,11 +78,30 @@ class Point:
 
     def summary(self) -> dict[str, float | str]:
         """What a table shows of it."""
-        return {"mean": self.mean, "worst": self.worst, "worst_task": self.worst_task}
+        others = {name: mean(getattr(self, name).values()) for name in OTHERS}
+        return {"mean": self.mean, "worst": self.worst, "worst_task": self.worst_task} | {
+            f"mean_{name}": value for name, value in others.items()
+        }
+
+    def s_score(self, unmerged: "Point") -> float:
+        """Mean of all tasks' chrF2 over that of the unmerged adapter, as K-Merge does it.
+
+        Tasks of which the unmerged adapter gets nothing right are left out (arXiv 2510.13537); 0
+        if there are no others.
+        """
+        ratios = [self.chrf[task] / top for task, top in unmerged.chrf.items() if top]
+        return mean(ratios) if ratios else 0.0
 
 
-def candidates(methods: Sequence[str], tasks: int) -> list[Candidate]:
+def candidates(
+    methods: Sequence[str], tasks: int, shares: Sequence[float] = SHARES
+) -> list[Candidate]:
     """What to evaluate of ``methods``: ``budget``, ``calibrated``, ``plain`` or in ``METHODS``.
+
+    Args:
+        methods: names.
+        tasks: their number.
+        shares: the byte budgets, in percent of fp16; those of ``calibrated`` end at 10.
 
     Raises:
         UsageError: an unknown method.
@@ -66,11 +109,12 @@ def candidates(methods: Sequence[str], tasks: int) -> list[Candidate]:
     found = []
     for method in methods:
         if method == "budget":
-            found += [Candidate("budget", f"{x} %", partial(_within, x)) for x in SHARES]
+            found += [Candidate("budget", f"{x:g} %", partial(_within, x)) for x in shares]
         elif method == CALIBRATED:
             found += [
-                Candidate("budget, calibrated", f"{x} %", partial(_calibrated, x))
-                for x in CALIBRATED_SHARES
+                Candidate("budget, calibrated", f"{x:g} %", partial(_calibrated, x))
+                for x in shares
+                if x <= MOST_CALIBRATED
             ]
         elif method == "plain":
             found += [
@@ -111,7 +155,13 @@ def _hydraopt(clusters: int) -> Candidate:
     return Candidate("hydraopt", f"K = {clusters}", make)
 
 
-def frontier(subject: Subject, methods: Sequence[str], directory: Path, jobs: int) -> list[Point]:
+def frontier(
+    subject: Subject,
+    methods: Sequence[str],
+    directory: Path,
+    jobs: int,
+    shares: Sequence[float] = SHARES,
+) -> list[Point]:
     """Evaluate the unmerged adapters and all candidates; the unmerged ones come first.
 
     Raises:
@@ -119,7 +169,7 @@ def frontier(subject: Subject, methods: Sequence[str], directory: Path, jobs: in
         DataError: the base cannot be loaded.
     """
     subject.check(methods)
-    wanted = [None, *candidates(methods, len(subject.adapters.tasks))]
+    wanted = [None, *candidates(methods, len(subject.adapters.tasks), shares)]
     work = {_name(candidate): partial(_evaluate, subject, candidate) for candidate in wanted}
     found = measured(work, subject.fingerprint, directory, jobs)
     return [Point(**found[_name(candidate)]) for candidate in wanted]
@@ -132,7 +182,9 @@ def _name(candidate: Candidate | None) -> str:
 def _evaluate(subject: Subject, candidate: Candidate | None) -> dict:
     evaluator = subject.evaluator()
     if candidate is None:
-        return asdict(Point(UNMERGED, UNMERGED, 1.0, evaluator.unmerged(subject.adapters)))
+        trained = {adapter.name: adapter.factors for adapter in subject.adapters.adapters}
+        found = evaluator.all_scores(subject.adapters.tasks, trained.__getitem__)
+        return asdict(Point.of(UNMERGED, UNMERGED, 1.0, found))
     merged = candidate.make(subject)
-    scores = evaluator.merged(merged)
-    return asdict(Point(candidate.series, candidate.label, merged.share, scores))
+    found = evaluator.all_scores(merged.tasks, merged.task_factors)
+    return asdict(Point.of(candidate.series, candidate.label, merged.share, found))

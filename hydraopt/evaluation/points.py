@@ -21,6 +21,7 @@ from .evaluator import Evaluator
 
 CALIBRATED = "calibrated"  # a byte budget whose codes are fitted to the training prompts
 POINTS = "points"
+RECORDS = 2  # version of what is kept of a point
 
 
 def measured(
@@ -60,17 +61,21 @@ class Subject:
         base: directory or hub id of their base model.
         examples: test examples of every task.
         training: examples for methods that need data; None: there are none.
+        bfloat16: whether models that are scored multiply matrices in that precision.
     """
 
     adapters: AdapterSet
     base: str
     examples: Examples
     training: Examples | None = None
+    bfloat16: bool = False
 
     @property
     def fingerprint(self) -> str:
         """A hash of all of it; of the base its name."""
-        others = json.dumps([self.base, self.examples, self.training], sort_keys=True)
+        others = json.dumps(
+            [RECORDS, self.base, self.examples, self.training, self.bfloat16], sort_keys=True
+        )
         digest = hashlib.sha256(others.encode())
         for part in _parts(self.adapters):
             digest.update(part)
@@ -89,7 +94,7 @@ class Subject:
     def evaluator(self) -> Evaluator:
         """For the test examples; made once per process."""
         pairs = tuple((task, tuple(pairs)) for task, pairs in self.examples.items())
-        return _evaluator(self.base, pairs)
+        return _evaluator(self.base, pairs, self.bfloat16)
 
     def merge(self, method: str, adapters: AdapterSet, **settings: object) -> MergedAdapters:
         """Merge some of the adapters by a method's name, with the training examples if it must."""
@@ -103,8 +108,8 @@ class Subject:
 
 
 @cache
-def _evaluator(base: str, examples: tuple) -> Evaluator:
-    return Evaluator.of(base, dict(examples))
+def _evaluator(base: str, examples: tuple, bfloat16: bool) -> Evaluator:
+    return Evaluator.of(base, dict(examples), bfloat16=bfloat16)
 
 
 def _call(function: Callable[[], dict], threads: int) -> dict:

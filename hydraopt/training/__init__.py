@@ -1,6 +1,6 @@
 """What is trained: the loop, its data, and adapters of other kinds than LoRA."""
 
-from .batches import Batch, answer_loss, batch, encode, load_model
+from .batches import Batch, answer_logits, answer_loss, batch, encode, load_model
 from .continuations import continuations
 from .data import CalibrationData
 from .examples import Examples, read_examples, read_lines
@@ -12,6 +12,7 @@ __all__ = [
     "Examples",
     "Fitted",
     "Schedule",
+    "answer_logits",
     "answer_loss",
     "batch",
     "continuations",

@@ -66,7 +66,26 @@ def batch(rows: Sequence[Row]) -> Batch:
     return Batch(ids, labels)
 
 
+def answer_logits(model: torch.nn.Module, texts: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits ``[n, vocabulary]`` at the answers' n tokens of all texts, and these tokens ``[n]``.
+
+    The head, which is a large part of a small model, runs at these positions only.
+    """
+    wanted = texts.labels[:, 1:]
+    asked = wanted != IGNORE
+
+    def select(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return (inputs[0][:, :-1][asked][None],)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        logits = model(input_ids=texts.ids, use_cache=False).logits[0]
+    finally:
+        handle.remove()
+    return logits, wanted[asked]
+
+
 def answer_loss(model: torch.nn.Module, texts: Batch) -> torch.Tensor:
     """Mean cross entropy of the answers' tokens, a scalar in nats."""
-    logits = model(input_ids=texts.ids, use_cache=False).logits[:, :-1]
-    return cross_entropy(logits.flatten(0, 1), texts.labels[:, 1:].flatten(), ignore_index=IGNORE)
+    logits, wanted = answer_logits(model, texts)
+    return cross_entropy(logits.float(), wanted)

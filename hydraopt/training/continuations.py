@@ -29,12 +29,15 @@ def prompt_batches(
 
 
 @torch.no_grad()
-def continuations(model: "PreTrainedModel", prompts: Sequence[list[int]]) -> list[Row]:
-    """Continue prompts greedily, the end token included, by at most 64 tokens.
+def continuations(
+    model: "PreTrainedModel", prompts: Sequence[list[int]], most: int = LONGEST
+) -> list[Row]:
+    """Continue prompts greedily, the end token included.
 
     Args:
         model: generates, in one batch.
         prompts: their tokens.
+        most: tokens of the longest continuation.
     """
     longest = max(map(len, prompts))
     padded = [[0] * (longest - len(row)) + row for row in prompts]  # on the left, to generate
@@ -43,7 +46,7 @@ def continuations(model: "PreTrainedModel", prompts: Sequence[list[int]]) -> lis
     found = model.generate(
         torch.tensor(padded, device=model.device),
         attention_mask=torch.tensor(attended, device=model.device),
-        max_new_tokens=min(LONGEST, context_length(model) - longest),
+        max_new_tokens=min(most, context_length(model) - longest),
         do_sample=False,
         pad_token_id=ends[0] if ends else 0,
     )

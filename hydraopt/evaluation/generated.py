@@ -1,0 +1,53 @@
+"""Scores of what a model writes by itself, without the right answer before it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..training import continuations
+from ..training.batches import Row
+from .chrf import chrf
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BATCH = 64  # prompts continued at a time
+
+
+class GeneratedScores(NamedTuple):
+    """In [0, 1]: the share of generated texts that are the answer, and chrF2 of all of them."""
+
+    exact: float
+    chrf: float
+
+
+def generated_scores(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: Sequence[Row],
+    answers: Sequence[str],
+) -> GeneratedScores:
+    """Continue prompts greedily and compare the texts with the answers.
+
+    A text is cut where the longest answer's tokens end.
+
+    Args:
+        model: generates, adapted to the task.
+        tokenizer: the model's.
+        rows: tokens of the prompts and answers.
+        answers: the texts to be found.
+    """
+    longest = max(len(answer) for _, answer in rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
+    texts: dict[int, str] = {}
+    for first in range(0, len(rows), BATCH):
+        chosen = order[first : first + BATCH]
+        found = continuations(model, [rows[i][0] for i in chosen], longest)
+        written = tokenizer.batch_decode(
+            [text for _, text in found],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
+        )
+        texts.update(zip(chosen, written, strict=True))
+    found = [texts[i] for i in range(len(rows))]
+    hits = sum(text == answer for text, answer in zip(found, answers, strict=True))
+    return GeneratedScores(hits / len(rows), chrf(found, answers))
