@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from smollm2 import smollm2
+from smollm2_weights import smollm2
 
 from hydraopt.files import write_json
 

@@ -20,7 +20,7 @@ from typing import Annotated
 import torch
 import typer
 from peft import LoraConfig, PeftModel, get_peft_model
-from smollm2 import PACKAGE, smollm2
+from smollm2_weights import PACKAGE, smollm2
 
 from hydraopt.files import write_json
 from hydraopt.profiling.cache import cached
