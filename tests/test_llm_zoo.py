@@ -12,7 +12,7 @@ from conftest import save_adapter
 from llm_zoo import train, wordnet
 from llm_zoo.__main__ import METHODS, command, summary
 from llm_zoo.catalogues import plain, translations
-from llm_zoo.data import TEST, TRAIN, chat_prompt, short_pairs
+from llm_zoo.data import CALIBRATION, TEST, TRAIN, chat_prompt, short_pairs
 from llm_zoo.dictionaries import number, translation, words
 from llm_zoo.examples import TEST_SHARE, Example, key, split
 from llm_zoo.tasks import TASKS, Task
@@ -155,13 +155,13 @@ def test_there_are_many_applications_and_languages():
 
 @pytest.fixture
 def small_data(tmp_path) -> Path:
-    """Two files of short examples of every task."""
+    """Three files of short examples of every task."""
     directory = tmp_path / "data"
     directory.mkdir()
     lines = [
         {"task": task, "prompt": prompt, "answer": "ab"} for task in TASKS for prompt in "pqrs"
     ]
-    for name in (TRAIN, TEST):
+    for name in (TRAIN, TEST, CALIBRATION):
         (directory / name).write_text("\n".join(map(json.dumps, lines)))
     return directory
 
@@ -210,7 +210,8 @@ def test_frontier_takes_what_was_trained(tmp_path, base, small_data):
     adapters = {name: tmp_path / name for name in ("ui-de", "ui-es", "ui-fr")}
     own = [json.loads(line) for line in (small_data / TEST).read_text().splitlines()]
     lines = [json.dumps(line) for line in own if line["task"] in adapters]
-    (small_data / TEST).write_text("\n".join(lines))
+    for file in (TEST, CALIBRATION):
+        (small_data / file).write_text("\n".join(lines))
     program, *arguments = command(tmp_path / "out", base, small_data, adapters, jobs=1)
     assert Path(program).name == "hydraopt"
     budgets = arguments.index("--budgets") + 1
@@ -221,3 +222,11 @@ def test_frontier_takes_what_was_trained(tmp_path, base, small_data):
     assert [point["label"] for point in points[1:3]] == ["30 %", "60 %"]
     assert all(point["chrf"].keys() == adapters.keys() for point in points)
     assert summary(adapters)[0] == {"task": "ui-de", "steps": 3}
+
+
+def test_methods_that_learn_are_added_to_what_was_measured():
+    place = Path("x")
+    without = command(place, place, place, {"ui-de": place})
+    added = command(place, place, place, {"ui-de": place}, with_data=True)
+    (changed,) = [pair for pair in zip(without, added, strict=True) if pair[0] != pair[1]]
+    assert changed[1] == f"{changed[0]},calibrated,supermerge"

@@ -46,7 +46,7 @@ def command(
     program = Path(sys.executable).with_name("hydraopt")
     methods = [*METHODS, *(WITH_DATA if with_data else ())]
     options = ["--base", base, "--data", texts / TEST, "--methods", ",".join(methods)]
-    options += ["--train", texts / CALIBRATION] if with_data else []
+    options += ["--train", texts / CALIBRATION]  # always: what is measured is kept for both runs
     options += ["--budgets", BUDGETS, "--jobs", jobs, *(["--bf16"] if bfloat16 else [])]
     sources = [f"{task}={directory}" for task, directory in adapters.items()]
     return list(map(str, [program, "frontier", "-o", output, *options, *sources]))
