@@ -205,6 +205,7 @@ def of_bundle(path: Path) -> dict:
         "kind": "bundle",
         "method": manifest.method,
         "base_model": manifest.base_model,
+        "base_kind": manifest.kind,
         "quantize": manifest.quantize,
         "embedding": manifest.embedding,
         "attention": manifest.attention,

@@ -49,6 +49,10 @@ def run(
         logging.getLogger("hydraopt").setLevel(logging.INFO)
     session = Session.open(bundle)
     session.switch(task)
+    if session.manifest.kind != "causal_lm":
+        found = session.run(tokens or prompt).tolist()
+        print(json.dumps({"task": task, "output": found} if as_json else found))
+        return
     form = "json" if as_json else "text" if ids is None else "ids"
     tokens = tokens or session.encode(prompt, chat=chat)
     show(session, tokens, max_new_tokens, sampling, form)

@@ -122,7 +122,7 @@ def test_a_pack_of_another_bundle_is_refused_even_with_a_forged_manifest(copied,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 9}, "format version 9, expected 3; update hydraopt"),
+        ({"format_version": 9}, "format version 9, expected 4; update hydraopt"),
         ({"factors": [1]}, "is damaged"),
         ({"files": None}, "is damaged"),
         ({"surprise": 1}, "is damaged"),

@@ -1,17 +1,22 @@
 """Reading and writing LoRA adapters in PEFT's directory format."""
 
-from .lora import TASK_NAME, AdapterSet, Factors, LoraAdapter
+from .heads import HEAD, classes_of, headed_layer
+from .lora import CAUSAL_LM, TASK_NAME, AdapterSet, Factors, LoraAdapter
 from .peft_directory import CONFIG as ADAPTER_CONFIG
 from .peft_directory import read_adapter, read_adapters, write_adapter
 from .surgery import SUFFIX, operate, operated_layer
 
 __all__ = [
     "ADAPTER_CONFIG",
+    "CAUSAL_LM",
+    "HEAD",
     "SUFFIX",
     "TASK_NAME",
     "AdapterSet",
     "Factors",
     "LoraAdapter",
+    "classes_of",
+    "headed_layer",
     "operate",
     "operated_layer",
     "read_adapter",

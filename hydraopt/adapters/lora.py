@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import torch
 from ..errors import AdapterError
 
 FP16_BYTES = 2
+CAUSAL_LM = "CAUSAL_LM"
 TASK_NAME = re.compile(r"\w[\w.+-]{0,99}")  # it becomes a file name
 
 
@@ -29,11 +30,17 @@ class Factors(NamedTuple):
 
 @dataclass(frozen=True)
 class LoraAdapter:
-    """One task's adapter of ``base_model``: dotted module name -> factors."""
+    """One task's adapter of ``base_model``: dotted module name -> factors.
+
+    A classifier of its own is in ``heads``, see :mod:`hydraopt.adapters.heads`: no method may
+    merge it. ``task_type`` is what PEFT calls the kind of base model.
+    """
 
     name: str
     base_model: str
     factors: Mapping[str, Factors]
+    heads: Mapping[str, Factors] = field(default_factory=dict)
+    task_type: str | None = CAUSAL_LM
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ class AdapterSet:
     """Adapters of one base model, in the order given.
 
     Raises:
-        AdapterError: empty set, unusable or duplicate names, different base models, or one module
-            with different ``(out, in)`` shapes.
+        AdapterError: empty set, unusable or duplicate names, different base models, one module
+            with different ``(out, in)`` shapes, or heads of different layers.
     """
 
     adapters: tuple[LoraAdapter, ...]
@@ -54,6 +61,7 @@ class AdapterSet:
         self._check_names()
         self._check_bases()
         self._check_shapes()
+        self._check_heads()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -64,6 +72,11 @@ class AdapterSet:
     def base_model(self) -> str:
         """Identifier of the common base model."""
         return self.adapters[0].base_model
+
+    @property
+    def task_type(self) -> str | None:
+        """PEFT's name of the kind of base model."""
+        return self.adapters[0].task_type
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -82,9 +95,11 @@ class AdapterSet:
 
     @property
     def fp16_bytes(self) -> int:
-        """Bytes of all factors in fp16: the denominator of every storage share."""
+        """Bytes of all factors and heads in fp16: the denominator of every storage share."""
         return FP16_BYTES * sum(
-            f.a.numel() + f.b.numel() for x in self.adapters for f in x.factors.values()
+            f.a.numel() + f.b.numel()
+            for x in self.adapters
+            for f in (*x.factors.values(), *x.heads.values())
         )
 
     def _check_names(self) -> None:
@@ -120,3 +135,17 @@ class AdapterSet:
                         f"(out, in), expected {self.shapes[module]} as in the other adapters; "
                         "they were trained on different base models"
                     )
+
+    def _check_heads(self) -> None:
+        first, *others = ({n: h.shape for n, h in x.heads.items()} for x in self.adapters)
+        for adapter, found in zip(self.adapters[1:], others, strict=True):
+            if found != first:
+                raise AdapterError(
+                    f"adapter {adapter.name!r} has {_heads(found)}, expected {_heads(first)} as "
+                    f"{self.adapters[0].name!r} has; merge adapters of one kind"
+                )
+
+
+def _heads(shapes: Mapping[str, tuple[int, int]]) -> str:
+    found = [f"{name} of {width} features" for name, (_, width) in shapes.items()]
+    return ", ".join(found) or "no head"

@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 from ..errors import AdapterError
 from ..files import write_json, write_tensors
-from .lora import AdapterSet, Factors, LoraAdapter
+from .heads import HEAD, classes_of, head_factors, head_tensors, headed_layer
+from .lora import CAUSAL_LM, AdapterSet, Factors, LoraAdapter
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -30,7 +31,6 @@ FACTOR_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 UNSUPPORTED = {
     "use_dora": "DoRA",
     "lora_bias": "a bias on B",
-    "modules_to_save": "fully trained modules",
     "trainable_token_indices": "trained tokens",
     "layer_replication": "layer replication",
     "target_parameters": "LoRA on bare parameters",
@@ -52,20 +52,22 @@ def read_adapter(source: str | Path, name: str | None = None) -> LoraAdapter:
         name: the task's name; the last part of ``source`` by default.
 
     Raises:
-        AdapterError: missing, truncated or unreadable files; anything but plain LoRA; unknown
-            tensors; shapes or ranks that do not fit; NaN or infinite weights.
+        AdapterError: missing, truncated or unreadable files; anything but plain LoRA and one
+            linear head; unknown tensors; shapes or ranks that do not fit; NaN or infinite weights.
     """
     directory = _locate(source)
     name = name or os.path.basename(os.path.abspath(source))
     config = _read_config(directory / CONFIG, name)
     tensors = _read_tensors(directory / WEIGHTS, name)
+    heads = _take_head(name, tensors, config.get("modules_to_save") or ())
     factors = {
         module: _fold(name, module, a, b, config)
         for module, (a, b) in sorted(_pair(name, tensors).items())
     }
     if not factors:
         raise AdapterError(f"adapter {name!r}: no LoRA factors in {directory / WEIGHTS}")
-    return LoraAdapter(name, config["base_model_name_or_path"], factors)
+    base_model, task_type = config["base_model_name_or_path"], config.get("task_type")
+    return LoraAdapter(name, base_model, factors, heads, task_type)
 
 
 def read_adapters(sources: Iterable[str | Path]) -> AdapterSet:
@@ -84,9 +86,24 @@ def read_adapters(sources: Iterable[str | Path]) -> AdapterSet:
     return AdapterSet(adapters)
 
 
-def write_adapter(directory: Path, factors: Mapping[str, Factors], base_model: str) -> None:
-    """Write ``factors`` as a PEFT LoRA directory in fp16, with ``alpha = r`` (scale 1)."""
-    tensors = {}
+def write_adapter(
+    directory: Path,
+    factors: Mapping[str, Factors],
+    base_model: str,
+    task_type: str | None = CAUSAL_LM,
+) -> None:
+    """Write ``factors``, a head among them or not, as a PEFT LoRA directory in fp16.
+
+    They get ``alpha = r``, which is scale 1. ``task_type`` is PEFT's.
+    """
+    tensors, heads = {}, []
+    for module, head in factors.items():
+        if layer := headed_layer(module):
+            weight, bias = head_tensors(head)
+            tensors[f"{PREFIX}{layer}.weight"] = weight.half().contiguous()
+            tensors[f"{PREFIX}{layer}.bias"] = bias.half().contiguous()
+            heads.append(layer)
+    factors = {module: x for module, x in factors.items() if not headed_layer(module)}
     for module, (a, b) in factors.items():
         tensors[f"{PREFIX}{module}.lora_A.weight"] = a.half().contiguous()
         tensors[f"{PREFIX}{module}.lora_B.weight"] = b.half().contiguous()
@@ -95,7 +112,7 @@ def write_adapter(directory: Path, factors: Mapping[str, Factors], base_model: s
     other_ranks = {module: r for module, r in ranks.items() if r != rank}
     config = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": task_type,
         "base_model_name_or_path": base_model,
         "inference_mode": True,
         "r": rank,
@@ -104,6 +121,7 @@ def write_adapter(directory: Path, factors: Mapping[str, Factors], base_model: s
         "alpha_pattern": other_ranks,
         "target_modules": sorted(factors),
         "bias": "none",
+        "modules_to_save": heads or None,
     }
     directory.mkdir(parents=True, exist_ok=True)
     write_tensors(directory / WEIGHTS, tensors, {"format": "pt"})
@@ -196,6 +214,34 @@ def _read_tensors(path: Path, name: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
+def _take_head(
+    name: str, tensors: dict[str, torch.Tensor], saved: Collection[str]
+) -> dict[str, Factors]:
+    """Take out of ``tensors`` the fully trained layer that ``modules_to_save`` may name."""
+    if not saved:
+        return {}
+    found = {}
+    for key in [key for key in tensors if not FACTOR_KEY.fullmatch(key.removeprefix(PREFIX))]:
+        found[key.removeprefix(PREFIX)] = tensors.pop(key)
+    layers = {key.rpartition(".")[0] for key in found}
+    layer = next(iter(layers), "")
+    weight, bias = found.get(f"{layer}.weight"), found.get(f"{layer}.bias")
+    if len(found) != 2 or weight is None or bias is None or bias.shape != weight.shape[:1]:
+        shapes = ", ".join(f"{key} {list(x.shape)}" for key, x in found.items()) or "none"
+        raise AdapterError(
+            f"adapter {name!r}: its fully trained modules (modules_to_save) are {shapes}; "
+            "expected one linear head, weight [classes, d] and bias [classes]"
+        )
+    head = head_factors(weight, bias)
+    _check_finite(name, layer, head)
+    if weight.dim() != 2 or classes_of(head) < len(weight):
+        raise AdapterError(
+            f"adapter {name!r}: the weights of {layer} are {list(weight.shape)}, "
+            f"{len(weight) - classes_of(head)} rows of them zero; expected [classes, d], trained"
+        )
+    return {layer + HEAD: head}
+
+
 def _pair(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, Factors]:
     """Group ``tensors`` into one ``(A, B)`` per module."""
     sides: dict[str, dict[str, torch.Tensor]] = {}
@@ -222,13 +268,17 @@ def _fold(name: str, module: str, a: torch.Tensor, b: torch.Tensor, config: dict
         )
     alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    a, b = a.float(), b.float() * scale
-    if not (a.half().isfinite().all() and b.half().isfinite().all()):
+    factors = Factors(a.float(), b.float() * scale)
+    _check_finite(name, module, factors)
+    return factors
+
+
+def _check_finite(name: str, module: str, factors: Factors) -> None:
+    if not all(x.half().isfinite().all() for x in factors):
         raise AdapterError(
             f"adapter {name!r}, {module}: NaN, infinite weights or weights that exceed fp16; "
             "train it again"
         )
-    return Factors(a, b)
 
 
 def _pattern(patterns: Mapping[str, float] | None, module: str, default: float) -> float:

@@ -4,51 +4,62 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from ..errors import LoweringError
-from ..models import end_tokens
 from .form import Form
-from .metadata import Metadatum, runner_metadata
-from .tokenizer import load_tokenizer, stop_tokens
+from .kinds import Kind, kind_of
+from .metadata import NO_METADATA, Metadatum, runner_metadata
+from .tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A causal LM in float32 and what the bundle must know of it.
+    """A base model in float32 and what the bundle must know of it.
 
     Attributes:
         model: the model.
-        tokenizer: its fast tokenizer; None if it has none.
-        config_sha256: hash of its ``config.json`` content.
-        eos_ids: tokens that end a generation, see :func:`.tokenizer.stop_tokens`.
-        vocabulary: number of token ids.
+        kind: what it is.
+        tokenizer: its fast tokenizer; None if it has none, or reads no text.
+        config_sha256: hash of its configuration.
+        vocabulary: number of token ids; None if it reads no text.
+        about: the manifest's fields that depend on the kind.
     """
 
     model: PreTrainedModel
+    kind: Kind
     tokenizer: PreTrainedTokenizerBase | None
     config_sha256: str
-    eos_ids: tuple[int, ...]
-    vocabulary: int
+    vocabulary: int | None
+    about: Mapping[str, Any]
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Tokens that end a generation, see :func:`.tokenizer.stop_tokens`; empty without any."""
+        return self.about.get("eos_ids", ())
 
     def metadata(self, form: Form) -> Mapping[str, Metadatum]:
         """What its program in a resolved form tells ExecuTorch's LLM runners."""
+        if not self.kind.generates:
+            return NO_METADATA
         begin = self.tokenizer and self.tokenizer.bos_token_id
         return runner_metadata(form, self.vocabulary, self.eos_ids, begin)
 
 
-def load_base(source: str, trained_on: str) -> BaseModel:
-    """Load a causal LM from a directory or a hub id.
+def load_base(source: str, trained_on: str, *, heads: bool = False) -> BaseModel:
+    """Load a base model from a directory or a hub id.
 
     Args:
         source: directory or hub id.
         trained_on: the base model that the adapters name.
+        heads: whether its tasks have classifiers of their own.
 
     Raises:
-        LoweringError: ``source`` cannot be loaded, or is a hub id other than ``trained_on``.
+        LoweringError: ``source`` cannot be loaded, or is a hub id other than ``trained_on``; or
+            its kind takes no classifiers.
     """
     if not Path(source).is_dir() and source != trained_on:
         raise LoweringError(
@@ -57,12 +68,19 @@ def load_base(source: str, trained_on: str) -> BaseModel:
         )
     transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+        stored = AutoConfig.from_pretrained(source)
+        kind = kind_of(stored)
+        if heads and kind.generates:
+            raise LoweringError(
+                f"base model {source!r} is a {kind.name}, which takes no classifiers, but the "
+                "adapters have some; pass the base model that they were trained on"
+            )
+        model = kind.load(source, stored, heads)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise LoweringError(f"cannot load base model {source!r} ({reason})") from error
     config = model.config.to_json_string().encode()
-    vocabulary = model.get_input_embeddings().num_embeddings
-    tokenizer = load_tokenizer(source)
-    ends = stop_tokens(tokenizer, end_tokens(model))
-    return BaseModel(model, tokenizer, hashlib.sha256(config).hexdigest(), ends, vocabulary)
+    vocabulary = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    tokenizer = None if vocabulary is None else load_tokenizer(source)
+    about = kind.describe(model, tokenizer)
+    return BaseModel(model, kind, tokenizer, hashlib.sha256(config).hexdigest(), vocabulary, about)

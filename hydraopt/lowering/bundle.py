@@ -12,11 +12,12 @@ from ..files import output_directory
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters, code_verbatim
 from .base_model import BaseModel, load_base
+from .factors import task_classes
 from .form import Form
 from .manifest import MANIFEST, PROGRAM, TOKENIZER, FileRecord, Manifest
 from .program import OperatorCount, Program
 from .swaps import SWAPS
-from .tokenizer import chat_of, save_tokenizer
+from .tokenizer import save_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +58,10 @@ def export_bundle(
     if swap not in SWAPS:
         raise LoweringError(f"unknown swap {swap!r}, expected one of {', '.join(SWAPS)}")
     with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
-        loaded = load_base(base, merged.base_model)
-        form = (form or Form()).resolved(loaded.model)
         coded = code_verbatim(merged) if isinstance(merged, MergedAdapters) else merged
+        classes = task_classes(coded)
+        loaded = load_base(base, merged.base_model, heads=bool(classes))
+        form = loaded.kind.resolved(form or Form(), loaded.model)
         swapped = SWAPS[swap](coded, loaded, form, staging)
         return write_bundle(
             staging,
@@ -74,6 +76,7 @@ def export_bundle(
             factors=swapped.factors,
             constant_bytes=swapped.constant_bytes,
             tasks=swapped.tasks,
+            classes=classes,
         )
 
 
@@ -90,16 +93,16 @@ def write_bundle(staging: Path, loaded: BaseModel, program: Program, **about: An
     logger.info("lowered to %d bytes", len(program.buffer))
     save_tokenizer(loaded.tokenizer, staging / TOKENIZER)
     manifest = Manifest(
+        kind=loaded.kind.name,
         base_config_sha256=loaded.config_sha256,
         executorch=version("executorch"),
         vocabulary=loaded.vocabulary,
-        eos_ids=loaded.eos_ids,
-        chat=chat_of(loaded.tokenizer),
         files={
             file.relative_to(staging).as_posix(): FileRecord.of(file)
             for file in sorted(staging.rglob("*"))
             if file.is_file()
         },
+        **loaded.about,
         **about,
     )
     manifest.write(staging / MANIFEST)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import torch
 
-from ..adapters import Factors
+from ..adapters import Factors, classes_of, headed_layer
+from ..merging import Merged
 from ..packing import Layout
 
 
@@ -26,6 +27,16 @@ def factor_shapes(layout: Layout, *, static_rows: bool = False) -> dict[str, tup
 def module_shapes(layout: Layout) -> dict[str, tuple[int, int]]:
     """``(out, in)`` of every adapted module."""
     return {name: module.shape for name, module in layout.modules.items()}
+
+
+def task_classes(merged: Merged) -> dict[str, int]:
+    """Task -> number of classes of its head; empty if the tasks have none."""
+    return {
+        task: classes_of(factors)
+        for task in merged.tasks
+        for name, factors in merged.task_factors(task).items()
+        if headed_layer(name)
+    }
 
 
 def slot_factors(factors: Mapping[str, Factors]) -> dict[str, torch.Tensor]:

@@ -23,15 +23,17 @@ class Form:
         quantize: ``none`` (float32) or ``8da4w``, for the base's linear layers.
         embedding: ``4w``, ``8w`` or ``none``, for the token embedding; by default ``4w`` if the
             linear layers are quantised.
-        attention: ``llm``, ExecuTorch's operators for language models, or ``portable``.
-        max_length: positions of the KV cache; by default 2048 or the base's, whichever is smaller.
+        attention: ``llm``, ExecuTorch's operators for language models, or ``portable``; without
+            meaning for other kinds of base models.
+        max_length: positions of the KV cache, or the most tokens of a text for an encoder; by
+            default 2048 or the base's, whichever is smaller.
         prefill_length: most tokens of one call of ``forward``, for which its memory is planned; by
             default 128 or ``max_length - 1``, whichever is smaller.
     """
 
     quantize: str = "none"
     embedding: str | None = None
-    attention: str = "llm"
+    attention: str | None = "llm"
     max_length: int | None = None
     prefill_length: int | None = None
 
@@ -47,7 +49,7 @@ class Form:
         )
 
     def resolved(self, model: "PreTrainedModel") -> "Form":
-        """With every default filled in for a base model.
+        """With every default filled in for a causal LM.
 
         Raises:
             LoweringError: a length that the base does not have, or too few to export.
@@ -67,11 +69,19 @@ def cache_length(model: "PreTrainedModel", max_length: int | None) -> int:
     Raises:
         LoweringError: more than the base has, or too few to export.
     """
-    limit = context_length(model, DEFAULT_LENGTH)
+    return text_length(context_length(model, DEFAULT_LENGTH), max_length, SHORTEST)
+
+
+def text_length(limit: int, max_length: int | None, shortest: int = SHORTEST_PREFILL) -> int:
+    """Most tokens of a text: as asked, or 2048 or ``limit``, whichever is smaller.
+
+    Raises:
+        LoweringError: more than ``limit``, the base's, or fewer than ``shortest``.
+    """
     whose = "the base model's positions; pass another --max-length"
     if max_length is None:
         return min(limit, DEFAULT_LENGTH)
-    return _checked("max length", max_length, SHORTEST, limit, whose)
+    return _checked("max length", max_length, shortest, limit, whose)
 
 
 def call_length(max_length: int, prefill_length: int | None) -> int:

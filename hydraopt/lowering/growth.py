@@ -3,11 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ..adapters import AdapterSet, LoraAdapter, read_adapter
+from ..adapters import AdapterSet, LoraAdapter, headed_layer, read_adapter
 from ..errors import AdapterError, BundleError, TaskError
 from ..files import replaced_file
 from ..merging import relative_errors
-from ..packing import CodedAdapters, encode_adapter, pack_name, read_layout, write_pack
+from ..packing import CodedAdapters, Layout, encode_adapter, pack_name, read_layout, write_pack
+from .factors import task_classes
 from .manifest import MANIFEST, FileRecord, Manifest
 
 
@@ -42,7 +43,7 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
         raise TaskError(f"{bundle} has a task {task!r} already; remove it or choose another name")
     adapters = AdapterSet([replace(read_adapter(source), name=task)])
     layout, shared = read_layout(bundle)
-    _check_fits(adapters.adapters[0], manifest, {n: m.shape for n, m in layout.modules.items()})
+    _check_fits(adapters.adapters[0], manifest, layout)
     payload = encode_adapter(layout, shared, adapters.adapters[0])
     coded = CodedAdapters(manifest.method, {}, layout, shared, {task: payload}, adapters.fp16_bytes)
     coded = replace(coded, errors=relative_errors(adapters, coded))
@@ -55,6 +56,7 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
             manifest,
             adapter_bytes=manifest.adapter_bytes + adapters.fp16_bytes,
             tasks={**manifest.tasks, task: name},
+            classes={**manifest.classes, **task_classes(coded)},
             files={**manifest.files, name: FileRecord.of(bundle / name)},
         ),
     )
@@ -85,25 +87,38 @@ def remove_task(bundle: str | Path, task: str) -> None:
     share = manifest.adapter_bytes // len(manifest.tasks)
     _replace_manifest(
         bundle,
-        replace(manifest, adapter_bytes=manifest.adapter_bytes - share, tasks=tasks, files=files),
+        replace(
+            manifest,
+            adapter_bytes=manifest.adapter_bytes - share,
+            tasks=tasks,
+            files=files,
+            classes={name: n for name, n in manifest.classes.items() if name != task},
+        ),
     )
     for name in orphan:
         (bundle / name).unlink(missing_ok=True)
 
 
-def _check_fits(
-    adapter: LoraAdapter, manifest: Manifest, shapes: dict[str, tuple[int, int]]
-) -> None:
+def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> None:
     if adapter.base_model != manifest.base_model:
         raise AdapterError(
             f"adapter {adapter.name!r} is for base model {adapter.base_model!r}, expected "
             f"{manifest.base_model!r} as in the bundle"
         )
-    for module, factors in adapter.factors.items():
+    shapes = {name: module.shape for name, module in layout.modules.items()}
+    for module, factors in (*adapter.factors.items(), *adapter.heads.items()):
         if shapes.get(module) != factors.shape:
             raise AdapterError(
                 f"adapter {adapter.name!r} changes {module} of shape {factors.shape} (out, in), "
                 f"but the bundle has {shapes.get(module, 'no such module')}; export a new bundle"
+            )
+    for module in filter(headed_layer, layout.modules):
+        found = len(adapter.heads[module].a) if module in adapter.heads else 0
+        most = len(layout.modules[module].directions)
+        if not 1 <= found <= most:
+            raise AdapterError(
+                f"adapter {adapter.name!r} has {found} classes in {module}, but the bundle has 1 "
+                f"to {most}; export a new bundle"
             )
 
 

@@ -1,14 +1,20 @@
 """``manifest.json``: what a bundle holds and how its program is called."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..errors import BundleError
 from ..files import read_versioned_json, sha256, write_json
 from ..packing import LAYOUT, SHARED
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+CAUSAL_LM, ENCODER, IMAGE = "causal_lm", "encoder", "image"
+NUMBERS = {  # that a manifest has, by kind
+    CAUSAL_LM: ("max_length", "prefill_length", "vocabulary"),
+    ENCODER: ("max_length", "vocabulary"),
+    IMAGE: (),
+}
 FORWARD, DECODE = "forward", "decode"
 MANIFEST, PROGRAM, TOKENIZER = "manifest.json", "model.pte", "tokenizer.json"
 
@@ -54,6 +60,8 @@ class Manifest:
 
     Attributes:
         base_model: identifier of the base model.
+        kind: of the base model: ``causal_lm``, ``encoder`` or ``image``. What means something for
+            another kind only is None, or empty.
         base_config_sha256: hash of its ``config.json`` content.
         executorch: version that lowered the program.
         method: the merging method.
@@ -67,39 +75,46 @@ class Manifest:
         static_rows: whether the rows that all tasks share are layers of the program. Then
             ``decode`` takes a task's payload alone, and the shared pack is read by ``hydraopt
             add`` only; else ``decode`` takes the shared payload and the task's.
-        max_length: positions of the KV cache.
+        max_length: positions of the KV cache, or the most tokens of an encoder's text.
         prefill_length: most tokens of one call of ``forward``; longer prompts are fed in pieces.
         vocabulary: number of token ids.
         eos_ids: tokens that end a generation: those of the base's ``generation_config``, the
             tokenizer's end of text, and the special token that ends a turn of the chat template.
         chat: the base's chat template for one user turn; None where it has none that fits.
-        factors: shapes of the factors by name: the outputs of ``decode``, and the inputs of
-            ``forward`` after token ids and positions, in this order.
+        image: channels, height and width of an image model's input.
+        factors: shapes of the factors by name: the outputs of ``decode``, and the last inputs of
+            ``forward``, in this order. Before them come token ids and positions (``causal_lm``),
+            token ids and attention mask (``encoder``), or pixel values (``image``).
         constant_bytes: bytes of the factors that are constants of the program.
         tasks: task -> pack file (``inputs``), .ptd file (``data``) or method name (``methods``,
             ``static``).
+        classes: task -> number of classes of its head, the first ones of the program's logits;
+            empty if the tasks have no heads.
         files: path inside the bundle -> size and hash, for every file but the manifest.
     """
 
     base_model: str
+    kind: str
     base_config_sha256: str
     executorch: str
     method: str
     adapter_bytes: int
     quantize: str
-    embedding: str
-    attention: str
+    embedding: str | None
+    attention: str | None
     swap: str
     static_rows: bool
-    max_length: int
-    prefill_length: int
-    vocabulary: int
-    eos_ids: tuple[int, ...]
-    chat: Chat | None
+    max_length: int | None
+    prefill_length: int | None
+    vocabulary: int | None
     factors: Mapping[str, tuple[int, ...]]
     constant_bytes: int
     tasks: Mapping[str, str]
     files: Mapping[str, FileRecord]
+    eos_ids: tuple[int, ...] = ()
+    chat: Chat | None = None
+    image: tuple[int, int, int] | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -119,6 +134,7 @@ class Manifest:
             fields["factors"] = {k: tuple(v) for k, v in fields["factors"].items()}
             fields["files"] = {k: FileRecord(**v) for k, v in fields["files"].items()}
             fields["eos_ids"] = tuple(fields["eos_ids"])
+            fields["image"] = fields["image"] and tuple(fields["image"])
             fields["chat"] = None if fields["chat"] is None else Chat(**fields["chat"])
             manifest = cls(**fields)
             manifest._check()
@@ -132,6 +148,7 @@ class Manifest:
         targets = set(self.tasks.values())
         packed = self.swap == "inputs"
         for what, holds in {
+            "kind": self.kind in NUMBERS,
             "swap": self.swap in ("inputs", "methods", "data", "static"),
             "static_rows": isinstance(self.static_rows, bool),
             "files": PROGRAM in self.files
@@ -139,16 +156,19 @@ class Manifest:
             and not any(path.is_absolute() or ".." in path.parts for path in paths),
             "tasks": targets
             and (self.swap not in ("inputs", "data") or targets <= set(self.files)),
+            "classes": not self.classes or self.classes.keys() == self.tasks.keys(),
             "numbers": all(
                 isinstance(value, int) and value > 0
                 for value in (
-                    self.max_length,
-                    self.prefill_length,
-                    self.vocabulary,
                     self.adapter_bytes,
+                    *(getattr(self, name) for name in NUMBERS.get(self.kind, ())),
+                    *(self.image or ()),
+                    *self.classes.values(),
                 )
             )
-            and self.prefill_length < self.max_length,
+            and (self.kind != CAUSAL_LM or self.prefill_length < self.max_length),
+            "image": (self.image is not None) == (self.kind == IMAGE)
+            and len(self.image or "chw") == 3,
             "chat": self.chat is None
             or (isinstance(self.chat.prefix, str) and isinstance(self.chat.suffix, str)),
         }.items():

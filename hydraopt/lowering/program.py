@@ -15,6 +15,7 @@ from executorch.exir import (
     ExecutorchProgramManager,
 )
 from executorch.exir.passes import MemoryPlanningPass
+from torch import nn
 
 from ..errors import LoweringError
 from ..packing import Decode, Layout, payload_bytes
@@ -58,19 +59,38 @@ def export_forward(
         LoweringError: a model that cannot be traced.
     """
     length = torch.export.Dim("sequence", min=1, max=prefill_length)
+    arguments = (torch.zeros(1, 4, dtype=torch.int64), torch.arange(4))
+    dynamic = {"input_ids": {1: length}, "cache_position": {0: length}}
+    return export_module(decoder, arguments, dynamic, shapes)
+
+
+def export_module(
+    module: nn.Module,
+    arguments: Sequence[torch.Tensor],
+    dynamic: Mapping[str, dict[int, torch.export.Dim] | None],
+    shapes: Mapping[str, Sequence[int]],
+) -> torch.export.ExportedProgram:
+    """``torch.export`` of a module whose last argument is the dict ``factors``.
+
+    Args:
+        module: the model.
+        arguments: examples of the other arguments.
+        dynamic: their dynamic sizes, by the arguments' names.
+        shapes: of the factor inputs, by name.
+
+    Raises:
+        LoweringError: a model that cannot be traced.
+    """
     factors = {name: torch.zeros(*shape) for name, shape in shapes.items()}
-    arguments = (torch.zeros(1, 4, dtype=torch.int64), torch.arange(4), factors)
-    dynamic = {
-        "input_ids": {1: length},
-        "cache_position": {0: length},
-        "factors": {name: None for name in factors},
-    }
+    dynamic = {**dynamic, "factors": {name: None for name in factors}}
     doing("Tracing the model")
     # torch prints whole graphs beside some of its exceptions
     held = redirect_stderr(StringIO())
     with torch.no_grad(), _tracing(), _refusing("this base model"), held:
         # strict: without it the export succeeds, but lowering to XNNPACK fails
-        return torch.export.export(decoder, arguments, dynamic_shapes=dynamic, strict=True)
+        return torch.export.export(
+            module, (*arguments, factors), dynamic_shapes=dynamic, strict=True
+        )
 
 
 def export_decode(layout: Layout, *, static_rows: bool) -> torch.export.ExportedProgram:

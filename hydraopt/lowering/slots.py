@@ -3,7 +3,7 @@
 A slot computes ``layer(x) + x A B``; a surgery's slot computes ``layer(x + relu(x A) B)``. A's
 columns are, in the layout's order, rows that all tasks share, a quantised layer of the program,
 and a task's private rows, which are an input of the program like B. Or A and B are constants,
-where each task has its own method.
+where each task has its own method. A head's slot computes ``x A + B`` in place of its layer.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..adapters import Factors, operated_layer
+from ..adapters import Factors, headed_layer, operated_layer
 from ..errors import LoweringError
 from ..packing import Groups
 from .xnnpack import row_layer, times
@@ -42,7 +42,9 @@ class Slot(nn.Module):
         self.register_buffer("b", None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x [1, S, in]`` -> ``[1, S, out]``."""
+        """``x [1, S, in]`` -> ``[1, S, out]``; or ``[1, in] -> [1, out]``, after a pooling."""
+        if x.dim() == 2:
+            return self.layer(x) + self.up(self.down(x[None]))[0]
         return self.layer(x) + self.up(self.down(x))
 
     def down(self, x: torch.Tensor) -> torch.Tensor:
@@ -65,6 +67,15 @@ class SurgerySlot(Slot):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x [1, S, in]`` -> ``[1, S, out]``."""
         return self.layer(x + self.up(self.down(x).relu()))
+
+
+class HeadSlot(Slot):
+    """A task's classifier in place of the base's, see :mod:`hydraopt.adapters.heads`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``x [1, d]`` -> logits ``[1, R]``."""
+        bias = self.inputs[f"{self.name}.B"][0].T if self.b is None else self.b
+        return self.down(x[None])[0] + bias
 
 
 def insert_slots(
@@ -91,16 +102,24 @@ def insert_slots(
     for name, shape in shapes.items():
         if operated := operated_layer(name):
             slot = SurgerySlot(model.get_submodule(operated), name, inputs, layers.get(name))
+        elif headed := headed_layer(name):
+            _check_head(model, headed, shape[1])
+            slot = HeadSlot(nn.Identity(), name, inputs)
         else:
             layer = linear_layer(model, name, shape)
             slot = Slot(layer, name, inputs, layers.get(name))
-        model.set_submodule(operated or name, slot)
+        model.set_submodule(slot_layer(name), slot)
     return inputs
 
 
 def slot_layers(modules: Collection[str]) -> list[str]:
     """Dotted names under which the slots of adapted modules lie in the base model."""
-    return [operated_layer(name) or name for name in modules]
+    return [slot_layer(name) for name in modules]
+
+
+def slot_layer(module: str) -> str:
+    """Dotted name under which the slot of an adapted module lies in the base model."""
+    return operated_layer(module) or headed_layer(module) or module
 
 
 def set_constants(model: nn.Module, factors: Mapping[str, Factors]) -> None:
@@ -117,6 +136,25 @@ def linear_layer(model: nn.Module, name: str, shape: tuple[int, int]) -> nn.Line
     Raises:
         LoweringError: as :func:`insert_slots`.
     """
+    module = _linear(model, name)
+    found = (module.out_features, module.in_features)
+    if found != tuple(shape):
+        raise LoweringError(
+            f"module {name} of the base model is {found} (out, in), expected {tuple(shape)} as in "
+            "the adapters; pass the base model that they were trained on"
+        )
+    return module
+
+
+def _check_head(model: nn.Module, name: str, width: int) -> None:
+    if (found := _linear(model, name).in_features) != width:
+        raise LoweringError(
+            f"module {name} of the base model takes {found} features, expected {width} as the "
+            "heads of the adapters; pass the base model that they were trained on"
+        )
+
+
+def _linear(model: nn.Module, name: str) -> nn.Linear:
     try:
         module = model.get_submodule(name)
     except AttributeError:
@@ -128,11 +166,5 @@ def linear_layer(model: nn.Module, name: str, shape: tuple[int, int]) -> nn.Line
         raise LoweringError(
             f"module {name} is a {type(module).__name__}, expected nn.Linear; "
             "adapters of other layers cannot be lowered"
-        )
-    found = (module.out_features, module.in_features)
-    if found != tuple(shape):
-        raise LoweringError(
-            f"module {name} of the base model is {found} (out, in), expected {tuple(shape)} as in "
-            "the adapters; pass the base model that they were trained on"
         )
     return module

@@ -5,7 +5,7 @@ so that the program is as small and as fast as the base's own.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..adapters import TASK_NAME, Factors, operated_layer
+from ..adapters import TASK_NAME, Factors, headed_layer, operated_layer
 from ..errors import LoweringError
 from ..files import output_directory
 from ..merging import Merged, MergedAdapters
@@ -26,11 +26,12 @@ from ..training.sparse_directory import SparseAdapter
 from ..training.targets import replace_layers
 from .base_model import load_base
 from .bundle import Exported, write_bundle
-from .decoder import Decoder, prepare
+from .factors import task_classes
 from .form import Form
+from .kinds import kind_of
 from .manifest import FORWARD, MANIFEST
 from .metadata import NO_METADATA, Metadatum
-from .program import Program, export_forward, lower
+from .program import Program, lower
 from .slots import insert_slots, linear_layer, set_constants, slot_layers
 
 
@@ -47,6 +48,7 @@ class Fixed:
         apply: changes a base model in place, before it is prepared, and gives the names of the
             layers whose matrix products must be delegated; raises ``LoweringError`` if it is
             another model.
+        classes: task -> number of classes of its head, if the tasks have some.
     """
 
     base_model: str
@@ -55,6 +57,7 @@ class Fixed:
     adapter_bytes: int
     constant_bytes: int
     apply: Callable[[nn.Module], Collection[str]]
+    classes: Mapping[str, int] = field(default_factory=dict)
 
 
 def export_static(
@@ -71,8 +74,8 @@ def export_static(
     and errors are those of :func:`~hydraopt.lowering.bundle.export_bundle`.
     """
     with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
-        loaded = load_base(base, fixed.base_model)
-        form = (form or Form()).resolved(loaded.model)
+        loaded = load_base(base, fixed.base_model, heads=bool(fixed.classes))
+        form = loaded.kind.resolved(form or Form(), loaded.model)
         layers = fixed.apply(loaded.model)
         return write_bundle(
             staging,
@@ -87,6 +90,7 @@ def export_static(
             factors={},
             constant_bytes=fixed.constant_bytes,
             tasks=dict.fromkeys(fixed.tasks, FORWARD),
+            classes=dict(fixed.classes),
         )
 
 
@@ -99,17 +103,18 @@ def lower_fixed(
     """The program of a model without factor inputs.
 
     Args:
-        model: a causal LM in float32.
+        model: a base model in float32.
         form: resolved.
         layers: those whose matrix products must be delegated.
         metadata: constants that the program tells.
     """
-    decoder = Decoder(model, prepare(model, form), form.max_length, {})
-    return lower({FORWARD: export_forward(decoder, {}, form.prefill_length)}, layers, metadata)
+    kind = kind_of(model.config)
+    module = kind.prepared(model, form)({})
+    return lower({FORWARD: kind.export(module, {}, form)}, layers, metadata)
 
 
 def bake(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:
-    """Add ``B A`` to the weights of ``model``, in place; a surgery becomes a part of it.
+    """Add ``B A`` to the weights of ``model``, in place; surgery and head become parts of it.
 
     Returns:
         The names of the layers that became slots.
@@ -117,14 +122,14 @@ def bake(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:
     Raises:
         LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
     """
-    surgery = {name: update for name, update in factors.items() if operated_layer(name)}
+    parts = {n: x for n, x in factors.items() if operated_layer(n) or headed_layer(n)}
     with torch.no_grad():
-        for name in factors.keys() - surgery.keys():
+        for name in factors.keys() - parts.keys():
             update = factors[name]
             linear_layer(model, name, update.shape).weight.addmm_(update.b, update.a)
-    insert_slots(model, {name: update.shape for name, update in surgery.items()})
-    set_constants(model, surgery)
-    return slot_layers(surgery)
+    insert_slots(model, {name: update.shape for name, update in parts.items()})
+    set_constants(model, parts)
+    return slot_layers(parts)
 
 
 def fixed_merged(merged: Merged) -> Fixed:
@@ -147,6 +152,7 @@ def fixed_merged(merged: Merged) -> Fixed:
         merged.adapter_bytes,
         0,
         lambda model: bake(model, factors),
+        task_classes(merged),
     )
 
 

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from ..errors import LoweringError
 from ..packing import CodedAdapters, Groups, shared_rows
 from .base_model import BaseModel
 from .data_files import lower_with_data
-from .decoder import Decoder, prepare
 from .factors import factor_shapes, module_shapes, slot_factors
 from .form import Form
 from .manifest import DECODE, FORWARD
-from .program import Program, export_decode, export_forward, lower
+from .program import Program, export_decode, lower
 from .slots import insert_slots, set_constants, slot_layers
 
 logger = logging.getLogger(__name__)
@@ -48,10 +49,10 @@ def as_inputs(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) 
     """Factors are inputs of ``forward``; ``decode`` makes them of a task's pack."""
     rows = _layer_rows(coded, form)
     static = rows is not None
-    decoder = _decoder(coded, base, form, rows)
+    module = _slotted(coded, base, form, rows)
     shapes = factor_shapes(coded.layout, static_rows=static)
     methods = {
-        FORWARD: export_forward(decoder, shapes, form.prefill_length),
+        FORWARD: base.kind.export(module, shapes, form),
         DECODE: export_decode(coded.layout, static_rows=static),
     }
     program = lower(methods, slot_layers(coded.modules), base.metadata(form))
@@ -60,12 +61,12 @@ def as_inputs(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) 
 
 def as_methods(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) -> Swapped:
     """A closed set of tasks: each has its method, whose constants are its factors."""
-    decoder = _decoder(coded, base, form, None)
+    module = _slotted(coded, base, form, None)
     tasks = {task: f"task_{number}" for number, task in enumerate(coded.tasks)}
     exported = {}
     for task, method in tasks.items():
-        set_constants(decoder, coded.task_factors(task))
-        exported[method] = export_forward(decoder, {}, form.prefill_length)
+        set_constants(module, coded.task_factors(task))
+        exported[method] = base.kind.export(module, {}, form)
         logger.info("exported %s as method %s", task, method)
     program = lower(exported, slot_layers(coded.modules), base.metadata(form))
     values = sum(len(m.directions) * sum(m.shape) for m in coded.layout.modules.values())
@@ -76,9 +77,17 @@ def as_data(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) ->
     """A .ptd file of float32 factors for each task, which a runner loads with the program.
 
     All rows are in it: beside rows that are layers, XNNPACK does not take constants of a few rows.
+
+    Raises:
+        LoweringError: no causal LM: such runners take no other program.
     """
+    if not base.kind.generates:
+        raise LoweringError(
+            f"the base model is of kind {base.kind.name}, expected a causal LM for files of "
+            "factors; export with --swap inputs or methods"
+        )
     lowered = lower_with_data(
-        _decoder(coded, base, form, None),
+        _slotted(coded, base, form, None),
         slot_factors(coded.task_factors(coded.tasks[0])),
         form.prefill_length,
         slot_layers(coded.modules),
@@ -108,15 +117,14 @@ def _layer_rows(coded: CodedAdapters, form: Form) -> dict[str, Groups | torch.Te
     return shared_rows(coded.layout, coded.shared)
 
 
-def _decoder(
+def _slotted(
     coded: CodedAdapters,
     base: BaseModel,
     form: Form,
     rows: Mapping[str, Groups | torch.Tensor] | None,
-) -> Decoder:
-    step = prepare(base.model, form)
-    inputs = insert_slots(base.model, module_shapes(coded.layout), rows)
-    return Decoder(base.model, step, form.max_length, inputs)
+) -> nn.Module:
+    make = base.kind.prepared(base.model, form)
+    return make(insert_slots(base.model, module_shapes(coded.layout), rows))
 
 
 def _row_bytes(rows: Mapping[str, Groups | torch.Tensor] | None) -> int:

@@ -146,15 +146,19 @@ def undelegated(exported: torch.export.ExportedProgram, layers: Collection[str])
     return sorted(name for name in layers if any(path.endswith(f".{name}") for path in outside))
 
 
+def _convolves(program: torch.export.ExportedProgram) -> bool:
+    return any("convolution" in str(node.target) for node in program.graph.nodes)
+
+
 @contextmanager
 def _few_passes() -> Iterator[None]:
-    """Run :data:`PASSES` on each partition only."""
+    """Run :data:`PASSES` only on each partition that has no convolution."""
     partitions = count(1)
 
     class FewPasses(passes.XNNPACKPassManager):
         def __init__(self, program: torch.export.ExportedProgram, **_: object):
             doing(f"Lowering part {next(partitions)} of the graph")
-            super().__init__(program, list(PASSES))
+            super().__init__(program, None if _convolves(program) else list(PASSES))
 
     usual = xnnpack_preprocess.XNNPACKPassManager
     xnnpack_preprocess.XNNPACKPassManager = FewPasses

@@ -64,10 +64,26 @@ def assemble(
     sides: Mapping[str, tuple[Side, Side]],
     settings: Mapping[str, Setting],
 ) -> MergedAdapters:
-    """The result of a method, with what is known from its adapters filled in."""
+    """The result of a method, with what is known from its adapters filled in; heads stay."""
+    modules = {**sides, **head_sides(adapters)}
     return MergedAdapters(
-        method, settings, adapters.base_model, adapters.tasks, sides, adapters.fp16_bytes
+        method,
+        settings,
+        adapters.base_model,
+        adapters.tasks,
+        modules,
+        adapters.fp16_bytes,
+        task_type=adapters.task_type,
     )
+
+
+def head_sides(adapters: AdapterSet) -> dict[str, tuple[Side, Side]]:
+    """Every task's own head, by module; those of fewer classes padded with zeros."""
+    everyone = torch.arange(len(adapters.tasks))
+    return {
+        name: stacked([adapter.heads[name] for adapter in adapters.adapters], everyone)
+        for name in adapters.adapters[0].heads
+    }
 
 
 def progress(items: Iterable[Item]) -> Iterable[Item]:

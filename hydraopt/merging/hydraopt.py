@@ -22,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from ..adapters import AdapterSet
+from .assemble import assemble
 from .checks import check_clusters, check_rank, check_seed
 from .clustering import cluster, refine
 from .coordinates import Coordinates, Stack
@@ -65,14 +66,8 @@ def hydraopt(
         module: _merge_module(Stack.of(adapters, module), labels, rank, soft)
         for module in tqdm(adapters.shapes, desc="merge", disable=None, leave=False)
     }
-    return MergedAdapters(
-        "hydraopt",
-        {"clusters": _count(labels), "rank": rank, "soft": soft, "seed": seed},
-        adapters.base_model,
-        adapters.tasks,
-        modules,
-        adapters.fp16_bytes,
-    )
+    settings = {"clusters": _count(labels), "rank": rank, "soft": soft, "seed": seed}
+    return assemble("hydraopt", adapters, modules, settings)
 
 
 def average(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..adapters import ADAPTER_CONFIG, Factors, operated_layer, write_adapter
+from ..adapters import ADAPTER_CONFIG, CAUSAL_LM, Factors, operated_layer, write_adapter
 from ..errors import BundleError, MergeError, TaskError
 from ..files import output_directory, safetensors_bytes, write_tensors
 from .description import DESCRIPTION, check_names, read_description, write_description
@@ -101,6 +101,7 @@ class Merged(ABC):
     modules: Iterable[str]
     adapter_bytes: int
     errors: Mapping[str, Mapping[str, float]]
+    task_type: str | None
 
     @property
     @abstractmethod
@@ -122,6 +123,7 @@ class Merged(ABC):
             "method": self.method,
             "settings": dict(self.settings),
             "base_model": self.base_model,
+            "task_type": self.task_type,
             "tasks": list(self.tasks),
             "modules": list(self.modules),
             "adapter_bytes": self.adapter_bytes,
@@ -144,7 +146,7 @@ class Merged(ABC):
                 "PEFT has no place for that, export a bundle"
             )
         with output_directory(directory, ADAPTER_CONFIG, overwrite=overwrite) as staging:
-            write_adapter(staging, factors, self.base_model)
+            write_adapter(staging, factors, self.base_model, self.task_type)
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ class MergedAdapters(Merged):
         modules: dotted module name -> its two sides.
         adapter_bytes: fp16 bytes of the adapters that went in.
         errors: task -> module -> relative error of the delta.
+        task_type: PEFT's name of the kind of base model.
     """
 
     method: str
@@ -168,6 +171,7 @@ class MergedAdapters(Merged):
     modules: Mapping[str, tuple[Side, Side]]
     adapter_bytes: int
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    task_type: str | None = CAUSAL_LM
 
     def task_factors(self, task: str) -> dict[str, Factors]:
         """:meth:`factors` of all modules."""
@@ -239,6 +243,7 @@ class MergedAdapters(Merged):
                 },
                 about["adapter_bytes"],
                 about["errors"],
+                about.get("task_type", CAUSAL_LM),
             )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise BundleError(

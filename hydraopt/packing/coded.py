@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..adapters import Factors
+from ..adapters import CAUSAL_LM, Factors
 from ..errors import BundleError, TaskError
 from ..files import output_directory
 from ..merging import DESCRIPTION, Merged, check_names, read_description, write_description
@@ -37,6 +37,7 @@ class CodedAdapters(Merged):
         payloads: task -> its payload, uint8 ``[Nt]``.
         adapter_bytes: fp16 bytes of the adapters that went in.
         errors: task -> module -> relative error of the delta.
+        task_type: PEFT's name of the kind of base model.
     """
 
     method: str
@@ -46,6 +47,7 @@ class CodedAdapters(Merged):
     payloads: Mapping[str, torch.Tensor]
     adapter_bytes: int
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    task_type: str | None = CAUSAL_LM
 
     @property
     def base_model(self) -> str:
@@ -156,6 +158,7 @@ class CodedAdapters(Merged):
                 },
                 about["adapter_bytes"],
                 about["errors"],
+                about.get("task_type", CAUSAL_LM),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(

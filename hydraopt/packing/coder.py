@@ -8,16 +8,17 @@ from functools import cache, cached_property
 import torch
 from tqdm import tqdm
 
-from ..adapters import AdapterSet, Factors, LoraAdapter
+from ..adapters import AdapterSet, Factors, LoraAdapter, headed_layer
 from ..errors import BundleError
 from ..merging import relative_errors
-from ..merging.assemble import zero
+from ..merging.assemble import head_sides, zero
 from .allocate import MULTIPLIERS, Spectrum, allocate
 from .codec import Coded
 from .coded import CodedAdapters, assemble, disassemble
 from .encode import encode_module, encode_shared
 from .layout import Layout, ModuleLayout
 from .pack import pack_bytes
+from .verbatim import encode_heads, layout_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Coder:
         return cls(adapters, {module: Spectrum.of(adapters, module) for module in modules})
 
     @cached_property
+    def heads(self) -> dict[str, ModuleLayout]:
+        """Layouts of the tasks' heads, which are kept as they are."""
+        return {name: layout_of(name, x) for name, x in head_sides(self.adapters).items()}
+
+    @cached_property
     def smallest(self) -> int:
         """The least bytes that a budget can have."""
         return self._stored({m: x.best(MULTIPLIERS[1]) for m, x in self.spectra.items()})
@@ -45,14 +51,16 @@ class Coder:
             MergeError: fewer than :attr:`smallest`.
         """
         modules = allocate(self.spectra, limit, self._stored)
-        layout = Layout(self.adapters.base_model, modules)
+        layout = Layout(self.adapters.base_model, {**modules, **self.heads})
         shared: dict[tuple[str, str, int], Coded] = {}
         tasks: dict[tuple[str, str, int], Coded] = {}
         for name, module in tqdm(layout.modules.items(), desc="code", disable=None, leave=False):
-            first = encode_shared(module, self.spectra[name].rows)
+            first = []
+            if name in self.spectra:
+                first = encode_shared(module, self.spectra[name].rows)
             shared |= {(name, "A", index): vector for index, vector in enumerate(first)}
             absent = zero(module.shape)
-            factors = [x.factors.get(name, absent) for x in self.adapters.adapters]
+            factors = [{**x.factors, **x.heads}.get(name, absent) for x in self.adapters.adapters]
             tasks |= _private(name, module, first, factors)
         payloads = {
             task: assemble(layout.task, {k: Coded(*(x[i] for x in v)) for k, v in tasks.items()})
@@ -65,6 +73,7 @@ class Coder:
             assemble(layout.shared, shared),
             payloads,
             self.adapters.fp16_bytes,
+            task_type=self.adapters.task_type,
         )
         return replace(coded, errors=relative_errors(self.adapters, coded))
 
@@ -73,7 +82,8 @@ class Coder:
         tasks = len(self.adapters.tasks)
         empty = len(Layout(self.adapters.base_model, {}).text().encode())
         headers = pack_bytes(0) * (1 + tasks)
-        return empty + headers + sum(_size(m, x, tasks) for m, x in modules.items())
+        everything = (*modules.items(), *self.heads.items())
+        return empty + headers + sum(_size(m, x, tasks) for m, x in everything)
 
 
 @cache
@@ -89,19 +99,20 @@ def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -
     Args:
         layout: the layout.
         shared: the payload that all tasks share, uint8 ``[Ns]``.
-        adapter: its modules are among the layout's.
+        adapter: its modules are among the layout's; a head has no more classes than the layout.
 
     Raises:
         BundleError: a layout whose tasks share columns too, so that no task has its own.
     """
     first = disassemble(layout.shared, shared)
+    own = {**adapter.factors, **adapter.heads}
     vectors: dict[tuple[str, str, int], Coded] = {}
     for name, module in layout.modules.items():
         if any(code.shared for code in module.codes("B")):
             raise BundleError("all tasks of this bundle share one adapter; export a new bundle")
         count = sum(code.shared for code in module.codes("A"))
         rows = [first[name, "A", index] for index in range(count)]
-        vectors |= _private(name, module, rows, [adapter.factors.get(name, zero(module.shape))])
+        vectors |= _private(name, module, rows, [own.get(name, zero(module.shape))])
     return assemble(layout.task, {k: Coded(*(x[0] for x in v)) for k, v in vectors.items()})
 
 
@@ -109,6 +120,9 @@ def _private(
     name: str, module: ModuleLayout, shared: list[Coded], factors: list[Factors]
 ) -> dict[tuple[str, str, int], Coded]:
     """Private rows and all columns of N tasks, each with N vectors."""
-    rows, columns = encode_module(module, shared, factors)
+    if headed_layer(name):
+        rows, columns = encode_heads(module, factors)
+    else:
+        rows, columns = encode_module(module, shared, factors)
     found = {(name, "A", len(shared) + index): row for index, row in enumerate(rows)}
     return found | {(name, "B", index): column for index, column in enumerate(columns)}

@@ -3,22 +3,27 @@
 Uniform over a vector's range, 16-bit codes err less than fp16 does.
 """
 
+from collections.abc import Sequence
+
 import torch
 from tqdm import tqdm
 
+from ..adapters import Factors, headed_layer
 from ..merging import MergedAdapters, Side
+from ..merging.lowrank import padded
 from .codec import TINY, Coded, encode, uniform_step
 from .coded import CodedAdapters, assemble
 from .layout import SIDES, Code, Direction, Layout, ModuleLayout
 
 BITS = 16
 HEADROOM = 16.0  # for adapters that come later
+LEAST_BIAS = 1 / 16  # of a head: biases start at zero, and later ones may have grown
 
 
 def code_verbatim(merged: MergedAdapters) -> CodedAdapters:
     """Code what ``merged`` stores; what its tasks share goes into the shared pack."""
     layout = Layout(
-        merged.base_model, {name: _layout(sides) for name, sides in merged.modules.items()}
+        merged.base_model, {name: layout_of(name, sides) for name, sides in merged.modules.items()}
     )
     payloads = {
         task: assemble(layout.task, _vectors(merged, layout, index, shared=False))
@@ -33,15 +38,32 @@ def code_verbatim(merged: MergedAdapters) -> CodedAdapters:
         payloads,
         merged.adapter_bytes,
         merged.errors,
+        merged.task_type,
     )
 
 
-def _layout(sides: tuple[Side, Side]) -> ModuleLayout:
+def layout_of(name: str, sides: tuple[Side, Side]) -> ModuleLayout:
+    """The layout of one module, factors or a head, at 16 bits per value."""
     a, b = sides
     direction = Direction(Code(BITS, a.is_shared), Code(BITS, b.is_shared))
-    tops = tuple(HEADROOM * max(TINY, float(uniform_step(_largest(side), BITS))) for side in sides)
+    largest = [_largest(side) for side in sides]
+    if headed_layer(name):
+        largest[1] = largest[1].clamp_min(LEAST_BIAS)
+    tops = tuple(HEADROOM * max(TINY, float(uniform_step(x, BITS))) for x in largest)
     shape = (b.stack.shape[1], a.stack.shape[2])
     return ModuleLayout(shape, (direction,) * a.stack.shape[1], tops)
+
+
+def encode_heads(layout: ModuleLayout, heads: Sequence[Factors]) -> tuple[list[Coded], list[Coded]]:
+    """Code the heads of N tasks: all rows and all biases, in order, each with N vectors."""
+    rank = len(layout.directions)
+    together = [padded(head, rank) for head in heads]
+    rows = torch.stack([head.a for head in together], 1)
+    biases = torch.stack([head.b.T for head in together], 1)
+    return tuple(
+        [encode(x, BITS, top) for x in vectors]
+        for vectors, top in zip((rows, biases), layout.tops, strict=True)
+    )
 
 
 def _largest(side: Side) -> torch.Tensor:

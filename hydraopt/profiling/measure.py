@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import BundleError, DeviceLostError, UsageError
-from ..lowering.manifest import PROGRAM, Manifest
+from ..lowering.manifest import CAUSAL_LM, PROGRAM, Manifest
 from .adb import Device
 from .conditions import SCRIPT, condition_notes, parse_conditions
 from .host import Host
@@ -50,13 +50,18 @@ def profile(asked: Asked, device: Device | Host) -> Profile:
     """Measure a bundle on a device.
 
     Raises:
-        BundleError: a damaged bundle, or one with a method or a data file per task.
+        BundleError: a damaged bundle, one with a method or a data file per task, or no causal LM.
         UsageError: a base to compare with, where the bundle's own factors are not known.
         ProfilingError: the device computes something else, or cannot be measured.
         DeviceError: the device refused; one that is lost later ends the profile early instead,
             see :attr:`Profile.lost`.
     """
     manifest = Manifest.read(asked.bundle)
+    if manifest.kind != CAUSAL_LM:
+        raise BundleError(
+            f"the base model of {asked.bundle} is of kind {manifest.kind}, expected {CAUSAL_LM}: "
+            "only programs that continue texts are profiled"
+        )
     if manifest.swap in ("methods", "data"):
         what = "method" if manifest.swap == "methods" else "data file"
         raise BundleError(

@@ -90,7 +90,7 @@ def lowered_alternatives(bundle: Path, manifest: Manifest, base: str) -> Mapping
 def _identity(manifest: Manifest, pack: str, base: str) -> str:
     """Of all that the alternatives depend on: the bundle, the base, the code that lowers them."""
     weights = sorted(Path(base).glob("*.safetensors"))
-    source = sorted(Path(__file__).parent.parent.glob("lowering/*.py"))
+    source = sorted(Path(__file__).parent.parent.glob("lowering/**/*.py"))
     parts = [manifest.files[name].sha256 for name in (PROGRAM, SHARED, pack)]
     parts += [manifest.executorch, *(map(sha256, weights) if weights else [base])]
     return hashlib.sha256("\n".join([*parts, *map(sha256, source)]).encode()).hexdigest()[:16]

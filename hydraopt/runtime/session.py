@@ -9,14 +9,18 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from ..errors import BundleError, TaskError
-from ..lowering.manifest import DECODE, FORWARD, PROGRAM, TOKENIZER, Manifest
+from ..lowering.manifest import CAUSAL_LM, DECODE, FORWARD, PROGRAM, TOKENIZER, Manifest
 from ..packing import payload_bytes, read_layout, read_pack
+from .inputs import check_classes, check_ids, example, inputs_of
 from .native import load_kernels, loading
 from .sampling import GREEDY, Sampling, next_token
 
 
 class Session:
-    """A bundle in memory: one program, one current task, one KV cache.
+    """A bundle in memory: one program, one current task, and of a causal LM one KV cache.
+
+    A causal LM is asked by :meth:`forward`, :meth:`generate` and :meth:`stream`; an encoder or an
+    image model by :meth:`run`.
 
     Attributes:
         manifest: what the bundle holds.
@@ -65,7 +69,8 @@ class Session:
 
         Raises:
             TaskError: no such task.
-            BundleError: its pack was damaged or replaced after :meth:`open`.
+            BundleError: its pack was damaged or replaced after :meth:`open`, or has a head of
+                another number of classes than the manifest says.
         """
         if task not in self.manifest.tasks:
             raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
@@ -79,6 +84,7 @@ class Session:
             pack = read_pack(self.bundle / target, self._pack_bytes, self._binding)
             shared = () if self.manifest.static_rows else (self._shared,)
             self.factors = self._decode.execute([*shared, pack])
+            check_classes(self.factors, task, self.manifest)
         self.task = task
         self.reset()
 
@@ -98,27 +104,51 @@ class Session:
         self.position = 0
         self._sequence += 1
 
+    def run(self, given: str | Sequence[int] | torch.Tensor) -> torch.Tensor:
+        """What an encoder or an image model makes of one text or image with the current task.
+
+        Args:
+            given: of an encoder a text or its token ids; of an image model pixel values, float32
+                ``[C, H, W]`` or ``[1, C, H, W]``.
+
+        Returns:
+            float32: an embedding ``[d]`` or the task's logits ``[classes]``.
+
+        Raises:
+            TaskError: a causal LM, no current task, or an input that the model cannot take.
+        """
+        self._check_kind(causal_lm=False)
+        if isinstance(given, str):
+            given = self.encode(given)
+        (found,) = self._method.execute([*inputs_of(given, self.manifest), *self.factors])
+        return found[0, : self.manifest.classes.get(self.task)]
+
+    def _check_kind(self, *, causal_lm: bool) -> None:
+        """Raise ``TaskError`` unless the base is, or is not, a causal LM, and a task is current."""
+        kind = self.manifest.kind
+        if causal_lm != (kind == CAUSAL_LM):
+            step = "call generate, stream or forward" if kind == CAUSAL_LM else "call run"
+            raise TaskError(f"the base model of {self.bundle} is of kind {kind}; {step}")
+        if self.task is None:
+            raise TaskError(f"no task is current; switch to one of: {', '.join(self.tasks)}")
+
     def forward(self, ids: Sequence[int]) -> torch.Tensor:
         """Append ``ids`` to the sequence; logits ``[vocabulary]``, float32, after the last one.
 
         The program takes ``prefill_length`` of them at a time.
 
         Raises:
-            TaskError: no current task, no ids or unknown ones, or more than the context holds.
+            TaskError: no causal LM, no current task, no ids or unknown ones, or more than the
+                context holds.
         """
+        self._check_kind(causal_lm=True)
         end = self.position + len(ids)
-        if self.task is None:
-            raise TaskError(f"no task is current; switch to one of: {', '.join(self.tasks)}")
-        if not ids:
-            raise TaskError("the prompt is empty, expected at least one token")
+        check_ids(ids, self.manifest)
         if end > self.manifest.max_length or len(ids) >= self.manifest.max_length:
             raise TaskError(
                 f"{end} tokens, expected at most {self.manifest.max_length - 1} in a prompt and "
                 f"{self.manifest.max_length} in all; shorten it or export with more --max-length"
             )
-        vocabulary = self.manifest.vocabulary
-        if wrong := [token for token in ids if not 0 <= token < vocabulary]:
-            raise TaskError(f"token id {wrong[0]} is outside the vocabulary of {vocabulary}")
         step = self.manifest.prefill_length
         for piece in (ids[start : start + step] for start in range(0, len(ids), step)):
             positions = torch.arange(self.position, self.position + len(piece))
@@ -174,6 +204,7 @@ class Session:
         Raises:
             TaskError: as :meth:`forward` and :meth:`encode`.
         """
+        self._check_kind(causal_lm=True)
         ids = self.encode(text, chat=chat)
         return self.decode_stream(self.generate_ids(ids, max_new_tokens, sampling=sampling))
 
@@ -186,6 +217,7 @@ class Session:
         chat: bool = False,
     ) -> str:
         """Continuation of ``text``, without it; arguments and errors as :meth:`stream`."""
+        self._check_kind(causal_lm=True)
         ids = self.encode(text, chat=chat)
         return self.decode(list(self.generate_ids(ids, max_new_tokens, sampling=sampling)))
 
@@ -220,17 +252,18 @@ class Session:
 
 
 def verify(bundle: str | Path) -> dict:
-    """Open a bundle, switch to every task and run one token with each.
+    """Open a bundle, switch to every task and run one token, or a black image, with each.
 
     Raises:
-        BundleError: as :meth:`Session.open` and :meth:`Session.switch`, or non-finite logits.
+        BundleError: as :meth:`Session.open` and :meth:`Session.switch`, or non-finite outputs.
     """
     session = Session.open(bundle)
+    run = session.forward if session.manifest.kind == CAUSAL_LM else session.run
     for task in session.tasks:
         session.switch(task)
-        if not session.forward([0]).isfinite().all():
+        if not run(example(session.manifest)).isfinite().all():
             raise BundleError(
-                f"task {task!r} of {bundle} gives NaN or infinite logits; export again"
+                f"task {task!r} of {bundle} gives NaN or infinite outputs; export again"
             )
     return {
         "bundle": str(bundle),

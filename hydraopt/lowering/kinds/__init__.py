@@ -1,0 +1,31 @@
+"""Kinds of base models: how each is loaded, exported and described, one module per kind."""
+
+from collections.abc import Sequence
+
+from transformers import PretrainedConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as IMAGE_TYPES,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED_TYPES
+
+from .causal_lm import CAUSAL_LM
+from .encoder import ENCODER
+from .image import IMAGE
+from .kind import Kind
+
+DECODERS = ("ForCausalLM", "LMHeadModel")
+
+
+def kind_of(config: PretrainedConfig) -> Kind:
+    """The kind of a base model, by its architectures and, where these say nothing, its type."""
+    architectures: Sequence[str] = getattr(config, "architectures", None) or ()
+    if any(name.endswith(DECODERS) for name in architectures):
+        return CAUSAL_LM
+    if config.model_type in IMAGE_TYPES:
+        return IMAGE
+    if config.model_type in MASKED_TYPES and not config.is_encoder_decoder:
+        return ENCODER
+    return CAUSAL_LM
+
+
+__all__ = ["CAUSAL_LM", "ENCODER", "IMAGE", "Kind", "kind_of"]

@@ -1,0 +1,99 @@
+"""Image models such as ViT: classes of an image, or its features."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModel,
+    AutoModelForImageClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ...errors import LoweringError
+from ...progress import doing
+from ..form import Form
+from ..manifest import IMAGE as NAME
+from ..program import export_module
+from ..xnnpack import quantize_linear
+from .kind import Inputs, Kind, is_classifier, load_whole
+
+
+class ImageModel(nn.Module):
+    """``forward(pixel_values [1, C, H, W], factors) -> [1, classes]`` or ``[1, d]``.
+
+    The output is the logits of a model with a classifier; of one without, its pooled features, or
+    the first hidden state, ViT's own summary, where it has no pooler.
+
+    Args:
+        model: the base, prepared.
+        inputs: the dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
+    """
+
+    def __init__(self, model: PreTrainedModel, inputs: Inputs):
+        super().__init__()
+        self.model, self.inputs = model, inputs
+
+    def forward(self, pixel_values: torch.Tensor, factors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """One image, float32; ``factors`` are the factor inputs by name."""
+        self.inputs.update(factors)
+        found = self.model(pixel_values=pixel_values)
+        if "logits" in found:
+            return found.logits
+        pooled = found.pooler_output
+        return found.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
+
+
+def image_shape(config: PretrainedConfig) -> tuple[int, int, int]:
+    """Channels, height and width of the images that a model takes.
+
+    Raises:
+        LoweringError: the configuration does not say.
+    """
+    size = getattr(config, "image_size", None)
+    if size is None:
+        raise LoweringError(
+            f"the configuration of this {config.model_type} model names no image_size, expected "
+            "one: a program takes images of one size; add it to its config.json"
+        )
+    height, width = (size, size) if isinstance(size, int) else size
+    return getattr(config, "num_channels", 3), height, width
+
+
+def _load(source: str, config: PretrainedConfig, heads: bool) -> PreTrainedModel:
+    classifies = heads or is_classifier(config, "ForImageClassification")
+    make = AutoModelForImageClassification if classifies else AutoModel
+    return load_whole(make, source, "classifier." if heads else "")
+
+
+def _resolved(form: Form, model: PreTrainedModel) -> Form:
+    for option in ("max_length", "prefill_length", "embedding"):
+        if getattr(form, option) not in (None, "none"):
+            name = option.replace("_", "-")
+            raise LoweringError(f"an image model reads no tokens; leave --{name} out")
+    return replace(form, embedding=None, attention=None)
+
+
+def _prepared(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
+    doing("Quantising the base model")
+    quantize_linear(model, form.quantize)
+    return partial(ImageModel, model)
+
+
+def _export(
+    module: nn.Module, shapes: Mapping[str, Sequence[int]], form: Form
+) -> torch.export.ExportedProgram:
+    example = torch.zeros(1, *image_shape(module.model.config))
+    return export_module(module, (example,), {"pixel_values": None}, shapes)
+
+
+def _describe(model: PreTrainedModel, _: PreTrainedTokenizerBase | None) -> dict[str, Any]:
+    return {"image": image_shape(model.config)}
+
+
+IMAGE = Kind(NAME, False, _load, _resolved, _prepared, _export, _describe)

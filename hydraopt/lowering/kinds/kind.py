@@ -1,0 +1,78 @@
+"""What lowering must know of a base model, whatever it is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from ...errors import LoweringError
+from ..form import Form
+
+Inputs = dict[str, torch.Tensor]  # that the slots read
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of base model.
+
+    Attributes:
+        name: in the manifest.
+        generates: whether it continues texts; only of other kinds tasks may have classifiers.
+        load: ``load(source, config, heads)``: the model in float32; ``heads`` says whether tasks
+            have classifiers.
+        resolved: a form with every default filled in for a model; raises ``LoweringError`` for one
+            that it cannot have.
+        prepared: gives a model its form in the program, in place, and tells how to make the module
+            that is exported from the dict that its slots read.
+        export: ``torch.export`` of that module; the factors' shapes are given by name.
+        describe: from a model, before it is prepared, and its tokenizer the manifest's fields that
+            depend on the kind.
+    """
+
+    name: str
+    generates: bool
+    load: Callable[[str, PretrainedConfig, bool], PreTrainedModel]
+    resolved: Callable[[Form, PreTrainedModel], Form]
+    prepared: Callable[[PreTrainedModel, Form], Callable[[Inputs], nn.Module]]
+    export: Callable[[nn.Module, Mapping[str, Sequence[int]], Form], torch.export.ExportedProgram]
+    describe: Callable[[PreTrainedModel, PreTrainedTokenizerBase | None], dict[str, Any]]
+
+
+def load_whole(make: Any, source: str, unneeded: str) -> PreTrainedModel:
+    """Load a model in float32 that has all weights that its program needs.
+
+    Its attention is eager: scores as products and a softmax, which XNNPACK takes.
+
+    Args:
+        make: an ``AutoModel…`` class.
+        source: directory or hub id.
+        unneeded: start of the names of weights that may be missing; transformers draws them.
+
+    Raises:
+        LoweringError: weights that are missing.
+    """
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # a report of what is missing, in several lines
+    try:
+        model, found = make.from_pretrained(
+            source, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        )
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    missing = sorted(x for x in found["missing_keys"] if not unneeded or not x.startswith(unneeded))
+    if missing:
+        raise LoweringError(
+            f"base model {source!r} lacks {len(missing)} weights of a {type(model).__name__} "
+            f"(first: {missing[0]}), expected none; pass the model that the adapters were trained "
+            "on, saved with all its layers"
+        )
+    return model.eval()
+
+
+def is_classifier(config: PretrainedConfig, suffix: str) -> bool:
+    """Whether the base itself was saved with a classifier."""
+    return any(name.endswith(suffix) for name in config.architectures or ())

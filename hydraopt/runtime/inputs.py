@@ -1,0 +1,62 @@
+"""Inputs of programs that are no causal LM: checked, and in the form that the program takes."""
+
+from collections.abc import Sequence
+
+import torch
+
+from ..adapters import HEAD
+from ..errors import BundleError, TaskError
+from ..lowering.manifest import IMAGE, Manifest
+
+
+def inputs_of(given: Sequence[int] | torch.Tensor, manifest: Manifest) -> list[torch.Tensor]:
+    """Token ids and attention mask, int64 ``[1, S]``; or pixel values, float32 ``[1, C, H, W]``.
+
+    Raises:
+        TaskError: token ids or an image that the model cannot take.
+    """
+    if manifest.kind == IMAGE:
+        return [_image(given, manifest)]
+    ids = list(given)
+    check_ids(ids, manifest)
+    if len(ids) > manifest.max_length:
+        raise TaskError(
+            f"{len(ids)} tokens, expected at most {manifest.max_length}; shorten the text or "
+            "export with more --max-length"
+        )
+    return [torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64)]
+
+
+def check_ids(ids: Sequence[int], manifest: Manifest) -> None:
+    """Raise ``TaskError`` if there are no token ids, or unknown ones."""
+    if not ids:
+        raise TaskError("the prompt is empty, expected at least one token")
+    if wrong := [token for token in ids if not 0 <= token < manifest.vocabulary]:
+        raise TaskError(f"token id {wrong[0]} is outside the vocabulary of {manifest.vocabulary}")
+
+
+def check_classes(factors: Sequence[torch.Tensor], task: str, manifest: Manifest) -> None:
+    """Raise ``BundleError`` if a task's head has not as many classes as the manifest says."""
+    for name, factor in zip(manifest.factors, factors, strict=True):
+        if name.endswith(f"{HEAD}.A"):
+            found, expected = int(factor[0].any(0).sum()), manifest.classes.get(task)
+            if found != expected:
+                raise BundleError(
+                    f"the pack of task {task!r} has a head of {found} classes, expected {expected} "
+                    "as in manifest.json; export or copy the bundle again"
+                )
+
+
+def example(manifest: Manifest) -> list[int] | torch.Tensor:
+    """An input that any model of the bundle's kind takes: one token, or a black image."""
+    return torch.zeros(manifest.image) if manifest.kind == IMAGE else [0]
+
+
+def _image(pixels: object, manifest: Manifest) -> torch.Tensor:
+    shape = tuple(pixels.shape) if isinstance(pixels, torch.Tensor) else type(pixels).__name__
+    if shape not in (manifest.image, (1, *manifest.image)):
+        raise TaskError(
+            f"the input is {shape}, expected an image {manifest.image} (channels, height, width) "
+            "as a tensor; resize it"
+        )
+    return pixels.to(torch.float32).reshape(1, *manifest.image).contiguous()

@@ -1,0 +1,81 @@
+"""Tiny encoders and image models, with adapters and heads that PEFT writes."""
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    BertConfig,
+    BertModel,
+    PreTrainedModel,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTModel,
+)
+
+from hydraopt.zoo.model import new_tokenizer
+
+ENCODER_ID, IMAGE_ID = "tests/tiny-bert", "tests/tiny-vit"
+SHAPE = (3, 16, 24)
+
+
+def bert_config(**changes) -> BertConfig:
+    settings = {
+        "vocab_size": 258,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 32,
+    }
+    return BertConfig(**(settings | changes))
+
+
+def vit_config(**changes) -> ViTConfig:
+    settings = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": SHAPE[1:],
+        "patch_size": 8,
+    }
+    return ViTConfig(**(settings | changes))
+
+
+def tiny_bert() -> BertModel:
+    torch.manual_seed(0)
+    return BertModel(bert_config()).eval()
+
+
+def tiny_vit() -> ViTModel:
+    torch.manual_seed(0)
+    return ViTModel(vit_config()).eval()
+
+
+def save_base(model: PreTrainedModel, directory: Path) -> Path:
+    model.save_pretrained(directory)
+    new_tokenizer().save_pretrained(directory)
+    return directory
+
+
+def save_lora(
+    directory: Path, model: PreTrainedModel, base_id: str, seed: int, **config
+) -> PeftModel:
+    """Write a random adapter of ``model`` with PEFT and return the PEFT model."""
+    settings = {"r": 4, "lora_alpha": 8, "init_lora_weights": False}
+    peft = get_peft_model(model, LoraConfig(**(settings | config)))
+    peft.peft_config["default"].base_model_name_or_path = base_id
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in peft.named_parameters():
+            if "lora_" in name or "modules_to_save" in name:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    peft.save_pretrained(directory, save_embedding_layers=False)
+    return peft.eval()
+
+
+def viewer(classes: int) -> ViTForImageClassification:
+    model = ViTForImageClassification(vit_config(num_labels=classes)).eval()
+    model.vit.load_state_dict(tiny_vit().state_dict(), strict=False)
+    return model

@@ -1,0 +1,283 @@
+"""Heads: a task's own classifier goes through merging, packs and programs as it is."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from encoders import (
+    ENCODER_ID,
+    bert_config,
+    save_base,
+    save_lora,
+    tiny_bert,
+)
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from test_cli import fails, succeeds
+from test_kinds import quantised_eager
+from transformers import BertForMaskedLM, BertForSequenceClassification
+
+from hydraopt.adapters import classes_of, read_adapter, read_adapters
+from hydraopt.errors import AdapterError, BundleError, LoweringError
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.form import Form
+from hydraopt.lowering.growth import add_task, remove_task
+from hydraopt.lowering.manifest import Manifest
+from hydraopt.lowering.static import export_static, fixed_merged
+from hydraopt.merging import METHODS, hydraopt, merge_with, private
+from hydraopt.packing import Coder, code_verbatim, open_merged
+from hydraopt.runtime import Session, verify
+
+TARGETS = ["query", "value", "pooler.dense"]
+CLASSES = {"topic": 5, "mood": 2, "tone": 3}
+WEIGHTS = "adapter_model.safetensors"
+IDS = [5, 17, 99, 200, 3]
+
+
+def classifier(classes: int) -> BertForSequenceClassification:
+    """The tiny BERT, and a classifier as it is before training."""
+    model = BertForSequenceClassification(bert_config(num_labels=classes)).eval()
+    model.bert.load_state_dict(tiny_bert().state_dict())
+    return model
+
+
+def logits(model) -> torch.Tensor:
+    """Of one text, by PEFT."""
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([IDS])).logits[0]
+
+
+def save_classifier(directory, classes, seed):
+    model = classifier(classes)
+    settings = {"task_type": "SEQ_CLS", "target_modules": TARGETS}
+    return save_lora(directory, model, ENCODER_ID, seed, **settings)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("heads")
+    save_base(tiny_bert(), root / "base")
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(root) -> dict[str, PeftModel]:
+    """The PEFT models of three tasks, of different numbers of classes."""
+    return {
+        task: save_classifier(root / task, classes, seed)
+        for seed, (task, classes) in enumerate(CLASSES.items())
+    }
+
+
+@pytest.fixture(scope="module")
+def adapters(root, models):
+    return read_adapters([root / task for task in models])
+
+
+@pytest.fixture(scope="module")
+def bundle(root, adapters):
+    export_bundle(private(adapters), str(root / "base"), root / "bundle")
+    return root / "bundle"
+
+
+@pytest.fixture
+def copied(bundle, tmp_path):
+    return shutil.copytree(bundle, tmp_path / "copy")
+
+
+def run(bundle, task, given=IDS):
+    session = Session.open(bundle)
+    session.switch(task)
+    return session.run(given)
+
+
+def test_a_head_is_read_as_peft_has_it(adapters, models):
+    for adapter in adapters.adapters:
+        wanted = models[adapter.name].base_model.model.classifier.modules_to_save["default"]
+        head = adapter.heads["classifier.task_head"]
+        assert torch.equal(head.a, wanted.weight)
+        assert torch.equal(head.b[0], wanted.bias)
+        assert classes_of(head) == CLASSES[adapter.name]
+
+
+def test_heads_count_as_bytes_of_the_adapters(adapters):
+    modules = sum(f.a.numel() + f.b.numel() for x in adapters.adapters for f in x.factors.values())
+    heads = sum(classes * (64 + 1) for classes in CLASSES.values())
+    assert adapters.fp16_bytes == 2 * (modules + heads)
+
+
+@pytest.mark.parametrize("method", [n for n, m in METHODS.items() if m.needs == "nothing"])
+def test_no_method_merges_heads(adapters, method):
+    merged = merge_with(method, adapters)
+    for adapter in adapters.adapters:
+        wanted = adapter.heads["classifier.task_head"]
+        found = merged.task_factors(adapter.name)["classifier.task_head"]
+        assert torch.equal(found.a[: len(wanted.a)], wanted.a)
+        assert not found.a[len(wanted.a) :].any()
+
+
+def coded(adapters, kind):
+    if kind == "budget":
+        return Coder.of(adapters).code(adapters.fp16_bytes // 2)
+    merged = private(adapters) if kind == "private" else hydraopt(adapters, clusters=2)
+    return merged if kind == "private" else code_verbatim(merged)
+
+
+@pytest.mark.parametrize("kind", ["private", "verbatim", "budget"])
+def test_heads_survive_packs_and_come_back_to_peft(adapters, tmp_path, kind):
+    coded(adapters, kind).save(tmp_path / "merged")
+    merged = open_merged(tmp_path / "merged")
+    for adapter in adapters.adapters:
+        merged.to_peft(adapter.name, tmp_path / adapter.name)
+        again = read_adapter(tmp_path / adapter.name)
+        assert again.task_type == "SEQ_CLS"
+        wanted, found = (x.heads["classifier.task_head"] for x in (adapter, again))
+        assert found.a.shape == wanted.a.shape
+        torch.testing.assert_close(found.a, wanted.a, atol=2e-4, rtol=0)
+        torch.testing.assert_close(found.b, wanted.b, atol=2e-4, rtol=0)
+
+
+def test_peft_computes_with_what_unmerge_writes(models, adapters, tmp_path):
+    for task, model in models.items():
+        private(adapters).to_peft(task, tmp_path / task)
+        again = PeftModel.from_pretrained(classifier(CLASSES[task]), tmp_path / task).eval()
+        torch.testing.assert_close(logits(again), logits(model), atol=2e-3, rtol=0)
+
+
+def test_a_budget_counts_the_heads(adapters):
+    coder = Coder.of(adapters)
+    for limit in (coder.smallest, adapters.fp16_bytes // 2):
+        assert 0.9 * limit < coder.code(limit).stored_bytes <= limit
+
+
+@pytest.mark.slow
+def test_a_program_gives_the_logits_of_peft_for_every_task(bundle, models):
+    session = Session.open(bundle)
+    assert session.manifest.classes == CLASSES
+    for task in ("topic", "mood", "tone", "topic"):
+        session.switch(task)
+        found = session.run(IDS)
+        assert found.shape == (CLASSES[task],)
+        torch.testing.assert_close(found, logits(models[task]), atol=1e-4, rtol=0)
+    assert verify(bundle)["tasks"] == 3
+
+
+@pytest.mark.slow
+def test_coded_heads_on_a_quantised_base_are_near_pytorchs(root, adapters, tmp_path):
+    merged = Coder.of(adapters).code(adapters.fp16_bytes // 2)
+    base = str(root / "base")
+    export_bundle(merged, base, tmp_path / "q", Form(quantize="8da4w"))
+    inputs = torch.tensor([IDS]), torch.ones(1, len(IDS))
+    for task, classes in CLASSES.items():
+        wanted = quantised_eager(base, merged, task, *inputs)[:classes]
+        assert (run(tmp_path / "q", task) - wanted).norm() < 0.03 * wanted.norm()
+
+
+@pytest.mark.slow
+def test_one_method_per_task_and_one_model_for_all_have_heads(root, models, adapters, tmp_path):
+    export_bundle(private(adapters), str(root / "base"), tmp_path / "methods", swap="methods")
+    for task in ("mood", "topic"):
+        wanted = logits(models[task])
+        torch.testing.assert_close(run(tmp_path / "methods", task), wanted, atol=1e-4, rtol=0)
+    alone = private(read_adapters([root / "mood"]))
+    export_static(fixed_merged(alone), str(root / "base"), tmp_path / "static")
+    wanted = logits(models["mood"])
+    torch.testing.assert_close(run(tmp_path / "static", "mood"), wanted, atol=1e-4, rtol=0)
+    with pytest.raises(LoweringError, match="result differ"):
+        fixed_merged(merge_with("average", adapters))
+
+
+@pytest.mark.slow
+def test_a_task_is_added_with_its_head_and_taken_out(copied, tmp_path):
+    model = save_classifier(tmp_path / "later", 4, 9)
+    add_task(copied, str(tmp_path / "later"), "later")
+    torch.testing.assert_close(run(copied, "later"), logits(model), atol=1e-3, rtol=0)
+    assert Manifest.read(copied).classes == CLASSES | {"later": 4}
+    remove_task(copied, "topic")
+    assert Manifest.read(copied).classes == {"mood": 2, "tone": 3, "later": 4}
+    assert verify(copied)["tasks"] == 3
+
+
+@pytest.mark.slow
+def test_a_head_that_the_bundle_has_no_place_for_is_refused(copied, tmp_path):
+    save_classifier(tmp_path / "large", 6, 9)
+    with pytest.raises(AdapterError, match=r"has 6 classes in classifier\.task_head, but"):
+        add_task(copied, str(tmp_path / "large"), "large")
+    settings = {"target_modules": TARGETS, "task_type": "FEATURE_EXTRACTION"}
+    save_lora(tmp_path / "none", classifier(2), ENCODER_ID, 9, **settings)
+    with pytest.raises(AdapterError, match=r"has 0 classes in classifier\.task_head"):
+        add_task(copied, str(tmp_path / "none"), "none")
+
+
+@pytest.mark.slow
+def test_a_pack_with_another_number_of_classes_is_refused(copied):
+    path = copied / "manifest.json"
+    fields = json.loads(path.read_text())
+    fields["classes"]["mood"] = 3
+    path.write_text(json.dumps(fields))
+    session = Session.open(copied)
+    with pytest.raises(BundleError, match="'mood' has a head of 2 classes, expected 3"):
+        session.switch("mood")
+
+
+def changed(directory, target, change):
+    """A copy of an adapter with other tensors."""
+    shutil.copytree(directory, target)
+    tensors = load_file(target / WEIGHTS)
+    change(tensors)
+    save_file(tensors, target / WEIGHTS)
+    return target
+
+
+WEIGHT, BIAS = (f"base_model.model.classifier.{name}" for name in ("weight", "bias"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(BIAS), r"classifier.weight \[2, 64\]; expected one linear head"),
+        (lambda t: t.update({BIAS: torch.zeros(3)}), r"bias \[3\].*expected one linear head"),
+        (lambda t: t.update({"score.weight": torch.ones(2)}), "expected one linear head"),
+        (lambda t: t[WEIGHT][1].zero_(), r"\[2, 64\], 1 rows of them zero"),
+        (lambda t: t[WEIGHT][1].fill_(1e6), "classifier: NaN, infinite weights"),
+    ],
+)
+def test_what_is_no_linear_head_is_refused(root, models, tmp_path, change, message):
+    with pytest.raises(AdapterError, match=message):
+        read_adapter(changed(root / "mood", tmp_path / "changed", change))
+
+
+def test_tasks_with_and_without_heads_do_not_belong_together(root, models, tmp_path):
+    settings = {"target_modules": TARGETS, "task_type": "FEATURE_EXTRACTION"}
+    save_lora(tmp_path / "none", classifier(2), ENCODER_ID, 9, **settings)
+    with pytest.raises(
+        AdapterError, match=r"'none' has no head, expected classifier\.task_head of 64"
+    ):
+        read_adapters([root / "mood", tmp_path / "none"])
+
+
+def test_a_causal_lm_takes_no_heads(adapters, base, tmp_path):
+    with pytest.raises(LoweringError, match="is a causal_lm, which takes no classifiers"):
+        export_bundle(private(adapters), str(base), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_run_prints_the_outputs_and_profile_takes_causal_lms_only(bundle, tmp_path):
+    arguments = ("run", bundle, "--task", "mood", "--ids", ",".join(map(str, IDS)))
+    wanted = run(bundle, "mood").tolist()
+    assert json.loads(succeeds(*arguments)) == pytest.approx(wanted)
+    record = json.loads(succeeds(*arguments, "--json"))
+    assert record == {"task": "mood", "output": pytest.approx(wanted)}
+    assert json.loads(succeeds("info", bundle, "--json"))["base_kind"] == "encoder"
+    message = "is of kind encoder, expected causal_lm"
+    assert message in fails("profile", bundle, "--serial", "host", "-o", tmp_path / "report")
+
+
+def test_a_base_without_the_pooler_that_a_classifier_needs_is_refused(adapters, tmp_path):
+    model = BertForMaskedLM(bert_config())  # it has no pooler
+    save_base(model, tmp_path / "masked")
+    message = r"lacks 2 weights of a BertForSequenceClassification \(first: bert.pooler.dense.bias"
+    with pytest.raises(LoweringError, match=message):
+        export_bundle(private(adapters), str(tmp_path / "masked"), tmp_path / "out")

@@ -1,0 +1,285 @@
+"""Kinds of base models: encoders and image models in a program compute what PEFT computes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from encoders import (
+    ENCODER_ID,
+    IMAGE_ID,
+    SHAPE,
+    save_base,
+    save_lora,
+    tiny_bert,
+    tiny_vit,
+    viewer,
+)
+from peft import PeftModel
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel
+
+from hydraopt.adapters import headed_layer, read_adapters
+from hydraopt.errors import LoweringError, TaskError
+from hydraopt.lowering.base_model import load_base
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.factors import module_shapes, slot_factors
+from hydraopt.lowering.form import Form
+from hydraopt.lowering.kinds import kind_of
+from hydraopt.lowering.manifest import Manifest
+from hydraopt.lowering.slots import insert_slots
+from hydraopt.merging import private
+from hydraopt.packing import code_verbatim
+from hydraopt.runtime import Session, verify
+
+pytestmark = pytest.mark.slow
+
+TARGETS = ["query", "value", "dense"]
+
+
+def embedding(model, ids):
+    """Of one text, by PEFT."""
+    with torch.no_grad():
+        hidden = model(input_ids=torch.tensor([ids])).last_hidden_state
+    return F.normalize(hidden.mean(1))[0]
+
+
+def quantised_eager(base, coded, task, *inputs):
+    """What PyTorch makes of the module that is exported, with 8da4w layers in it."""
+    heads = any(map(headed_layer, coded.layout.modules))
+    loaded = load_base(base, coded.base_model, heads=heads)
+    form = loaded.kind.resolved(Form(quantize="8da4w"), loaded.model)
+    make = loaded.kind.prepared(loaded.model, form)
+    module = make(insert_slots(loaded.model, module_shapes(coded.layout)))
+    with torch.no_grad():
+        return module(*inputs, slot_factors(coded.task_factors(task)))[0]
+
+
+@pytest.fixture(scope="module")
+def embedders(tmp_path_factory):
+    """Two tasks of an encoder without heads: the PEFT models and a bundle."""
+    root = tmp_path_factory.mktemp("embedders")
+    base = save_base(tiny_bert(), root / "base")
+    models = {
+        task: save_lora(root / task, tiny_bert(), ENCODER_ID, seed, target_modules=TARGETS)
+        for seed, task in enumerate(("alpha", "beta"))
+    }
+    merged = private(read_adapters([root / task for task in models]))
+    export_bundle(merged, str(base), root / "bundle")
+    return models, root / "bundle"
+
+
+def test_an_encoder_gives_the_embeddings_of_peft(embedders):
+    models, bundle = embedders
+    session = Session.open(bundle)
+    for task in ("alpha", "beta", "alpha"):
+        session.switch(task)
+        for text in ("hello", "a", "a text of 32 tokens, as many as"):
+            wanted = embedding(models[task], session.encode(text))
+            torch.testing.assert_close(session.run(text), wanted, atol=1e-4, rtol=0)
+
+
+def test_padding_does_not_exist_and_masks_hide(embedders):
+    """The mask is an input: what it hides changes nothing."""
+    _, bundle = embedders
+    session = Session.open(bundle)
+    session.switch("beta")
+    wanted = session.run([5, 17, 99])
+    inputs = [torch.tensor([[5, 17, 99, 3, 7]]), torch.tensor([[1, 1, 1, 0, 0]])]
+    (found,) = session._method.execute([*inputs, *session.factors])
+    torch.testing.assert_close(found[0], wanted, atol=1e-5, rtol=0)
+
+
+def test_the_manifest_says_what_the_base_is(embedders):
+    _, bundle = embedders
+    manifest = Manifest.read(bundle)
+    assert (manifest.kind, manifest.max_length, manifest.vocabulary) == ("encoder", 32, 258)
+    assert (manifest.prefill_length, manifest.attention, manifest.image) == (None, None, None)
+    assert (manifest.eos_ids, manifest.chat) == ((), None)
+    assert verify(bundle)["tasks"] == 2
+
+
+def test_what_an_encoder_cannot_do_is_said(embedders):
+    _, bundle = embedders
+    session = Session.open(bundle)
+    with pytest.raises(TaskError, match="no task is current"):
+        session.run("hello")
+    session.switch("alpha")
+    for call in (
+        lambda: session.generate("hello"),
+        lambda: session.stream("hello"),
+        lambda: session.forward([1]),
+    ):
+        with pytest.raises(TaskError, match="is of kind encoder; call run"):
+            call()
+    for ids, message in [
+        ([], "the prompt is empty"),
+        ([258], "token id 258 is outside the vocabulary of 258"),
+        ([1] * 33, "33 tokens, expected at most 32"),
+    ]:
+        with pytest.raises(TaskError, match=message):
+            session.run(ids)
+
+
+def test_a_causal_lm_does_not_run(bundle):
+    session = Session.open(bundle)
+    session.switch("alpha")
+    with pytest.raises(TaskError, match="is of kind causal_lm; call generate, stream or forward"):
+        session.run("hello")
+
+
+def test_a_quantised_encoder_is_near_the_one_that_pytorch_quantises(embedders, tmp_path):
+    models, bundle = embedders
+    merged = code_verbatim(private(read_adapters([bundle.parent / task for task in models])))
+    base = str(bundle.parent / "base")
+    export_bundle(merged, base, tmp_path / "q", Form(quantize="8da4w"))
+    session = Session.open(tmp_path / "q")
+    for task, model in models.items():
+        session.switch(task)
+        ids = session.encode("hello")
+        inputs = torch.tensor([ids]), torch.ones(1, len(ids))
+        found, wanted = session.run(ids), quantised_eager(base, merged, task, *inputs)
+        assert (found - wanted).norm() < 0.02
+        assert (found - embedding(model, ids)).norm() > 0.02
+
+
+@pytest.fixture(scope="module")
+def viewers(tmp_path_factory):
+    """Two tasks of an image model without heads: the PEFT models and a bundle."""
+    root = tmp_path_factory.mktemp("viewers")
+    base = save_base(tiny_vit(), root / "base")
+    models = {
+        task: save_lora(
+            root / task, tiny_vit(), IMAGE_ID, seed, target_modules=["q_proj", "v_proj"]
+        )
+        for seed, task in enumerate(("alpha", "beta"))
+    }
+    merged = private(read_adapters([root / task for task in models]))
+    export_bundle(merged, str(base), root / "bundle")
+    return models, root / "bundle"
+
+
+def test_an_image_model_gives_the_features_of_peft(viewers):
+    models, bundle = viewers
+    session = Session.open(bundle)
+    assert (session.manifest.kind, session.manifest.image) == ("image", SHAPE)
+    for task in ("alpha", "beta", "alpha"):
+        session.switch(task)
+        pixels = torch.randn(SHAPE)
+        with torch.no_grad():
+            wanted = models[task](pixel_values=pixels[None]).pooler_output[0]
+        torch.testing.assert_close(session.run(pixels), wanted, atol=1e-4, rtol=0)
+
+
+def test_images_are_classified_as_by_peft(viewers, tmp_path):
+    classes, pixels = {"topic": 5, "mood": 2}, torch.randn(SHAPE)
+    models = {
+        task: save_lora(
+            tmp_path / task,
+            viewer(count),
+            IMAGE_ID,
+            seed,
+            target_modules=["q_proj", "fc1"],
+            modules_to_save=["classifier"],
+        )
+        for seed, (task, count) in enumerate(classes.items())
+    }
+    merged = private(read_adapters([tmp_path / task for task in models]))
+    export_bundle(merged, str(viewers[1].parent / "base"), tmp_path / "bundle")
+    session = Session.open(tmp_path / "bundle")
+    for task, model in models.items():
+        session.switch(task)
+        with torch.no_grad():
+            wanted = model(pixel_values=pixels[None]).logits[0]
+        torch.testing.assert_close(session.run(pixels), wanted, atol=1e-4, rtol=0)
+        merged.to_peft(task, tmp_path / "again" / task)
+        again = PeftModel.from_pretrained(viewer(classes[task]), tmp_path / "again" / task).eval()
+        with torch.no_grad():
+            found = again(pixel_values=pixels[None]).logits[0]
+        torch.testing.assert_close(found, wanted, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("bases", "layer", "message"),
+    [
+        ("embedders", "embeddings.word_embeddings", "word_embeddings is a Embedding, expected"),
+        ("viewers", "embeddings.patch_embeddings.projection", "projection is a Conv2d, expected"),
+        ("embedders", "nowhere", "the base model has no module nowhere"),
+    ],
+)
+def test_a_layer_that_takes_no_slot_is_refused_by_name_and_type(
+    request, tmp_path, bases, layer, message
+):
+    models, bundle = request.getfixturevalue(bases)
+    merged = private(read_adapters([bundle.parent / task for task in models]))
+    sides = next(iter(merged.modules.values()))
+    wrong = replace(merged, modules={layer: sides, **merged.modules})
+    with pytest.raises(LoweringError, match=message):
+        export_bundle(wrong, str(bundle.parent / "base"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("bases", "form", "message"),
+    [
+        ("embedders", Form(max_length=33), "max length is 33, expected 4 to 32"),
+        ("embedders", Form(prefill_length=8), "reads a text at once; leave --prefill-length out"),
+        ("viewers", Form(max_length=32), "reads no tokens; leave --max-length out"),
+        ("viewers", Form(embedding="4w"), "reads no tokens; leave --embedding out"),
+    ],
+)
+def test_a_form_that_a_kind_cannot_have_is_refused(request, tmp_path, bases, form, message):
+    models, bundle = request.getfixturevalue(bases)
+    merged = private(read_adapters([bundle.parent / task for task in models]))
+    with pytest.raises(LoweringError, match=message):
+        export_bundle(merged, str(bundle.parent / "base"), tmp_path / "out", form)
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert", "mpnet"])
+def test_other_encoders_read_texts_of_any_length_that_they_have(tmp_path, family):
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=258,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=18,
+        pad_token_id=1,
+    )
+    model = AutoModel.from_config(config).eval()
+    save_base(model, tmp_path / "base")
+    targets = {"roberta": ["query"], "distilbert": ["q_lin"], "mpnet": ["q"]}[family]
+    model = save_lora(tmp_path / "one", model, ENCODER_ID, 0, target_modules=targets)
+    merged = private(read_adapters([tmp_path / "one"]))
+    export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle")
+    session = Session.open(tmp_path / "bundle")
+    session.switch("one")
+    assert session.manifest.max_length == (18 if family == "distilbert" else 16)
+    for ids in ([7], [*range(2, 2 + session.manifest.max_length)]):
+        torch.testing.assert_close(session.run(ids), embedding(model, ids), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "model_type", "kind"),
+    [
+        ("BertModel", "bert", "encoder"),
+        ("BertForMaskedLM", "bert", "encoder"),
+        ("BertLMHeadModel", "bert", "causal_lm"),
+        ("ViTForImageClassification", "vit", "image"),
+        ("LlamaForCausalLM", "llama", "causal_lm"),
+        (None, "distilbert", "encoder"),
+        (None, "qwen3", "causal_lm"),
+    ],
+)
+def test_the_kind_of_a_base_is_read_off_its_config(architecture, model_type, kind):
+    config = AutoConfig.for_model(model_type)
+    config.architectures = architecture and [architecture]
+    assert kind_of(config).name == kind
+
+
+def test_an_image_of_another_size_is_refused(viewers):
+    session = Session.open(viewers[1])
+    session.switch("alpha")
+    for given in (torch.zeros(3, 16, 16), [1, 2]):
+        with pytest.raises(TaskError, match=r"expected an image \(3, 16, 24\) \(channels,"):
+            session.run(given)
