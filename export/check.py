@@ -1,27 +1,30 @@
 """What a program computes beside PyTorch, and how fast it is here."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import torch
 
-from hydraopt.lowering.base_model import load_base
+from hydraopt.lowering.base_model import BaseModel, load_base
 from hydraopt.lowering.factors import factor_shapes, module_shapes
-from hydraopt.lowering.manifest import Manifest
+from hydraopt.lowering.form import Form
+from hydraopt.lowering.manifest import CAUSAL_LM, IMAGE, Manifest
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots
 from hydraopt.lowering.xnnpack import quantize_linear
 from hydraopt.packing import CodedAdapters, Decode, shared_rows
 from hydraopt.runtime import Session
+from hydraopt.runtime.inputs import inputs_of
 
-PROMPT, STEPS = 12, 20
+TOKENS, CALLS = 12, 20
 
 
 def eager_error(bundle: Path, base: str, coded: CodedAdapters) -> float:
-    """Largest relative error of the logits after a prompt of 12 tokens, over all tasks.
+    """Largest relative error of any task's logits after 12 tokens, or of what ``run`` gives.
 
-    The reference is transformers' own attention in PyTorch, quantised alike.
+    The reference is the base in PyTorch with transformers' own attention, quantised alike.
 
     Args:
         bundle: the bundle.
@@ -29,33 +32,59 @@ def eager_error(bundle: Path, base: str, coded: CodedAdapters) -> float:
         coded: its adapters.
     """
     session = Session.open(bundle)
-    manifest = Manifest.read(bundle)
+    manifest = session.manifest
+    loaded = load_base(base, manifest.base_model, heads=bool(manifest.classes))
+    compute, inputs = _reference(loaded, manifest, coded)
     static = manifest.static_rows
-    model = load_base(base, manifest.base_model).model
-    quantize_linear(model, manifest.quantize)
-    quantize_embedding(model, manifest.embedding)
-    rows = shared_rows(coded.layout, coded.shared) if static else None
-    inputs = insert_slots(model, module_shapes(coded.layout), rows)
     decode, shared = Decode(coded.layout, static_rows=static), () if static else (coded.shared,)
     names = factor_shapes(coded.layout, static_rows=static)
-    ids = torch.arange(PROMPT) * 7 % manifest.vocabulary
-    errors = []
+    given, errors = example(manifest), []
     for task in coded.tasks:
         session.switch(task)
         with torch.no_grad():
             inputs.update(zip(names, decode(*shared, coded.payloads[task]), strict=True))
-            wanted = model(ids[None], use_cache=False).logits[0, -1]
-        errors.append((session.forward(ids.tolist()) - wanted).norm() / wanted.norm())
+            wanted = compute(given)[: manifest.classes.get(task)]
+        found = _answer(session, given)
+        errors.append((found - wanted).norm() / wanted.norm())
     return float(max(errors))
 
 
-def decode_ms(bundle: Path) -> float:
-    """Median milliseconds of a token on this machine, all threads, the first task."""
+def forward_ms(bundle: Path) -> float:
+    """Median milliseconds on this machine, all threads, of a decoded token, a text or an image."""
     session = Session.open(bundle)
     session.switch(session.tasks[0])
+    given = [1] if session.manifest.kind == CAUSAL_LM else example(session.manifest)
     times = []
-    for _ in range(min(STEPS, session.manifest.max_length)):
+    for _ in range(CALLS):
         start = time.perf_counter()
-        session.forward([1])
+        _answer(session, given)
         times.append(1e3 * (time.perf_counter() - start))
     return round(median(times), 3)
+
+
+def example(manifest: Manifest) -> list[int] | torch.Tensor:
+    """12 tokens, or an image."""
+    if manifest.kind == IMAGE:
+        return torch.rand(manifest.image, generator=torch.Generator().manual_seed(0))
+    return (torch.arange(TOKENS) * 7 % manifest.vocabulary).tolist()
+
+
+def _answer(session: Session, given: list[int] | torch.Tensor) -> torch.Tensor:
+    return session.forward(given) if session.manifest.kind == CAUSAL_LM else session.run(given)
+
+
+def _reference(
+    base: BaseModel, manifest: Manifest, coded: CodedAdapters
+) -> tuple[Callable[[list[int] | torch.Tensor], torch.Tensor], dict[str, torch.Tensor]]:
+    """What PyTorch computes of an input, and the dict through which it reads factors."""
+    rows = shared_rows(coded.layout, coded.shared) if manifest.static_rows else None
+    model, shapes = base.model, module_shapes(coded.layout)
+    if manifest.kind == CAUSAL_LM:
+        quantize_linear(model, manifest.quantize)
+        quantize_embedding(model, manifest.embedding)
+        inputs = insert_slots(model, shapes, rows)
+        return lambda ids: model(torch.tensor([ids]), use_cache=False).logits[0, -1], inputs
+    make = base.kind.prepared(model, Form.of(manifest))
+    inputs = insert_slots(model, shapes, rows)
+    module = make(inputs)
+    return lambda given: module(*inputs_of(given, manifest), {})[0], inputs

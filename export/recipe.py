@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 
 import torch
 import typer
-from check import decode_ms, eager_error
+from check import eager_error, forward_ms
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.status import Status
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hydraopt.adapters import read_adapters
@@ -46,12 +46,16 @@ class Family:
         base: hub id of the model that people deploy.
         tiny: the family's architecture at a size that exports in seconds.
         targets: names of the layers that adapters change, as PEFT takes them.
+        auto: transformers' class for what adapters are trained on.
+        head: name of the classifier that every task has of its own; None: tasks have none.
         chat_template: of the tiny tokenizer, in the family's form; None: it has none.
     """
 
     base: str
     tiny: PreTrainedConfig
     targets: Sequence[str]
+    auto: type = AutoModelForCausalLM
+    head: str | None = None
     chat_template: str | None = None
 
 
@@ -68,7 +72,9 @@ def main(family: Family) -> None:
         quantize: Annotated[
             Literal["none", "8da4w"], typer.Option(help="Quantisation of the base.")
         ] = "8da4w",
-        max_length: Annotated[int | None, typer.Option(help="Positions of the KV cache.")] = None,
+        max_length: Annotated[
+            int | None, typer.Option(help="Positions of the KV cache; tokens of a text.")
+        ] = None,
         tiny: Annotated[
             bool, typer.Option("--tiny", help="Random weights and adapters, no download.")
         ] = False,
@@ -113,7 +119,7 @@ def export(
 
     Returns:
         What ``hydraopt info`` tells of the bundle; what XNNPACK did not take; the largest relative
-        error of the logits beside PyTorch; milliseconds of a decoded token here.
+        error beside PyTorch; milliseconds of a call of ``forward`` here.
 
     Raises:
         HydraOptError: as the steps raise it.
@@ -126,7 +132,7 @@ def export(
     return of_bundle(output) | {
         "outside_xnnpack": {x.operator: x.not_delegated for x in table if x.not_delegated},
         "eager_error": eager_error(output, base, coded),
-        "decode_ms": decode_ms(output),
+        "forward_ms": forward_ms(output),
     }
 
 
@@ -141,13 +147,16 @@ def tiny_family(family: Family) -> Iterator[tuple[str, list[str]]]:
     with tempfile.TemporaryDirectory(prefix="hydraopt-") as directory:
         base = Path(directory) / "base"
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(family.tiny, dtype=torch.float32)
-        model.save_pretrained(base)
+        auto = AutoModel if family.head else family.auto
+        auto.from_config(family.tiny, dtype=torch.float32).save_pretrained(base)
         tiny_tokenizer(family.chat_template).save_pretrained(base)
-        adapters = [
-            random_adapter(Path(directory) / task, base, family.targets) for task in TINY_TASKS
-        ]
-        yield str(base), adapters
+        yield (
+            str(base),
+            [
+                random_adapter(Path(directory) / task, base, family, classes)
+                for classes, task in enumerate(TINY_TASKS, 2)
+            ],
+        )
 
 
 def tiny_tokenizer(chat_template: str | None) -> PreTrainedTokenizerBase:
@@ -157,14 +166,14 @@ def tiny_tokenizer(chat_template: str | None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def random_adapter(directory: Path, base: Path, targets: Sequence[str]) -> str:
-    """A LoRA adapter that PEFT writes, large enough to change every answer."""
-    model = AutoModelForCausalLM.from_pretrained(base)
+def random_adapter(directory: Path, base: Path, family: Family, classes: int) -> str:
+    """A LoRA adapter that PEFT writes, large enough to change every answer; with a head, if any."""
+    model = family.auto.from_pretrained(base, **({"num_labels": classes} if family.head else {}))
     config = LoraConfig(
-        task_type="CAUSAL_LM",
         r=TINY_RANK,
         lora_alpha=2 * TINY_RANK,
-        target_modules=list(targets),
+        target_modules=list(family.targets),
+        modules_to_save=[family.head] if family.head else None,
         init_lora_weights=False,
     )
     get_peft_model(model, config).save_pretrained(directory, save_embedding_layers=False)

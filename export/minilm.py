@@ -1,0 +1,24 @@
+"""MiniLM: embeddings of sentences, the mean of a BERT's last states."""
+
+from recipe import Family, main
+from transformers import AutoModel, BertConfig
+
+from hydraopt.zoo.model import PAD_ID, VOCAB_SIZE
+
+FAMILY = Family(
+    base="sentence-transformers/all-MiniLM-L6-v2",
+    targets=("query", "key", "value"),
+    auto=AutoModel,
+    tiny=BertConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        pad_token_id=PAD_ID,
+    ),
+)
+
+if __name__ == "__main__":
+    main(FAMILY)

@@ -1,0 +1,22 @@
+"""ViT: classes of an image, each task with a classifier and a number of classes of its own."""
+
+from recipe import Family, main
+from transformers import AutoModelForImageClassification, ViTConfig
+
+FAMILY = Family(
+    base="google/vit-base-patch16-224-in21k",
+    targets=("q_proj", "v_proj"),
+    auto=AutoModelForImageClassification,
+    head="classifier",
+    tiny=ViTConfig(
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=32,
+        patch_size=8,
+    ),
+)
+
+if __name__ == "__main__":
+    main(FAMILY)
