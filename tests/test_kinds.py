@@ -232,6 +232,8 @@ def test_a_form_that_a_kind_cannot_have_is_refused(request, tmp_path, bases, for
     merged = private(read_adapters([bundle.parent / task for task in models]))
     with pytest.raises(LoweringError, match=message):
         export_bundle(merged, str(bundle.parent / "base"), tmp_path / "out", form)
+    with pytest.raises(LoweringError, match="expected a causal LM for files of factors"):
+        export_bundle(merged, str(bundle.parent / "base"), tmp_path / "out", swap="data")
 
 
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "mpnet"])
