@@ -9,7 +9,7 @@ from executorch.exir import EdgeCompileConfig, to_edge
 from llama_data import SHAPES
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hydraopt.adapters import AdapterSet, Factors, read_adapters
+from hydraopt.adapters import AdapterSet, Factors, LoraAdapter, read_adapters
 from hydraopt.errors import LoweringError
 from hydraopt.evaluation import adapted
 from hydraopt.lowering.base_model import load_base
@@ -22,6 +22,7 @@ from hydraopt.lowering.manifest import Manifest
 from hydraopt.lowering.program import export_forward
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots, slot_layers
+from hydraopt.lowering.static import export_static, fixed_merged
 from hydraopt.lowering.xnnpack import quantize_linear, row_layer, undelegated
 from hydraopt.merging import MergedAdapters, average, hydraopt
 from hydraopt.packing import Coder, Decode, Groups, code_verbatim, shared_rows
@@ -193,6 +194,25 @@ def test_adapters_of_another_base_are_refused(merged, tmp_path, change, message)
     with pytest.raises(LoweringError, match=message):
         export_bundle(merged, str(tmp_path / "other"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_adapters_of_the_head_go_unless_it_is_tied_to_the_embedding(tmp_path, tied):
+    config = LlamaConfig(**(tiny_llama().config.to_dict() | {"tie_word_embeddings": tied}))
+    model = LlamaForCausalLM(config).eval()
+    model.save_pretrained(tmp_path / "base")
+    factors = Factors(0.1 * torch.randn(4, 64), 0.1 * torch.randn(config.vocab_size, 4))
+    adapters = AdapterSet([LoraAdapter("task", BASE_ID, {"lm_head": factors})])
+    merged = hydraopt(adapters, rank=4)
+    if tied:
+        with pytest.raises(LoweringError, match=r"lm_head, whose weights .* token embedding"):
+            export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle")
+        with pytest.raises(LoweringError, match=r"lm_head, whose weights .* token embedding"):
+            export_static(fixed_merged(merged), str(tmp_path / "base"), tmp_path / "static")
+    else:
+        export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle")
+        session = Session.open(tmp_path / "bundle")
+        assert_session_computes(session, model, merged, "task", 1e-3)
 
 
 def test_wrong_requests_are_refused_and_leave_nothing(merged, base, tmp_path):

@@ -11,10 +11,12 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 
 from ..adapters import Factors, headed_layer, operated_layer
 from ..errors import LoweringError
 from ..packing import Groups
+from .decoder import LastPosition
 from .xnnpack import row_layer, times
 
 
@@ -108,7 +110,7 @@ def insert_slots(
         else:
             layer = linear_layer(model, name, shape)
             slot = Slot(layer, name, inputs, layers.get(name))
-        model.set_submodule(slot_layer(name), slot)
+        model.set_submodule(_place(model, slot_layer(name)), slot)
     return inputs
 
 
@@ -154,9 +156,25 @@ def _check_head(model: nn.Module, name: str, width: int) -> None:
         )
 
 
+def _place(model: nn.Module, name: str) -> str:
+    """Where a layer lies in a model: inside what applies the last one to one position only."""
+    return f"{name}.head" if isinstance(model.get_submodule(name), LastPosition) else name
+
+
+def _check_untied(model: nn.Module, name: str) -> None:
+    """Refuse to change a layer whose weights are also the token embedding's."""
+    tied = isinstance(model, PreTrainedModel) and model.config.tie_word_embeddings
+    if tied and model.get_submodule(name) is model.get_output_embeddings():
+        raise LoweringError(
+            f"the adapters change {name}, whose weights the base model ties to its token "
+            "embedding, expected adapters of other layers; train them without it"
+        )
+
+
 def _linear(model: nn.Module, name: str) -> nn.Linear:
     try:
-        module = model.get_submodule(name)
+        module = model.get_submodule(_place(model, name))
+        _check_untied(model, name)
     except AttributeError:
         raise LoweringError(
             f"the base model has no module {name}, which the adapters change; "
