@@ -19,7 +19,7 @@ from typing import Annotated
 
 import torch
 import typer
-from minilm_texts import Task, tasks
+from minilm_texts import Task, bag_of_words, tasks
 from minilm_weights import PACKAGE, minilm
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional as F
@@ -215,11 +215,13 @@ def main(
             "test_sentences": {name: len(task.test) for name, task in trained.tasks.items()},
             "classes": {name: task.labels for name, task in trained.tasks.items()},
             "adapter_fp16_bytes": trained.adapters.fp16_bytes,
+            "accuracy_bag_of_words": {x: bag_of_words(task) for x, task in trained.tasks.items()},
             "accuracy_trained": accuracy(trained, trained.logits),
         }
         print(f"{'':32s}" + "".join(f"{name:>10s}" for name in trained.tasks), end="")
         print(f"{'adapters':>11s}{'program':>13s}{'difference':>12s}")
         _row("chance", {name: 1 / len(task.labels) for name, task in trained.tasks.items()})
+        _row("bag of words", results["accuracy_bag_of_words"])
         _row("trained, PEFT", results["accuracy_trained"], f"{trained.adapters.fp16_bytes:11,d}")
         merged = {
             "private": code_verbatim(private(trained.adapters)),

@@ -1,12 +1,15 @@
 """Two tasks of classifying sentences that a small grammar makes.
 
-No word tells the class: what one class says, others mention aside. Tests have patterns and words of
-their own.
+What one class says, others mention aside. Tests have patterns and words of their own.
 """
 
 import random
 import re
 from dataclasses import dataclass
+
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 Grammar = dict[str, list[str]]
 Example = tuple[str, int]  # a sentence and the number of its class
@@ -87,7 +90,7 @@ REQUEST_TEST = {
         "We never asked {who} to {do} the {thing}.",
         "Can {who} {do} the {thing}, or not?",
         "You always {do} the {thing} {aside} so kindly.",
-        "It pleased {who} that we {do} the {thing}.",
+        "Do you know whether {who} and I {do} the {thing}?",
     ],
     "request": [
         "Can you {do} the {thing} {aside} for us?",
@@ -144,6 +147,12 @@ def tasks(training: int, test: int, seed: int = 0) -> dict[str, Task]:
             ("request", REQUEST, REQUEST_TEST),
         )
     }
+
+
+def bag_of_words(task: Task) -> float:
+    """Share of right classes in the test by logistic regression on words and pairs of words."""
+    model = make_pipeline(CountVectorizer(ngram_range=(1, 2)), LogisticRegression(max_iter=1000))
+    return model.fit(*zip(*task.training, strict=True)).score(*zip(*task.test, strict=True))
 
 
 def _examples(grammar: Grammar, words: Grammar, count: int, random_: random.Random) -> list:
