@@ -196,7 +196,7 @@ def _print(name: str, found: Mapping) -> None:
 def main(
     steps: int = 200,
     training: Annotated[int, typer.Option(help="Training sentences per task.")] = 2400,
-    test: Annotated[int, typer.Option(help="Test sentences per task.")] = 300,
+    test: Annotated[int, typer.Option(help="Test sentences per task.")] = 200,
     budget: Annotated[float, typer.Option(help="Share of the adapters' fp16 bytes.")] = 0.25,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
 ) -> None:
