@@ -36,8 +36,8 @@ def trained(base, tmp_path_factory):
 @pytest.mark.slow
 def test_adapters_and_heads_learn_their_tasks(trained):
     found = accuracy(trained, trained.logits)
-    assert found["quantity"] > 0.75  # by chance 0.33
-    assert found["request"] > 0.7  # by chance 0.5
+    assert found["quantity"] > 0.85  # by chance 0.33
+    assert found["request"] > 0.8  # by chance 0.5
 
 
 @pytest.mark.slow
@@ -47,9 +47,9 @@ def test_a_program_within_a_budget_answers_as_pytorch_and_peft(trained, tmp_path
     assert found["adapter_bytes"] <= trained.adapters.fp16_bytes // 4
     assert found["program_from_eager"]["classes"] == 0
     assert found["program_from_eager"]["logits"] < 1e-3
-    # what `unmerge` writes is rounded to fp16
+    # what `unmerge` writes is rounded to fp16, which may turn a text that is on the verge
     assert found["program_from_unmerged"]["logits"] < 0.02
-    assert found["accuracy_unmerged"] == found["accuracy_program"]
+    assert found["program_from_unmerged"]["classes"] <= 1
     trained_accuracy = accuracy(trained, trained.logits)
     for task, share in found["accuracy_program"].items():
         assert share > trained_accuracy[task] - 0.1
