@@ -23,7 +23,8 @@ frontier: .venv/ready
 llm: .venv/ready
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o results/llm $(LLM_OPTIONS)
 
-# speed against the alternatives; time and memory of coding and merging; other kinds of adapters
+# speed against the alternatives; classifiers of a real encoder; time and memory of coding and
+# merging; other kinds of adapters
 bench: .venv/ready
 	$(BIN)/python tests/benchmarks/against_export_llm.py build/smollm2 -o results/speed/smollm2.json
 	test -d build/llama-1b/base || $(BIN)/python tests/benchmarks/random_llama.py build/llama-1b/base
@@ -31,6 +32,7 @@ bench: .venv/ready
 	  -o results/speed/llama-1b.json
 	$(BIN)/python tests/benchmarks/export_cost.py -o results/speed/export.json
 	$(BIN)/python tests/benchmarks/texts.py build/smollm2 -o results/speed/texts.json
+	$(BIN)/python tests/benchmarks/minilm_heads.py -o results/encoder/minilm.json
 	$(BIN)/python tests/benchmarks/coding_cost.py
 	$(BIN)/python tests/benchmarks/merge_memory.py
 	$(BIN)/python tests/benchmarks/method_costs.py --layers 1

@@ -1,7 +1,7 @@
 """No test reaches beyond this machine, and none but those marked ``device`` starts adb.
 
-An audit hook sees what Python itself does, whichever library asks for it. What device tests fetch
-(Debian's packages, a wheel) is fetched by programs that they start.
+An audit hook sees what Python itself does, whichever library asks for it. What device tests and
+those on a real encoder fetch (Debian's packages, wheels) is fetched by programs that they start.
 """
 
 import os

