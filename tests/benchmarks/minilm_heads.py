@@ -192,7 +192,6 @@ def describe(trained: Trained, steps: int) -> dict:
         "test_sentences": {name: len(task.test) for name, task in found.items()},
         "classes": {name: task.labels for name, task in found.items()},
         "adapter_fp16_bytes": trained.adapters.fp16_bytes,
-        "accuracy_chance": {name: 1 / len(task.labels) for name, task in found.items()},
         "accuracy_bag_of_words": {name: bag_of_words(task) for name, task in found.items()},
         "accuracy_trained": accuracy(trained, trained.logits),
     }
@@ -205,7 +204,7 @@ def _row(name: str, values: Mapping[str, float], rest: str = "") -> None:
 def _print_head(facts: Mapping) -> None:
     names = "".join(f"{name:>10s}" for name in facts["classes"])
     print(f"{'':32s}{names}{'adapters':>11s}{'program':>13s}{'difference':>12s}")
-    _row("chance", facts["accuracy_chance"])
+    _row("chance", {name: 1 / len(labels) for name, labels in facts["classes"].items()})
     _row("bag of words", facts["accuracy_bag_of_words"])
     _row("trained, PEFT", facts["accuracy_trained"], f"{facts['adapter_fp16_bytes']:11,d}")
 
