@@ -163,7 +163,8 @@ def _place(model: nn.Module, name: str) -> str:
 
 def _check_untied(model: nn.Module, name: str) -> None:
     """Refuse to change a layer whose weights are also the token embedding's."""
-    tied = isinstance(model, PreTrainedModel) and model.config.tie_word_embeddings
+    config = model.config if isinstance(model, PreTrainedModel) else None
+    tied = getattr(config, "tie_word_embeddings", False)  # models without tokens do not say
     if tied and model.get_submodule(name) is model.get_output_embeddings():
         raise LoweringError(
             f"the adapters change {name}, whose weights the base model ties to its token "
@@ -174,12 +175,12 @@ def _check_untied(model: nn.Module, name: str) -> None:
 def _linear(model: nn.Module, name: str) -> nn.Linear:
     try:
         module = model.get_submodule(_place(model, name))
-        _check_untied(model, name)
     except AttributeError:
         raise LoweringError(
             f"the base model has no module {name}, which the adapters change; "
             "pass the base model that they were trained on"
         ) from None
+    _check_untied(model, name)
     if not isinstance(module, nn.Linear):
         raise LoweringError(
             f"module {name} is a {type(module).__name__}, expected nn.Linear; "
