@@ -103,7 +103,8 @@ def insert_slots(
     layers = {name: row_layer(x) for name, x in (rows or {}).items()}
     for name, shape in shapes.items():
         if operated := operated_layer(name):
-            slot = SurgerySlot(model.get_submodule(operated), name, inputs, layers.get(name))
+            layer = model.get_submodule(_place(model, operated))
+            slot = SurgerySlot(layer, name, inputs, layers.get(name))
         elif headed := headed_layer(name):
             _check_head(model, headed, shape[1])
             slot = HeadSlot(nn.Identity(), name, inputs)
