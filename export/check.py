@@ -13,6 +13,7 @@ from hydraopt.lowering.form import Form
 from hydraopt.lowering.manifest import CAUSAL_LM, IMAGE, Manifest
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots
+from hydraopt.lowering.swaps import slotted
 from hydraopt.lowering.xnnpack import quantize_linear
 from hydraopt.packing import CodedAdapters, Decode, shared_rows
 from hydraopt.runtime import Session
@@ -84,7 +85,5 @@ def _reference(
         quantize_embedding(model, manifest.embedding)
         inputs = insert_slots(model, shapes, rows)
         return lambda ids: model(torch.tensor([ids]), use_cache=False).logits[0, -1], inputs
-    make = base.kind.prepared(model, Form.of(manifest))
-    inputs = insert_slots(model, shapes, rows)
-    module = make(inputs)
-    return lambda given: module(*inputs_of(given, manifest), {})[0], inputs
+    module = slotted(base, Form.of(manifest), shapes, rows)
+    return lambda given: module(*inputs_of(given, manifest), {})[0], module.inputs

@@ -1,26 +1,14 @@
 """Qwen 3: norms on queries and keys, heads of a width of their own."""
 
-from recipe import ATTENTION, Family, main
+from recipe import ATTENTION, TINY_DECODER, Family, main
 from templates import CHATML
 from transformers import Qwen3Config
-
-from hydraopt.zoo.model import EOS_ID, PAD_ID, VOCAB_SIZE
 
 FAMILY = Family(
     base="Qwen/Qwen3-0.6B",
     targets=ATTENTION,
     tiny=Qwen3Config(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        bos_token_id=None,
-        eos_token_id=EOS_ID,
-        pad_token_id=PAD_ID,
-        tie_word_embeddings=True,
+        **TINY_DECODER,
         head_dim=32,
     ),
     chat_template=CHATML,

@@ -32,10 +32,23 @@ from hydraopt.packing import Coder
 from hydraopt.progress import shown_by
 from hydraopt.report import of_bundle, show
 from hydraopt.runtime import verify
-from hydraopt.zoo.model import new_tokenizer
+from hydraopt.zoo.model import EOS_ID, PAD_ID, VOCAB_SIZE, new_tokenizer
 
 TINY_TASKS, TINY_RANK, TINY_BUDGET = ("first", "second"), 8, "50%"
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+TINY_DECODER = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "bos_token_id": None,
+    "eos_token_id": EOS_ID,
+    "pad_token_id": PAD_ID,
+    "tie_word_embeddings": True,
+}
 
 
 @dataclass(frozen=True)

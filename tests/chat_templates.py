@@ -1,16 +1,11 @@
 """Chat templates as data, in the forms that published models have, and a tokenizer with them."""
 
+from templates import CHATML
 from tokenizers import AddedToken, processors
 from transformers import PreTrainedTokenizerFast
 
 from hydraopt.zoo.model import new_tokenizer
 
-CHATML = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 # SmolLM2's: ChatML with a system prompt of its own
 SMOLLM = (

@@ -17,13 +17,14 @@ from ..adapters import Factors
 from ..errors import LoweringError
 from .base_model import BaseModel, load_base
 from .data_files import lower_with_data
-from .decoder import Decoder, prepare
+from .decoder import Decoder
 from .factors import slot_factors
 from .form import Form
 from .manifest import FORWARD, Manifest
 from .program import export_forward, lower
-from .slots import insert_slots, set_constants
+from .slots import set_constants
 from .static import bake, lower_fixed
+from .swaps import slotted
 
 ALTERNATIVES = ("baked", "constants", "ptd")
 
@@ -115,7 +116,5 @@ def _with_data(factors: Mapping[str, Factors], manifest: Manifest, base: str) ->
 
 
 def _slotted(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> Decoder:
-    model = load_base_of(manifest, base).model
-    step = prepare(model, Form.of(manifest))
-    inputs = insert_slots(model, {name: update.shape for name, update in factors.items()})
-    return Decoder(model, step, manifest.max_length, inputs)
+    shapes = {name: update.shape for name, update in factors.items()}
+    return slotted(load_base_of(manifest, base), Form.of(manifest), shapes)

@@ -31,11 +31,14 @@ def module_shapes(layout: Layout) -> dict[str, tuple[int, int]]:
 
 def task_classes(merged: Merged) -> dict[str, int]:
     """Task -> number of classes of its head; empty if the tasks have none."""
+    heads = list(filter(headed_layer, merged.modules))
+    if not heads:
+        return {}  # all factors would be decoded to find that out
     return {
-        task: classes_of(factors)
+        task: classes_of(factors[name])
         for task in merged.tasks
-        for name, factors in merged.task_factors(task).items()
-        if headed_layer(name)
+        for factors in [merged.task_factors(task)]
+        for name in heads
     }
 
 

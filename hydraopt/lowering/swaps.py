@@ -49,7 +49,7 @@ def as_inputs(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) 
     """Factors are inputs of ``forward``; ``decode`` makes them of a task's pack."""
     rows = _layer_rows(coded, form)
     static = rows is not None
-    module = _slotted(coded, base, form, rows)
+    module = slotted(base, form, module_shapes(coded.layout), rows)
     shapes = factor_shapes(coded.layout, static_rows=static)
     methods = {
         FORWARD: base.kind.export(module, shapes, form),
@@ -61,7 +61,7 @@ def as_inputs(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) 
 
 def as_methods(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) -> Swapped:
     """A closed set of tasks: each has its method, whose constants are its factors."""
-    module = _slotted(coded, base, form, None)
+    module = slotted(base, form, module_shapes(coded.layout))
     tasks = {task: f"task_{number}" for number, task in enumerate(coded.tasks)}
     exported = {}
     for task, method in tasks.items():
@@ -87,7 +87,7 @@ def as_data(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) ->
             "factors; export with --swap inputs or methods"
         )
     lowered = lower_with_data(
-        _slotted(coded, base, form, None),
+        slotted(base, form, module_shapes(coded.layout)),
         slot_factors(coded.task_factors(coded.tasks[0])),
         form.prefill_length,
         slot_layers(coded.modules),
@@ -117,14 +117,25 @@ def _layer_rows(coded: CodedAdapters, form: Form) -> dict[str, Groups | torch.Te
     return shared_rows(coded.layout, coded.shared)
 
 
-def _slotted(
-    coded: CodedAdapters,
+def slotted(
     base: BaseModel,
     form: Form,
-    rows: Mapping[str, Groups | torch.Tensor] | None,
+    shapes: Mapping[str, tuple[int, int]],
+    rows: Mapping[str, Groups | torch.Tensor] | None = None,
 ) -> nn.Module:
+    """The module that is exported: a base in its form with slots; changes ``base`` in place.
+
+    Args:
+        base: the base model.
+        form: resolved.
+        shapes: dotted module name -> ``(out, in)`` of the adapters.
+        rows: as :func:`.slots.insert_slots` takes them.
+
+    Raises:
+        LoweringError: a form or slots that the base cannot have.
+    """
     make = base.kind.prepared(base.model, form)
-    return make(insert_slots(base.model, module_shapes(coded.layout), rows))
+    return make(insert_slots(base.model, shapes, rows))
 
 
 def _row_bytes(rows: Mapping[str, Groups | torch.Tensor] | None) -> int:

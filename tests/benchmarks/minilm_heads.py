@@ -35,7 +35,7 @@ from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors, task_classes
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.manifest import PROGRAM
-from hydraopt.lowering.slots import insert_slots
+from hydraopt.lowering.swaps import slotted
 from hydraopt.merging import private
 from hydraopt.packing import CodedAdapters, Coder, code_verbatim
 from hydraopt.runtime import Session
@@ -110,8 +110,7 @@ def eager_logits(trained: Trained, merged: CodedAdapters, form: Form) -> Logits:
     """Of all test sentences by the module that is exported, in PyTorch."""
     loaded = load_base(str(trained.base), merged.base_model, heads=True)
     form, classes = loaded.kind.resolved(form, loaded.model), task_classes(merged)
-    make = loaded.kind.prepared(loaded.model, form)
-    module = make(insert_slots(loaded.model, module_shapes(merged.layout)))
+    module = slotted(loaded, form, module_shapes(merged.layout))
     found = {}
     for name, task in trained.tasks.items():
         factors = slot_factors(merged.task_factors(name))
