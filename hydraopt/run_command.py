@@ -41,6 +41,7 @@ def run(
         raise UsageError("pass either --prompt or --ids")
     if chat and prompt is None:
         raise UsageError("--chat goes with --prompt: the template is text")
+    from .lowering.manifest import CAUSAL_LM
     from .runtime import Session
 
     sampling = sampling_of(temperature, top_p, top_k, seed)
@@ -49,7 +50,10 @@ def run(
         logging.getLogger("hydraopt").setLevel(logging.INFO)
     session = Session.open(bundle)
     session.switch(task)
-    if session.manifest.kind != "causal_lm":
+    if (kind := session.manifest.kind) != CAUSAL_LM:
+        if chat or temperature:
+            option = "--chat" if chat else "--temperature"
+            raise UsageError(f"{option} is for models that write; that of {bundle} is an {kind}")
         found = session.run(tokens or prompt).tolist()
         print(json.dumps({"task": task, "output": found} if as_json else found))
         return

@@ -282,6 +282,6 @@ def test_the_kind_of_a_base_is_read_off_its_config(architecture, model_type, kin
 def test_an_image_of_another_size_is_refused(viewers):
     session = Session.open(viewers[1])
     session.switch("alpha")
-    for given in (torch.zeros(3, 16, 16), [1, 2]):
+    for given in (torch.zeros(3, 16, 16), [1, 2], "a text"):
         with pytest.raises(TaskError, match=r"expected an image \(3, 16, 24\) \(channels,"):
             session.run(given)

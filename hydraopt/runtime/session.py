@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from ..errors import BundleError, TaskError
-from ..lowering.manifest import CAUSAL_LM, DECODE, FORWARD, PROGRAM, TOKENIZER, Manifest
+from ..lowering.manifest import CAUSAL_LM, DECODE, FORWARD, IMAGE, PROGRAM, TOKENIZER, Manifest
 from ..packing import payload_bytes, read_layout, read_pack
 from .inputs import check_classes, check_ids, example, inputs_of
 from .native import load_kernels, loading
@@ -118,7 +118,7 @@ class Session:
             TaskError: a causal LM, no current task, or an input that the model cannot take.
         """
         self._check_kind(causal_lm=False)
-        if isinstance(given, str):
+        if isinstance(given, str) and self.manifest.kind != IMAGE:
             given = self.encode(given)
         (found,) = self._method.execute([*inputs_of(given, self.manifest), *self.factors])
         return found[0, : self.manifest.classes.get(self.task)]
