@@ -22,15 +22,15 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreT
 from transformers.utils import logging
 
 from hydraopt.adapters import read_adapters
-from hydraopt.command_line import run_command_line
+from hydraopt.cli.ending import run_command_line
+from hydraopt.cli.options import Json, Overwrite
+from hydraopt.cli.records import of_bundle
+from hydraopt.cli.report import show
+from hydraopt.compression import compress
 from hydraopt.errors import UsageError
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
-from hydraopt.merge_command import parse_budget
-from hydraopt.options import Json, Overwrite
-from hydraopt.packing import Coder
 from hydraopt.progress import shown_by
-from hydraopt.report import of_bundle, show
 from hydraopt.runtime import verify
 from hydraopt.zoo.model import EOS_ID, PAD_ID, VOCAB_SIZE, new_tokenizer
 
@@ -126,7 +126,7 @@ def export(
         sources: PEFT directories or hub ids.
         base: directory or hub id of their base model.
         output: bundle to write.
-        budget: as ``hydraopt merge --budget`` takes it.
+        budget: as ``hydraopt compress --budget`` takes it.
         form: of the program.
         overwrite: replace an existing ``output``.
 
@@ -138,7 +138,7 @@ def export(
         HydraOptError: as the steps raise it.
     """
     adapters = read_adapters(sources)
-    coded = Coder.of(adapters).code(parse_budget(budget, adapters.fp16_bytes))
+    coded = compress(adapters, budget)
     exported = export_bundle(coded, base, output, form, overwrite=overwrite)
     verify(output)
     table = next(iter(exported.delegation.values()))

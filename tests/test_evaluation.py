@@ -1,12 +1,14 @@
 """Scores, JSON lines, plain integers and the bisection of a budget."""
 
 import json
+from unittest import mock
 
 import pytest
 import torch
 from conftest import random_set, tiny_llama
 
 from hydraopt.adapters import read_adapters
+from hydraopt.compression import parse_budget
 from hydraopt.errors import DataError, MergeError, UsageError
 from hydraopt.evaluation import adapted, exact_match
 from hydraopt.evaluation.chrf import chrf
@@ -16,10 +18,9 @@ from hydraopt.evaluation.frontier import Point
 from hydraopt.evaluation.generated import GeneratedScores, generated_scores
 from hydraopt.evaluation.plain import plain
 from hydraopt.evaluation.smallest import smallest_budget
-from hydraopt.merge_command import parse_budget
 from hydraopt.merging import relative_errors
 from hydraopt.packing import Coder
-from hydraopt.training import answer_loss, batch, encode, load_model, read_examples
+from hydraopt.training import answer_loss, batch, continuations, encode, load_model, read_examples
 
 TASKS = ("alpha", "beta", "gamma")
 
@@ -180,3 +181,22 @@ def test_the_s_score_is_the_mean_of_ratios_to_the_unmerged_adapters():
     assert point(0.4, 0.1, 0.7).s_score(point(0.8, 0.2, 0.7)) == pytest.approx(2 / 3)
     assert point(0.4, 0.1).s_score(point(0.8, 0)) == pytest.approx(1 / 2)  # 0: no ratio
     assert point(0.4).s_score(point(0)) == 0
+
+
+def test_what_prompts_begin_with_is_computed_once_and_changes_no_score(adapters):
+    """As of a chat's system message."""
+    model, begin = tiny_llama(), [7, 8, 9, 10, 11]
+    rows = [([*begin, 20, 30], [40, 50]), ([*begin, 21], [41]), ([*begin, 22, 23, 24], [42])]
+    apart = [batch([row]) for row in rows]
+    with (
+        adapted(model, adapters.adapters[0].factors),
+        mock.patch.object(model.model, "forward", wraps=model.model.forward) as forward,
+    ):
+        together = score(model, [batch(rows)])
+        lengths = [call.kwargs["input_ids"].shape for call in forward.call_args_list]
+        assert lengths == [(1, 5), (3, 4)]
+        assert together[:2] == score(model, apart)[:2]
+        assert together.nats == pytest.approx(score(model, apart).nats, abs=1e-5)
+        prompts = [prompt for prompt, _ in rows]
+        each = [continuations(model, [prompt], 6)[0] for prompt in prompts]
+        assert continuations(model, prompts, 6) == each

@@ -11,7 +11,7 @@ from hydraopt.evaluation.chart import experts_table, table
 from hydraopt.evaluation.experts import BASE, UNMERGED, choose, compare_experts
 from hydraopt.evaluation.frontier import candidates, frontier
 from hydraopt.evaluation.points import Subject
-from hydraopt.frontier_command import subject_of, write_experts, write_frontier
+from hydraopt.evaluation.reports import subject_of, write_experts, write_frontier
 
 TASKS = ("alpha", "beta", "gamma")
 PAIRS = (("hello", "x"), ("good day", "x"))

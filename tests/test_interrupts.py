@@ -20,7 +20,7 @@ POINTS = (  # of `export`, in the order in which it comes to them
 INTERRUPTED = """
 import os, signal, sys
 from unittest import mock
-from hydraopt import cli
+from hydraopt.cli import app as cli
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def arrive(*_, **__):
     os.kill(os.getpid(), signal.{signal})

@@ -20,7 +20,7 @@ from llm_zoo.train import Recipe, batches, recipe
 from llm_zoo.wordnet import Noun, nouns, questions
 
 from hydraopt.adapters import TASK_NAME, read_adapters
-from hydraopt.cli import app
+from hydraopt.cli.app import app
 
 STRINGS = {
     "_Open": "Ö_ffnen",

@@ -249,15 +249,12 @@ def test_options_may_be_text(method, name, text, value):
         ("ties", ["density"], "--set 'density', expected NAME=VALUE"),
         ("ties", ["=1"], "expected NAME=VALUE"),
         ("ties", ["scale=1", "scale=2"], "option scale is given twice"),
-        ("ties", ["rank=1"], "option rank is given twice"),
         ("mean", [], "no merging method 'mean'; there are: hydraopt, average, private"),
     ],
 )
 def test_refuses_options_that_do_not_parse(method, pairs, message):
     with pytest.raises(UsageError, match=message):
-        merge_with(
-            method, random_set(2), **parse_settings(pairs, {"rank": 2} if "rank=1" in pairs else {})
-        )
+        merge_with(method, random_set(2), **parse_settings(pairs))
 
 
 def test_methods_are_described_for_machines():

@@ -14,6 +14,7 @@ from executorch.exir._serialize._program import deserialize_pte_binary
 from test_cli import fails, hydraopt, succeeds
 from transformers import AutoTokenizer
 
+from hydraopt.cli.run import clocked, speeds
 from hydraopt.errors import BundleError, LoweringError, TaskError
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
@@ -21,7 +22,6 @@ from hydraopt.lowering.manifest import Manifest
 from hydraopt.profiling.outputs import expected_outputs, output_plan
 from hydraopt.profiling.plan import lines
 from hydraopt.profiling.variants import bundle_variant
-from hydraopt.run_command import clocked, speeds
 from hydraopt.runtime import Sampling, Session
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,9 @@ def read_description(directory: Path) -> dict:
     Raises:
         BundleError: it is missing, damaged or of another format version.
     """
-    return read_versioned_json(directory / DESCRIPTION, FORMAT_VERSION, "hydraopt merge")
+    return read_versioned_json(
+        directory / DESCRIPTION, FORMAT_VERSION, "hydraopt compress or merge"
+    )
 
 
 def check_names(about: Mapping) -> None:

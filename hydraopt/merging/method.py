@@ -100,13 +100,13 @@ class Method:
         raise UsageError(f"option {name} of method {method} is {value!r}, expected {expected}")
 
 
-def parse_settings(pairs: Sequence[str], given: Mapping[str, object]) -> dict[str, object]:
-    """``given`` and the ``NAME=VALUE`` texts together, values still as text.
+def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """The settings in ``NAME=VALUE`` texts, values still as text.
 
     Raises:
         UsageError: a text of another form, or a name that occurs twice.
     """
-    settings = dict(given)
+    settings: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not (separator and name):

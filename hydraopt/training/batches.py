@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from ..errors import DataError
 
 if TYPE_CHECKING:  # transformers takes seconds to import
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 IGNORE = -100
 
@@ -66,23 +66,37 @@ def batch(rows: Sequence[Row]) -> Batch:
     return Batch(ids, labels)
 
 
-def answer_logits(model: torch.nn.Module, texts: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def answer_logits(
+    model: torch.nn.Module, texts: Batch, past: "DynamicCache | None" = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits ``[n, vocabulary]`` at the answers' n tokens of all texts, and these tokens ``[n]``.
 
-    The head, which is a large part of a small model, runs at these positions only.
+    The head, which is a large part of a small model, runs at these positions only. With ``past``
+    the texts go on where it ends.
     """
-    wanted = texts.labels[:, 1:]
-    asked = wanted != IGNORE
+    labels = texts.labels[:, 1:]
+    asked = labels != IGNORE
 
     def select(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         return (inputs[0][:, :-1][asked][None],)
 
     handle = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        logits = model(input_ids=texts.ids, use_cache=False).logits[0]
+        given = {} if past is None else {"past_key_values": past}
+        logits = model(input_ids=texts.ids, use_cache=past is not None, **given).logits[0]
     finally:
         handle.remove()
-    return logits, wanted[asked]
+    return logits, labels[asked]
+
+
+def prefix_cache(model: "PreTrainedModel", prefix: torch.Tensor, count: int) -> "DynamicCache":
+    """Keys and values of a prefix, int64 ``[tokens]``, computed once, for ``count`` texts."""
+    from transformers import DynamicCache
+
+    past = DynamicCache(config=model.config)
+    model(input_ids=prefix[None], past_key_values=past, logits_to_keep=1)
+    past.batch_repeat_interleave(count)
+    return past
 
 
 def answer_loss(model: torch.nn.Module, texts: Batch) -> torch.Tensor:

@@ -1,12 +1,13 @@
 """What a model makes of prompts: inputs for training where no answers are known."""
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..models import context_length, end_tokens
-from .batches import Row
+from .batches import Row, prefix_cache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,15 +41,23 @@ def continuations(
         most: tokens of the longest continuation.
     """
     longest = max(map(len, prompts))
-    padded = [[0] * (longest - len(row)) + row for row in prompts]  # on the left, to generate
-    attended = [[0] * (longest - len(row)) + [1] * len(row) for row in prompts]
+    columns = zip(*(prompt[:-1] for prompt in prompts), strict=False)
+    shared = sum(1 for _ in takewhile(lambda column: len({*column}) == 1, columns))
+    # a system's message is computed once; padding goes behind it, so that all texts end together
+    padded = [row[:shared] + [0] * (longest - len(row)) + row[shared:] for row in prompts]
+    attended = [
+        [1] * shared + [0] * (longest - len(row)) + [1] * (len(row) - shared) for row in prompts
+    ]
+    ids = torch.tensor(padded, device=model.device)
+    past = {"past_key_values": prefix_cache(model, ids[0, :shared], len(ids))} if shared else {}
     ends = end_tokens(model)
     found = model.generate(
-        torch.tensor(padded, device=model.device),
+        ids,
         attention_mask=torch.tensor(attended, device=model.device),
         max_new_tokens=min(most, context_length(model) - longest),
         do_sample=False,
         pad_token_id=ends[0] if ends else 0,
+        **past,
     )
     texts = found[:, longest:].tolist()
     return [(row, _until_end(text, ends)) for row, text in zip(prompts, texts, strict=True)]

@@ -9,37 +9,40 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..compression import compress
 from ..files import output_directory
 from ..lowering.bundle import export_bundle
-from ..packing import CodedAdapters, Coder, open_merged
-from ..report import of_bundle, show
+from ..packing import CodedAdapters, open_merged
 from ..runtime import Session
 from . import BASE, load_adapters
 from .evaluate import bundle_exact_match, zoo_evaluator
 from .tasks import test_examples
 
 SHOWN = ("date-de", "money-fr", "words-pl", "delta-es", "unit-it", "words-nl", "money-pt")
-SHARE = 0.1  # of the adapters' fp16 bytes
+BUDGET = "10%"
 SWITCHES = 200
 TOKENS = 200
 
 
-def run_demo(output: Path, *, inputs: int, overwrite: bool, as_json: bool) -> None:
-    """Write ``output/merged`` and ``output/bundle`` from the zoo, run tasks, print what it costs.
+def run_demo(
+    output: Path, console: Console, *, inputs: int, overwrite: bool
+) -> Mapping[str, float]:
+    """Write ``output/merged`` and ``output/bundle`` from the zoo and run tasks.
 
     Args:
         output: directory to write.
+        console: where what happens and some answers are shown.
         inputs: test inputs per task for the exact match.
         overwrite: replace an existing ``output``.
-        as_json: print JSON.
+
+    Returns:
+        Sizes, quality and speed.
 
     Raises:
         OutputError: ``output`` exists and ``overwrite`` is false, or it cannot be written.
     """
-    console = Console(stderr=as_json)
     with output_directory(output, "bundle", overwrite=overwrite) as staging:
-        adapters = load_adapters()
-        Coder.of(adapters).code(int(SHARE * adapters.fp16_bytes)).save(staging / "merged")
+        compress(load_adapters(), BUDGET).save(staging / "merged")
         merged = open_merged(staging / "merged")
         with console.status("Lowering base and slots into one ExecuTorch program …"):
             export_bundle(merged, str(BASE), staging / "bundle")
@@ -47,17 +50,13 @@ def run_demo(output: Path, *, inputs: int, overwrite: bool, as_json: bool) -> No
         console.print(answers(session))
         with console.status("Measuring quality …"):
             quality = qualities(merged, session, inputs)
-        bundle = of_bundle(staging / "bundle")
-        record = {
+        return {
             "tasks": len(merged.tasks),
             "adapters_fp16_bytes": merged.adapter_bytes,
             "merged_share_of_fp16": merged.share,
-            "program_bytes": bundle["program_bytes"],
-            "bytes_per_task": bundle["bytes_per_task"],
             **quality,
             **speeds(session),
         }
-    show(record | {"bundle": str(output / "bundle")}, as_json)
 
 
 def answers(session: Session) -> Table:

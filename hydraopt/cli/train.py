@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import report
+from . import records, report
 from .options import Json, Output, Overwrite
 
 train = typer.Typer(
@@ -43,15 +43,15 @@ def hydralora(
     as_json: Json = False,
 ) -> None:
     """Train one adapter for a mixture of tasks: one A, several B's and a router per layer."""
-    from .training.job import Job
-    from .training.loop import Schedule
-    from .training.train_hydralora import train_hydralora
+    from ..training.job import Job
+    from ..training.loop import Schedule
+    from ..training.train_hydralora import train_hydralora
 
     schedule = Schedule(steps, rate, batch, seed=seed)
     job = Job(base, data, output, schedule, resume, overwrite)
     fitted = train_hydralora(job, targets.split(","), heads, rank, alpha)
     trained = {"steps": fitted.steps, "loss": round(fitted.best, 4)}
-    report.show(report.describe(output) | trained, as_json)
+    report.show(records.describe(output) | trained, as_json)
 
 
 @train.command()
@@ -71,13 +71,13 @@ def sparse(
     as_json: Json = False,
 ) -> None:
     """Train one task's sparse adapter: changes of a few chosen weights per layer."""
-    from .training.job import Job
-    from .training.loop import Schedule
-    from .training.sparse import SparseConfig
-    from .training.train_sparse import train_sparse
+    from ..training.job import Job
+    from ..training.loop import Schedule
+    from ..training.sparse import SparseConfig
+    from ..training.train_sparse import train_sparse
 
     schedule = Schedule(steps, rate, batch, seed=seed)
     job = Job(base, data, output, schedule, resume, overwrite)
     fitted = train_sparse(job, targets.split(","), SparseConfig(keep, block))
     trained = {"steps": fitted.steps, "loss": round(fitted.best, 4)}
-    report.show(report.describe(output) | trained, as_json)
+    report.show(records.describe(output) | trained, as_json)

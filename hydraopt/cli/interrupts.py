@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .files import remove_unfinished
+from ..files import remove_unfinished
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STDERR = 2

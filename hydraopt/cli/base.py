@@ -24,7 +24,7 @@ def from_gguf(
     as_json: Json = False,
 ) -> None:
     """Write a GGUF file's model and tokenizer as a Hugging Face directory, in float16."""
-    from .gguf import convert_gguf
+    from ..gguf import convert_gguf
 
     model = convert_gguf(file, output, overwrite=overwrite)
     record = {

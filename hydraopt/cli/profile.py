@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .. import report
 from ..errors import DeviceLostError, UsageError
 from ..files import check_output
-from ..options import Json, messages
+from . import report
+from .options import Json, messages
 
 HOST = "host"
 emulator = typer.Typer(
@@ -28,7 +28,7 @@ Tier = Annotated[
 @emulator.command()
 def start(tier: Tier = "a", as_json: Json = False) -> None:
     """Start a device; the first start builds its image, 10 to 30 seconds."""
-    from .emulator import start as start_emulator
+    from ..profiling.emulator import start as start_emulator
 
     with messages.status(f"Starting tier {tier} (the first time its image is built) …"):
         started = start_emulator(tier)
@@ -38,7 +38,7 @@ def start(tier: Tier = "a", as_json: Json = False) -> None:
 @emulator.command()
 def stop(tier: Tier = "a", as_json: Json = False) -> None:
     """Stop a device and everything it started."""
-    from .emulator import stop as stop_emulator
+    from ..profiling.emulator import stop as stop_emulator
 
     state = "stopped" if stop_emulator(tier) else "was not running"
     report.show({"tier": tier, "state": state}, as_json)
@@ -47,7 +47,7 @@ def stop(tier: Tier = "a", as_json: Json = False) -> None:
 @emulator.command()
 def status(as_json: Json = False) -> None:
     """Show which devices run."""
-    from .emulator import status as emulator_status
+    from ..profiling.emulator import status as emulator_status
 
     for record in emulator_status():
         report.show(record, as_json)
@@ -76,12 +76,12 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Measure a bundle's size and speed on a device behind adb, or on this machine."""
-    from .devices import find_device
-    from .host import Host
-    from .measure import Asked
-    from .measure import profile as measure
-    from .page import write_report
-    from .results import RESULTS
+    from ..profiling.devices import find_device
+    from ..profiling.host import Host
+    from ..profiling.measure import Asked
+    from ..profiling.measure import profile as measure
+    from ..profiling.page import write_report
+    from ..profiling.results import RESULTS
 
     if output:
         check_output(output, RESULTS, overwrite=overwrite)
@@ -107,8 +107,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Show what grew between two profiles of one device; exit code 1 if something regressed."""
-    from .compare import compare as compare_results
-    from .results import read_results
+    from ..profiling.compare import compare as compare_results
+    from ..profiling.results import read_results
 
     first, second = read_results(before), read_results(after)
     changes = compare_results(first, second, _share(threshold))
@@ -131,7 +131,7 @@ def compare(
 
 
 def _show(results: dict) -> None:
-    from .tables import all_tables, headline
+    from ..profiling.tables import all_tables, headline
 
     console = Console()
     for line in [*headline(results), *results["notes"]]:

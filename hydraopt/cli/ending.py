@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from .errors import HydraOptError, UsageError
+from ..errors import HydraOptError, UsageError
 from .interrupts import ending_on_signals
 
 EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "babel", "num2words", "matplotlib")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import UsageError
+from ..errors import UsageError
 from .options import Json, messages
 
 if TYPE_CHECKING:
-    from .runtime import Sampling, Session
+    from ..runtime import Sampling, Session
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ def run(
         raise UsageError("pass either --prompt or --ids")
     if chat and prompt is None:
         raise UsageError("--chat goes with --prompt: the template is text")
-    from .lowering.manifest import CAUSAL_LM
-    from .runtime import Session
+    from ..lowering.manifest import CAUSAL_LM
+    from ..runtime import Session
 
     sampling = sampling_of(temperature, top_p, top_k, seed)
     tokens = [] if ids is None else parse_ids(ids)
@@ -66,7 +66,7 @@ def sampling_of(
     temperature: float, top_p: float | None, top_k: int | None, seed: int | None
 ) -> "Sampling":
     """The sampling options; raises ``UsageError`` for a wrong one, or one that does nothing."""
-    from .runtime import Sampling
+    from ..runtime import Sampling
 
     given = {"top_p": top_p, "top_k": top_k, "seed": seed}
     given = {name: value for name, value in given.items() if value is not None}

@@ -1,18 +1,18 @@
-"""``hydraopt frontier``: the bundled zoo or a user's adapters, evaluated, tabulated and plotted."""
+"""A frontier or a comparison of experts on disk: records, tables and plots."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from .adapters import read_adapters
-from .errors import OutputError, UsageError
-from .evaluation.chart import experts_table, plot, plot_experts, table
-from .evaluation.experts import ExpertPoint, compare_experts
-from .evaluation.frontier import SHARES, Point, frontier
-from .evaluation.points import CALIBRATED, POINTS, Subject
-from .files import replaced_file, write_json
-from .merging import METHODS
-from .training import read_examples
+from ..adapters import read_adapters
+from ..errors import OutputError, UsageError
+from ..files import replaced_file, write_json
+from ..merging import METHODS
+from ..training import read_examples
+from .chart import experts_table, plot, plot_experts, table
+from .experts import ExpertPoint, compare_experts
+from .frontier import SHARES, Point, frontier
+from .points import CALIBRATED, POINTS, Subject
 
 STORAGE = ("budget", CALIBRATED, "plain", "hydraopt", "average")
 RESULTS, TABLE = "results.json", "frontier.md"
@@ -43,7 +43,7 @@ def subject_of(
     if bool(sources) != bool(base) or bool(sources) != bool(data) or (train and not sources):
         raise UsageError("pass ADAPTERS with --base and --data, or none of them for the zoo")
     if not sources:
-        from .zoo.evaluate import zoo_subject
+        from ..zoo.evaluate import zoo_subject
 
         zoo = zoo_subject(inputs, ZOO_TRAINING if experts else ZOO_PROMPTS)
         return replace(zoo, bfloat16=bfloat16)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import report
+from . import records, report
 from .options import Json, Output, Overwrite
 
 sparse = typer.Typer(help="Merge sparse adapters, or turn one into LoRA.", no_args_is_help=True)
@@ -20,14 +20,14 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Merge sparse adapters into one for all their tasks; export puts it into the weights."""
-    from .files import check_output
-    from .merging.sparse import merge_sparse
-    from .training.sparse_directory import CONFIG, SparseAdapter
+    from ..files import check_output
+    from ..merging.sparse import merge_sparse
+    from ..training.sparse_directory import CONFIG, SparseAdapter
 
     check_output(output, CONFIG, overwrite=overwrite)
     merged = merge_sparse([SparseAdapter.load(path) for path in adapters], alpha=alpha)
     merged.save(output, overwrite=overwrite)
-    report.show(report.describe(output), as_json)
+    report.show(records.describe(output), as_json)
 
 
 @sparse.command()
@@ -39,13 +39,13 @@ def project(
     as_json: Json = False,
 ) -> None:
     """Write the nearest LoRA as a PEFT directory, to be merged or added like any other."""
-    from .adapters import ADAPTER_CONFIG, write_adapter
-    from .files import output_directory
-    from .merging.sparse import project as nearest
-    from .training.sparse_directory import SparseAdapter
+    from ..adapters import ADAPTER_CONFIG, write_adapter
+    from ..files import output_directory
+    from ..merging.sparse import project as nearest
+    from ..training.sparse_directory import SparseAdapter
 
     found = SparseAdapter.load(adapter)
     with output_directory(output, ADAPTER_CONFIG, overwrite=overwrite) as staging:
         factors, error = nearest(found, rank)
         write_adapter(staging, factors, found.base_model)
-    report.show(report.describe(output) | {"projection_error": round(error, 4)}, as_json)
+    report.show(records.describe(output) | {"projection_error": round(error, 4)}, as_json)

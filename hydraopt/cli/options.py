@@ -11,3 +11,6 @@ messages = Console(stderr=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+Sources = Annotated[
+    list[str], typer.Argument(help="PEFT directories or hub ids; NAME=SOURCE names a task.")
+]

@@ -1,0 +1,61 @@
+"""All commands, put together."""
+
+import logging
+from typing import Annotated
+
+import typer
+from rich.logging import RichHandler
+
+from . import adapters, base, bundles, compress, demo, frontier, merge, profile, run, sparse, train
+from .ending import run_command_line
+from .options import messages
+
+app = typer.Typer(
+    help="Many LoRA adapters of one base model in one ExecuTorch program.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    compress.compress,
+    merge.merge,
+    merge.methods,
+    adapters.info,
+    adapters.unmerge,
+    bundles.export,
+    bundles.add,
+    bundles.remove,
+    bundles.verify,
+    run.run,
+    profile.profile,
+    profile.compare,
+    frontier.frontier,
+    demo.demo,
+):
+    app.command()(command)
+for name, group in {
+    "base": base.base,
+    "train": train.train,
+    "sparse": sparse.sparse,
+    "emulator": profile.emulator,
+}.items():
+    app.add_typer(group, name=name)
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log in detail.")] = False,
+) -> None:
+    """Many LoRA adapters of one base model in one ExecuTorch program."""
+    logging.basicConfig(
+        level=logging.ERROR,
+        format="%(message)s",
+        handlers=[RichHandler(console=messages, show_path=False)],
+        force=True,
+    )
+    logging.getLogger("hydraopt").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def main() -> None:
+    """Entry point."""
+    run_command_line(app)

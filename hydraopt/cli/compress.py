@@ -1,0 +1,71 @@
+"""``hydraopt compress``: adapters coded within a byte budget, or as small as a quality allows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import records, report
+from .options import Json, Output, Overwrite, Sources
+
+if TYPE_CHECKING:
+    pass
+
+DEFAULT_BUDGET = "10%"
+
+
+def compress(
+    adapters: Sources,
+    compressed: Output,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Bytes to use at most: 10% of the adapters in fp16, the default, or 12MB."
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="JSON lines of prompt, and task if not for all: fits the codes to them."),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Instead of a budget: the fewest bytes that lose at most so many points."
+        ),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="JSON lines of task, prompt and answer, by which --max-drop measures."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model for --calibration or --max-drop.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Code LoRA adapters of one base model into a few per cent of their bytes."""
+    from .. import compression
+    from ..adapters import read_adapters
+    from ..errors import UsageError
+    from ..files import check_output
+    from ..merging import DESCRIPTION
+
+    check_output(compressed, DESCRIPTION, overwrite=overwrite)
+    if max_drop is not None and (budget or calibration):
+        option = "--budget" if budget else "--calibration"
+        raise UsageError(f"--max-drop finds the budget of codes without data; drop {option}")
+    if (max_drop is None) == (validation is not None):
+        raise UsageError("--max-drop and --validation go together; pass both or none of them")
+    if bool(base) != bool(calibration or validation):
+        raise UsageError("--base goes with --calibration or --max-drop, and they with it")
+    if max_drop is None:
+        compression.parse_budget(budget or DEFAULT_BUDGET, 1)  # before anything is read
+    sources = read_adapters(adapters)
+    if max_drop is not None:
+        coded = compression.compress_within_drop(sources, max_drop, base, validation)
+    else:
+        coded = compression.compress(
+            sources, budget or DEFAULT_BUDGET, calibration=calibration, base=base
+        )
+    coded.save(compressed, overwrite=overwrite)
+    report.show(records.of_merged(coded), as_json)

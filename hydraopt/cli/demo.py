@@ -1,0 +1,28 @@
+"""``hydraopt demo``: the main job, on the bundled zoo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from . import records, report
+from .options import Json, Overwrite
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")] = Path(
+        "demo"
+    ),
+    inputs: Annotated[int, typer.Option(min=1, help="Test inputs per task, up to 200.")] = 20,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Compress the bundled zoo, lower it, run tasks in several languages and measure."""
+    from ..zoo.demo import run_demo
+
+    console = Console(stderr=as_json)
+    figures = run_demo(output, console, inputs=inputs, overwrite=overwrite)
+    sizes = records.of_bundle(output / "bundle")
+    kept = {key: sizes[key] for key in ("program_bytes", "bytes_per_task")}
+    report.show(figures | kept | {"bundle": str(output / "bundle")}, as_json)

@@ -1,0 +1,58 @@
+"""``hydraopt merge`` and ``methods``: adapters merged by a method of the literature."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import records, report
+from .options import Json, Output, Overwrite, Sources
+
+
+def merge(
+    adapters: Sources,
+    merged: Output,
+    method: Annotated[str, typer.Option(help="One of those that hydraopt methods lists.")],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, any option of the method; repeat it."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model, if the method needs data: directory or hub id.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="JSON lines of task, prompt and answer, if the method needs data."),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Merge LoRA adapters of one base model by a method of the literature."""
+    from ..adapters import read_adapters
+    from ..errors import UsageError
+    from ..files import check_output
+    from ..merging import DESCRIPTION, find_method, merge_with, parse_settings
+    from ..training import CalibrationData
+
+    check_output(merged, DESCRIPTION, overwrite=overwrite)
+    settings = parse_settings(pairs or [])
+    needs = find_method(method).needs
+    if needs == "nothing" and (base or data):
+        raise UsageError(f"method {method} takes neither --base nor --data; leave them out")
+    if needs != "nothing" and not (base and data):
+        fields = "task, prompt and answer" if needs == "labels" else "task and prompt"
+        raise UsageError(f"method {method} needs --base and --data, JSON lines of {fields}")
+    sources = read_adapters(adapters)
+    examples = None
+    if needs != "nothing":
+        examples = CalibrationData.read(base, data, sources.tasks, labels=needs == "labels")
+    result = merge_with(method, sources, examples, **settings)
+    result.save(merged, overwrite=overwrite)
+    report.show(records.of_merged(result), as_json)
+
+
+def methods(as_json: Json = False) -> None:
+    """List the merging methods with their papers, needs, storage and options."""
+    from ..merging import METHODS
+
+    report.show_methods(METHODS, as_json)

@@ -1,0 +1,202 @@
+"""Records of what a directory holds, for tables and for JSON."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from ..errors import HydraOptError
+
+if TYPE_CHECKING:
+    from ..merging import Merged, MergedAdapters
+    from ..packing import CodedAdapters, ModuleLayout
+
+
+def describe(path: Path) -> dict:
+    """Record of an adapter directory, a merged directory or a bundle.
+
+    Raises:
+        HydraOptError: ``path`` is none of them, or is damaged.
+    """
+    if (path / "manifest.json").exists():
+        return of_bundle(path)
+    if is_merged(path):
+        from ..packing import open_merged
+
+        return of_merged(open_merged(path))
+    if (path / "adapter_config.json").exists():
+        return of_adapter(path)
+    if (path / "hydralora.json").exists():
+        return of_hydralora(path)
+    if (path / "sparse.json").exists():
+        return of_sparse(path)
+    raise HydraOptError(
+        f"{path} is no adapter, merged directory or bundle: expected adapter_config.json, "
+        "merged.json or manifest.json in it"
+    )
+
+
+def is_merged(path: Path) -> bool:
+    """Whether a directory holds merged or compressed adapters, and is no bundle."""
+    return (path / "merged.json").exists() and not (path / "manifest.json").exists()
+
+
+def of_adapter(path: Path) -> dict:
+    """Record of a PEFT adapter directory."""
+    from ..adapters import AdapterSet, read_adapter
+
+    adapter = read_adapter(path)
+    adapters = AdapterSet([adapter])
+    return {
+        "kind": "adapter",
+        "base_model": adapter.base_model,
+        "tasks": [adapter.name],
+        "modules": len(adapter.factors),
+        "ranks": sorted({factors.a.shape[0] for factors in adapter.factors.values()}),
+        "fp16_bytes": adapters.fp16_bytes,
+    }
+
+
+def of_hydralora(path: Path) -> dict:
+    """Record of a HydraLoRA directory."""
+    from ..training.hydralora_directory import WEIGHTS, HydraLora
+
+    adapter = HydraLora.load(path)
+    return {
+        "kind": "hydralora",
+        "base_model": adapter.base_model,
+        "modules": len(adapter.modules),
+        "heads": adapter.config.heads,
+        "rank": adapter.config.rank,
+        "alpha": adapter.config.alpha,
+        "values": adapter.values,
+        "stored_bytes": (path / WEIGHTS).stat().st_size,
+    }
+
+
+def of_sparse(path: Path) -> dict:
+    """Record of a sparse adapter's directory."""
+    from ..training.sparse_directory import WEIGHTS, SparseAdapter
+
+    adapter = SparseAdapter.load(path)
+    weights = sum(math.prod(delta.shape) for delta in adapter.modules.values())
+    return {
+        "kind": "sparse",
+        "base_model": adapter.base_model,
+        "tasks": list(adapter.tasks),
+        "settings": dict(adapter.settings),
+        "modules": len(adapter.modules),
+        "values": adapter.values,
+        "share_of_weights": adapter.values / weights,
+        "stored_bytes": (path / WEIGHTS).stat().st_size,
+    }
+
+
+def of_merged(merged: "Merged") -> dict:
+    """Record of merged adapters."""
+    from ..packing import CodedAdapters
+
+    if isinstance(merged, CodedAdapters):
+        kind = {"directions": sorted({len(m.directions) for m in merged.layout.modules.values()})}
+    else:
+        sides = list(merged.modules.values())
+        kind = {
+            "ranks": sorted({a.stack.shape[1] for a, _ in sides}),
+            "a_per_module": sorted({len(a.stack) for a, _ in sides}),
+            "b_per_module": sorted({len(b.stack) for _, b in sides}),
+        }
+    return {
+        "kind": "merged",
+        "method": merged.method,
+        "settings": dict(merged.settings),
+        "base_model": merged.base_model,
+        "tasks": list(merged.tasks),
+        "modules": len(merged.modules),
+        **kind,
+        "stored_bytes": merged.stored_bytes,
+        "fp16_bytes": merged.adapter_bytes,
+        "share_of_fp16": merged.share,
+    }
+
+
+def of_bundle(path: Path) -> dict:
+    """Record of a bundle; the adapters' share counts all files and constants that are theirs."""
+    from ..lowering.manifest import PROGRAM, Manifest
+    from ..packing import LAYOUT, SHARED
+
+    manifest = Manifest.read(path)
+    sizes = {name: record.bytes for name, record in manifest.files.items()}
+    packs = [sizes[name] for name in {*manifest.tasks.values()} if name in sizes]
+    # shared rows that are layers of the program are counted there
+    common = sizes.get(LAYOUT, 0) + (0 if manifest.static_rows else sizes.get(SHARED, 0))
+    return {
+        "kind": "bundle",
+        "method": manifest.method,
+        "base_model": manifest.base_model,
+        "base_kind": manifest.kind,
+        "quantize": manifest.quantize,
+        "embedding": manifest.embedding,
+        "attention": manifest.attention,
+        "swap": manifest.swap,
+        "max_length": manifest.max_length,
+        "prefill_length": manifest.prefill_length,
+        "tasks": list(manifest.tasks),
+        "factor_inputs": len(manifest.factors),
+        "program_bytes": sizes[PROGRAM],
+        "constant_factor_bytes": manifest.constant_bytes,
+        "shared_bytes": common,
+        "pack_bytes": sum(packs),
+        "bytes_per_task": max(packs, default=0),
+        "total_bytes": sum(sizes.values()),
+        "fp16_bytes": manifest.adapter_bytes,
+        "share_of_fp16": (sum(packs) + common + manifest.constant_bytes) / manifest.adapter_bytes,
+    }
+
+
+def of_tasks(merged: "MergedAdapters | CodedAdapters") -> list[dict]:
+    """A record per task: mean and largest relative error over its modules, bytes of its pack."""
+    from ..packing import CodedAdapters
+
+    rows = []
+    for task in merged.tasks:
+        errors = merged.errors.get(task, {})
+        worst = max(errors, key=errors.__getitem__, default=None)
+        row = {"task": task, **_errors(errors), "worst_module": worst}
+        if isinstance(merged, CodedAdapters):
+            row["pack_bytes"] = len(merged.payloads[task])
+        rows.append(row)
+    return rows
+
+
+def of_modules(merged: "MergedAdapters | CodedAdapters") -> list[dict]:
+    """A record per module: relative error over its tasks, and where its bytes are."""
+    from ..packing import CodedAdapters
+
+    rows = []
+    for module in merged.modules:
+        errors = {task: e[module] for task, e in merged.errors.items() if module in e}
+        row = {"module": module, **_errors(errors)}
+        if isinstance(merged, CodedAdapters):
+            row |= _bytes(merged.layout.modules[module], len(merged.tasks))
+        rows.append(row)
+    return rows
+
+
+def _errors(errors: Mapping[str, float]) -> dict[str, float | None]:
+    values = list(errors.values())
+    return {
+        "mean_error": round(mean(values), 4) if values else None,
+        "largest_error": round(max(values), 4) if values else None,
+    }
+
+
+def _bytes(module: "ModuleLayout", tasks: int) -> dict[str, object]:
+    shared = module.bytes(shared=True)
+    private = module.bytes(shared=False)
+    return {
+        "bits": module.summary(),
+        "shared_bytes": shared,
+        "bytes_per_task": private,
+        "bytes": shared + tasks * private,
+    }

@@ -1,0 +1,143 @@
+"""What the command line prints: a table for people or JSON for machines."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .records import describe, is_merged, of_merged, of_modules, of_tasks
+
+if TYPE_CHECKING:
+    from ..evaluation.experts import ExpertPoint
+    from ..evaluation.frontier import Point
+    from ..lowering.bundle import Exported
+    from ..merging import Method
+
+LIST_LIMIT = 8
+WIDE = 160
+
+
+def show(values: Mapping[str, object], as_json: bool) -> None:
+    """Print one record."""
+    if as_json:
+        print(json.dumps(values, ensure_ascii=False))
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in values.items():
+        table.add_row(key.replace("_", " "), escape(_text(key, value)))
+    Console().print(table)
+
+
+def _text(key: str, value: object) -> str:
+    if "share_of" in key:
+        return f"{value:.1%}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_text(k, v)}" for k, v in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        shown = ", ".join(_text("", item) for item in value[:LIST_LIMIT])
+        return shown if len(value) <= LIST_LIMIT else f"{shown}, … ({len(value)} in all)"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def show_info(path: Path, as_json: bool) -> None:
+    """Print :func:`describe`'s record; for merged adapters also one per task and per module."""
+    if not is_merged(path):
+        show(describe(path), as_json)
+        return
+    from ..packing import open_merged
+
+    merged = open_merged(path)
+    record, tasks, modules = of_merged(merged), of_tasks(merged), of_modules(merged)
+    if as_json:
+        show(record | {"per_task": tasks, "per_module": modules}, as_json)
+        return
+    show_rows(tasks, "Tasks")
+    show_rows(modules, "Modules")
+    show(record, as_json)
+
+
+def show_rows(rows: list[dict], title: str) -> None:
+    """Print records as a table."""
+    table = Table(*(key.replace("_", " ") for key in rows[0]), title=title)
+    for row in rows:
+        table.add_row(*(f"{x:,}" if isinstance(x, int) else str(x) for x in row.values()))
+    width = None if sys.stdout.isatty() else WIDE  # names are not folded in a file
+    Console(width=width).print(table)
+
+
+def show_methods(methods: Mapping[str, "Method"], as_json: bool) -> None:
+    """Print the merging methods as a table, or as JSON: name -> record."""
+    records = {name: method.describe() for name, method in methods.items()}
+    if as_json:
+        print(json.dumps(records, ensure_ascii=False))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("method", "paper", "result", "data", "labels", "storage", "options"):
+        table.add_column(heading, no_wrap=heading == "method")
+    for name, record in records.items():
+        result = "per task" if record["per_task"] else "one model"
+        needs = ("yes" if record[key] else "no" for key in ("needs_data", "needs_labels"))
+        settings = ", ".join(
+            key if value is None else f"{key}={json.dumps(value)}"
+            for key, value in record["options"].items()
+        )
+        row = (name, record["paper"], result, *needs, record["storage"], settings)
+        table.add_row(*map(escape, row))
+    Console().print(table)
+    print("storage: fp16 values of the method's own representation per module of shape m x n;")
+    print("T tasks, R rank, K clusters, d hidden size.")
+    print("hydraopt stores dense results as factors of rank R.")
+
+
+def show_export(exported: "Exported", record: dict, as_json: bool) -> None:
+    """Print a bundle's record and the delegation table of its first method."""
+    table = next(iter(exported.delegation.values()))
+    if as_json:
+        rows = {row.operator: [row.delegated, row.not_delegated] for row in table}
+        show(record | {"delegation": rows}, as_json)
+        return
+    grid = Table("operator", "XNNPACK", "portable", title="Delegation")
+    for row in table:
+        grid.add_row(row.operator, str(row.delegated), str(row.not_delegated))
+    Console().print(grid)
+    show(record, as_json)
+
+
+def show_points(points: "Sequence[Point]", as_json: bool) -> None:
+    """Print a frontier."""
+    if as_json:
+        rows = [
+            {"method": p.series, "setting": p.label, "share_of_fp16": p.share} | p.summary()
+            for p in points
+        ]
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    grid = Table("method", "setting", "share of fp16", "mean %", "worst %", "worst task")
+    for p in points:
+        numbers = f"{p.share:.1%}", f"{100 * p.mean:.2f}", f"{100 * p.worst:.1f}"
+        grid.add_row(p.series, p.label, *numbers, p.worst_task)
+    Console().print(grid)
+
+
+def show_experts(points: "Sequence[ExpertPoint]", as_json: bool) -> None:
+    """Print merges by their number of experts."""
+    if as_json:
+        print(json.dumps([point.record() for point in points], ensure_ascii=False))
+        return
+    columns = ("own tasks %", "tokens %", "unseen tasks %", "tokens %")
+    grid = Table("experts", "method", *columns)
+    for point in points:
+        own, unseen = point.held_in, point.held_out
+        scores = [
+            own.exact,
+            own.tokens,
+            *((unseen.exact, unseen.tokens) if unseen else (None,) * 2),
+        ]
+        cells = ("" if score is None else f"{100 * score:.1f}" for score in scores)
+        grid.add_row(str(point.experts), point.method, *cells)
+    Console().print(grid)

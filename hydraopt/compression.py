@@ -1,0 +1,84 @@
+"""Adapters within a byte budget, from what a user gives to codes."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from .adapters import AdapterSet
+from .errors import UsageError
+from .packing import CodedAdapters, Coder
+
+UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+BUDGET = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(%|" + "|".join(UNITS) + ")")
+
+
+def compress(
+    adapters: AdapterSet,
+    budget: str | int,
+    *,
+    calibration: str | Path | None = None,
+    base: str | None = None,
+) -> CodedAdapters:
+    """Code adapters within a number of bytes.
+
+    Args:
+        adapters: LoRA adapters of one base model.
+        budget: ``"10%"`` of the adapters' bytes in fp16, ``"12MB"``, or bytes.
+        calibration: JSON lines of ``prompt`` and, if a line is not for all tasks, ``task``. The
+            codes are fitted to them, so that the same bytes answer more like the adapters.
+        base: directory or hub id of the base model, for ``calibration``.
+
+    Raises:
+        UsageError: a budget of another form.
+        MergeError: a budget that is too small for any code.
+        DataError: ``calibration`` or ``base`` cannot be read or do not fit the adapters.
+    """
+    limit = parse_budget(budget, adapters.fp16_bytes) if isinstance(budget, str) else budget
+    if calibration is None:
+        return Coder.of(adapters).code(limit)
+    from .calibration import calibrate, read_prompts
+    from .training import CalibrationData
+
+    if base is None:
+        raise UsageError("calibration needs the base model; pass base")
+    data = CalibrationData.of(base, read_prompts(Path(calibration), adapters.tasks))
+    data.check(adapters, labels=False)  # coding takes a while
+    return calibrate(Coder.of(adapters).code(limit), adapters, data)
+
+
+def compress_within_drop(
+    adapters: AdapterSet, max_drop: float, base: str, validation: str | Path
+) -> CodedAdapters:
+    """Code adapters within the fewest bytes that lose at most ``max_drop`` points.
+
+    Args:
+        adapters: LoRA adapters of one base model.
+        max_drop: points of mean exact match.
+        base: directory or hub id of the base model.
+        validation: JSON lines of ``task``, ``prompt`` and ``answer``.
+
+    Raises:
+        MergeError: even the adapters' fp16 bytes lose more.
+        DataError: ``validation`` or ``base`` cannot be read or do not fit the adapters.
+    """
+    from .evaluation import Evaluator
+    from .evaluation.smallest import smallest_budget
+    from .training import read_examples
+
+    evaluator = Evaluator.of(base, read_examples(Path(validation), adapters.tasks))
+    smallest = smallest_budget(Coder.of(adapters), adapters, evaluator, max_drop)
+    settings = {"max_drop": max_drop, "drop": round(smallest.drop, 4)}
+    return replace(smallest.coded, settings=settings | {"evaluations": smallest.evaluations})
+
+
+def parse_budget(text: str, fp16_bytes: int) -> int:
+    """Bytes of ``10%`` (of the adapters in fp16) or ``12MB``.
+
+    Raises:
+        UsageError: neither form.
+    """
+    match = BUDGET.fullmatch(text.strip())
+    if not match or not float(match[1]):
+        raise UsageError(f"budget {text[:80]!r}, expected a share like 10% or bytes like 12MB")
+    number, unit = float(match[1]), match[2]
+    return int(number / 100 * fp16_bytes if unit == "%" else number * UNITS[unit])
