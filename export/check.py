@@ -7,10 +7,10 @@ from statistics import median
 
 import torch
 
+from hydraopt.formats.manifest import CAUSAL_LM, IMAGE, Manifest
 from hydraopt.lowering.base_model import BaseModel, load_base
 from hydraopt.lowering.factors import factor_shapes, module_shapes
 from hydraopt.lowering.form import Form
-from hydraopt.lowering.manifest import CAUSAL_LM, IMAGE, Manifest
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots
 from hydraopt.lowering.swaps import slotted

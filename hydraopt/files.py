@@ -1,5 +1,6 @@
 """Writing outputs whole or not at all, and counting what is stored."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import BundleError, OutputError
+from .errors import OutputError
 
 if TYPE_CHECKING:
     import torch
@@ -118,30 +119,15 @@ def sha256(path: Path) -> str:
 
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON that ends in a newline and reached the disk."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that has reached the disk at the end."""
+    with path.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def read_versioned_json(path: Path, version: int, writer: str) -> dict:
-    """Read a JSON object that ``writer`` wrote with this ``format_version``.
-
-    Raises:
-        BundleError: no such file, no JSON object, or another format version.
-    """
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        found = fields["format_version"]
-    except (FileNotFoundError, NotADirectoryError):
-        raise BundleError(
-            f"{path} is missing; expected a directory that `{writer}` wrote"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is damaged ({error}); run `{writer}` again") from error
-    if found != version:
-        raise BundleError(f"{path} has format version {found}, expected {version}; update hydraopt")
-    return fields
 
 
 def write_tensors(
@@ -180,6 +166,24 @@ _SAFETENSORS_DTYPES = {
     "torch.int16": "I16",
     "torch.uint8": "U8",
 }
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Let one process at a time change what is in a directory; the others wait.
+
+    Raises:
+        OutputError: the directory is missing or cannot be opened.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise OutputError(f"cannot open {directory}: {error.strerror or error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

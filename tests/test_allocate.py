@@ -6,9 +6,8 @@ from conftest import delta, random_set
 
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
 from hydraopt.errors import MergeError
+from hydraopt.formats.codes import GROUPED, packed_bytes
 from hydraopt.packing.allocate import SHARED_BITS, Spectrum, allocate
-from hydraopt.packing.codec import packed_bytes
-from hydraopt.packing.groups import GROUPED
 from hydraopt.zoo import load_adapters
 
 SHAPES = ((40, 24), (24, 48))

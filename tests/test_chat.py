@@ -6,7 +6,7 @@ import pytest
 from chat_templates import BOS, CHATML, DATED, END, SMOLLM, SYSTEM, chat_tokenizer
 from tokenizers import Tokenizer
 
-from hydraopt.lowering.manifest import Chat
+from hydraopt.formats.manifest import Chat
 from hydraopt.lowering.tokenizer import chat_of, load_tokenizer, save_tokenizer, stop_tokens
 
 QUESTIONS = ("What is 3 + 4?", "zwei\nZeilen", " Übung ", "<|im_end|>", "", "{{ 1 }}")

@@ -8,10 +8,11 @@ import sys
 import pytest
 import torch
 
+from hydraopt.formats.codes import BITS, GROUPED, packed_bytes
 from hydraopt.packing import codec
 from hydraopt.packing.allocate import DISTORTION
-from hydraopt.packing.codec import BITS, TRELLIS_BITS
-from hydraopt.packing.groups import GROUPED, read_groups
+from hydraopt.packing.codec import TRELLIS_BITS
+from hydraopt.packing.groups import read_groups
 from hydraopt.packing.trellis import Tables, search, tables, trellis_values
 
 TOP = 4.0
@@ -37,7 +38,7 @@ def unlike(x, y):
 def test_a_vector_takes_its_bits_rounded_up_to_bytes(bits, length):
     found, decoded = coded(noise(3, length), bits)
     assert found.codes.dtype == found.step.dtype == torch.uint8
-    assert found.codes.shape == (3, codec.packed_bytes(length, bits))
+    assert found.codes.shape == (3, packed_bytes(length, bits))
     whole = -(-length // 32) * 32 if bits == GROUPED else length
     assert found.codes.shape[-1] == -(-whole * bits // 8)
     assert decoded.shape == (3, length)

@@ -1,6 +1,8 @@
 """A bundle grows and shrinks by files: program and other packs stay byte for byte."""
 
 import shutil
+import threading
+from dataclasses import replace
 from statistics import mean
 
 import pytest
@@ -10,8 +12,8 @@ from conftest import save_adapter, tiny_llama
 from hydraopt.adapters import read_adapter, read_adapters
 from hydraopt.errors import AdapterError, BundleError, TaskError
 from hydraopt.evaluation import adapted
+from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.growth import add_task, remove_task
-from hydraopt.lowering.manifest import Manifest
 from hydraopt.merging import relative_errors
 from hydraopt.runtime import Session, verify
 
@@ -65,13 +67,38 @@ def test_removing_it_restores_the_bundle(copied, adapter_dirs):
 
 def test_a_pack_stays_while_another_task_uses_it(copied):
     manifest = Manifest.read(copied)
-    Manifest(**{**vars(manifest), "tasks": {**manifest.tasks, "twin": "packs/beta.pack"}}).write(
-        copied / "manifest.json"
-    )
+    packs = {**manifest.packs, "twin": manifest.packs["beta"]}
+    replace(manifest, packs=packs).write(copied / "manifest.json")
     remove_task(copied, "beta")
     assert verify(copied)["tasks"] == 3
     remove_task(copied, "twin")
     assert not (copied / "packs" / "beta.pack").exists()
+
+
+def test_a_task_that_comes_back_leaves_the_pack_that_others_use(copied, adapter_dirs):
+    manifest = Manifest.read(copied)
+    packs = {**manifest.packs, "twin": manifest.packs["beta"]}
+    replace(manifest, packs=packs).write(copied / "manifest.json")
+    before = logits(copied, "twin")
+    remove_task(copied, "beta")
+    add_task(copied, str(adapter_dirs[0]), "beta")
+    assert torch.equal(logits(copied, "twin"), before)
+    assert verify(copied)["tasks"] == 4
+
+
+def test_changes_at_the_same_time_all_hold(copied, adapter_dirs):
+    """Each is a reader of what the one before it wrote."""
+    calls = [
+        *(lambda name=name: add_task(copied, str(adapter_dirs[0]), name) for name in "xyz"),
+        lambda: remove_task(copied, "gamma"),
+    ]
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {*Manifest.read(copied).tasks} == {"alpha", "beta", "x", "y", "z"}
+    assert verify(copied)["tasks"] == 5
 
 
 def test_what_does_not_fit_is_refused_and_leaves_the_bundle(copied, adapter_dirs, tmp_path):

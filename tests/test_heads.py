@@ -20,10 +20,10 @@ from transformers import BertForMaskedLM, BertForSequenceClassification
 
 from hydraopt.adapters import classes_of, read_adapter, read_adapters
 from hydraopt.errors import AdapterError, BundleError, LoweringError
+from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task, remove_task
-from hydraopt.lowering.manifest import Manifest
 from hydraopt.lowering.static import export_static, fixed_merged
 from hydraopt.merging import METHODS, hydraopt, merge_with, private
 from hydraopt.packing import Coder, code_verbatim, open_merged

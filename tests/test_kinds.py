@@ -20,12 +20,12 @@ from transformers import AutoConfig, AutoModel
 
 from hydraopt.adapters import headed_layer, read_adapters
 from hydraopt.errors import LoweringError, TaskError
+from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.kinds import kind_of
-from hydraopt.lowering.manifest import Manifest
 from hydraopt.lowering.slots import insert_slots
 from hydraopt.merging import private
 from hydraopt.packing import code_verbatim

@@ -12,13 +12,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter, read_adapters
 from hydraopt.errors import LoweringError
 from hydraopt.evaluation import adapted
+from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder, prepare
 from hydraopt.lowering.factors import factor_shapes, module_shapes, slot_factors
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task
-from hydraopt.lowering.manifest import Manifest
 from hydraopt.lowering.program import export_forward
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots, slot_layers

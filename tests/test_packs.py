@@ -1,32 +1,37 @@
 """Layouts and packs: bytes are counted as they are stored, and any damage is refused."""
 
+import hashlib
 import json
+import os
 import random
 
+import numpy as np
 import pytest
 import torch
 from conftest import delta, random_set
 from llama_data import NEEDING, QUICK, data_of, llama_set
 
 from hydraopt.errors import BundleError, MergeError
-from hydraopt.merging import METHODS, average, hydraopt, merge_with, relative_error
-from hydraopt.packing import (
+from hydraopt.formats.codes import BITS
+from hydraopt.formats.layout import (
     Code,
-    CodedAdapters,
-    Coder,
-    Decode,
     Direction,
     Layout,
     ModuleLayout,
-    code_verbatim,
-    encode_adapter,
-    open_merged,
     payload_bytes,
     read_layout,
 )
-from hydraopt.packing.codec import BITS
+from hydraopt.formats.pack import Pack, pack, read_shared_pack
+from hydraopt.merging import METHODS, average, hydraopt, merge_with, relative_error
+from hydraopt.packing import (
+    CodedAdapters,
+    Coder,
+    Decode,
+    code_verbatim,
+    encode_adapter,
+    open_merged,
+)
 from hydraopt.packing.coded import assemble, disassemble
-from hydraopt.packing.pack import read_pack, write_pack
 
 
 def random_layout(seed: int) -> Layout:
@@ -54,9 +59,9 @@ def random_payload(sections) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_layout_reads_back_from_its_json(seed):
+def test_a_layout_reads_back_from_its_json(seed, tmp_path):
     layout = random_layout(seed)
-    assert Layout.from_json(json.loads(layout.text())) == layout
+    assert read(layout.text(), tmp_path) == layout
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -100,11 +105,23 @@ def test_with_static_rows_decode_gives_what_is_left_of_the_task_alone(share):
                 assert torch.equal(found[name, "A"][0].T, private)
 
 
-def test_shared_rows_come_first():
+def read(text: str, directory) -> Layout:
+    (directory / "layout.json").write_text(text)
+    return Layout.read(directory / "layout.json")
+
+
+def test_shared_rows_come_first(tmp_path):
     text = random_layout(0).text()
     wrong = text.replace('"directions":[', '"directions":[[1,[1,0],[1,0]],[1,[1,1],[1,0]],')
-    with pytest.raises(ValueError, match="private rows before shared ones"):
-        Layout.from_json(json.loads(wrong))
+    with pytest.raises(BundleError, match="private rows before shared ones"):
+        read(wrong, tmp_path)
+
+
+def test_directions_are_counted_before_they_are_made(tmp_path):
+    text = random_layout(0).text()
+    runs = ",".join(["[65536,[1,0],[1,0]]"] * 1000)
+    with pytest.raises(BundleError, match="directions, expected at most"):
+        read(text.replace('"directions":[', f'"directions":[{runs},', 1), tmp_path)
 
 
 def test_a_changed_step_changes_one_vector_only():
@@ -200,27 +217,49 @@ def test_a_budget_that_is_too_small_names_the_smallest():
 
 
 def test_damaged_packs_are_refused(tmp_path):
-    path, payload, binding = tmp_path / "x.pack", random_payload(random_layout(1).task), b"b" * 16
-    write_pack(path, payload, binding)
-    assert torch.equal(read_pack(path, len(payload), binding), payload)
-    good = path.read_bytes()
+    payload, binding = random_payload(random_layout(1).task).numpy(), b"b" * 16
+    path = tmp_path / "x.pack"
+    path.write_bytes(pack(payload, binding))
+    good, place = path.read_bytes(), Pack.of(tmp_path, "x.pack")
+    size = len(payload)
+    assert (place.payload(tmp_path, size, binding) == payload).all()
     flipped = bytearray(good)
     flipped[100] ^= 4
-    for content, message in [
-        (good[:-1], "expected"),
-        (good + b"x", "expected"),
-        (good[:30], "is no pack"),
-        (b"nonsense" * 20, "is no pack"),
-        (bytes(flipped), "is damaged: its SHA-256 differs"),
+    for content, recorded, shared in [
+        (good[:-1], "ends after", "expected"),
+        (good + b"x", None, "expected"),
+        (good[:30], "ends after", "is no pack"),
+        (b"nonsense" * 200, "its SHA-256 differs", "is no pack"),
+        (bytes(flipped), "its SHA-256 differs", "is damaged: its SHA-256 differs"),
     ]:
         path.write_bytes(content)
-        with pytest.raises(BundleError, match=message):
-            read_pack(path, len(payload), binding)
+        if recorded:
+            with pytest.raises(BundleError, match=recorded):
+                place.payload(tmp_path, size, binding)
+        with pytest.raises(BundleError, match=shared):
+            read_shared_pack(path, size)
     path.write_bytes(good)
     with pytest.raises(BundleError, match="belongs to another layout"):
-        read_pack(path, len(payload), b"c" * 16)
+        place.payload(tmp_path, size, b"c" * 16)
     with pytest.raises(BundleError, match="cannot be read"):
-        read_pack(tmp_path / "none.pack", len(payload), binding)
+        read_shared_pack(tmp_path / "none.pack", size)
+
+
+def test_one_file_may_hold_several_packs(tmp_path):
+    payloads, binding = [np.arange(n, dtype=np.uint8) for n in (30, 200)], b"b" * 16
+    packs = [pack(payload, binding) for payload in payloads]
+    (tmp_path / "all").write_bytes(b"".join(packs))
+    offset = 0
+    for content, payload in zip(packs, payloads, strict=True):
+        place = Pack("all", offset, len(content), hashlib.sha256(content).hexdigest())
+        assert (place.payload(tmp_path, len(payload), binding) == payload).all()
+        offset += len(content)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.pack")
+    with pytest.raises(BundleError, match="is no regular file"):
+        Pack("x.pack", 0, 100, "0" * 64).read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -239,15 +278,17 @@ def test_a_damaged_layout_is_refused(budgeted, tmp_path, change):
     fields = json.loads(path.read_text())
     change(fields)
     path.write_text(json.dumps(fields))
-    with pytest.raises(BundleError, match=r"layout\.json is missing or damaged"):
+    with pytest.raises(BundleError, match=r"layout\.json is damaged"):
         read_layout(tmp_path / "m")
+    with pytest.raises(BundleError, match=r"layout\.json is damaged or from another directory"):
+        open_merged(tmp_path / "m")
 
 
 def test_a_merged_directory_with_foreign_packs_is_refused(budgeted, tmp_path):
     budgeted.save(tmp_path / "m")
     adapters = random_set(5, shapes=((40, 64), (64, 40)), seed=1)
     Coder.of(adapters).code(adapters.fp16_bytes // 4).save(tmp_path / "other")
-    pack = tmp_path / "m" / "packs" / "task1.pack"
-    pack.write_bytes((tmp_path / "other" / "packs" / "task1.pack").read_bytes())
-    with pytest.raises(BundleError, match="belongs to another layout"):
+    own = tmp_path / "m" / "packs" / "task1.pack"
+    own.write_bytes((tmp_path / "other" / "packs" / "task1.pack").read_bytes())
+    with pytest.raises(BundleError, match=r"from another bundle|it ends after"):
         open_merged(tmp_path / "m")

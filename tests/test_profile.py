@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from hydraopt import cli
 from hydraopt.errors import BundleError, LoweringError, OutputError, ProfilingError, UsageError
+from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.alternatives import load_base_of
-from hydraopt.lowering.manifest import Manifest
 from hydraopt.profiling import emulator
 from hydraopt.profiling.adb import ROOT, Device
 from hydraopt.profiling.host import Host

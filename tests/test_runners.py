@@ -7,10 +7,10 @@ from executorch.runtime import Runtime
 
 from hydraopt.adapters import AdapterSet, read_adapter
 from hydraopt.errors import BundleError, ProfilingError
+from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task
-from hydraopt.lowering.manifest import Manifest
 from hydraopt.packing import Coder
 from hydraopt.profiling.host import Host
 from hydraopt.profiling.measure import Asked, profile
@@ -89,7 +89,7 @@ def test_executorchs_runner_gives_the_sessions_text(pair, task):
     session = Session.open(pair)
     session.switch(task)
     wanted = session.generate(PROMPTS[task], 24)
-    data = str(pair / session.manifest.tasks[task])
+    data = str(pair / session.manifest.packs[task].file)
     runner = TextLLMRunner(str(pair / "model.pte"), str(pair / "tokenizer.json"), data)
     pieces = []
     runner.generate(
@@ -111,7 +111,7 @@ def test_what_needs_packs_says_so(pair):
 
 def test_a_damaged_data_file_is_found_before_it_is_loaded(coded, tmp_path):
     export_bundle(coded, str(BASE), tmp_path / "bundle", swap="data")
-    path = tmp_path / "bundle" / Manifest.read(tmp_path / "bundle").tasks["words-en"]
+    path = tmp_path / "bundle" / Manifest.read(tmp_path / "bundle").packs["words-en"].file
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(BundleError, match=r"words-en\.ptd is damaged"):
         Session.open(tmp_path / "bundle")

@@ -16,9 +16,9 @@ from transformers import AutoTokenizer
 
 from hydraopt.cli.run import clocked, speeds
 from hydraopt.errors import BundleError, LoweringError, TaskError
+from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
-from hydraopt.lowering.manifest import Manifest
 from hydraopt.profiling.outputs import expected_outputs, output_plan
 from hydraopt.profiling.plan import lines
 from hydraopt.profiling.variants import bundle_variant

@@ -11,10 +11,10 @@ from test_lowering import assert_session_computes
 
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import BundleError, LoweringError
+from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task, remove_task
-from hydraopt.lowering.manifest import Manifest
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import bake, export_static, fixed_merged
 from hydraopt.lowering.xnnpack import quantize_linear
@@ -74,7 +74,7 @@ def test_a_single_task_can_be_baked_however_it_was_merged(adapter_dirs):
 def test_a_static_program_equals_eager_and_has_no_factors(static_bundle, averaged):
     manifest = Manifest.read(static_bundle)
     assert (manifest.swap, manifest.factors, manifest.constant_bytes) == ("static", {}, 0)
-    assert manifest.tasks == dict.fromkeys(("alpha", "beta", "gamma"), "forward")
+    assert manifest.methods == dict.fromkeys(("alpha", "beta", "gamma"), "forward")
     assert set(manifest.files) == {"model.pte", "tokenizer.json"}
     session = Session.open(static_bundle)
     for task in ("gamma", "alpha"):

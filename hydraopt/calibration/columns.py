@@ -8,8 +8,9 @@ import torch
 from transformers import PreTrainedModel
 
 from ..adapters import Factors
+from ..formats.layout import ModuleLayout
 from ..hooks import outputs_plus
-from ..packing import Coded, ModuleLayout, decode_vectors, encode_columns, fit_columns, scaled
+from ..packing import Coded, decode_vectors, encode_columns, fit_columns, scaled
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from ..errors import HydraOptError
 
 if TYPE_CHECKING:
+    from ..formats.layout import ModuleLayout
     from ..merging import Merged, MergedAdapters
-    from ..packing import CodedAdapters, ModuleLayout
+    from ..packing import CodedAdapters
 
 
 def describe(path: Path) -> dict:
@@ -122,12 +123,13 @@ def of_merged(merged: "Merged") -> dict:
 
 def of_bundle(path: Path) -> dict:
     """Record of a bundle; the adapters' share counts all files and constants that are theirs."""
-    from ..lowering.manifest import PROGRAM, Manifest
-    from ..packing import LAYOUT, SHARED
+    from ..formats.layout import LAYOUT
+    from ..formats.manifest import PROGRAM, Manifest
+    from ..formats.pack import SHARED
 
     manifest = Manifest.read(path)
     sizes = {name: record.bytes for name, record in manifest.files.items()}
-    packs = [sizes[name] for name in {*manifest.tasks.values()} if name in sizes]
+    packs = manifest.pack_sizes
     # shared rows that are layers of the program are counted there
     common = sizes.get(LAYOUT, 0) + (0 if manifest.static_rows else sizes.get(SHARED, 0))
     return {
@@ -148,7 +150,7 @@ def of_bundle(path: Path) -> dict:
         "shared_bytes": common,
         "pack_bytes": sum(packs),
         "bytes_per_task": max(packs, default=0),
-        "total_bytes": sum(sizes.values()),
+        "total_bytes": manifest.total_bytes,
         "fp16_bytes": manifest.adapter_bytes,
         "share_of_fp16": (sum(packs) + common + manifest.constant_bytes) / manifest.adapter_bytes,
     }

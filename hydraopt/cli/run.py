@@ -41,7 +41,7 @@ def run(
         raise UsageError("pass either --prompt or --ids")
     if chat and prompt is None:
         raise UsageError("--chat goes with --prompt: the template is text")
-    from ..lowering.manifest import CAUSAL_LM
+    from ..formats.manifest import CAUSAL_LM
     from ..runtime import Session
 
     sampling = sampling_of(temperature, top_p, top_k, seed)

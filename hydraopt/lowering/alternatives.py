@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from ..adapters import Factors
 from ..errors import LoweringError
+from ..formats.manifest import FORWARD, Manifest
 from .base_model import BaseModel, load_base
 from .data_files import lower_with_data
 from .decoder import Decoder
 from .factors import slot_factors
 from .form import Form
-from .manifest import FORWARD, Manifest
 from .program import export_forward, lower
 from .slots import set_constants
 from .static import bake, lower_fixed

@@ -9,12 +9,15 @@ from typing import Any
 
 from ..errors import LoweringError
 from ..files import output_directory
+from ..formats.codes import CODEC
+from ..formats.manifest import INPUTS, MANIFEST, PROGRAM, TOKENIZER, Manifest
+from ..formats.pack import Pack
+from ..formats.records import FileRecord
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters, code_verbatim
 from .base_model import BaseModel, load_base
 from .factors import task_classes
 from .form import Form
-from .manifest import MANIFEST, PROGRAM, TOKENIZER, FileRecord, Manifest
 from .program import OperatorCount, Program
 from .swaps import SWAPS
 from .tokenizer import save_tokenizer
@@ -36,7 +39,7 @@ def export_bundle(
     directory: str | Path,
     form: Form | None = None,
     *,
-    swap: str = "inputs",
+    swap: str = INPUTS,
     overwrite: bool = False,
 ) -> Exported:
     """Lower ``base`` with slots for ``merged`` and write a bundle; whole or not at all.
@@ -75,23 +78,29 @@ def export_bundle(
             static_rows=swapped.static_rows,
             factors=swapped.factors,
             constant_bytes=swapped.constant_bytes,
-            tasks=swapped.tasks,
+            packs=swapped.packs,
+            methods=swapped.methods,
+            codec=CODEC if swap == INPUTS else None,
             classes=classes,
         )
 
 
-def write_bundle(staging: Path, loaded: BaseModel, program: Program, **about: Any) -> Exported:
+def write_bundle(
+    staging: Path, loaded: BaseModel, program: Program, packs: Mapping[str, Pack], **about: Any
+) -> Exported:
     """Write program, tokenizer and manifest beside what ``staging`` holds already.
 
     Args:
         staging: directory that becomes the bundle.
         loaded: the base model.
         program: what was lowered.
+        packs: task -> where its pack or .ptd file is.
         about: the fields of the manifest that do not follow from the others.
     """
     (staging / PROGRAM).write_bytes(program.buffer)
     logger.info("lowered to %d bytes", len(program.buffer))
     save_tokenizer(loaded.tokenizer, staging / TOKENIZER)
+    packed = {staging / pack.file for pack in packs.values()}
     manifest = Manifest(
         kind=loaded.kind.name,
         base_config_sha256=loaded.config_sha256,
@@ -100,8 +109,9 @@ def write_bundle(staging: Path, loaded: BaseModel, program: Program, **about: An
         files={
             file.relative_to(staging).as_posix(): FileRecord.of(file)
             for file in sorted(staging.rglob("*"))
-            if file.is_file()
+            if file.is_file() and file not in packed
         },
+        packs=packs,
         **loaded.about,
         **about,
     )

@@ -13,8 +13,8 @@ from executorch.exir._serialize.data_serializer import DataEntry, DataPayload
 from executorch.extension.flat_tensor.serialize.serialize import FlatTensorSerializer
 from torch import nn
 
+from ..formats.manifest import FORWARD
 from .decoder import Decoder
-from .manifest import FORWARD
 from .metadata import NO_METADATA, Metadatum
 from .program import Program, checked_backend, export_forward, to_executorch
 

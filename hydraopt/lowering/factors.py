@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 
 from ..adapters import Factors, classes_of, headed_layer
+from ..formats.layout import Layout
 from ..merging import Merged
-from ..packing import Layout
 
 
 def factor_shapes(layout: Layout, *, static_rows: bool = False) -> dict[str, tuple[int, int, int]]:

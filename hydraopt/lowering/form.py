@@ -9,7 +9,7 @@ from ..models import context_length
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from .manifest import Manifest
+    from ..formats.manifest import Manifest
 
 DEFAULT_LENGTH, DEFAULT_PREFILL = 2048, 128
 SHORTEST, SHORTEST_PREFILL = 8, 4  # the export traces a prompt of 4

@@ -1,15 +1,20 @@
 """Adding a task to a bundle and taking one out: packs and manifest change, nothing else."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ..adapters import AdapterSet, LoraAdapter, headed_layer, read_adapter
 from ..errors import AdapterError, BundleError, TaskError
-from ..files import replaced_file
+from ..files import locked, replaced_file, write_bytes
+from ..formats.layout import Layout
+from ..formats.manifest import INPUTS, MANIFEST, Manifest
+from ..formats.pack import Pack, pack, pack_name
 from ..merging import relative_errors
-from ..packing import CodedAdapters, Layout, encode_adapter, pack_name, read_layout, write_pack
+from ..packing import CodedAdapters, encode_adapter, read_coded_layout
 from .factors import task_classes
-from .manifest import MANIFEST, FileRecord, Manifest
 
 
 def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
@@ -33,34 +38,38 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
         OutputError: the bundle cannot be written.
     """
     bundle = Path(bundle)
-    manifest = Manifest.read(bundle)
-    if manifest.swap != "inputs":
-        raise BundleError(
-            f"{bundle} has its adapters in the program and takes no further one; export it with "
-            "--swap inputs"
+    with locked(bundle):
+        manifest = Manifest.read(bundle)
+        if manifest.swap != INPUTS:
+            raise BundleError(
+                f"{bundle} has its adapters in the program and takes no further one; export it "
+                "with --swap inputs"
+            )
+        if task.casefold() in {known.casefold() for known in manifest.tasks}:
+            raise TaskError(
+                f"{bundle} has a task {task!r} already; remove it or choose another name"
+            )
+        adapters = AdapterSet([replace(read_adapter(source), name=task)])
+        layout, shared = read_coded_layout(bundle)
+        _check_fits(adapters.adapters[0], manifest, layout)
+        payload = encode_adapter(layout, shared, adapters.adapters[0])
+        coded = CodedAdapters(
+            manifest.method, {}, layout, shared, {task: payload}, adapters.fp16_bytes
         )
-    if task.casefold() in {known.casefold() for known in manifest.tasks}:
-        raise TaskError(f"{bundle} has a task {task!r} already; remove it or choose another name")
-    adapters = AdapterSet([replace(read_adapter(source), name=task)])
-    layout, shared = read_layout(bundle)
-    _check_fits(adapters.adapters[0], manifest, layout)
-    payload = encode_adapter(layout, shared, adapters.adapters[0])
-    coded = CodedAdapters(manifest.method, {}, layout, shared, {task: payload}, adapters.fp16_bytes)
-    coded = replace(coded, errors=relative_errors(adapters, coded))
-    name = pack_name(task)
-    with replaced_file(bundle / name) as staging:
-        write_pack(staging, payload, layout.binding(shared))
-    _replace_manifest(
-        bundle,
-        replace(
-            manifest,
-            adapter_bytes=manifest.adapter_bytes + adapters.fp16_bytes,
-            tasks={**manifest.tasks, task: name},
-            classes={**manifest.classes, **task_classes(coded)},
-            files={**manifest.files, name: FileRecord.of(bundle / name)},
-        ),
-    )
-    return coded
+        coded = replace(coded, errors=relative_errors(adapters, coded))
+        name = _free_name(task, payload.numpy(), manifest)
+        with replaced_file(bundle / name) as staging:
+            write_bytes(staging, pack(payload.numpy(), layout.binding(shared.numpy())))
+        _replace_manifest(
+            bundle,
+            replace(
+                manifest,
+                adapter_bytes=manifest.adapter_bytes + adapters.fp16_bytes,
+                packs={**manifest.packs, task: Pack.of(bundle, name)},
+                classes={**manifest.classes, **task_classes(coded)},
+            ),
+        )
+        return coded
 
 
 def remove_task(bundle: str | Path, task: str) -> None:
@@ -72,31 +81,38 @@ def remove_task(bundle: str | Path, task: str) -> None:
         OutputError: the bundle cannot be written.
     """
     bundle = Path(bundle)
-    manifest = Manifest.read(bundle)
-    if task not in manifest.tasks:
-        raise TaskError(f"no task {task!r}; there are: {', '.join(manifest.tasks)}")
-    if manifest.swap != "inputs":
-        raise BundleError(
-            f"{bundle} has its adapters in the program; export it again without {task!r}"
+    with locked(bundle):
+        manifest = Manifest.read(bundle)
+        if task not in manifest.tasks:
+            raise TaskError(f"no task {task!r}; there are: {', '.join(manifest.tasks)}")
+        if manifest.swap != INPUTS:
+            raise BundleError(
+                f"{bundle} has its adapters in the program; export it again without {task!r}"
+            )
+        if len(manifest.tasks) == 1:
+            raise TaskError(f"{task!r} is the only task of {bundle}; delete the directory instead")
+        packs = {name: place for name, place in manifest.packs.items() if name != task}
+        share = manifest.adapter_bytes // len(manifest.tasks)
+        _replace_manifest(
+            bundle,
+            replace(
+                manifest,
+                adapter_bytes=manifest.adapter_bytes - share,
+                packs=packs,
+                classes={name: n for name, n in manifest.classes.items() if name != task},
+            ),
         )
-    if len(manifest.tasks) == 1:
-        raise TaskError(f"{task!r} is the only task of {bundle}; delete the directory instead")
-    tasks = {name: pack for name, pack in manifest.tasks.items() if name != task}
-    orphan = {manifest.tasks[task]} - {*tasks.values()}
-    files = {name: record for name, record in manifest.files.items() if name not in orphan}
-    share = manifest.adapter_bytes // len(manifest.tasks)
-    _replace_manifest(
-        bundle,
-        replace(
-            manifest,
-            adapter_bytes=manifest.adapter_bytes - share,
-            tasks=tasks,
-            files=files,
-            classes={name: n for name, n in manifest.classes.items() if name != task},
-        ),
-    )
-    for name in orphan:
-        (bundle / name).unlink(missing_ok=True)
+        if (file := manifest.packs[task].file) not in {place.file for place in packs.values()}:
+            (bundle / file).unlink(missing_ok=True)
+
+
+def _free_name(task: str, payload: np.ndarray, manifest: Manifest) -> str:
+    """A file for a task's pack that no other task's pack is in."""
+    taken = {place.file for place in manifest.packs.values()}
+    name = pack_name(task)
+    if name not in taken:
+        return name
+    return pack_name(f"{task}-{hashlib.sha256(payload).hexdigest()[:16]}")
 
 
 def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> None:

@@ -18,11 +18,12 @@ from executorch.exir.passes import MemoryPlanningPass
 from torch import nn
 
 from ..errors import LoweringError
-from ..packing import Decode, Layout, payload_bytes
+from ..formats.layout import Layout, payload_bytes
+from ..formats.manifest import DECODE
+from ..packing import Decode
 from ..progress import doing
 from . import xnnpack
 from .decoder import Decoder
-from .manifest import DECODE
 from .metadata import NO_METADATA, Metadatum
 from .tracing import fast_tracing
 from .xnnpack import undelegated

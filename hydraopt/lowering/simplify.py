@@ -16,10 +16,10 @@ from torchao.quantization.granularity import PerGroup
 from transformers import PreTrainedModel
 
 from ..errors import LoweringError
+from ..formats.codes import GROUP
 
 EMBEDDING_BITS = {"4w": 4, "8w": 8}
 EMBEDDING = (*EMBEDDING_BITS, "none")
-GROUP = 32
 CLOSE = 1e-5  # relative, of float32 sums in another order
 
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from ..adapters import TASK_NAME, Factors, headed_layer, operated_layer
 from ..errors import LoweringError
 from ..files import output_directory
+from ..formats.manifest import FORWARD, MANIFEST, STATIC
 from ..merging import Merged, MergedAdapters
 from ..packing import open_merged
 from ..training.hydralora import HydraLinear
@@ -29,7 +30,6 @@ from .bundle import Exported, write_bundle
 from .factors import task_classes
 from .form import Form
 from .kinds import kind_of
-from .manifest import FORWARD, MANIFEST
 from .metadata import NO_METADATA, Metadatum
 from .program import Program, lower
 from .slots import insert_slots, linear_layer, set_constants, slot_layers
@@ -85,11 +85,13 @@ def export_static(
             base_model=fixed.base_model,
             method=fixed.method,
             adapter_bytes=fixed.adapter_bytes,
-            swap="static",
+            swap=STATIC,
             static_rows=False,
             factors={},
             constant_bytes=fixed.constant_bytes,
-            tasks=dict.fromkeys(fixed.tasks, FORWARD),
+            packs={},
+            methods=dict.fromkeys(fixed.tasks, FORWARD),
+            codec=None,
             classes=dict(fixed.classes),
         )
 

@@ -5,25 +5,26 @@ Each is a function that lowers a prepared base and writes beside it what a task 
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..errors import LoweringError
+from ..formats.manifest import DATA, DECODE, FORWARD, INPUTS, METHODS
+from ..formats.pack import Pack
 from ..packing import CodedAdapters, Groups, shared_rows
 from .base_model import BaseModel
 from .data_files import lower_with_data
 from .factors import factor_shapes, module_shapes, slot_factors
 from .form import Form
-from .manifest import DECODE, FORWARD
 from .program import Program, export_decode, lower
 from .slots import insert_slots, set_constants, slot_layers
 
 logger = logging.getLogger(__name__)
 
-DATA, DATA_SUFFIX = "data", ".ptd"
+DATA_SUFFIX = ".ptd"
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,19 @@ class Swapped:
 
     Attributes:
         program: what was lowered.
-        tasks: task -> file or method name.
+        packs: task -> where its pack or .ptd file is.
+        methods: task -> method name, where tasks have no files.
         static_rows: whether rows that all tasks share are layers of the program.
         constant_bytes: bytes of the factors that are constants of the program.
         factors: shapes of the factor inputs by name.
     """
 
     program: Program
-    tasks: Mapping[str, str]
-    static_rows: bool
-    constant_bytes: int
-    factors: Mapping[str, tuple[int, ...]]
+    packs: Mapping[str, Pack] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
+    static_rows: bool = False
+    constant_bytes: int = 0
+    factors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def as_inputs(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) -> Swapped:
@@ -56,7 +59,13 @@ def as_inputs(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) 
         DECODE: export_decode(coded.layout, static_rows=static),
     }
     program = lower(methods, slot_layers(coded.modules), base.metadata(form))
-    return Swapped(program, coded.write_packs(staging), static, _row_bytes(rows), shapes)
+    return Swapped(
+        program,
+        packs=coded.write_packs(staging),
+        static_rows=static,
+        constant_bytes=_row_bytes(rows),
+        factors=shapes,
+    )
 
 
 def as_methods(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) -> Swapped:
@@ -70,7 +79,7 @@ def as_methods(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path)
         logger.info("exported %s as method %s", task, method)
     program = lower(exported, slot_layers(coded.modules), base.metadata(form))
     values = sum(len(m.directions) * sum(m.shape) for m in coded.layout.modules.values())
-    return Swapped(program, tasks, False, 4 * values * len(tasks), {})
+    return Swapped(program, methods=tasks, constant_bytes=4 * values * len(tasks))
 
 
 def as_data(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) -> Swapped:
@@ -94,16 +103,17 @@ def as_data(coded: CodedAdapters, base: BaseModel, form: Form, staging: Path) ->
         base.metadata(form),
     )
     (staging / DATA).mkdir()
-    tasks = {task: f"{DATA}/{task}{DATA_SUFFIX}" for task in coded.tasks}
-    for task, name in tasks.items():
+    files = {task: f"{DATA}/{task}{DATA_SUFFIX}" for task in coded.tasks}
+    for task, name in files.items():
         (staging / name).write_bytes(lowered.data(slot_factors(coded.task_factors(task))))
-    return Swapped(lowered.program, tasks, False, 0, {})
+    packs = {task: Pack.of(staging, name) for task, name in files.items()}
+    return Swapped(lowered.program, packs=packs)
 
 
 SWAPS: Mapping[str, Callable[[CodedAdapters, BaseModel, Form, Path], Swapped]] = {
-    "inputs": as_inputs,
-    "methods": as_methods,
-    "data": as_data,
+    INPUTS: as_inputs,
+    METHODS: as_methods,
+    DATA: as_data,
 }
 
 

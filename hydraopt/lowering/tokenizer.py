@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from .manifest import Chat
+from ..formats.manifest import Chat
 
 CONTENT = "hydraopt-message"  # found in what a template makes of it
 # what a template may treat apart: lines, white space, other scripts, quotes, markup

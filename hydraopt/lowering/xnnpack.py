@@ -26,12 +26,12 @@ from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor 
 from torchao.utils import unwrap_tensor_subclass
 
 from ..errors import LoweringError
+from ..formats.codes import GROUP
 from ..packing import Groups
 from ..progress import doing
 from .metadata import Metadatum
 
 QUANTIZE = ("none", "8da4w")
-GROUP = 32
 MATMUL = re.compile(r"\b(mm|bmm|addmm|linear|matmul)\b")
 # Each pass traces every partition again, which is most of the time that lowering takes. The others
 # of XNNPACK's passes rewrite convolutions, batch norms, attention, paddings and the like.

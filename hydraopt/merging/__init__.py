@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from ..adapters import AdapterSet
 from ..errors import UsageError
+from ..formats.merged import DESCRIPTION
 from ..training import CalibrationData
 from .adamerging import adamerging
 from .byom import byom
 from .dare import dare, dare_ties
-from .description import DESCRIPTION, check_names, read_description, write_description
 from .doge import doge
 from .emr import emr
 from .hydraopt import average, hydraopt
@@ -101,7 +101,6 @@ __all__ = [
     "adamerging",
     "average",
     "byom",
-    "check_names",
     "dare",
     "dare_ties",
     "doge",
@@ -117,7 +116,6 @@ __all__ = [
     "onebit",
     "parse_settings",
     "private",
-    "read_description",
     "relative_error",
     "relative_errors",
     "supermerge",
@@ -125,6 +123,5 @@ __all__ = [
     "task_arithmetic",
     "ties",
     "tsv_merge",
-    "write_description",
     "zipit",
 ]

@@ -1,36 +1,14 @@
-"""What lies beside the weights in a merged directory: ``merged.json``, a card and a heat map."""
+"""What people read beside the weights of a merged directory: a card and a heat map."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..adapters import TASK_NAME
-from ..files import read_versioned_json, write_json
-
-FORMAT_VERSION = 1
-DESCRIPTION, CARD, HEAT_MAP = "merged.json", "README.md", "errors.png"
+CARD, HEAT_MAP = "README.md", "errors.png"
 MOST_CELLS = 40_000  # of a heat map that one can still read
 
 
-def read_description(directory: Path) -> dict:
-    """The content of ``merged.json``.
-
-    Raises:
-        BundleError: it is missing, damaged or of another format version.
-    """
-    return read_versioned_json(
-        directory / DESCRIPTION, FORMAT_VERSION, "hydraopt compress or merge"
-    )
-
-
-def check_names(about: Mapping) -> None:
-    """Raise ``ValueError`` if the task names cannot be file names, or there are no modules."""
-    if not all(TASK_NAME.fullmatch(task) for task in about["tasks"]) or not about["modules"]:
-        raise ValueError(f"unusable task names or no modules in {DESCRIPTION}")
-
-
-def write_description(directory: Path, about: Mapping) -> None:
-    """Write ``merged.json``, a README.md, and a heat map of the errors if they are known."""
-    write_json(directory / DESCRIPTION, {"format_version": FORMAT_VERSION, **about})
+def write_card(directory: Path, about: Mapping) -> None:
+    """Write a README.md, and a heat map of the errors if they are known."""
     drawn = bool(about["errors"]) and len(about["errors"]) * len(about["modules"]) <= MOST_CELLS
     if drawn:
         draw_errors(about["errors"], about["modules"], directory / HEAT_MAP)

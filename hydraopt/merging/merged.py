@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from ..adapters import ADAPTER_CONFIG, CAUSAL_LM, Factors, operated_layer, write_adapter
 from ..errors import BundleError, MergeError, TaskError
 from ..files import output_directory, safetensors_bytes, write_tensors
-from .description import DESCRIPTION, check_names, read_description, write_description
+from ..formats.merged import DESCRIPTION, read_description, write_description
+from .description import write_card
 
 TENSORS = "merged.safetensors"
 
@@ -215,7 +216,8 @@ class MergedAdapters(Merged):
         """
         with output_directory(directory, DESCRIPTION, overwrite=overwrite) as staging:
             write_tensors(staging / TENSORS, self.stored_tensors())
-            write_description(staging, self.describe())
+            write_description(staging, self.describe(), (TENSORS,))
+            write_card(staging, self.describe())
 
     @classmethod
     def load(cls, directory: str | Path) -> "MergedAdapters":
@@ -229,7 +231,6 @@ class MergedAdapters(Merged):
         try:
             tensors = load_file(directory / TENSORS)
             tasks = tuple(about["tasks"])
-            check_names(about)
             return cls(
                 about["method"],
                 about["settings"],
@@ -243,7 +244,7 @@ class MergedAdapters(Merged):
                 },
                 about["adapter_bytes"],
                 about["errors"],
-                about.get("task_type", CAUSAL_LM),
+                about["task_type"],
             )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise BundleError(

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
+from ..formats.layout import LAYOUT
 from ..merging import MergedAdapters
 from .codec import Coded, scaled
-from .coded import LAYOUT, SHARED, CodedAdapters, pack_name, read_layout
+from .coded import CodedAdapters, read_coded_layout
 from .coder import Coder, encode_adapter
 from .decode import Decode
 from .encode import decode_vectors, encode_columns, fit_columns
 from .groups import Groups
-from .layout import Code, Direction, Layout, ModuleLayout, payload_bytes
-from .pack import read_pack, write_pack
 from .rows import shared_rows
 from .verbatim import code_verbatim
 
@@ -26,29 +25,19 @@ def open_merged(directory: str | Path) -> MergedAdapters | CodedAdapters:
 
 
 __all__ = [
-    "LAYOUT",
-    "SHARED",
-    "Code",
     "Coded",
     "CodedAdapters",
     "Coder",
     "Decode",
-    "Direction",
     "Groups",
-    "Layout",
     "MergedAdapters",
-    "ModuleLayout",
     "code_verbatim",
     "decode_vectors",
     "encode_adapter",
     "encode_columns",
     "fit_columns",
     "open_merged",
-    "pack_name",
-    "payload_bytes",
-    "read_layout",
-    "read_pack",
+    "read_coded_layout",
     "scaled",
     "shared_rows",
-    "write_pack",
 ]

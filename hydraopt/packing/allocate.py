@@ -19,10 +19,9 @@ import torch
 
 from ..adapters import AdapterSet
 from ..errors import MergeError
+from ..formats.codes import GROUPED, packed_bytes
+from ..formats.layout import Code, Direction, ModuleLayout
 from ..merging.coordinates import Stack
-from .codec import packed_bytes
-from .groups import GROUPED
-from .layout import Code, Direction, ModuleLayout
 
 # Relative squared error of coded Gaussian vectors. 16 bits are for storing factors as they are: 8
 # leave a relative error of .7 %, which no metric has seen.

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import torch
 
-from .groups import GROUPED, encode_groups, group_bytes, group_levels
+from ..formats.codes import GROUPED
+from .groups import encode_groups, group_levels
 from .trellis import Tables, search, tables, trellis_values
 
-BITS = (1, 2, 4, GROUPED, 8, 16)
 TRELLIS_BITS = (1, 2, 4)
 STEPS_PER_OCTAVE = 16  # neighbours differ by 4.4 %; 255 of them span 16 octaves
 ROUND_UP = 2 ** (0.5 / STEPS_PER_OCTAVE)  # then the nearest step on the grid is no smaller
@@ -25,11 +25,6 @@ class Coded(NamedTuple):
 
     codes: torch.Tensor
     step: torch.Tensor
-
-
-def packed_bytes(count: int, bits: float) -> int:
-    """Bytes of ``count`` values of ``bits``; every vector starts on a byte."""
-    return group_bytes(count) if bits == GROUPED else -(-count * bits // 8)
 
 
 def encode(x: torch.Tensor, bits: float, top: float) -> Coded:

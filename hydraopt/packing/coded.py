@@ -1,7 +1,6 @@
 """``CodedAdapters``: adapters as packs, what a byte budget gives and what lowering takes."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,14 +11,13 @@ import torch
 from ..adapters import CAUSAL_LM, Factors
 from ..errors import BundleError, TaskError
 from ..files import output_directory
-from ..merging import DESCRIPTION, Merged, check_names, read_description, write_description
+from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
+from ..formats.merged import DESCRIPTION, read_description, write_description
+from ..formats.pack import PACKS, SHARED, Pack, pack, pack_bytes, pack_name
+from ..merging import Merged
+from ..merging.description import write_card
 from .codec import Coded
 from .decode import Decode
-from .layout import Layout, Section, payload_bytes
-from .pack import pack_bytes, read_pack, write_pack
-
-LAYOUT, SHARED, PACKS, SUFFIX = "layout.json", "shared.pack", "packs", ".pack"
-
 
 # (module, side, index of the direction) -> the vector there
 Vectors = Mapping[tuple[str, str, int], Coded]
@@ -108,21 +106,17 @@ class CodedAdapters(Merged):
             for task, payload in self.payloads.items()
         }
 
-    def write_packs(self, directory: Path) -> dict[str, str]:
-        """Write layout, shared pack and packs; task -> path of its pack."""
+    def write_packs(self, directory: Path) -> dict[str, Pack]:
+        """Write layout, shared pack and packs; task -> where its pack is."""
         (directory / LAYOUT).write_text(self.layout.text(), encoding="utf-8")
-        binding = self.layout.binding(self.shared)
-        write_pack(directory / SHARED, self.shared, binding)
+        binding = self.layout.binding(self.shared.numpy())
+        (directory / SHARED).write_bytes(pack(self.shared.numpy(), binding))
         (directory / PACKS).mkdir()
         names = self.pack_names()
         for task, name in names.items():
             if name == pack_name(task):
-                write_pack(directory / name, self.payloads[task], binding)
-        return names
-
-    def describe(self) -> dict:
-        """Everything but layout and payloads, ready for JSON."""
-        return {**super().describe(), "packs": self.pack_names()}
+                (directory / name).write_bytes(pack(self.payloads[task].numpy(), binding))
+        return {task: Pack.of(directory, name) for task, name in names.items()}
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write a merged directory with packs; whole or not at all.
@@ -131,8 +125,9 @@ class CodedAdapters(Merged):
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
         with output_directory(directory, DESCRIPTION, overwrite=overwrite) as staging:
-            self.write_packs(staging)
-            write_description(staging, self.describe())
+            packs = self.write_packs(staging)
+            write_description(staging, self.describe(), (LAYOUT, SHARED), packs)
+            write_card(staging, self.describe())
 
     @classmethod
     def load(cls, directory: str | Path) -> "CodedAdapters":
@@ -143,50 +138,38 @@ class CodedAdapters(Merged):
         """
         directory = Path(directory)
         about = read_description(directory)
-        layout, shared = read_layout(directory)
-        binding, size = layout.binding(shared), payload_bytes(layout.task)
-        try:
-            check_names(about)
-            return cls(
-                about["method"],
-                about["settings"],
-                layout,
-                shared,
-                {
-                    task: read_pack(directory / about["packs"][task], size, binding)
-                    for task in about["tasks"]
-                },
-                about["adapter_bytes"],
-                about["errors"],
-                about.get("task_type", CAUSAL_LM),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"{directory / DESCRIPTION} is damaged ({error}); merge again"
-            ) from error
+        if about["packs"] is None:
+            raise BundleError(f"{directory / DESCRIPTION} has no packs; compress again")
+        layout, shared = read_coded_layout(directory)
+        binding, size = layout.binding(shared.numpy()), payload_bytes(layout.task)
+        payloads = {
+            task: torch.from_numpy(about["packs"][task].payload(directory, size, binding))
+            for task in about["tasks"]
+        }
+        return cls(
+            about["method"],
+            about["settings"],
+            layout,
+            shared,
+            payloads,
+            about["adapter_bytes"],
+            about["errors"],
+            about["task_type"],
+        )
 
 
 def _turned(x: torch.Tensor) -> torch.Tensor:
     return x.T.clone(memory_format=torch.contiguous_format)
 
 
-def pack_name(task: str) -> str:
-    """Path of a task's own pack inside a directory."""
-    return f"{PACKS}/{task}{SUFFIX}"
-
-
-def read_layout(directory: Path) -> tuple[Layout, torch.Tensor]:
-    """The layout and the shared payload, uint8 ``[Ns]``, of a merged directory or a bundle.
+def read_coded_layout(directory: Path) -> tuple[Layout, torch.Tensor]:
+    """The layout and the shared payload, uint8 ``[Ns]``, of compressed adapters or a bundle.
 
     Raises:
         BundleError: a missing or damaged file.
     """
-    path = directory / LAYOUT
-    try:
-        layout = Layout.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(f"{path} is missing or damaged ({error}); copy it again") from error
-    return layout, read_pack(directory / SHARED, payload_bytes(layout.shared))
+    layout, shared = read_layout(directory)
+    return layout, torch.from_numpy(shared)
 
 
 def assemble(sections: Sequence[Section], vectors: Vectors) -> torch.Tensor:

@@ -10,14 +10,14 @@ from tqdm import tqdm
 
 from ..adapters import AdapterSet, Factors, LoraAdapter, headed_layer
 from ..errors import BundleError
+from ..formats.layout import Layout, ModuleLayout
+from ..formats.pack import pack_bytes
 from ..merging import relative_errors
 from ..merging.assemble import head_sides, zero
 from .allocate import MULTIPLIERS, Spectrum, allocate
 from .codec import Coded
 from .coded import CodedAdapters, assemble, disassemble
 from .encode import encode_module, encode_shared
-from .layout import Layout, ModuleLayout
-from .pack import pack_bytes
 from .verbatim import encode_heads, layout_of
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ..formats.layout import Layout, Section
 from .codec import TRELLIS_BITS, levels, step_table
-from .layout import Layout, Section
 from .trellis import Tables, tables
 
 

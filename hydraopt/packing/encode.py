@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 
 from ..adapters import Factors
+from ..formats.layout import Code, ModuleLayout
 from .codec import Coded, decode, encode
-from .layout import Code, ModuleLayout
 
 # By bits of a column. Noise makes a network answer less decidedly; a little more of the delta makes
 # up for it. Found on the zoo's training inputs, whose unmerged adapters also answer slightly better

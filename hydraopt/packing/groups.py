@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import embedding, pad
 
-GROUPED = 4.5  # bits per value
-GROUP = 32
+from ..formats.codes import GROUP
+
 SMALLEST, LARGEST = -8, 7
 SHRINK = torch.arange(0.6, 1.05, 0.04)  # of the scale that clips nothing
 TINY = 1e-20
@@ -21,11 +21,6 @@ class Groups(NamedTuple):
 
     values: torch.Tensor
     scales: torch.Tensor
-
-
-def group_bytes(count: int) -> int:
-    """Bytes of ``count`` values; whole groups."""
-    return -(-count // GROUP) * (GROUP // 2 + 2)
 
 
 def encode_groups(x: torch.Tensor) -> torch.Tensor:

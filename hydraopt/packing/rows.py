@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import torch
 
+from ..formats.codes import GROUP, GROUPED
+from ..formats.layout import Layout, ModuleLayout
 from .codec import decode_steps
 from .coded import disassemble
 from .encode import decode_vectors
-from .groups import GROUP, GROUPED, Groups, read_groups
-from .layout import Layout, ModuleLayout
+from .groups import Groups, read_groups
 
 
 def shared_rows(layout: Layout, shared: torch.Tensor) -> Mapping[str, Groups | torch.Tensor]:

@@ -9,11 +9,11 @@ import torch
 from tqdm import tqdm
 
 from ..adapters import Factors, headed_layer
+from ..formats.layout import SIDES, Code, Direction, Layout, ModuleLayout
 from ..merging import MergedAdapters, Side
 from ..merging.lowrank import padded
 from .codec import TINY, Coded, encode, uniform_step
 from .coded import CodedAdapters, assemble
-from .layout import SIDES, Code, Direction, Layout, ModuleLayout
 
 BITS = 16
 HEADROOM = 16.0  # for adapters that come later

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import BundleError, DeviceLostError, UsageError
-from ..lowering.manifest import CAUSAL_LM, PROGRAM, Manifest
+from ..formats.manifest import CAUSAL_LM, DATA, METHODS, PROGRAM, STATIC, Manifest
 from .adb import Device
 from .conditions import SCRIPT, condition_notes, parse_conditions
 from .host import Host
@@ -62,13 +62,13 @@ def profile(asked: Asked, device: Device | Host) -> Profile:
             f"the base model of {asked.bundle} is of kind {manifest.kind}, expected {CAUSAL_LM}: "
             "only programs that continue texts are profiled"
         )
-    if manifest.swap in ("methods", "data"):
-        what = "method" if manifest.swap == "methods" else "data file"
+    if manifest.swap in (METHODS, DATA):
+        what = "method" if manifest.swap == METHODS else "data file"
         raise BundleError(
             f"{asked.bundle} has one {what} per task; profile a bundle that was exported with "
             "--swap inputs"
         )
-    if manifest.swap == "static" and asked.base:
+    if manifest.swap == STATIC and asked.base:
         raise UsageError(
             f"{asked.bundle} has its adapters in the weights, which are not told apart from the "
             "base's; profile it without --base"

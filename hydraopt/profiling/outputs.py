@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import ProfilingError
-from ..lowering.manifest import Manifest
+from ..formats.manifest import Manifest
 from ..runtime import Session
 from .plan import Step
 from .variants import Variant

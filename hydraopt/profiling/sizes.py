@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..adapters import ADAPTER_CONFIG
 from ..errors import ProfilingError
+from ..formats.manifest import MANIFEST, PROGRAM, Manifest
+from ..formats.pack import SHARED
 from ..lowering.alternatives import Alternative
-from ..lowering.manifest import MANIFEST, PROGRAM, Manifest
-from ..packing import SHARED
 
 # of a .pte file: offset of the root, "ET12", "eh00", header's length, program's size, data's offset
 HEADER = struct.Struct("<I4s4sIQQ")
@@ -47,9 +47,9 @@ def bundle_parts(bundle: Path, manifest: Manifest) -> dict[str, int]:
     """Bytes of every part of a bundle."""
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     instructions, data = program_parts(bundle / PROGRAM)
-    packs = [sizes[name] for name in {*manifest.tasks.values()} if name in sizes]
+    packs = manifest.pack_sizes
     shared = 0 if manifest.static_rows else sizes.get(SHARED, 0)
-    total = sum(sizes.values()) + (bundle / MANIFEST).stat().st_size
+    total = manifest.total_bytes + (bundle / MANIFEST).stat().st_size
     return {
         "program_instructions": instructions,
         "program_constants": data,

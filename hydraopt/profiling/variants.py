@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from ..files import sha256
+from ..formats.layout import payload_bytes, read_layout
+from ..formats.manifest import DECODE, FORWARD, PROGRAM, STATIC, Manifest
+from ..formats.pack import SHARED, Pack
 from ..lowering.alternatives import Alternative, read_alternatives, write_alternatives
-from ..lowering.manifest import DECODE, FORWARD, PROGRAM, Manifest
-from ..packing import SHARED, CodedAdapters, payload_bytes, read_layout, read_pack
+from ..packing import CodedAdapters
 from .cache import cached, drop_unused
 
 BUNDLE = "bundle"
@@ -44,9 +48,9 @@ class Variant:
 
 def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
     """The bundle itself."""
-    if manifest.swap == "static":
+    if manifest.swap == STATIC:
         return alternative_variant(BUNDLE, Alternative(bundle / PROGRAM))
-    packs = manifest.tasks.values()
+    packs = [pack.file for pack in manifest.packs.values()]
     shared = () if manifest.static_rows else (SHARED,)
     return Variant(
         BUNDLE,
@@ -73,11 +77,16 @@ def lowered_alternatives(bundle: Path, manifest: Manifest, base: str) -> Mapping
     Raises:
         LoweringError: ``base`` is not the bundle's, or cannot be loaded.
     """
-    task, pack = next(iter(manifest.tasks.items()))
+    task, pack = next(iter(manifest.packs.items()))
     layout, shared = read_layout(bundle)
-    payload = read_pack(bundle / pack, payload_bytes(layout.task), layout.binding(shared))
+    payload = pack.payload(bundle, payload_bytes(layout.task), layout.binding(shared))
     coded = CodedAdapters(
-        manifest.method, {}, layout, shared, {task: payload}, manifest.adapter_bytes
+        manifest.method,
+        {},
+        layout,
+        torch.from_numpy(shared),
+        {task: torch.from_numpy(payload)},
+        manifest.adapter_bytes,
     )
 
     def build(directory: Path) -> None:
@@ -87,10 +96,10 @@ def lowered_alternatives(bundle: Path, manifest: Manifest, base: str) -> Mapping
     return read_alternatives(cached(f"{CACHE}/{_identity(manifest, pack, base)}", build))
 
 
-def _identity(manifest: Manifest, pack: str, base: str) -> str:
+def _identity(manifest: Manifest, pack: Pack, base: str) -> str:
     """Of all that the alternatives depend on: the bundle, the base, the code that lowers them."""
     weights = sorted(Path(base).glob("*.safetensors"))
     source = sorted(Path(__file__).parent.parent.glob("lowering/**/*.py"))
-    parts = [manifest.files[name].sha256 for name in (PROGRAM, SHARED, pack)]
+    parts = [pack.sha256, *(manifest.files[name].sha256 for name in (PROGRAM, SHARED))]
     parts += [manifest.executorch, *(map(sha256, weights) if weights else [base])]
     return hashlib.sha256("\n".join([*parts, *map(sha256, source)]).encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ import torch
 
 from ..adapters import HEAD
 from ..errors import BundleError, TaskError
-from ..lowering.manifest import IMAGE, Manifest
+from ..formats.manifest import IMAGE, Manifest
 
 
 def inputs_of(given: Sequence[int] | torch.Tensor, manifest: Manifest) -> list[torch.Tensor]:

@@ -9,8 +9,18 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from ..errors import BundleError, TaskError
-from ..lowering.manifest import CAUSAL_LM, DECODE, FORWARD, IMAGE, PROGRAM, TOKENIZER, Manifest
-from ..packing import payload_bytes, read_layout, read_pack
+from ..formats.layout import payload_bytes, read_layout
+from ..formats.manifest import (
+    CAUSAL_LM,
+    DATA,
+    DECODE,
+    FORWARD,
+    IMAGE,
+    INPUTS,
+    PROGRAM,
+    TOKENIZER,
+    Manifest,
+)
 from .inputs import check_classes, check_ids, example, inputs_of
 from .native import load_kernels, loading
 from .sampling import GREEDY, Sampling, next_token
@@ -39,10 +49,11 @@ class Session:
         load_kernels()
         self._program = self._load_program()
         self.factors: Sequence[torch.Tensor] = ()
-        if manifest.swap == "inputs":
+        if manifest.swap == INPUTS:
             self._method, self._decode = self._load_method(FORWARD), self._load_method(DECODE)
-            layout, self._shared = read_layout(bundle)
-            self._binding = layout.binding(self._shared)
+            layout, shared = read_layout(bundle)
+            self._binding = layout.binding(shared)
+            self._shared = torch.from_numpy(shared)
             self._pack_bytes = payload_bytes(layout.task)
 
     @classmethod
@@ -60,7 +71,7 @@ class Session:
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks in the bundle."""
-        return tuple(self.manifest.tasks)
+        return self.manifest.tasks
 
     def switch(self, task: str) -> None:
         """Make ``task`` the current one and forget the KV cache.
@@ -72,19 +83,20 @@ class Session:
             BundleError: its pack was damaged or replaced after :meth:`open`, or has a head of
                 another number of classes than the manifest says.
         """
-        if task not in self.manifest.tasks:
+        manifest = self.manifest
+        if task not in manifest.tasks:
             raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
-        target = self.manifest.tasks[task]
-        if self.manifest.swap == "data":
-            self._program = self._load_program(self.bundle / target)
+        if manifest.swap == DATA:
+            manifest.packs[task].read(self.bundle)
+            self._program = self._load_program(self.bundle / manifest.packs[task].file)
             self._method = self._load_method(FORWARD)
-        elif self.manifest.swap != "inputs":
-            self._method = self._load_method(target)
+        elif manifest.swap == INPUTS:
+            payload = manifest.packs[task].payload(self.bundle, self._pack_bytes, self._binding)
+            shared = () if manifest.static_rows else (self._shared,)
+            self.factors = self._decode.execute([*shared, torch.from_numpy(payload)])
+            check_classes(self.factors, task, manifest)
         else:
-            pack = read_pack(self.bundle / target, self._pack_bytes, self._binding)
-            shared = () if self.manifest.static_rows else (self._shared,)
-            self.factors = self._decode.execute([*shared, pack])
-            check_classes(self.factors, task, self.manifest)
+            self._method = self._load_method(manifest.methods[task])
         self.task = task
         self.reset()
 
@@ -267,7 +279,7 @@ def verify(bundle: str | Path) -> dict:
             )
     return {
         "bundle": str(bundle),
-        "files": len(session.manifest.files),
+        "files": len(session.manifest.names),
         "tasks": len(session.tasks),
     }
 

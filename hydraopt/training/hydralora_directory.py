@@ -14,10 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import BundleError, TrainingError
-from ..files import output_directory, read_versioned_json, write_json, write_tensors
+from ..files import output_directory, write_bytes, write_tensors
+from ..formats.documents import read_document, sealed
+from ..formats.records import FileRecord, check_files, records
 from .hydralora import HydraConfig, HydraLinear
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+WRITER = "hydraopt train hydralora"
 CONFIG, WEIGHTS = "hydralora.json", "hydralora.safetensors"
 
 
@@ -80,11 +83,14 @@ class HydraLora:
         """
         with output_directory(directory, CONFIG, overwrite=overwrite) as staging:
             write_tensors(staging / WEIGHTS, self._tensors())
-            about = {"base_model": self.base_model, "modules": list(self.modules)}
-            write_json(
-                staging / CONFIG,
-                {"format_version": FORMAT_VERSION, **about, **asdict(self.config)},
-            )
+            about = {
+                "format_version": FORMAT_VERSION,
+                "base_model": self.base_model,
+                "modules": list(self.modules),
+                **asdict(self.config),
+                "files": records(staging, [WEIGHTS]),
+            }
+            write_bytes(staging / CONFIG, sealed(about))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors = {}
@@ -107,7 +113,8 @@ class HydraLora:
             BundleError: a missing, damaged or newer-format file.
         """
         directory = Path(directory)
-        about = read_versioned_json(directory / CONFIG, FORMAT_VERSION, "hydraopt train hydralora")
+        about = read_document(directory / CONFIG, "hydralora", FORMAT_VERSION, WRITER)
+        check_files(directory, {name: FileRecord(**x) for name, x in about["files"].items()})
         try:
             config = HydraConfig(**{name: about[name] for name in HydraConfig.__annotations__})
             tensors = load_file(directory / WEIGHTS)

@@ -15,12 +15,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..adapters import TASK_NAME
 from ..errors import BundleError, TrainingError
-from ..files import output_directory, read_versioned_json, write_json, write_tensors
+from ..files import output_directory, write_bytes, write_tensors
+from ..formats.documents import read_document, sealed
+from ..formats.records import FileRecord, check_files, records
 from .sparse import BLOCK, SparseLinear, as_blocks, from_blocks
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+WRITER = "hydraopt train sparse"
 CONFIG, WEIGHTS = "sparse.json", "sparse.safetensors"
 
 
@@ -108,8 +110,9 @@ class SparseAdapter:
                 "tasks": list(self.tasks),
                 "settings": dict(self.settings),
                 "shapes": {name: list(delta.shape) for name, delta in self.modules.items()},
+                "files": records(staging, [WEIGHTS]),
             }
-            write_json(staging / CONFIG, about)
+            write_bytes(staging / CONFIG, sealed(about))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors = {}
@@ -128,15 +131,14 @@ class SparseAdapter:
             BundleError: a missing, damaged or newer-format file.
         """
         directory = Path(directory)
-        about = read_versioned_json(directory / CONFIG, FORMAT_VERSION, "hydraopt train sparse")
+        about = read_document(directory / CONFIG, "sparse", FORMAT_VERSION, WRITER)
+        check_files(directory, {name: FileRecord(**x) for name, x in about["files"].items()})
         try:
             tensors = load_file(directory / WEIGHTS)
             modules = {
                 name: _delta(name, tensors, shape) for name, shape in about["shapes"].items()
             }
             tasks = tuple(about["tasks"])
-            if not modules or not tasks or not all(TASK_NAME.fullmatch(task) for task in tasks):
-                raise ValueError("no modules or unusable task names")
             return cls(str(about["base_model"]), tasks, modules, dict(about["settings"]))
         except (
             *(SafetensorError, OSError, RuntimeError, AttributeError),

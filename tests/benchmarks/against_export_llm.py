@@ -106,8 +106,8 @@ class Workshop:
         bundle = self._bundle(targets, "verbatim")
 
         def make(directory: Path) -> None:
+            from hydraopt.formats.manifest import Manifest
             from hydraopt.lowering.alternatives import write_alternatives
-            from hydraopt.lowering.manifest import Manifest
 
             directory.mkdir(exist_ok=True)
             factors = self._coded(targets, "verbatim").task_factors(TASK)

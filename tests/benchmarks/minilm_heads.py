@@ -30,11 +30,11 @@ from transformers.utils import logging as transformers_logging
 
 from hydraopt.adapters import AdapterSet, read_adapters
 from hydraopt.files import replaced_file, write_json
+from hydraopt.formats.manifest import PROGRAM
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors, task_classes
 from hydraopt.lowering.form import Form
-from hydraopt.lowering.manifest import PROGRAM
 from hydraopt.lowering.swaps import slotted
 from hydraopt.merging import private
 from hydraopt.packing import CodedAdapters, Coder, code_verbatim

@@ -27,9 +27,9 @@ import typer
 from against_export_llm import Workshop, program_form
 from transformers import AutoTokenizer
 
+from hydraopt.formats.manifest import FORWARD, PROGRAM
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import write_bundle
-from hydraopt.lowering.manifest import FORWARD, PROGRAM
 from hydraopt.lowering.program import Program
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.xnnpack import quantize_linear

@@ -13,10 +13,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ...formats.manifest import CAUSAL_LM as NAME
 from ...models import end_tokens
 from ..decoder import Decoder, prepare
 from ..form import Form
-from ..manifest import CAUSAL_LM as NAME
 from ..program import export_forward
 from ..tokenizer import chat_of, stop_tokens
 from .kind import Inputs, Kind

@@ -17,11 +17,11 @@ from transformers import (
 )
 
 from ...errors import LoweringError
+from ...formats.manifest import ENCODER as NAME
 from ...models import context_length
 from ...progress import doing
 from ..attention import MASKED
 from ..form import DEFAULT_LENGTH, Form, text_length
-from ..manifest import ENCODER as NAME
 from ..program import export_module
 from ..simplify import quantize_embedding
 from ..xnnpack import quantize_linear

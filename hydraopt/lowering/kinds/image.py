@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from ...errors import LoweringError
+from ...formats.manifest import IMAGE as NAME
 from ...progress import doing
 from ..form import Form
-from ..manifest import IMAGE as NAME
 from ..program import export_module
 from ..xnnpack import quantize_linear
 from .kind import Inputs, Kind, is_classifier, load_whole

@@ -12,13 +12,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
-import torch
+import numpy as np
 
-from .codec import BITS, packed_bytes
+from ..errors import BundleError
+from .codes import CODEC, packed_bytes
+from .documents import read_document
+from .pack import SHARED, read_shared_pack
 
+FORMAT_VERSION = 2
+LAYOUT = "layout.json"
+WRITER = "hydraopt compress"
 SIDES = "AB"
+MOST_DIRECTIONS = 1 << 22  # of all modules
 
 
 class Code(NamedTuple):
@@ -42,7 +50,7 @@ class ModuleLayout:
     Attributes:
         shape: ``(out, in)`` of the adapted layer.
         directions: R of them.
-        tops: the largest step of a row and of a column, see :func:`~.codec.decode_steps`.
+        tops: the largest step of a row and of a column, see docs/formats.md.
     """
 
     shape: tuple[int, int]
@@ -177,39 +185,62 @@ class Layout:
         return any(code.shared for module in self.modules.values() for code in module.codes("B"))
 
     @classmethod
-    def from_json(cls, fields: Mapping) -> "Layout":
-        """The inverse of :meth:`text`, from parsed JSON.
+    def read(cls, path: Path) -> "Layout":
+        """The inverse of :meth:`text`.
 
         Raises:
-            KeyError, TypeError, ValueError: ``fields`` are no layout.
+            BundleError: a missing or damaged file, or one of another format version.
         """
-        modules = {}
-        for name, module in fields["modules"].items():
-            directions = [
-                Direction(_code(*row), _code(*column))
-                for count, row, column in module["directions"]
-                for _ in range(count)
-            ]
-            out, width = map(int, module["shape"])
-            row_top, column_top = map(float, module["tops"])
-            if min(out, width, row_top, column_top) <= 0 or not directions:
-                raise ValueError(f"module {name} has no sizes, no steps or no directions")
-            shared = [direction.row.shared for direction in directions]
+        fields = read_document(path, "layout", FORMAT_VERSION, WRITER)
+        described = fields["modules"]
+        counts = (run[0] for module in described.values() for run in module["directions"])
+        if (total := sum(counts)) > MOST_DIRECTIONS:  # before there are as many objects
+            raise BundleError(
+                f"{path} is damaged: {total:,} directions, expected at most {MOST_DIRECTIONS:,}; "
+                "copy it again"
+            )
+        modules = {name: _module(module) for name, module in described.items()}
+        for name, module in modules.items():
+            shared = [direction.row.shared for direction in module.directions]
             if shared != sorted(shared, reverse=True):
-                raise ValueError(f"module {name} has private rows before shared ones")
-            modules[name] = ModuleLayout((out, width), tuple(directions), (row_top, column_top))
-        if not modules:
-            raise ValueError("the layout has no modules")
+                raise BundleError(
+                    f"{path} is damaged: {name} has private rows before shared ones; copy it again"
+                )
         return cls(fields["base_model"], modules)
 
     def text(self) -> str:
         """The content of ``layout.json``."""
         modules = ",".join(f"{_dump(name)}:{x.text()}" for name, x in self.modules.items())
-        return f'{{"base_model":{_dump(self.base_model)},"modules":{{{modules}}}}}\n'
+        head = {"format_version": FORMAT_VERSION, "codec": CODEC, "base_model": self.base_model}
+        return f'{_dump(head)[:-1]},"modules":{{{modules}}}}}\n'
 
-    def binding(self, shared: torch.Tensor) -> bytes:
+    def binding(self, shared: np.ndarray) -> bytes:
         """16 bytes that bind packs to this layout and to the payload that they share."""
-        return hashlib.sha256(self.text().encode() + shared.numpy().tobytes()).digest()[:16]
+        return hashlib.sha256(self.text().encode() + shared.tobytes()).digest()[:16]
+
+
+def read_layout(directory: Path) -> tuple[Layout, np.ndarray]:
+    """The layout and the shared payload, uint8 ``[Ns]``, of compressed adapters or a bundle.
+
+    Raises:
+        BundleError: a missing or damaged file.
+    """
+    layout = Layout.read(directory / LAYOUT)
+    return layout, read_shared_pack(directory / SHARED, payload_bytes(layout.shared))
+
+
+def payload_bytes(sections: Sequence[Section]) -> int:
+    """Size of a payload."""
+    return sections[-1].end if sections else 0
+
+
+def _module(fields: Mapping) -> ModuleLayout:
+    directions = [
+        Direction(Code(row[0], bool(row[1])), Code(column[0], bool(column[1])))
+        for count, row, column in fields["directions"]
+        for _ in range(count)
+    ]
+    return ModuleLayout(tuple(fields["shape"]), tuple(directions), tuple(fields["tops"]))
 
 
 def _dump(value: object) -> str:
@@ -218,14 +249,3 @@ def _dump(value: object) -> str:
 
 def _name(code: Code) -> str:
     return f"{code.bits}{'s' if code.shared else ''}"
-
-
-def _code(bits: float, shared: int) -> Code:
-    if bits not in BITS or shared not in (0, 1):
-        raise ValueError(f"{bits} bits, shared {shared}: expected {BITS} bits and 0 or 1")
-    return Code(bits, bool(shared))
-
-
-def payload_bytes(sections: Sequence[Section]) -> int:
-    """Size of a payload."""
-    return sections[-1].end if sections else 0

@@ -2,14 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import BundleError
-from ..files import read_versioned_json, sha256, write_json
-from ..packing import LAYOUT, SHARED
+from ..files import write_bytes
+from .codes import CODEC
+from .documents import read_document, sealed
+from .layout import LAYOUT
+from .pack import SHARED, Pack
+from .records import FileRecord, check_files
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+WRITER = "hydraopt export"
 CAUSAL_LM, ENCODER, IMAGE = "causal_lm", "encoder", "image"
+INPUTS, METHODS, DATA, STATIC = "inputs", "methods", "data", "static"
 NUMBERS = {  # that a manifest has, by kind
     CAUSAL_LM: ("max_length", "prefill_length", "vocabulary"),
     ENCODER: ("max_length", "vocabulary"),
@@ -17,19 +23,6 @@ NUMBERS = {  # that a manifest has, by kind
 }
 FORWARD, DECODE = "forward", "decode"
 MANIFEST, PROGRAM, TOKENIZER = "manifest.json", "model.pte", "tokenizer.json"
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """Size and content hash of one file of the bundle."""
-
-    bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> "FileRecord":
-        """Measure a file."""
-        return cls(path.stat().st_size, sha256(path))
 
 
 @dataclass(frozen=True)
@@ -86,11 +79,13 @@ class Manifest:
             ``forward``, in this order. Before them come token ids and positions (``causal_lm``),
             token ids and attention mask (``encoder``), or pixel values (``image``).
         constant_bytes: bytes of the factors that are constants of the program.
-        tasks: task -> pack file (``inputs``), .ptd file (``data``) or method name (``methods``,
-            ``static``).
+        packs: task -> where its pack (``inputs``) or .ptd file (``data``) is.
+        methods: task -> name of its method (``methods``, ``static``).
+        files: path inside the bundle -> size and hash, of every file but the manifest and those
+            that hold packs.
         classes: task -> number of classes of its head, the first ones of the program's logits;
             empty if the tasks have no heads.
-        files: path inside the bundle -> size and hash, for every file but the manifest.
+        codec: of the packs; None without packs.
     """
 
     base_model: str
@@ -109,86 +104,81 @@ class Manifest:
     vocabulary: int | None
     factors: Mapping[str, tuple[int, ...]]
     constant_bytes: int
-    tasks: Mapping[str, str]
+    packs: Mapping[str, Pack]
+    methods: Mapping[str, str]
     files: Mapping[str, FileRecord]
     eos_ids: tuple[int, ...] = ()
     chat: Chat | None = None
     image: tuple[int, int, int] | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
+    codec: str | None = CODEC
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks' names."""
+        return tuple(self.packs or self.methods)
+
+    @property
+    def names(self) -> set[str]:
+        """Paths of all files but the manifest."""
+        return {*self.files, *(pack.file for pack in self.packs.values())}
+
+    @property
+    def pack_sizes(self) -> tuple[int, ...]:
+        """Bytes of all packs or .ptd files, of what several tasks share once."""
+        return tuple(pack.length for pack in dict.fromkeys(self.packs.values()))
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files but the manifest."""
+        return sum(record.bytes for record in self.files.values()) + sum(self.pack_sizes)
 
     def write(self, path: Path) -> None:
-        """Write it as JSON."""
-        write_json(path, {"format_version": FORMAT_VERSION, **asdict(self)})
+        """Write it as JSON with a digest."""
+        write_bytes(path, sealed({"format_version": FORMAT_VERSION, **asdict(self)}))
 
     @classmethod
     def read(cls, bundle: Path) -> "Manifest":
         """Read and check ``manifest.json``.
 
         Raises:
-            BundleError: no manifest, a damaged one, or one of a newer format.
+            BundleError: no manifest, a damaged or changed one, or one of another format version.
         """
         path = bundle / MANIFEST
-        fields = read_versioned_json(path, FORMAT_VERSION, "hydraopt export")
-        del fields["format_version"]
-        try:
-            fields["factors"] = {k: tuple(v) for k, v in fields["factors"].items()}
-            fields["files"] = {k: FileRecord(**v) for k, v in fields["files"].items()}
-            fields["eos_ids"] = tuple(fields["eos_ids"])
-            fields["image"] = fields["image"] and tuple(fields["image"])
-            fields["chat"] = None if fields["chat"] is None else Chat(**fields["chat"])
-            manifest = cls(**fields)
-            manifest._check()
-            return manifest
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BundleError(f"{path} is damaged ({error}); export again") from error
+        fields = read_document(path, "manifest", FORMAT_VERSION, WRITER)
+        del fields["format_version"], fields["digest"]
+        fields["factors"] = {k: tuple(v) for k, v in fields["factors"].items()}
+        fields["packs"] = {k: Pack(**v) for k, v in fields["packs"].items()}
+        fields["files"] = {k: FileRecord(**v) for k, v in fields["files"].items()}
+        fields["eos_ids"] = tuple(fields["eos_ids"])
+        fields["image"] = fields["image"] and tuple(fields["image"])
+        fields["chat"] = fields["chat"] and Chat(**fields["chat"])
+        manifest = cls(**fields)
+        for what, fits in manifest._fitting().items():
+            if not fits:
+                raise BundleError(f"{path} is damaged: its {what} do not fit; export again")
+        return manifest
 
-    def _check(self) -> None:
-        """Raise ``ValueError`` or ``AttributeError`` if fields do not fit together."""
-        paths = [PurePosixPath(name) for name in self.files]
-        targets = set(self.tasks.values())
-        packed = self.swap == "inputs"
-        for what, holds in {
-            "kind": self.kind in NUMBERS,
-            "swap": self.swap in ("inputs", "methods", "data", "static"),
-            "static_rows": isinstance(self.static_rows, bool),
-            "files": PROGRAM in self.files
-            and (not packed or {LAYOUT, SHARED} <= set(self.files))
-            and not any(path.is_absolute() or ".." in path.parts for path in paths),
-            "tasks": targets
-            and (self.swap not in ("inputs", "data") or targets <= set(self.files)),
-            "classes": not self.classes or self.classes.keys() == self.tasks.keys(),
-            "numbers": all(
-                isinstance(value, int) and value > 0
-                for value in (
-                    self.adapter_bytes,
-                    *(getattr(self, name) for name in NUMBERS.get(self.kind, ())),
-                    *(self.image or ()),
-                    *self.classes.values(),
-                )
-            )
+    def _fitting(self) -> Mapping[str, bool]:
+        """What no schema says: which fields fit together."""
+        packed = self.swap in (INPUTS, DATA)
+        numbers = [getattr(self, name) for name in NUMBERS[self.kind]]
+        return {
+            "packs": bool(self.packs) == packed and bool(self.methods) != packed,
+            "files": self.swap != INPUTS or {LAYOUT, SHARED} <= self.files.keys(),
+            "codec": (self.codec is not None) == (self.swap == INPUTS),
+            "classes": not self.classes or {*self.classes} == {*self.tasks},
+            "numbers": None not in numbers
             and (self.kind != CAUSAL_LM or self.prefill_length < self.max_length),
-            "image": (self.image is not None) == (self.kind == IMAGE)
-            and len(self.image or "chw") == 3,
-            "chat": self.chat is None
-            or (isinstance(self.chat.prefix, str) and isinstance(self.chat.suffix, str)),
-        }.items():
-            if not holds:
-                raise ValueError(f"its {what} do not fit")
+            "image": (self.image is not None) == (self.kind == IMAGE),
+        }
 
     def check_files(self, bundle: Path) -> None:
         """Compare every file with its recorded size and hash.
 
         Raises:
-            BundleError: the first file that is missing or differs.
+            BundleError: the first file or pack that is missing or differs.
         """
-        for name, expected in self.files.items():
-            path = bundle / name
-            if not path.is_file():
-                raise BundleError(f"{path} is missing; export or copy the bundle again")
-            found = FileRecord.of(path)
-            if found != expected:
-                raise BundleError(
-                    f"{path} is damaged or from another bundle: {found.bytes} bytes, SHA-256 "
-                    f"{found.sha256[:12]}…, expected {expected.bytes} bytes, "
-                    f"{expected.sha256[:12]}…; export or copy the bundle again"
-                )
+        check_files(bundle, self.files)
+        for pack in dict.fromkeys(self.packs.values()):
+            pack.read(bundle)

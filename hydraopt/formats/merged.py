@@ -1,0 +1,54 @@
+"""``merged.json``: what a directory of merged or compressed adapters holds."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from ..errors import BundleError
+from ..files import write_bytes
+from .documents import read_document, sealed
+from .pack import Pack
+from .records import FileRecord, check_files, records
+
+FORMAT_VERSION = 2
+DESCRIPTION = "merged.json"
+WRITER = "hydraopt compress"
+
+
+def write_description(
+    directory: Path,
+    about: Mapping[str, object],
+    files: tuple[str, ...],
+    packs: Mapping[str, Pack] | None = None,
+) -> None:
+    """Write ``merged.json`` beside files that are there already.
+
+    Args:
+        directory: of merged adapters.
+        about: method, settings, base model, tasks, modules, sizes and errors.
+        files: those that hold factors, beside packs.
+        packs: task -> where its pack is; None: there are none.
+    """
+    fields = {
+        "format_version": FORMAT_VERSION,
+        **about,
+        "packs": packs and {task: asdict(pack) for task, pack in packs.items()},
+        "files": records(directory, files),
+    }
+    write_bytes(directory / DESCRIPTION, sealed(fields))
+
+
+def read_description(directory: Path) -> dict:
+    """The content of ``merged.json``, ``packs`` as :class:`Pack`; files are compared with it.
+
+    Raises:
+        BundleError: a file that is missing, damaged, changed, or of another format version.
+    """
+    path = directory / DESCRIPTION
+    fields = read_document(path, "merged", FORMAT_VERSION, WRITER)
+    packs = fields["packs"]
+    if packs is not None and packs.keys() != {*fields["tasks"]}:
+        raise BundleError(f"{path} is damaged: its packs do not fit its tasks; compress again")
+    fields["packs"] = packs and {task: Pack(**pack) for task, pack in packs.items()}
+    check_files(directory, {name: FileRecord(**x) for name, x in fields["files"].items()})
+    return fields

@@ -1,0 +1,127 @@
+"""Packs: a header and a payload, as docs/formats.md describes them."""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BundleError
+
+MAGIC = b"HYDRAPK1"
+HEADER = struct.Struct("<8sQ16s32s")  # magic, payload bytes, binding, SHA-256 of the payload
+SHARED, PACKS, SUFFIX = "shared.pack", "packs", ".pack"
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Where a task's bytes are.
+
+    Attributes:
+        file: path inside the directory.
+        offset: of the first byte.
+        length: bytes.
+        sha256: hex SHA-256 of them.
+    """
+
+    file: str
+    offset: int
+    length: int
+    sha256: str
+
+    @classmethod
+    def of(cls, directory: Path, file: str) -> "Pack":
+        """A whole file."""
+        content = (directory / file).read_bytes()
+        return cls(file, 0, len(content), hashlib.sha256(content).hexdigest())
+
+    def read(self, directory: Path) -> np.ndarray:
+        """The bytes, uint8 ``[length]``.
+
+        Raises:
+            BundleError: they are missing or others than recorded.
+        """
+        path = directory / self.file
+        content = _bytes(path, self.offset, self.length)
+        if len(content) != self.length:
+            raise BundleError(
+                f"{path} is damaged: it ends after {self.offset + len(content):,} bytes, expected "
+                f"{self.offset + self.length:,}; export or copy it again"
+            )
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise BundleError(
+                f"{path} is damaged or from another bundle: its SHA-256 differs; export or copy "
+                "it again"
+            )
+        return content
+
+    def payload(self, directory: Path, size: int, binding: bytes) -> np.ndarray:
+        """The payload of a task's pack, uint8 ``[size]``.
+
+        Args:
+            directory: of the bundle, or of compressed adapters.
+            size: the payload's expected bytes.
+            binding: of the layout and of what all tasks share.
+
+        Raises:
+            BundleError: a pack that is missing, damaged or of another layout.
+        """
+        return _payload(self.read(directory), directory / self.file, size, binding)
+
+
+def read_shared_pack(path: Path, size: int) -> np.ndarray:
+    """The payload that all tasks share, uint8 ``[size]``; the other packs are bound to it.
+
+    Raises:
+        BundleError: a pack that is missing, truncated, of another layout, or damaged.
+    """
+    return _payload(_bytes(path, 0, HEADER.size + size + 1), path, size, None)
+
+
+def pack_bytes(payload: int) -> int:
+    """Size of the pack of ``payload`` bytes."""
+    return HEADER.size + payload
+
+
+def pack(payload: np.ndarray, binding: bytes) -> bytes:
+    """A payload, uint8 ``[N]``, with its header; ``binding`` is that of its layout."""
+    content = payload.tobytes()
+    digest = hashlib.sha256(content).digest()
+    return HEADER.pack(MAGIC, len(content), binding, digest) + content
+
+
+def pack_name(task: str) -> str:
+    """Path of a task's own pack inside a directory."""
+    return f"{PACKS}/{task}{SUFFIX}"
+
+
+def _bytes(path: Path, offset: int, count: int) -> np.ndarray:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise BundleError(f"pack {path} is no regular file; export or copy it again")
+    try:
+        return np.fromfile(path, dtype=np.uint8, count=count, offset=offset)
+    except OSError as error:
+        raise BundleError(
+            f"pack {path} cannot be read ({error.strerror or error}); export or copy it again"
+        ) from error
+
+
+def _payload(content: np.ndarray, path: Path, size: int, binding: bytes | None) -> np.ndarray:
+    if len(content) < HEADER.size or content[: len(MAGIC)].tobytes() != MAGIC:
+        raise BundleError(f"{path} is no pack: it does not start with {MAGIC!r}; copy it again")
+    _, length, bound, digest = HEADER.unpack_from(content)
+    if binding is not None and bound != binding:
+        raise BundleError(
+            f"pack {path} belongs to another layout: it is bound to {bound.hex()[:12]}…, expected "
+            f"{binding.hex()[:12]}…; copy the right pack"
+        )
+    payload = content[HEADER.size :]
+    if not len(payload) == length == size:
+        raise BundleError(
+            f"pack {path} has {len(payload):,} bytes after its header, expected {size:,}; "
+            "copy it again"
+        )
+    if hashlib.sha256(payload).digest() != digest:
+        raise BundleError(f"pack {path} is damaged: its SHA-256 differs; copy it again")
+    return payload

@@ -1,0 +1,51 @@
+"""Sizes and hashes of a directory's files, by which it is known to be whole."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import BundleError
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size and hex SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileRecord":
+        """Measure a file."""
+        with path.open("rb") as file:
+            return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def records(directory: Path, names: Iterable[str]) -> dict[str, dict]:
+    """Records of some files, ready for JSON."""
+    return {name: asdict(FileRecord.of(directory / name)) for name in names}
+
+
+def check_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
+    """Compare files with what is recorded of them.
+
+    Raises:
+        BundleError: the first file that is missing or differs.
+    """
+    for name, expected in files.items():
+        path = directory / name
+        if not path.is_file():
+            raise BundleError(f"{path} is missing; export or copy it again")
+        found = path.stat().st_size
+        if found != expected.bytes:
+            raise BundleError(
+                f"{path} is damaged or from another directory: {found:,} bytes, expected "
+                f"{expected.bytes:,}; export or copy it again"
+            )
+        found = FileRecord.of(path).sha256
+        if found != expected.sha256:
+            raise BundleError(
+                f"{path} is damaged or from another directory: SHA-256 {found[:12]}…, expected "
+                f"{expected.sha256[:12]}…; export or copy it again"
+            )
