@@ -13,26 +13,26 @@ demo: .venv/ready
 test: .venv/ready lint packages
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n 2 --dist loadgroup --no-loadscope-reorder
 
-# storage against quality on the zoo, and all methods by number of experts: results/frontier/*
+# storage against quality on the zoo, and all methods by number of experts: docs/results/frontier/*
 frontier: .venv/ready
-	$(BIN)/hydraopt frontier -o results/frontier
-	$(BIN)/hydraopt frontier -o results/frontier --experts 2,4,8,16,32 --held-out 8 --inputs 50
+	$(BIN)/hydraopt frontier -o docs/results/frontier
+	$(BIN)/hydraopt frontier -o docs/results/frontier --experts 2,4,8,16,32 --held-out 8 --inputs 50
 
-# the same on 21 adapters of SmolLM2-135M, trained here; hours, goes on where it was: results/llm/*
+# the same on 16 adapters of SmolLM2-135M, trained here; hours, goes on where it was: docs/results/llm/*
 # LLM_OPTIONS=--with-data adds methods that learn from examples, and hours
 llm: .venv/ready
-	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o results/llm $(LLM_OPTIONS)
+	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o docs/results/llm $(LLM_OPTIONS)
 
 # speed against the alternatives; classifiers of a real encoder; time and memory of coding and
 # merging; other kinds of adapters
 bench: .venv/ready
-	$(BIN)/python tests/benchmarks/against_export_llm.py build/smollm2 -o results/speed/smollm2.json
+	$(BIN)/python tests/benchmarks/against_export_llm.py build/smollm2 -o docs/results/speed/smollm2.json
 	test -d build/llama-1b/base || $(BIN)/python tests/benchmarks/random_llama.py build/llama-1b/base
 	$(BIN)/python tests/benchmarks/against_export_llm.py build/llama-1b --base build/llama-1b/base \
-	  -o results/speed/llama-1b.json
-	$(BIN)/python tests/benchmarks/export_cost.py -o results/speed/export.json
-	$(BIN)/python tests/benchmarks/texts.py build/smollm2 -o results/speed/texts.json
-	$(BIN)/python tests/benchmarks/minilm_heads.py -o results/encoder/minilm.json
+	  -o docs/results/speed/llama-1b.json
+	$(BIN)/python tests/benchmarks/export_cost.py -o docs/results/speed/export.json
+	$(BIN)/python tests/benchmarks/texts.py build/smollm2 -o docs/results/speed/texts.json
+	$(BIN)/python tests/benchmarks/minilm_heads.py -o docs/results/encoder/minilm.json
 	$(BIN)/python tests/benchmarks/coding_cost.py
 	$(BIN)/python tests/benchmarks/merge_memory.py
 	$(BIN)/python tests/benchmarks/method_costs.py --layers 1

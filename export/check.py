@@ -11,9 +11,9 @@ from hydraopt.formats.manifest import CAUSAL_LM, IMAGE, Manifest
 from hydraopt.lowering.base_model import BaseModel, load_base
 from hydraopt.lowering.factors import factor_shapes, module_shapes
 from hydraopt.lowering.form import Form
+from hydraopt.lowering.lowered import slotted
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots
-from hydraopt.lowering.swaps import slotted
 from hydraopt.lowering.xnnpack import quantize_linear
 from hydraopt.packing import CodedAdapters, Decode, shared_rows
 from hydraopt.runtime import Session

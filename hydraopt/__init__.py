@@ -1,7 +1,62 @@
-"""Many LoRA adapters of one base model on one phone."""
+"""Many LoRA adapters of one base model on one phone.
 
+    adapters = read_adapters(["adapters/mail", "adapters/chat"])
+    coded = compress(adapters, "5%")                 # or merge(adapters, "ties")
+    export(coded, "base", "bundle", Form("8da4w"))
+    session = Session.open("bundle")
+    session.switch("mail")
+
+torch, transformers and executorch are imported when a name that needs them is first used.
+"""
+
+import importlib
 import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .adapters import AdapterSet, read_adapters
+    from .compression import compress, compress_within_drop
+    from .lowering.bundle import export_bundle as export
+    from .lowering.form import Form
+    from .merging import merge_with as merge
+    from .packing import open_merged
+    from .runtime import Sampling, Session, verify
 
 # Both warn at import, about their own builds, and no user of ours can act on it.
 for _name in ("torch.utils._pytree", "torchao"):
     logging.getLogger(_name).setLevel(logging.ERROR)
+
+_PLACES = {
+    "AdapterSet": ("adapters", "AdapterSet"),
+    "Form": ("lowering.form", "Form"),
+    "Sampling": ("runtime", "Sampling"),
+    "Session": ("runtime", "Session"),
+    "compress": ("compression", "compress"),
+    "compress_within_drop": ("compression", "compress_within_drop"),
+    "export": ("lowering.bundle", "export_bundle"),
+    "merge": ("merging", "merge_with"),
+    "open_merged": ("packing", "open_merged"),
+    "read_adapters": ("adapters", "read_adapters"),
+    "verify": ("runtime", "verify"),
+}
+
+__all__ = [
+    "AdapterSet",
+    "Form",
+    "Sampling",
+    "Session",
+    "compress",
+    "compress_within_drop",
+    "export",
+    "merge",
+    "open_merged",
+    "read_adapters",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(f".{module}", __name__), attribute)

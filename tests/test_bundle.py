@@ -6,10 +6,10 @@ import shutil
 import pytest
 import torch
 from conftest import save_adapter
+from sealed_files import reseal
 
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import BundleError, OutputError, TaskError
-from hydraopt.formats.documents import sealed
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.merging import MergedAdapters, hydraopt
@@ -124,10 +124,7 @@ def read(bundle):
 
 
 def changed_manifest(bundle, **changes):
-    """With a digest that fits."""
-    fields = read(bundle)
-    del fields["digest"]
-    (bundle / "manifest.json").write_bytes(sealed(fields | changes))
+    reseal(bundle / "manifest.json", **changes)
 
 
 PLACE = {"file": "packs/alpha.pack", "offset": 0, "length": 1, "sha256": "0" * 64}

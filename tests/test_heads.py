@@ -24,7 +24,7 @@ from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task, remove_task
-from hydraopt.lowering.static import export_static, fixed_merged
+from hydraopt.lowering.static import static_merged
 from hydraopt.merging import METHODS, hydraopt, merge_with, private
 from hydraopt.packing import Coder, code_verbatim, open_merged
 from hydraopt.runtime import Session, verify
@@ -181,11 +181,11 @@ def test_one_method_per_task_and_one_model_for_all_have_heads(root, models, adap
         wanted = logits(models[task])
         torch.testing.assert_close(run(tmp_path / "methods", task), wanted, atol=1e-4, rtol=0)
     alone = private(read_adapters([root / "mood"]))
-    export_static(fixed_merged(alone), str(root / "base"), tmp_path / "static")
+    export_bundle(static_merged(alone), str(root / "base"), tmp_path / "static")
     wanted = logits(models["mood"])
     torch.testing.assert_close(run(tmp_path / "static", "mood"), wanted, atol=1e-4, rtol=0)
     with pytest.raises(LoweringError, match="result differ"):
-        fixed_merged(merge_with("average", adapters))
+        static_merged(merge_with("average", adapters))
 
 
 @pytest.mark.slow

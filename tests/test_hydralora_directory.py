@@ -6,12 +6,14 @@ import pytest
 import torch
 from conftest import BASE_ID, tiny_llama
 from safetensors.torch import load_file, save_file
+from sealed_files import reseal
 from test_cli import succeeds
 from trained_llama import HYDRA, hydra_llama
 
 from hydraopt.errors import BundleError, LoweringError, OutputError, TrainingError
+from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
-from hydraopt.lowering.static import export_static, fixed_hydralora
+from hydraopt.lowering.static import static_hydralora
 from hydraopt.runtime import Session
 from hydraopt.training.hydralora_directory import HydraLora
 
@@ -42,23 +44,23 @@ def test_the_keys_are_those_of_hydralora(saved):
     assert len(tensors) == 2 * 5
     for key, shape in {"A": (4, 96), "B0": (64, 4), "B2": (64, 4), "route": (3, 96)}.items():
         assert tensors[f"{module}.lora_{key}.weight"].shape == shape
-    assert json.loads((saved / "hydralora.json").read_text())["format_version"] == 1
+    assert json.loads((saved / "hydralora.json").read_text())["format_version"] == 2
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 9}, "format version 9, expected 1; update hydraopt"),
+        ({"format_version": 9}, "format version 9, expected 2; update hydraopt"),
         ({"heads": 4}, "does not fit"),
         ({"heads": 1}, "does not fit"),
+        ({"heads": "1"}, "heads must be integer"),
         ({"rank": 8}, "expected finite"),
         ({"modules": ["x"]}, "does not fit"),
-        ({"modules": None}, "does not fit"),
+        ({"modules": None}, "modules must be array"),
     ],
 )
 def test_a_damaged_description_is_refused(saved, change, message):
-    path = saved / "hydralora.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    reseal(saved / "hydralora.json", **change)
     with pytest.raises(BundleError, match=message):
         HydraLora.load(saved)
 
@@ -68,16 +70,21 @@ def test_damaged_weights_are_refused(saved):
     tensors, whole = load_file(path), path.read_bytes()
     for name in list(tensors)[:2]:
         save_file({k: v for k, v in tensors.items() if k != name}, path)
+        with pytest.raises(BundleError, match="is damaged or from another directory"):
+            HydraLora.load(saved)
+        reseal(saved / "hydralora.json")
         with pytest.raises(BundleError, match="is missing or damaged"):
             HydraLora.load(saved)
         save_file(tensors | {name: tensors[name] * float("nan")}, path)
+        reseal(saved / "hydralora.json")
         with pytest.raises(BundleError, match="expected finite"):
             HydraLora.load(saved)
     path.write_bytes(whole[:-7])
+    reseal(saved / "hydralora.json")
     with pytest.raises(BundleError, match="is missing or damaged"):
         HydraLora.load(saved)
     path.unlink()
-    with pytest.raises(BundleError, match="is missing or damaged"):
+    with pytest.raises(BundleError, match="safetensors is missing; export or copy"):
         HydraLora.load(saved)
 
 
@@ -119,8 +126,8 @@ def test_the_router_runs_inside_the_program(saved, base, tmp_path):
 
 @pytest.mark.slow
 def test_the_base_is_quantised_and_the_router_is_not(saved, base, tmp_path):
-    fixed = fixed_hydralora(HydraLora.load(saved), "hydra")
-    export_static(fixed, str(base), tmp_path / "q", Form(quantize="8da4w"))
+    fixed = static_hydralora(HydraLora.load(saved), "hydra")
+    export_bundle(fixed, str(base), tmp_path / "q", Form(quantize="8da4w"))
     model, layers = hydra_llama()
     HydraLora.load(saved).fill(layers)
     session = Session.open(tmp_path / "q")
@@ -135,6 +142,6 @@ def test_another_base_is_refused(saved):
     adapter = HydraLora.load(saved)
     module, factors = next(iter(adapter.modules.items()))
     wrong = factors._replace(a=factors.a[:, :32], route=factors.route[:, :32])
-    fixed = fixed_hydralora(HydraLora(BASE_ID, HYDRA, {module: wrong}), "hydra")
+    fixed = static_hydralora(HydraLora(BASE_ID, HYDRA, {module: wrong}), "hydra")
     with pytest.raises(LoweringError, match=r"expected \(64, 32\) as in the adapters"):
         fixed.apply(tiny_llama())

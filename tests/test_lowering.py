@@ -10,7 +10,7 @@ from llama_data import SHAPES
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter, read_adapters
-from hydraopt.errors import LoweringError
+from hydraopt.errors import LoweringError, UsageError
 from hydraopt.evaluation import adapted
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
@@ -22,7 +22,7 @@ from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.program import export_forward
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots, slot_layers
-from hydraopt.lowering.static import export_static, fixed_merged
+from hydraopt.lowering.static import static_merged
 from hydraopt.lowering.xnnpack import quantize_linear, row_layer, undelegated
 from hydraopt.merging import MergedAdapters, average, hydraopt
 from hydraopt.packing import Coder, Decode, Groups, code_verbatim, shared_rows
@@ -208,7 +208,7 @@ def test_adapters_of_the_head_go_unless_it_is_tied_to_the_embedding(tmp_path, ti
         with pytest.raises(LoweringError, match=r"lm_head, whose weights .* token embedding"):
             export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle")
         with pytest.raises(LoweringError, match=r"lm_head, whose weights .* token embedding"):
-            export_static(fixed_merged(merged), str(tmp_path / "base"), tmp_path / "static")
+            export_bundle(static_merged(merged), str(tmp_path / "base"), tmp_path / "static")
     else:
         export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle")
         session = Session.open(tmp_path / "bundle")
@@ -225,7 +225,7 @@ def test_wrong_requests_are_refused_and_leave_nothing(merged, base, tmp_path):
     ]:
         with pytest.raises(LoweringError, match=message):
             export_bundle(merged, str(base), tmp_path / "out", form)
-    with pytest.raises(LoweringError, match="expected one of inputs, methods, data"):
+    with pytest.raises(UsageError, match="expected one of inputs, methods, data"):
         export_bundle(merged, str(base), tmp_path / "out", swap="magic")
     with pytest.raises(LoweringError, match="neither a directory nor 'tests/tiny-llama'"):
         export_bundle(merged, "other/base", tmp_path / "out")

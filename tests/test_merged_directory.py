@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from conftest import delta, random_set
+from sealed_files import reseal
 
 from hydraopt.adapters import read_adapter
 from hydraopt.errors import BundleError, OutputError, TaskError
@@ -99,20 +100,19 @@ def test_an_existing_output_is_refused_unless_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        {"tasks": ["a", "../b"]},
-        {"tasks": ["a"]},
-        {"tasks": [1, 2]},
-        {"modules": []},
-        {"modules": ["layer7"]},
+        ({"tasks": ["a", "../b"]}, "must match pattern"),
+        ({"tasks": ["a"]}, "does not fit"),
+        ({"tasks": [1, 2]}, "must be string"),
+        ({"modules": []}, "modules must contain at least"),
+        ({"modules": ["layer7"]}, "does not fit"),
     ],
 )
-def test_a_description_that_does_not_fit_the_tensors_is_refused(tmp_path, change):
+def test_a_description_that_does_not_fit_the_tensors_is_refused(tmp_path, change, message):
     hydraopt(random_set(2)).save(tmp_path / "m")
-    description = tmp_path / "m" / "merged.json"
-    description.write_text(json.dumps(json.loads(description.read_text()) | change))
-    with pytest.raises(BundleError, match="does not fit"):
+    reseal(tmp_path / "m" / "merged.json", **change)
+    with pytest.raises(BundleError, match=message):
         MergedAdapters.load(tmp_path / "m")
 
 
@@ -122,13 +122,16 @@ def test_damaged_and_newer_directories_are_refused(tmp_path):
     hydraopt(random_set(2)).save(tmp_path / "m")
     tensors = tmp_path / "m" / "merged.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-10])
-    with pytest.raises(BundleError, match=r"merged\.safetensors is missing or damaged"):
+    with pytest.raises(BundleError, match=r"merged\.safetensors is damaged or from another"):
         MergedAdapters.load(tmp_path / "m")
     description = tmp_path / "m" / "merged.json"
+    reseal(description)
+    with pytest.raises(BundleError, match=r"merged\.safetensors is missing or damaged"):
+        MergedAdapters.load(tmp_path / "m")
     about = json.loads(description.read_text())
-    description.write_text(json.dumps({"format_version": 1, "tasks": about["tasks"]}))
-    with pytest.raises(BundleError, match="is missing or damaged"):
+    description.write_text(json.dumps({"format_version": 2, "tasks": about["tasks"]}))
+    with pytest.raises(BundleError, match="is damaged or was changed"):
         MergedAdapters.load(tmp_path / "m")
     description.write_text(json.dumps(about | {"format_version": 9}))
-    with pytest.raises(BundleError, match="format version 9, expected 1; update"):
+    with pytest.raises(BundleError, match="format version 9, expected 2; update"):
         MergedAdapters.load(tmp_path / "m")

@@ -38,7 +38,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 def test_every_recipe_is_in_the_table_and_the_page():
     assert set(FAMILIES) == RECIPES
     page = (ROOT / "export" / "README.md").read_text(encoding="utf-8")
-    rows = json.loads((ROOT / "results" / "export" / "families.json").read_text(encoding="utf-8"))
+    rows = json.loads(
+        (ROOT / "docs" / "results" / "export" / "families.json").read_text(encoding="utf-8")
+    )
     assert [row["family"] for row in rows] == list(FAMILIES)
     assert markdown(rows) in page
 

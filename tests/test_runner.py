@@ -121,7 +121,7 @@ def test_writes_an_etdump(host, tmp_path):
     [
         (b"", "is no pack"),
         (b"HYDRAPK1", "is no pack"),
-        (b"something else" * 9, "is no pack: expected a file that starts with HYDRAPK1"),
+        (b"something else" * 9, "is no pack: expected one that starts with HYDRAPK1"),
         (struct.pack("<8sQ48x", b"HYDRAPK1", 64) + bytes(63), "holds 63 payload bytes, its header"),
         (struct.pack("<8sQ48x", b"HYDRAPK1", 63) + bytes(63), "the program takes 64"),
     ],

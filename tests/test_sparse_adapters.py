@@ -7,12 +7,13 @@ import pytest
 import torch
 from conftest import BASE_ID, tiny_llama
 from safetensors.torch import load_file, save_file
+from sealed_files import reseal
 from test_cli import fails, succeeds
 from trained_llama import randn, sparse_command, trained_sparse, write_examples
 
 from hydraopt.adapters import read_adapter
 from hydraopt.errors import AdapterError, BundleError, LoweringError, MergeError
-from hydraopt.lowering.static import fixed_sparse
+from hydraopt.lowering.static import static_sparse
 from hydraopt.merging.sparse import merge_sparse, project
 from hydraopt.runtime import Session
 from hydraopt.training.sparse import SparseConfig, top_mask
@@ -30,7 +31,7 @@ def test_a_directory_reads_back_what_was_trained(tmp_path, block):
         wanted = (layer.delta * layer.mask).half().float()
         assert torch.equal(loaded.modules[name].dense(), wanted)
     bare = tiny_llama()
-    fixed_sparse(loaded).apply(bare)
+    static_sparse(loaded).apply(bare)
     ids = torch.tensor([[5, 17, 99]])
     torch.testing.assert_close(bare(ids).logits, model(ids).logits, atol=1e-3, rtol=0)
     stored = load_file(tmp_path / "one" / "sparse.safetensors")
@@ -66,6 +67,9 @@ def saved(tmp_path):
 def test_damaged_weights_are_refused(saved, change):
     path = saved / "sparse.safetensors"
     save_file(load_file(path) | change, path)
+    with pytest.raises(BundleError, match="is damaged or from another directory"):
+        SparseAdapter.load(saved)
+    reseal(saved / "sparse.json")
     with pytest.raises(BundleError, match="is missing or damaged or does not fit"):
         SparseAdapter.load(saved)
 
@@ -73,16 +77,22 @@ def test_damaged_weights_are_refused(saved, change):
 def test_a_truncated_file_and_a_wrong_description_are_refused(saved):
     path, about = saved / "sparse.safetensors", saved / "sparse.json"
     whole, text = path.read_bytes(), about.read_text()
-    for change in ({"shapes": {}}, {"tasks": ["../x"]}, {"shapes": {"m": [2, 2]}}, {"tasks": 3}):
-        about.write_text(json.dumps(json.loads(text) | change))
-        with pytest.raises(BundleError, match="does not fit"):
+    for change, message in [
+        ({"shapes": {}}, "shapes must"),
+        ({"tasks": ["../x"]}, "must match pattern"),
+        ({"tasks": 3}, "tasks must be array"),
+        ({"shapes": {"m": [2, 2]}}, "does not fit"),
+    ]:
+        reseal(about, **change)
+        with pytest.raises(BundleError, match=message):
             SparseAdapter.load(saved)
-    about.write_text(text)
+        about.write_text(text)
     path.write_bytes(whole[:-3])
+    reseal(about)
     with pytest.raises(BundleError, match="is missing or damaged"):
         SparseAdapter.load(saved)
-    about.write_text(json.dumps(json.loads(text) | {"format_version": 2}))
-    with pytest.raises(BundleError, match="format version 2, expected 1"):
+    about.write_text(json.dumps(json.loads(text) | {"format_version": 3}))
+    with pytest.raises(BundleError, match="format version 3, expected 2"):
         SparseAdapter.load(saved)
 
 
@@ -173,14 +183,14 @@ def test_adapters_are_merged_and_projected(base, tmp_path):
     assert 0 < record["projection_error"] < 1
     assert record["ranks"] == [4]
     assert read_adapter(tmp_path / "lora").base_model == str(base)
-    assert "it is a sparse adapter" in fails("merge", tmp_path / "one", "-o", tmp_path / "x")
+    assert "it is a sparse adapter" in fails("compress", tmp_path / "one", "-o", tmp_path / "x")
 
 
 def test_another_base_is_refused():
     (adapter,) = sparse_set("a")
     wrong = SparseAdapter(BASE_ID, ("a",), {"model.layers.0.mlp.up_proj": adapter.modules["m"]})
     with pytest.raises(LoweringError, match=r"expected \(32, 48\) as in the adapters"):
-        fixed_sparse(wrong).apply(tiny_llama())
+        static_sparse(wrong).apply(tiny_llama())
 
 
 @pytest.mark.slow
@@ -197,7 +207,7 @@ def test_a_sparse_adapter_is_baked_into_the_program(base, tmp_path):
     session = Session.open(tmp_path / "b")
     session.switch("one")
     bare = tiny_llama()
-    fixed_sparse(SparseAdapter.load(tmp_path / "one")).apply(bare)
+    static_sparse(SparseAdapter.load(tmp_path / "one")).apply(bare)
     with torch.no_grad():
         wanted = bare(torch.tensor([[5, 17, 99]])).logits[0, -1]
         trained_logits = model(torch.tensor([[5, 17, 99]])).logits[0, -1]

@@ -13,10 +13,11 @@ from hydraopt.adapters import read_adapters
 from hydraopt.errors import BundleError, LoweringError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
+from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.lowering.simplify import quantize_embedding
-from hydraopt.lowering.static import bake, export_static, fixed_merged
+from hydraopt.lowering.static import add_to_weights, static_merged
 from hydraopt.lowering.xnnpack import quantize_linear
 from hydraopt.merging import MergedAdapters, average, hydraopt, merge_with, private
 from hydraopt.packing import Coder
@@ -35,14 +36,14 @@ def averaged(adapter_dirs, tmp_path_factory) -> MergedAdapters:
 @pytest.fixture(scope="module")
 def static_bundle(averaged, base, tmp_path_factory):
     directory = tmp_path_factory.mktemp("static") / "bundle"
-    export_static(fixed_merged(averaged), str(base), directory)
+    export_bundle(static_merged(averaged), str(base), directory)
     return directory
 
 
 def test_baking_adds_the_delta_to_the_weights(merged):
     model, wanted = tiny_llama(), tiny_llama()
     factors = merged.task_factors("beta")
-    bake(model, factors)
+    add_to_weights(model, factors)
     for name, parameter in wanted.named_parameters():
         module = name.removesuffix(".weight")
         update = factors[module].b @ factors[module].a if module in factors else 0
@@ -52,7 +53,7 @@ def test_baking_adds_the_delta_to_the_weights(merged):
 @pytest.mark.parametrize("method", ["average", "ties", "task-arithmetic", "knots", "iso-c"])
 def test_methods_that_give_one_model_can_be_baked(adapter_dirs, method):
     merged = merge_with(method, read_adapters(adapter_dirs), rank=4)
-    assert fixed_merged(merged).tasks == ("alpha", "beta", "gamma")
+    assert static_merged(merged).tasks == ("alpha", "beta", "gamma")
 
 
 def test_tasks_that_differ_cannot_be_baked(adapter_dirs):
@@ -60,14 +61,14 @@ def test_tasks_that_differ_cannot_be_baked(adapter_dirs):
     coded = Coder.of(adapters).code(adapters.fp16_bytes // 3)
     for merged in (private(adapters), hydraopt(adapters, clusters=2), coded):
         with pytest.raises(LoweringError, match=r"the 3 tasks of this .* result differ, expected"):
-            fixed_merged(merged)
+            static_merged(merged)
 
 
 def test_a_single_task_can_be_baked_however_it_was_merged(adapter_dirs):
     adapters = read_adapters(adapter_dirs[:1])
     coded = Coder.of(adapters).code(adapters.fp16_bytes // 3)
     for merged in (private(adapters), merge_with("jd-full", adapters), coded):
-        assert fixed_merged(merged).tasks == ("alpha",)
+        assert static_merged(merged).tasks == ("alpha",)
 
 
 @pytest.mark.slow
@@ -91,9 +92,9 @@ def test_a_static_program_is_as_large_as_the_base(static_bundle, bundle):
 
 @pytest.mark.slow
 def test_the_sum_is_quantised_not_the_base(averaged, base, tmp_path):
-    export_static(fixed_merged(averaged), str(base), tmp_path / "q", Form(quantize="8da4w"))
+    export_bundle(static_merged(averaged), str(base), tmp_path / "q", Form(quantize="8da4w"))
     model = load_base(str(base), averaged.base_model).model
-    bake(model, averaged.task_factors("beta"))
+    add_to_weights(model, averaged.task_factors("beta"))
     quantize_linear(model, "8da4w")
     quantize_embedding(model, "4w")
     with torch.no_grad():

@@ -44,25 +44,17 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Lower base and adapters into one ExecuTorch program and write a bundle."""
-    from ..errors import UsageError
     from ..lowering.bundle import export_bundle
     from ..lowering.form import Form
-    from ..lowering.static import export_static, is_fixed, open_fixed
+    from ..lowering.static import is_static, read_static
     from ..packing import open_merged
 
     form = Form(quantize, embedding, attention, max_length, prefill_length)
-    fixed = static or is_fixed(merged)
-    if fixed and swap:
-        raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
     # a console of its own: what the exporter prints on the standard error is caught
     console = Console(file=sys.stderr)
     with console.status("Loading the base model") as status, shown_by(status.update):
-        if fixed:
-            exported = export_static(open_fixed(merged), base, bundle, form, overwrite=overwrite)
-        else:
-            exported = export_bundle(
-                open_merged(merged), base, bundle, form, swap=swap or "inputs", overwrite=overwrite
-            )
+        adapters = read_static(merged) if static or is_static(merged) else open_merged(merged)
+        exported = export_bundle(adapters, base, bundle, form, swap=swap, overwrite=overwrite)
     report.show_export(exported, records.describe(bundle), as_json)
 
 

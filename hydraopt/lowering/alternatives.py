@@ -21,10 +21,10 @@ from .data_files import lower_with_data
 from .decoder import Decoder
 from .factors import slot_factors
 from .form import Form
+from .lowered import lower_base, slotted
 from .program import export_forward, lower
 from .slots import set_constants
-from .static import bake, lower_fixed
-from .swaps import slotted
+from .static import add_to_weights
 
 ALTERNATIVES = ("baked", "constants", "ptd")
 
@@ -97,9 +97,9 @@ def load_base_of(manifest: Manifest, base: str) -> BaseModel:
 
 
 def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
-    model = load_base_of(manifest, base).model
-    layers = bake(model, factors)
-    return {"baked.pte": lower_fixed(model, Form.of(manifest), layers).buffer}
+    loaded, form = load_base_of(manifest, base), Form.of(manifest)
+    layers = add_to_weights(loaded.model, factors)
+    return {"baked.pte": lower_base(loaded, form, layers).buffer}
 
 
 def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:

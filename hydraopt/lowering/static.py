@@ -1,22 +1,19 @@
-"""One model for all tasks: what changes the base is part of the program, which has no factors.
+"""One adapter for all tasks: what changes the base is part of the program, which has no factors.
 
 Adapters that are equal for all tasks are added to the base's weights before these are quantised,
 so that the program is as small and as fast as the base's own.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from ..adapters import TASK_NAME, Factors, headed_layer, operated_layer
 from ..errors import LoweringError
-from ..files import output_directory
-from ..formats.manifest import FORWARD, MANIFEST, STATIC
 from ..merging import Merged, MergedAdapters
 from ..packing import open_merged
 from ..training.hydralora import HydraLinear
@@ -25,18 +22,12 @@ from ..training.hydralora_directory import HydraLora
 from ..training.sparse_directory import CONFIG as SPARSE
 from ..training.sparse_directory import SparseAdapter
 from ..training.targets import replace_layers
-from .base_model import load_base
-from .bundle import Exported, write_bundle
 from .factors import task_classes
-from .form import Form
-from .kinds import kind_of
-from .metadata import NO_METADATA, Metadatum
-from .program import Program, lower
 from .slots import insert_slots, linear_layer, set_constants, slot_layers
 
 
 @dataclass(frozen=True)
-class Fixed:
+class StaticAdapter:
     """What a base model gets for good.
 
     Attributes:
@@ -60,62 +51,7 @@ class Fixed:
     classes: Mapping[str, int] = field(default_factory=dict)
 
 
-def export_static(
-    fixed: Fixed,
-    base: str,
-    directory: str | Path,
-    form: Form | None = None,
-    *,
-    overwrite: bool = False,
-) -> Exported:
-    """Lower ``base`` with ``fixed`` in it and write a bundle without packs; whole or not at all.
-
-    All tasks are the method ``forward``; switching only forgets the KV cache. The other arguments
-    and errors are those of :func:`~hydraopt.lowering.bundle.export_bundle`.
-    """
-    with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
-        loaded = load_base(base, fixed.base_model, heads=bool(fixed.classes))
-        form = loaded.kind.resolved(form or Form(), loaded.model)
-        layers = fixed.apply(loaded.model)
-        return write_bundle(
-            staging,
-            loaded,
-            lower_fixed(loaded.model, form, layers, loaded.metadata(form)),
-            **asdict(form),
-            base_model=fixed.base_model,
-            method=fixed.method,
-            adapter_bytes=fixed.adapter_bytes,
-            swap=STATIC,
-            static_rows=False,
-            factors={},
-            constant_bytes=fixed.constant_bytes,
-            packs={},
-            methods=dict.fromkeys(fixed.tasks, FORWARD),
-            codec=None,
-            classes=dict(fixed.classes),
-        )
-
-
-def lower_fixed(
-    model: PreTrainedModel,
-    form: Form,
-    layers: Collection[str] = (),
-    metadata: Mapping[str, Metadatum] = NO_METADATA,
-) -> Program:
-    """The program of a model without factor inputs.
-
-    Args:
-        model: a base model in float32.
-        form: resolved.
-        layers: those whose matrix products must be delegated.
-        metadata: constants that the program tells.
-    """
-    kind = kind_of(model.config)
-    module = kind.prepared(model, form)({})
-    return lower({FORWARD: kind.export(module, {}, form)}, layers, metadata)
-
-
-def bake(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:
+def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:
     """Add ``B A`` to the weights of ``model``, in place; surgery and head become parts of it.
 
     Returns:
@@ -134,31 +70,31 @@ def bake(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:
     return slot_layers(parts)
 
 
-def fixed_merged(merged: Merged) -> Fixed:
+def static_merged(merged: Merged) -> StaticAdapter:
     """Merged adapters as a change of the base's weights.
 
     Raises:
         LoweringError: the tasks have different adapters.
     """
-    if not _is_common(merged):
+    if not _is_one_for_all(merged):
         raise LoweringError(
             f"the {len(merged.tasks)} tasks of this {merged.method} result differ, expected one "
             "adapter for all to put into the weights; export without --static, merge with a "
             "method that gives one model (average, ties, …), or unmerge a task and merge it alone"
         )
     factors = merged.task_factors(merged.tasks[0])
-    return Fixed(
+    return StaticAdapter(
         merged.base_model,
         merged.method,
         merged.tasks,
         merged.adapter_bytes,
         0,
-        lambda model: bake(model, factors),
+        lambda model: add_to_weights(model, factors),
         task_classes(merged),
     )
 
 
-def _is_common(merged: Merged) -> bool:
+def _is_one_for_all(merged: Merged) -> bool:
     """Whether all tasks have the same adapter."""
     if len(merged.tasks) == 1:
         return True
@@ -168,7 +104,7 @@ def _is_common(merged: Merged) -> bool:
     return all(torch.equal(first, other) for other in others)
 
 
-def fixed_sparse(adapter: SparseAdapter) -> Fixed:
+def static_sparse(adapter: SparseAdapter) -> StaticAdapter:
     """A sparse adapter as a change of the base's weights."""
 
     def apply(model: nn.Module) -> Collection[str]:
@@ -178,10 +114,10 @@ def fixed_sparse(adapter: SparseAdapter) -> Fixed:
         return ()
 
     stored = adapter.stored_bytes
-    return Fixed(adapter.base_model, "sparse", adapter.tasks, stored, 0, apply)
+    return StaticAdapter(adapter.base_model, "sparse", adapter.tasks, stored, 0, apply)
 
 
-def fixed_hydralora(adapter: HydraLora, task: str) -> Fixed:
+def static_hydralora(adapter: HydraLora, task: str) -> StaticAdapter:
     """A HydraLoRA adapter as layers of the base: its routers run inside the program."""
 
     def apply(model: nn.Module) -> Collection[str]:
@@ -193,15 +129,15 @@ def fixed_hydralora(adapter: HydraLora, task: str) -> Fixed:
 
     values = adapter.values
     method = f"hydralora, {adapter.config.heads} heads"
-    return Fixed(adapter.base_model, method, (task,), 2 * values, 4 * values, apply)
+    return StaticAdapter(adapter.base_model, method, (task,), 2 * values, 4 * values, apply)
 
 
-def is_fixed(directory: Path) -> bool:
+def is_static(directory: Path) -> bool:
     """Whether a directory holds adapters that can only be put into the program."""
     return any((directory / name).exists() for name in (HYDRALORA, SPARSE))
 
 
-def open_fixed(directory: Path) -> Fixed:
+def read_static(directory: Path) -> StaticAdapter:
     """Read a directory of any kind that can be put into a base model.
 
     Raises:
@@ -211,7 +147,7 @@ def open_fixed(directory: Path) -> Fixed:
     if (directory / HYDRALORA).exists():
         name = directory.resolve().name
         task = name if TASK_NAME.fullmatch(name) else "hydralora"
-        return fixed_hydralora(HydraLora.load(directory), task)
+        return static_hydralora(HydraLora.load(directory), task)
     if (directory / SPARSE).exists():
-        return fixed_sparse(SparseAdapter.load(directory))
-    return fixed_merged(open_merged(directory))
+        return static_sparse(SparseAdapter.load(directory))
+    return static_merged(open_merged(directory))

@@ -11,8 +11,8 @@
 //   program PTE [PTD...]   unload the current program, load this one           {"ms": t}
 //   method NAME            load a method, if it is not, and make it current    {"ms": t}
 //   shared FILE            map the shared pack, for a `decode` that takes it   {"ms": t}
-//   switch FILE            map a task's pack, decode it, forget the KV cache
-//                                                             {"map_ms": t, "decode_ms": t}
+//   switch FILE [OFFSET LENGTH]  map a task's pack, a whole file or part of one, decode it, forget
+//                          the KV cache                       {"map_ms": t, "decode_ms": t}
 //   prefill ID,ID,...      start a sequence; the current method on its tokens
 //                                                             {"ms": t, "token": next}
 //   append ID,ID,...       the same, without starting a sequence
@@ -28,7 +28,6 @@
 #include <executorch/runtime/platform/runtime.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -43,6 +42,8 @@
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include "reader.hpp"
 
 // threadpool.h is not among the headers of ExecuTorch's Python package
 namespace executorch::extension::threadpool {
@@ -65,8 +66,6 @@ using executorch::runtime::EValue;
 
 namespace {
 
-constexpr char kMagic[] = "HYDRAPK1";
-constexpr size_t kHeader = 64;
 int current_line = 0;  // of the plan, for messages
 
 [[noreturn]] void fail(const char* format, ...) {
@@ -111,58 +110,20 @@ std::string json(const std::vector<T>& values) {
   return text + "]";
 }
 
-// A file in memory, read-only.
-class Mapping {
- public:
-  explicit Mapping(const std::string& path) : path_(path) {
-    int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    struct stat status;
-    if (file < 0 || fstat(file, &status) != 0) fail("cannot open %s", path.c_str());
-    size_ = status.st_size;
-    if (size_ > 0) data_ = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-    close(file);
-    if (data_ == MAP_FAILED) fail("cannot map %s", path.c_str());
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  ~Mapping() {
-    if (size_ > 0) munmap(data_, size_);
-  }
+// Share of a file that is in the page cache.
+double resident(const hydraopt::File& file) {
+  size_t page = sysconf(_SC_PAGESIZE);
+  std::vector<unsigned char> pages((file.size() + page - 1) / page);
+  void* data = const_cast<uint8_t*>(file.data());
+  if (pages.empty() || mincore(data, file.size(), pages.data()) != 0) return 0;
+  size_t held = std::count_if(pages.begin(), pages.end(), [](auto p) { return p & 1; });
+  return static_cast<double>(held) / pages.size();
+}
 
-  void* data() const { return data_; }
-  size_t size() const { return size_; }
-
-  // Share of the file that is in the page cache.
-  double resident() const {
-    size_t page = sysconf(_SC_PAGESIZE);
-    std::vector<unsigned char> pages((size_ + page - 1) / page);
-    if (pages.empty() || mincore(data_, size_, pages.data()) != 0) return 0;
-    size_t held = std::count_if(pages.begin(), pages.end(), [](auto p) { return p & 1; });
-    return static_cast<double>(held) / pages.size();
-  }
-
-  // The payload of a pack: a 64-byte header, magic and size first, then the bytes.
-  TensorPtr payload() const {
-    const char* bytes = static_cast<const char*>(data_);
-    if (size_ < kHeader || memcmp(bytes, kMagic, strlen(kMagic)) != 0) {
-      fail("%s is no pack: expected a file that starts with %s", path_.c_str(), kMagic);
-    }
-    uint64_t size;
-    memcpy(&size, bytes + strlen(kMagic), sizeof size);
-    if (size != size_ - kHeader) {
-      fail("pack %s holds %zu payload bytes, its header says %llu; copy it again", path_.c_str(),
-           size_ - kHeader, static_cast<unsigned long long>(size));
-    }
-    auto* payload = static_cast<uint8_t*>(data_) + kHeader;
-    return make_tensor_ptr({static_cast<executorch::aten::SizesType>(size)}, payload,
-                           ScalarType::Byte);
-  }
-
- private:
-  std::string path_;
-  size_t size_ = 0;
-  void* data_ = nullptr;
-};
+TensorPtr payload(const hydraopt::Pack& pack) {
+  auto size = static_cast<executorch::aten::SizesType>(pack.size());
+  return make_tensor_ptr({size}, const_cast<uint8_t*>(pack.payload()), ScalarType::Byte);
+}
 
 class Runner {
  public:
@@ -176,7 +137,7 @@ class Runner {
     if (!module_) fail("%s before any program", command.c_str());
     if (command == "method") return method(word(arguments));
     if (command == "shared") return shared(word(arguments));
-    if (command == "switch") return switch_task(word(arguments));
+    if (command == "switch") return switch_task(words(arguments));
     if (command == "prefill") return append(word(arguments), 0);
     if (command == "append") return append(word(arguments), position_);
     if (command == "decode") return decode(word(arguments));
@@ -219,16 +180,16 @@ class Runner {
   }
 
   std::string evict(const std::vector<std::string>& paths) {
-    double resident = 0;
+    double share = 0;
     for (const auto& path : paths) {
       int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
       if (file < 0) fail("cannot open %s", path.c_str());
       fsync(file);  // only clean pages are dropped
       posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
       close(file);
-      resident = std::max(resident, Mapping(path).resident());
+      share = std::max(share, resident(hydraopt::File(path)));
     }
-    return "{\"resident\": " + json(resident) + "}";
+    return "{\"resident\": " + json(share) + "}";
   }
 
   void unload() {
@@ -277,17 +238,22 @@ class Runner {
 
   std::string shared(const std::string& path) {
     double start = now();
-    shared_ = std::make_unique<Mapping>(path);
+    shared_ = std::make_unique<hydraopt::Pack>(path);
     return "{\"ms\": " + json(now() - start) + "}";
   }
 
-  std::string switch_task(const std::string& path) {
+  std::string switch_task(const std::vector<std::string>& place) {
+    const std::string& path = place[0];
+    if (place.size() != 1 && place.size() != 3) fail("expected FILE or FILE OFFSET LENGTH");
+    bool part = place.size() == 3;
     check(module_->load_method("decode"), "load method decode");
     double start = now();
-    auto pack = std::make_unique<Mapping>(path);
+    auto pack = part ? std::make_unique<hydraopt::Pack>(path, atoll(place[1].c_str()),
+                                                        number(place[2]))
+                     : std::make_unique<hydraopt::Pack>(path);
     std::vector<TensorPtr> payloads;
-    if (shared_) payloads.push_back(shared_->payload());
-    payloads.push_back(pack->payload());
+    if (shared_) payloads.push_back(payload(*shared_));
+    payloads.push_back(payload(*pack));
     double mapped = now();
     expect_payloads(payloads);
     std::vector<EValue> inputs(payloads.begin(), payloads.end());
@@ -393,7 +359,7 @@ class Runner {
   ETDumpGen* tracer_ = nullptr;  // owned by the module
   std::unique_ptr<Module> module_;
   std::string method_ = "forward";
-  std::unique_ptr<Mapping> shared_, pack_;
+  std::unique_ptr<hydraopt::Pack> shared_, pack_;
   std::vector<EValue> factors_;
   std::vector<float> logits_;
   int64_t position_ = 0;
@@ -423,7 +389,11 @@ int main(int count, char** arguments) {
     std::istringstream words(line);
     std::string command;
     if (!(words >> command)) fail("an empty line");
-    steps += (steps.empty() ? "" : ", ") + runner.run(command, words);
+    try {
+      steps += (steps.empty() ? "" : ", ") + runner.run(command, words);
+    } catch (const std::runtime_error& error) {
+      fail("%s", error.what());
+    }
   }
   runner.finish();
   printf("{\"steps\": [%s]}\n", steps.c_str());

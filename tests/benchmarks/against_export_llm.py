@@ -75,10 +75,10 @@ class Workshop:
 
     def _bare(self, path: Path) -> None:
         from hydraopt.lowering.base_model import load_base
-        from hydraopt.lowering.static import lower_fixed
+        from hydraopt.lowering.lowered import lower_base
 
-        model = load_base(str(self.base), str(self.base)).model
-        path.write_bytes(lower_fixed(model, program_form().resolved(model)).buffer)
+        loaded = load_base(str(self.base), str(self.base))
+        path.write_bytes(lower_base(loaded, program_form().resolved(loaded.model)).buffer)
 
     def _bundle(self, targets: str, kind: str) -> Path:
         def make(path: Path) -> None:

@@ -33,12 +33,13 @@ def _export(base: Path, program: Path) -> int:
     from against_export_llm import program_form
 
     from hydraopt.lowering.base_model import load_base
-    from hydraopt.lowering.static import lower_fixed
+    from hydraopt.lowering.lowered import lower_base
 
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    model = load_base(str(base), str(base)).model
-    program.write_bytes(lower_fixed(model, program_form().resolved(model)).buffer)
+    loaded = load_base(str(base), str(base))
+    form = program_form().resolved(loaded.model)
+    program.write_bytes(lower_base(loaded, form).buffer)
     return peak_bytes()
 
 

@@ -35,7 +35,7 @@ from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors, task_classes
 from hydraopt.lowering.form import Form
-from hydraopt.lowering.swaps import slotted
+from hydraopt.lowering.lowered import slotted
 from hydraopt.merging import private
 from hydraopt.packing import CodedAdapters, Coder, code_verbatim
 from hydraopt.runtime import Session

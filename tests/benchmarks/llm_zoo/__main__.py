@@ -1,6 +1,6 @@
 """Storage against quality on a real LLM: data, training, and ``hydraopt frontier``.
 
-    PYTHONPATH=tests/benchmarks python -m llm_zoo -o results/llm [--with-data] [--jobs N]
+    PYTHONPATH=tests/benchmarks python -m llm_zoo -o docs/results/llm [--with-data] [--jobs N]
 
 Every step keeps what it finished, so that a run that was stopped goes on.
 """

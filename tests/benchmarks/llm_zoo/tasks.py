@@ -14,8 +14,6 @@ from .examples import Example
 DRAWS = 12_000  # of a task whose inputs are drawn at random
 DICTIONARIES = {
     "fr": ("fra", "French"),
-    "nl": ("nld", "Dutch"),
-    "pl": ("pol", "Polish"),
     "pt": ("por", "Portuguese"),
 }
 PACKAGES = (
@@ -34,7 +32,7 @@ class Task:
 
 
 def _drawn(application: str, language: str, _: Path) -> Iterator[Example]:
-    """Inputs of the bundled zoo's tasks: dates, amounts and numbers as CLDR writes them."""
+    """Inputs of the bundled zoo's tasks: dates and numbers as CLDR writes them."""
     rng = random.Random(f"{application} {language}")
     for _draw in range(DRAWS):
         question, answer = APPLICATIONS[application](rng, language)
@@ -77,7 +75,6 @@ TASKS: Mapping[str, Task] = {
         for application, instruction in (
             ("word", "Name what is defined."),
             ("define", "Define the word."),
-            ("kind", "Name what it is a kind of."),
             ("synonym", "Give a synonym."),
             ("category", "Name the topic."),
         )
@@ -86,9 +83,7 @@ TASKS: Mapping[str, Task] = {
         f"{application}-{name}": Task(instruction, partial(_drawn, application, name))
         for application, name, instruction in (
             ("date", "de", "Write the date in German."),
-            ("money", "pl", "Write the amount in Polish."),
             ("words", "fr", "Write the number in French words."),
-            ("delta", "es", "Write the time in Spanish."),
         )
     },
 }

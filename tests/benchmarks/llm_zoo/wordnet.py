@@ -23,14 +23,12 @@ class Noun:
     Attributes:
         word: the noun.
         synonym: another word of the sense; empty if there is none.
-        kind: first word of the next more general sense; empty if there is none.
         category: topic of the file that WordNet's authors wrote it in.
         definition: without examples.
     """
 
     word: str
     synonym: str
-    kind: str
     category: str
     definition: str
 
@@ -39,9 +37,8 @@ def nouns(root: Path) -> list[Noun]:
     """All nouns, one per sense."""
     directory = root / "usr/share/wordnet"
     lines = _lines(directory / "data.noun")
-    senses = {line.split(" ", 1)[0]: line for line in lines}
     first = {line.split()[0]: _first_sense(line) for line in _lines(directory / "index.noun")}
-    found = [_noun(line, senses) for line in lines]
+    found = [_noun(line) for line in lines]
     return [
         noun
         for line, noun in zip(lines, found, strict=True)
@@ -61,15 +58,13 @@ def _first_sense(line: str) -> str:
     return fields[6 + int(fields[3])]
 
 
-def _noun(line: str, senses: Mapping[str, str]) -> Noun:
+def _noun(line: str) -> Noun:
     data, _, gloss = line.partition(" | ")
     fields = data.split(" ")
-    kind = next((fields[i + 1] for i, field in enumerate(fields) if field in ("@", "@i")), None)
     written = _words(fields)
     return Noun(
         written[0],
         written[1] if len(written) > 1 else "",
-        _words(senses[kind].split(" "))[0] if kind else "",
         FILES[int(fields[1]) - FIRST_FILE],
         gloss.split(";")[0].strip(),
     )
@@ -83,7 +78,6 @@ def _words(fields: list[str]) -> list[str]:
 QUESTIONS: Mapping[str, Callable[[Noun], tuple[str, str]]] = {
     "word": lambda noun: (noun.definition, noun.word),
     "define": lambda noun: (noun.word, noun.definition),
-    "kind": lambda noun: (noun.word, noun.kind),
     "synonym": lambda noun: (noun.word, noun.synonym),
     "category": lambda noun: (noun.definition, noun.category),
 }

@@ -1,0 +1,156 @@
+"""From a plan to a program, and to what a task needs beside it: one function per swap."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..formats.manifest import DATA, DECODE, FORWARD, INPUTS, METHODS, STATIC
+from ..formats.pack import Pack
+from ..packing import Groups
+from .base_model import BaseModel
+from .data_files import lower_with_data
+from .factors import slot_factors
+from .form import Form
+from .plan import Plan
+from .program import Program, export_decode, lower
+from .slots import insert_slots, set_constants, slot_layers
+
+logger = logging.getLogger(__name__)
+
+DATA_SUFFIX = ".ptd"
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What was lowered.
+
+    Attributes:
+        program: all methods.
+        constant_bytes: of the factors that are constants of the program.
+        packs: task -> where its pack or .ptd file is.
+    """
+
+    program: Program
+    constant_bytes: int = 0
+    packs: Mapping[str, Pack] = field(default_factory=dict)
+
+
+def lower_plan(plan: Plan, directory: Path) -> Lowered:
+    """Lower a plan and write its packs or .ptd files to ``directory``.
+
+    Raises:
+        LoweringError: a base that does not fit the adapters, or a slot that was not delegated.
+    """
+    return _LOWER[plan.swap](plan, directory)
+
+
+def _with_inputs(plan: Plan, directory: Path) -> Lowered:
+    """Factors are inputs of ``forward``; ``decode`` makes them of a task's pack."""
+    base, form, coded = plan.base, plan.form, plan.coded
+    module = slotted(base, form, plan.shapes, plan.rows)
+    methods = {
+        FORWARD: base.kind.export(module, plan.factors, form),
+        DECODE: export_decode(coded.layout, static_rows=plan.static_rows),
+    }
+    program = lower(methods, slot_layers(coded.modules), base.metadata(form))
+    return Lowered(program, _row_bytes(plan.rows), coded.write_packs(directory))
+
+
+def _with_methods(plan: Plan, _: Path) -> Lowered:
+    """A closed set of tasks: each has its method, whose constants are its factors."""
+    base, form, coded = plan.base, plan.form, plan.coded
+    module = slotted(base, form, plan.shapes)
+    exported = {}
+    for task, method in plan.methods.items():
+        set_constants(module, coded.task_factors(task))
+        exported[method] = base.kind.export(module, {}, form)
+        logger.info("exported %s as method %s", task, method)
+    program = lower(exported, slot_layers(coded.modules), base.metadata(form))
+    values = sum(len(m.directions) * sum(m.shape) for m in coded.layout.modules.values())
+    return Lowered(program, 4 * values * len(plan.methods))
+
+
+def _with_data(plan: Plan, directory: Path) -> Lowered:
+    """A .ptd file of float32 factors for each task, which a runner loads with the program.
+
+    All rows are in it: beside rows that are layers, XNNPACK does not take constants of a few rows.
+    """
+    base, form, coded = plan.base, plan.form, plan.coded
+    lowered = lower_with_data(
+        slotted(base, form, plan.shapes),
+        slot_factors(coded.task_factors(coded.tasks[0])),
+        form.prefill_length,
+        slot_layers(coded.modules),
+        base.metadata(form),
+    )
+    (directory / DATA).mkdir()
+    files = {task: f"{DATA}/{task}{DATA_SUFFIX}" for task in coded.tasks}
+    for task, name in files.items():
+        (directory / name).write_bytes(lowered.data(slot_factors(coded.task_factors(task))))
+    packs = {task: Pack.of(directory, name) for task, name in files.items()}
+    return Lowered(lowered.program, 0, packs)
+
+
+def _static(plan: Plan, _: Path) -> Lowered:
+    """All tasks are the method ``forward`` of a base that was changed before it is quantised."""
+    adapter = plan.static_adapter
+    layers = adapter.apply(plan.base.model)
+    return Lowered(lower_base(plan.base, plan.form, layers), adapter.constant_bytes)
+
+
+_LOWER: Mapping[str, Callable[[Plan, Path], Lowered]] = {
+    INPUTS: _with_inputs,
+    METHODS: _with_methods,
+    DATA: _with_data,
+    STATIC: _static,
+}
+
+
+def lower_base(base: BaseModel, form: Form, layers: Collection[str] = ()) -> Program:
+    """The program of a base model without slots.
+
+    Args:
+        base: the base model; it is changed in place.
+        form: resolved.
+        layers: those whose matrix products must be delegated.
+
+    Raises:
+        LoweringError: as :func:`.program.lower`.
+    """
+    exported = base.kind.export(slotted(base, form, {}), {}, form)
+    return lower({FORWARD: exported}, layers, base.metadata(form))
+
+
+def slotted(
+    base: BaseModel,
+    form: Form,
+    shapes: Mapping[str, tuple[int, int]],
+    rows: Mapping[str, Groups | torch.Tensor] | None = None,
+) -> nn.Module:
+    """The module that is exported: a base in its form with slots; changes ``base`` in place.
+
+    Args:
+        base: the base model.
+        form: resolved.
+        shapes: dotted module name -> ``(out, in)`` of the adapters.
+        rows: as :func:`.slots.insert_slots` takes them.
+
+    Raises:
+        LoweringError: a form or slots that the base cannot have.
+    """
+    make = base.kind.prepared(base.model, form)
+    return make(insert_slots(base.model, shapes, rows))
+
+
+def _row_bytes(rows: Mapping[str, Groups | torch.Tensor] | None) -> int:
+    """Bytes of shared rows as layers: int4 with a scale per group, or int8 with one per row."""
+    return sum(
+        x.values.numel() // 2 + 2 * x.scales.numel()
+        if isinstance(x, Groups)
+        else x.numel() + 4 * len(x)
+        for x in (rows or {}).values()
+    )

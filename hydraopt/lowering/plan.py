@@ -1,0 +1,140 @@
+"""What an export is going to make, decided before anything is lowered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from ..errors import LoweringError, UsageError
+from ..formats.manifest import DATA, FORWARD, INPUTS, METHODS, STATIC
+from ..merging import MergedAdapters
+from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
+from .base_model import BaseModel, load_base
+from .factors import factor_shapes, module_shapes, task_classes
+from .form import Form
+from .static import StaticAdapter
+
+SWAPS = (INPUTS, METHODS, DATA)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One export.
+
+    Attributes:
+        base: the base model; lowering changes it in place.
+        form: of the program, resolved.
+        adapters: codes of several tasks, or what goes into the base's weights for good.
+        swap: how the program takes a task's factors, as in the manifest.
+        methods: task -> name of its method; empty where tasks have packs or files.
+        shapes: dotted name -> ``(out, in)`` of the modules that become slots.
+        factors: name -> shape of the factors that are inputs of ``forward``, in order.
+        rows: module -> rows that all tasks share and that become layers of the program; None if
+            rows are inputs like the rest.
+        classes: task -> number of classes of its head; empty if the tasks have none.
+    """
+
+    base: BaseModel
+    form: Form
+    adapters: CodedAdapters | StaticAdapter
+    swap: str
+    methods: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    factors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    rows: Mapping[str, Groups | torch.Tensor] | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def coded(self) -> CodedAdapters:
+        """The codes of a plan that swaps."""
+        if not isinstance(self.adapters, CodedAdapters):
+            raise TypeError(f"a plan of swap {self.swap} has no codes")
+        return self.adapters
+
+    @property
+    def static_adapter(self) -> StaticAdapter:
+        """The adapter of a plan that swaps nothing."""
+        if not isinstance(self.adapters, StaticAdapter):
+            raise TypeError(f"a plan of swap {self.swap} has several adapters")
+        return self.adapters
+
+    @property
+    def static_rows(self) -> bool:
+        """Whether shared rows are layers of the program."""
+        return self.rows is not None
+
+
+def make_plan(
+    adapters: MergedAdapters | CodedAdapters | StaticAdapter,
+    base: str,
+    form: Form | None = None,
+    swap: str | None = None,
+) -> Plan:
+    """Load the base and decide everything else.
+
+    Args:
+        adapters: of several tasks, or one for all.
+        base: directory or hub id of the base model they belong to.
+        form: of the program.
+        swap: as in the manifest; None: ``inputs``, or ``static`` for one adapter for all tasks.
+
+    Raises:
+        UsageError: a ``swap`` that there is not, or for adapters that are not swapped.
+        LoweringError: a base that does not fit the adapters, or a form that it cannot have.
+    """
+    if isinstance(adapters, StaticAdapter):
+        if swap is not None:
+            raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
+        loaded, form = _load(adapters, base, form, adapters.classes)
+        methods = dict.fromkeys(adapters.tasks, FORWARD)
+        return Plan(loaded, form, adapters, STATIC, methods, classes=adapters.classes)
+    if swap not in (None, *SWAPS):
+        raise UsageError(f"unknown swap {swap!r}, expected one of {', '.join(SWAPS)}")
+    coded = adapters if isinstance(adapters, CodedAdapters) else code_verbatim(adapters)
+    classes = task_classes(coded)
+    loaded, form = _load(coded, base, form, classes)
+    return _swapping(loaded, form, coded, swap or INPUTS, classes)
+
+
+def _load(
+    adapters: CodedAdapters | StaticAdapter,
+    base: str,
+    form: Form | None,
+    classes: Mapping[str, int],
+) -> tuple[BaseModel, Form]:
+    loaded = load_base(base, adapters.base_model, heads=bool(classes))
+    return loaded, loaded.kind.resolved(form or Form(), loaded.model)
+
+
+def _swapping(
+    base: BaseModel, form: Form, adapters: CodedAdapters, swap: str, classes: Mapping[str, int]
+) -> Plan:
+    if swap == DATA and not base.kind.generates:
+        raise LoweringError(
+            f"the base model is of kind {base.kind.name}, expected a causal LM for files of "
+            "factors; export with --swap inputs or methods"
+        )
+    methods = {task: f"task_{number}" for number, task in enumerate(adapters.tasks)}
+    rows = _layer_rows(adapters, form) if swap == INPUTS else None
+    factors = factor_shapes(adapters.layout, static_rows=rows is not None)
+    return Plan(
+        base,
+        form,
+        adapters,
+        swap,
+        methods if swap == METHODS else {},
+        module_shapes(adapters.layout),
+        factors if swap == INPUTS else {},
+        rows,
+        classes,
+    )
+
+
+def _layer_rows(coded: CodedAdapters, form: Form) -> Mapping[str, Groups | torch.Tensor] | None:
+    """The rows that become layers of a quantised base.
+
+    What tasks share as a whole is no layer of rows: it is decoded like the rest.
+    """
+    if form.quantize == "none" or coded.layout.shares_columns:
+        return None
+    return shared_rows(coded.layout, coded.shared)
