@@ -5,13 +5,16 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from .errors import OutputError
+from .renames import exchange, recover, rename_new
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +22,45 @@ if TYPE_CHECKING:
 _unfinished: set[Path] = set()  # temporary files and directories of outputs being written
 
 
+@dataclass(frozen=True)
+class Output:
+    """A kind of directory that we write, by which ours are told from others before they go.
+
+    Attributes:
+        marker: a JSON file that every one holds.
+        field: that the marker has.
+        files: patterns of all that it may hold.
+    """
+
+    marker: str
+    field: str
+    files: tuple[str, ...]
+
+    def check_ours(self, path: Path) -> None:
+        """Raise ``OutputError`` if a directory is none of this kind, or holds anything else."""
+        names = [x.relative_to(path).as_posix() for x in path.rglob("*") if not x.is_dir()]
+        if not names:
+            return
+        try:
+            fields = json.loads((path / self.marker).read_text(encoding="utf-8"))
+            ours = self.field in fields
+        except (OSError, ValueError, TypeError, RecursionError):
+            ours = False
+        if not ours:
+            raise OutputError(
+                f"output {path} holds other files and no {self.marker} of ours, so it is not "
+                "overwritten; choose another output"
+            )
+        for name in names:
+            if not any(fnmatch(name, pattern) for pattern in (self.marker, *self.files)):
+                raise OutputError(
+                    f"output {path} holds {name}, which is not ours, so it is not overwritten; "
+                    "choose another output"
+                )
+
+
 @contextmanager
-def output_directory(path: str | Path, marker: str, *, overwrite: bool = False) -> Iterator[Path]:
+def output_directory(path: str | Path, kind: Output, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` to write into; rename it to ``path`` at the end.
 
     Whatever ends the block early (an error, a full disk, an interrupt) leaves ``path`` as it was
@@ -28,24 +68,36 @@ def output_directory(path: str | Path, marker: str, *, overwrite: bool = False) 
 
     Args:
         path: directory to write.
-        marker: a file that the finished directory holds; only a directory that holds it, or an
-            empty one, is ever replaced.
+        kind: of directory; only one of this kind, or an empty one, is ever replaced.
         overwrite: replace an existing ``path``.
 
     Raises:
         OutputError: ``path`` exists and may not be replaced, or it cannot be written.
     """
     path = Path(path).resolve()
-    check_output(path, marker, overwrite=overwrite)
+    check_output(path, kind, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        staging = _sibling(path)
         with _removed_at_the_end(staging):
-            staging.chmod(0o755)
+            staging.mkdir()
             yield staging
-            _replace(staging, path)
+            _publish(staging, path, kind, overwrite=overwrite)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _publish(staging: Path, path: Path, kind: Output, *, overwrite: bool) -> None:
+    """Give ``staging`` its name; what had it is in ``staging`` then."""
+    try:
+        return rename_new(staging, path)
+    except FileExistsError:
+        check_output(path, kind, overwrite=overwrite)  # it may have come while we worked
+    exchange(staging, path)
+
+
+def _sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{token_hex(4)}")
 
 
 def remove_unfinished() -> None:
@@ -76,9 +128,10 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def check_output(path: Path, marker: str, *, overwrite: bool) -> None:
+def check_output(path: Path, kind: Output, *, overwrite: bool) -> None:
     """Raise what :func:`output_directory` would before anything is computed."""
     path = path.resolve()
+    recover(path)
     if not path.exists():
         return
     if not path.is_dir():
@@ -87,28 +140,7 @@ def check_output(path: Path, marker: str, *, overwrite: bool) -> None:
         raise OutputError(f"output {path} holds the current directory; choose another output")
     if not overwrite:
         raise OutputError(f"output {path} exists already; choose another or pass --overwrite")
-    if any(path.iterdir()) and not (path / marker).exists():
-        raise OutputError(
-            f"output {path} holds other files and no {marker}, so it is not overwritten; "
-            "choose another output"
-        )
-
-
-def _replace(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``; an existing ``target`` comes back if that fails."""
-    if not target.exists():
-        source.rename(target)
-        return
-    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        target.rename(holder / "old")
-        try:
-            source.rename(target)
-        except BaseException:
-            (holder / "old").rename(target)
-            raise
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
+    kind.check_ours(path)
 
 
 def sha256(path: Path) -> str:
@@ -193,7 +225,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the file cannot be written.
     """
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    staging = _sibling(path)
     try:
         with _removed_at_the_end(staging):
             yield staging

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import BaseModelError
-from .files import output_directory
+from .files import Output, output_directory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAGIC = b"GGUF"
-CONFIG = "config.json"
+BASE = Output("config.json", "model_type", ("*.json", "*.safetensors", "*.jinja", "merges.txt"))
 
 
 def convert_gguf(file: Path, directory: Path, *, overwrite: bool = False) -> "PreTrainedModel":
@@ -32,7 +32,7 @@ def convert_gguf(file: Path, directory: Path, *, overwrite: bool = False) -> "Pr
         OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
     """
     _check_magic(file)
-    with output_directory(directory, CONFIG, overwrite=overwrite) as staging:
+    with output_directory(directory, BASE, overwrite=overwrite) as staging:
         model, tokenizer = _read(file)
         _save(model, staging)
         tokenizer.save_pretrained(staging)

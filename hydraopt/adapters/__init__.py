@@ -2,11 +2,12 @@
 
 from .heads import HEAD, classes_of, headed_layer
 from .lora import CAUSAL_LM, TASK_NAME, AdapterSet, Factors, LoraAdapter
+from .peft_directory import ADAPTER, read_adapter, read_adapters, write_adapter
 from .peft_directory import CONFIG as ADAPTER_CONFIG
-from .peft_directory import read_adapter, read_adapters, write_adapter
 from .surgery import SUFFIX, operate, operated_layer
 
 __all__ = [
+    "ADAPTER",
     "ADAPTER_CONFIG",
     "CAUSAL_LM",
     "HEAD",

@@ -19,11 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import AdapterError
-from ..files import write_json, write_tensors
+from ..files import Output, write_json, write_tensors
 from .heads import HEAD, classes_of, head_factors, head_tensors, headed_layer
 from .lora import CAUSAL_LM, AdapterSet, Factors, LoraAdapter
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER = Output(CONFIG, "peft_type", (WEIGHTS,))
 PREFIX = "base_model.model."
 FACTOR_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 

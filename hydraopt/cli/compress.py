@@ -48,9 +48,9 @@ def compress(
     from ..adapters import read_adapters
     from ..errors import UsageError
     from ..files import check_output
-    from ..merging import DESCRIPTION
+    from ..formats.merged import MERGED
 
-    check_output(compressed, DESCRIPTION, overwrite=overwrite)
+    check_output(compressed, MERGED, overwrite=overwrite)
     if max_drop is not None and (budget or calibration):
         option = "--budget" if budget else "--calibration"
         raise UsageError(f"--max-drop finds the budget of codes without data; drop {option}")

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from ..files import remove_unfinished
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STDERR = 2
 CLEAN_LINE = "\r\x1b[K\x1b[?25h"  # of a terminal on which progress was shown: empty, with cursor
 
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """End the process on SIGINT or SIGTERM, however the block ends after one of them.
+    """End the process on SIGINT, SIGTERM or SIGHUP, however the block ends after one of them.
 
     The exception that a signal raises need not arrive: compiled code turns it into another one, a
     library catches it. A signal that was ignored before, as in the background, stays ignored.

@@ -31,10 +31,11 @@ def merge(
     from ..adapters import read_adapters
     from ..errors import UsageError
     from ..files import check_output
-    from ..merging import DESCRIPTION, find_method, merge_with, parse_settings
+    from ..formats.merged import MERGED
+    from ..merging import find_method, merge_with, parse_settings
     from ..training import CalibrationData
 
-    check_output(merged, DESCRIPTION, overwrite=overwrite)
+    check_output(merged, MERGED, overwrite=overwrite)
     settings = parse_settings(pairs or [])
     needs = find_method(method).needs
     if needs == "nothing" and (base or data):

@@ -80,11 +80,10 @@ def profile(
     from ..profiling.host import Host
     from ..profiling.measure import Asked
     from ..profiling.measure import profile as measure
-    from ..profiling.page import write_report
-    from ..profiling.results import RESULTS
+    from ..profiling.page import REPORT, write_report
 
     if output:
-        check_output(output, RESULTS, overwrite=overwrite)
+        check_output(output, REPORT, overwrite=overwrite)
     device = Host() if serial == HOST else find_device(serial)
     asked = Asked(bundle, _counts(threads), rounds, base, adapters, runner)
     found = measure(asked, device)

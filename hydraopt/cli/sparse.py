@@ -22,9 +22,9 @@ def merge(
     """Merge sparse adapters into one for all their tasks; export puts it into the weights."""
     from ..files import check_output
     from ..merging.sparse import merge_sparse
-    from ..training.sparse_directory import CONFIG, SparseAdapter
+    from ..training.sparse_directory import SPARSE, SparseAdapter
 
-    check_output(output, CONFIG, overwrite=overwrite)
+    check_output(output, SPARSE, overwrite=overwrite)
     merged = merge_sparse([SparseAdapter.load(path) for path in adapters], alpha=alpha)
     merged.save(output, overwrite=overwrite)
     report.show(records.describe(output), as_json)
@@ -39,13 +39,13 @@ def project(
     as_json: Json = False,
 ) -> None:
     """Write the nearest LoRA as a PEFT directory, to be merged or added like any other."""
-    from ..adapters import ADAPTER_CONFIG, write_adapter
+    from ..adapters import ADAPTER, write_adapter
     from ..files import output_directory
     from ..merging.sparse import project as nearest
     from ..training.sparse_directory import SparseAdapter
 
     found = SparseAdapter.load(adapter)
-    with output_directory(output, ADAPTER_CONFIG, overwrite=overwrite) as staging:
+    with output_directory(output, ADAPTER, overwrite=overwrite) as staging:
         factors, error = nearest(found, rank)
         write_adapter(staging, factors, found.base_model)
     report.show(records.describe(output) | {"projection_error": round(error, 4)}, as_json)

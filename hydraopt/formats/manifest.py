@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import BundleError
-from ..files import write_bytes
+from ..files import Output, write_bytes
 from .codes import CODEC
 from .documents import read_document, sealed
 from .layout import LAYOUT
-from .pack import SHARED, Pack
+from .pack import PACKS, SHARED, SUFFIX, Pack
 from .records import FileRecord, check_files
 
 FORMAT_VERSION = 5
@@ -23,6 +23,11 @@ NUMBERS = {  # that a manifest has, by kind
 }
 FORWARD, DECODE = "forward", "decode"
 MANIFEST, PROGRAM, TOKENIZER = "manifest.json", "model.pte", "tokenizer.json"
+BUNDLE = Output(
+    MANIFEST,
+    "format_version",
+    (PROGRAM, TOKENIZER, LAYOUT, SHARED, f"{PACKS}/*{SUFFIX}", "data/*.ptd"),
+)
 
 
 @dataclass(frozen=True)

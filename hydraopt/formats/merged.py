@@ -5,14 +5,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import BundleError
-from ..files import write_bytes
+from ..files import Output, write_bytes
 from .documents import read_document, sealed
-from .pack import Pack
+from .layout import LAYOUT
+from .pack import PACKS, SHARED, SUFFIX, Pack
 from .records import FileRecord, check_files, records
 
 FORMAT_VERSION = 2
 DESCRIPTION = "merged.json"
 WRITER = "hydraopt compress"
+MERGED = Output(
+    DESCRIPTION,
+    "format_version",
+    ("merged.safetensors", LAYOUT, SHARED, f"{PACKS}/*{SUFFIX}", "README.md", "errors.png"),
+)
 
 
 def write_description(

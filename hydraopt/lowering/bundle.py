@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..files import output_directory, write_bytes
 from ..formats.codes import CODEC
-from ..formats.manifest import INPUTS, MANIFEST, PROGRAM, TOKENIZER, Manifest
+from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, PROGRAM, TOKENIZER, Manifest
 from ..formats.records import FileRecord
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters
@@ -57,7 +57,7 @@ def export_bundle(
         LoweringError: a base that does not fit the adapters, or a slot that was not delegated.
         OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
     """
-    with output_directory(directory, MANIFEST, overwrite=overwrite) as staging:
+    with output_directory(directory, BUNDLE, overwrite=overwrite) as staging:
         plan = make_plan(adapters, base, form, swap)
         lowered = lower_plan(plan, staging)
         return Exported(write_bundle(staging, plan, lowered), lowered.program.delegation)

@@ -9,10 +9,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..adapters import ADAPTER_CONFIG, CAUSAL_LM, Factors, operated_layer, write_adapter
+from ..adapters import ADAPTER, CAUSAL_LM, Factors, operated_layer, write_adapter
 from ..errors import BundleError, MergeError, TaskError
 from ..files import output_directory, safetensors_bytes, write_tensors
-from ..formats.merged import DESCRIPTION, read_description, write_description
+from ..formats.merged import DESCRIPTION, MERGED, read_description, write_description
 from .description import write_card
 
 TENSORS = "merged.safetensors"
@@ -146,7 +146,7 @@ class Merged(ABC):
                 f"method {self.method} corrects features of task {task!r} beside its adapter; "
                 "PEFT has no place for that, export a bundle"
             )
-        with output_directory(directory, ADAPTER_CONFIG, overwrite=overwrite) as staging:
+        with output_directory(directory, ADAPTER, overwrite=overwrite) as staging:
             write_adapter(staging, factors, self.base_model, self.task_type)
 
 
@@ -214,7 +214,7 @@ class MergedAdapters(Merged):
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
-        with output_directory(directory, DESCRIPTION, overwrite=overwrite) as staging:
+        with output_directory(directory, MERGED, overwrite=overwrite) as staging:
             write_tensors(staging / TENSORS, self.stored_tensors())
             write_description(staging, self.describe(), (TENSORS,))
             write_card(staging, self.describe())

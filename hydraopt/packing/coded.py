@@ -12,7 +12,7 @@ from ..adapters import CAUSAL_LM, Factors
 from ..errors import BundleError, TaskError
 from ..files import output_directory
 from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
-from ..formats.merged import DESCRIPTION, read_description, write_description
+from ..formats.merged import DESCRIPTION, MERGED, read_description, write_description
 from ..formats.pack import PACKS, SHARED, Pack, pack, pack_bytes, pack_name
 from ..merging import Merged
 from ..merging.description import write_card
@@ -124,7 +124,7 @@ class CodedAdapters(Merged):
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
-        with output_directory(directory, DESCRIPTION, overwrite=overwrite) as staging:
+        with output_directory(directory, MERGED, overwrite=overwrite) as staging:
             packs = self.write_packs(staging)
             write_description(staging, self.describe(), (LAYOUT, SHARED), packs)
             write_card(staging, self.describe())

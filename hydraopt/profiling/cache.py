@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from ..files import output_directory
+from ..files import Output, output_directory
 
 COMPLETE = ".complete"
+CACHED = Output(COMPLETE, "", ())  # never overwritten
 UNUSED_DAYS = 7
 
 
@@ -32,7 +33,7 @@ def cached(name: str, build: Callable[[Path], None]) -> Path:
     directory.parent.mkdir(parents=True, exist_ok=True)
     with _in_use(directory):
         if not (directory / COMPLETE).exists():
-            with output_directory(directory, COMPLETE) as staging:
+            with output_directory(directory, CACHED) as staging:
                 build(staging)
                 (staging / COMPLETE).touch()
         os.utime(directory / COMPLETE)  # it is in use

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 
-from ..files import output_directory, write_json
+from ..files import Output, output_directory, write_json
 from .charts import plot_all
 from .results import RESULTS
 from .tables import Table, all_tables, headline, markdown
@@ -22,13 +22,16 @@ img { max-width: 100% } .warning { background: #fff3cd; padding: .5rem .8rem; ma
 """
 
 
+REPORT = Output(RESULTS, "format_version", ("report.md", "report.html", "*.png", "*.svg"))
+
+
 def write_report(results: Mapping, directory: Path, *, overwrite: bool = False) -> None:
     """Write ``results.json``, ``report.md``, plots and ``report.html``; whole or not at all.
 
     Raises:
         OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
     """
-    with output_directory(directory, RESULTS, overwrite=overwrite) as staging:
+    with output_directory(directory, REPORT, overwrite=overwrite) as staging:
         write_json(staging / RESULTS, results)
         (staging / "report.md").write_text(markdown(results), encoding="utf-8")
         captions = plot_all(results, staging)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import BundleError, TrainingError
-from ..files import output_directory, write_bytes, write_tensors
+from ..files import Output, output_directory, write_bytes, write_tensors
 from ..formats.documents import read_document, sealed
 from ..formats.records import FileRecord, check_files, records
 from .hydralora import HydraConfig, HydraLinear
@@ -22,6 +22,7 @@ from .hydralora import HydraConfig, HydraLinear
 FORMAT_VERSION = 2
 WRITER = "hydraopt train hydralora"
 CONFIG, WEIGHTS = "hydralora.json", "hydralora.safetensors"
+HYDRALORA = Output(CONFIG, "format_version", (WEIGHTS,))
 
 
 class HydraFactors(NamedTuple):
@@ -81,7 +82,7 @@ class HydraLora:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
             TrainingError: a value that is not finite in fp16.
         """
-        with output_directory(directory, CONFIG, overwrite=overwrite) as staging:
+        with output_directory(directory, HYDRALORA, overwrite=overwrite) as staging:
             write_tensors(staging / WEIGHTS, self._tensors())
             about = {
                 "format_version": FORMAT_VERSION,

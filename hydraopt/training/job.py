@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import TrainingError
-from ..files import check_output, sha256
+from ..files import Output, check_output, sha256
 from ..models import context_length
 from .batches import Batch, Row, answer_loss, batch, encode, load_model
 from .examples import read_lines
@@ -43,15 +43,15 @@ class Job:
         lines = read_lines(self.data, ("prompt", "answer"))
         return [(fields["prompt"], fields["answer"]) for _, fields in lines]
 
-    def check(self, marker: str) -> None:
+    def check(self, kind: Output) -> None:
         """Refuse what cannot be meant before anything is loaded.
 
         Raises:
-            OutputError: ``output`` exists and may not be replaced by a directory with ``marker``.
+            OutputError: ``output`` exists and may not be replaced by a directory of this kind.
             DataError: broken data.
             TrainingError: steps, batch or rate that are not positive.
         """
-        check_output(self.output, marker, overwrite=self.overwrite)
+        check_output(self.output, kind, overwrite=self.overwrite)
         for name in ("steps", "batch", "rate"):
             value = getattr(self.schedule, name)
             if not 0 < value < float("inf"):
@@ -104,7 +104,8 @@ def run(
     save: Callable[[], None],
     before_step: Callable[[int, Sequence[Row]], None] | None = None,
 ) -> Fitted:
-    """Train ``parameters`` and save them, also those that were good before a loss was not finite.
+    """Train ``parameters`` and save them, also those that were good before a loss was not finite,
+    unless that would replace others.
 
     Args:
         job: data and schedule.
@@ -137,6 +138,8 @@ def run(
             before_step=before_step,
         )
     except TrainingError as error:
+        if job.output.exists():
+            raise TrainingError(f"{error}; {job.output} is kept as it was") from error
         save()
         raise TrainingError(f"{error}; they are in {job.output}") from error
     save()

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import BundleError, TrainingError
-from ..files import output_directory, write_bytes, write_tensors
+from ..files import Output, output_directory, write_bytes, write_tensors
 from ..formats.documents import read_document, sealed
 from ..formats.records import FileRecord, check_files, records
 from .sparse import BLOCK, SparseLinear, as_blocks, from_blocks
@@ -24,6 +24,7 @@ from .sparse import BLOCK, SparseLinear, as_blocks, from_blocks
 FORMAT_VERSION = 2
 WRITER = "hydraopt train sparse"
 CONFIG, WEIGHTS = "sparse.json", "sparse.safetensors"
+SPARSE = Output(CONFIG, "format_version", (WEIGHTS,))
 
 
 class SparseDelta(NamedTuple):
@@ -98,7 +99,7 @@ class SparseAdapter:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
             TrainingError: a value that is not finite in fp16.
         """
-        with output_directory(directory, CONFIG, overwrite=overwrite) as staging:
+        with output_directory(directory, SPARSE, overwrite=overwrite) as staging:
             tensors = self._tensors()
             for name, tensor in tensors.items():
                 if not tensor.isfinite().all():

@@ -7,7 +7,7 @@ import torch
 
 from .heads import choose_heads
 from .hydralora import HydraConfig, HydraLinear, add_hydralora
-from .hydralora_directory import CONFIG, HydraLora
+from .hydralora_directory import HYDRALORA, HydraLora
 from .job import Job, Trainee, run
 from .loop import Fitted
 
@@ -33,7 +33,7 @@ def train_hydralora(
         TrainingError: settings that cannot be meant; a loss that is not finite, in which case
             the output holds the last good weights.
     """
-    job.check(CONFIG)
+    job.check(HYDRALORA)
     if heads is None:
         heads = choose_heads([prompt for prompt, _ in job.pairs], seed=job.schedule.seed)
         logger.info("%d heads, from %d prompts", heads, len(job.pairs))

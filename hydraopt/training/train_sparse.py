@@ -8,7 +8,7 @@ from ..errors import TrainingError
 from .job import Job, Trainee, run
 from .loop import Fitted
 from .sparse import Masks, SparseConfig, add_sparse
-from .sparse_directory import CONFIG, sparse_adapter
+from .sparse_directory import SPARSE, sparse_adapter
 
 
 def train_sparse(job: Job, targets: Sequence[str], config: SparseConfig) -> Fitted:
@@ -25,7 +25,7 @@ def train_sparse(job: Job, targets: Sequence[str], config: SparseConfig) -> Fitt
         TrainingError: settings that cannot be meant; a loss that is not finite, in which case
             the output holds the last good weights.
     """
-    job.check(CONFIG)
+    job.check(SPARSE)
     task = job.output.resolve().name
     if not TASK_NAME.fullmatch(task):
         raise TrainingError(

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..compression import compress
-from ..files import output_directory
+from ..files import Output, output_directory
+from ..formats.manifest import MANIFEST
 from ..lowering.bundle import export_bundle
 from ..packing import CodedAdapters, open_merged
 from ..runtime import Session
@@ -20,6 +21,7 @@ from .tasks import test_examples
 
 SHOWN = ("date-de", "money-fr", "words-pl", "delta-es", "unit-it", "words-nl", "money-pt")
 BUDGET = "10%"
+DEMO = Output(f"bundle/{MANIFEST}", "format_version", ("bundle/*", "merged/*"))
 SWITCHES = 200
 TOKENS = 200
 
@@ -41,7 +43,7 @@ def run_demo(
     Raises:
         OutputError: ``output`` exists and ``overwrite`` is false, or it cannot be written.
     """
-    with output_directory(output, "bundle", overwrite=overwrite) as staging:
+    with output_directory(output, DEMO, overwrite=overwrite) as staging:
         compress(load_adapters(), BUDGET).save(staging / "merged")
         merged = open_merged(staging / "merged")
         with console.status("Lowering base and slots into one ExecuTorch program …"):
