@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -40,13 +41,20 @@ def exchange(source: Path, target: Path) -> None:
     except BaseException:
         recover(target)
         raise
-    _aside(target).rename(source)
+    try:
+        _aside(target).rename(source)
+    except BaseException:
+        recover(target)
+        raise
 
 
 def recover(target: Path) -> None:
-    """Bring back a directory that a crash left aside."""
-    if not target.exists() and _aside(target).exists():
-        _aside(target).rename(target)
+    """Bring back a directory that a crash left aside, unless there is a newer one."""
+    aside = _aside(target)
+    if aside.exists() and target.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+    elif aside.exists():
+        aside.rename(target)
 
 
 def _aside(target: Path) -> Path:
