@@ -25,7 +25,9 @@ from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.lowering.static import static_merged
-from hydraopt.merging import METHODS, hydraopt, merge_with, private
+from hydraopt.merging import METHODS, merge_with
+from hydraopt.merging.hydraopt import hydraopt
+from hydraopt.merging.private import private
 from hydraopt.packing import Coder, code_verbatim, open_merged
 from hydraopt.runtime import Session, verify
 

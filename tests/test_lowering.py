@@ -24,7 +24,8 @@ from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots, slot_layers
 from hydraopt.lowering.static import static_merged
 from hydraopt.lowering.xnnpack import quantize_linear, row_layer, undelegated
-from hydraopt.merging import MergedAdapters, average, hydraopt
+from hydraopt.merging import MergedAdapters
+from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.packing import Coder, Decode, Groups, code_verbatim, shared_rows
 from hydraopt.runtime import Session
 

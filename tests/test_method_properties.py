@@ -1,5 +1,8 @@
 """What holds for all data-free methods: invariances, trivial merges, ranks, options, mistakes."""
 
+import pkgutil
+from importlib import import_module
+from inspect import ismodule
 from unittest import TestCase
 
 import pytest
@@ -7,9 +10,11 @@ import torch
 from conftest import BASE_ID, delta, random_set
 from safetensors.torch import load_file, save_file
 
+from hydraopt import merging
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
 from hydraopt.errors import BundleError, MergeError, UsageError
-from hydraopt.merging import METHODS, MergedAdapters, merge_with, parse_settings
+from hydraopt.formats.merged import write_description
+from hydraopt.merging import METHODS, MergedAdapters, merge_with, merging_method, parse_settings
 
 TASKS = 6
 DATA_FREE = [name for name, method in METHODS.items() if method.needs == "nothing"]
@@ -134,12 +139,14 @@ def test_unequal_targets_are_saved_and_loaded(method, tmp_path):
 
 @pytest.mark.parametrize("method", ["jd-full", "jd-diag"])
 def test_cores_that_do_not_fit_the_tasks_or_the_basis_are_refused(method, tmp_path):
-    merge_with(method, random_set(TASKS), rank=3).save(tmp_path / "m")
+    merged = merge_with(method, random_set(TASKS), rank=3)
+    merged.save(tmp_path / "m")
     stored = load_file(tmp_path / "m" / "merged.safetensors")
     assert stored["layer0.B.of"].shape == (TASKS, 3 if method == "jd-full" else 1, 3)
     for damaged in (stored["layer0.B.of"][1:], stored["layer0.B.of"][:, :, 1:]):
         tensors = stored | {"layer0.B.of": damaged.contiguous()}
         save_file(tensors, tmp_path / "m" / "merged.safetensors")
+        write_description(tmp_path / "m", merged.describe(), ("merged.safetensors",))
         with pytest.raises(BundleError, match=r"layer0\.B does not belong to 6 tasks"):
             MergedAdapters.load(tmp_path / "m")
 
@@ -233,7 +240,7 @@ def test_refuses_settings_it_cannot_take(method, settings, message):
     ],
 )
 def test_options_may_be_text(method, name, text, value):
-    assert METHODS[method].option(method, name, text) == value
+    assert METHODS[method].option(name, text) == value
     merged = merge_with(method, random_set(TASKS), **{name: text})
     assert merged.settings[name] == value
 
@@ -263,3 +270,28 @@ def test_methods_are_described_for_machines():
     assert record["per_task"] and not record["needs_data"] and not record["needs_labels"]
     assert "2407.00066" in record["paper"]
     assert record["storage"] == "R (m + n) + T R^2"
+
+
+def test_methods_are_listed_in_their_order_under_their_names():
+    listed = (
+        "hydraopt average private task-arithmetic ties dare dare-ties knots tsv-merge iso-c doge"
+    )
+    listed += " emr 1bit byom jd-full jd-diag kmerge zipit adamerging surgery supermerge"
+    assert list(METHODS) == listed.split() == [method.name for method in METHODS.values()]
+
+
+@pytest.mark.parametrize("method", DATA_FREE)
+def test_a_result_has_its_methods_name(method):
+    assert METHODS[method].function(random_set(2)).method == method
+
+
+def test_no_function_shadows_a_module():
+    for module in pkgutil.iter_modules(merging.__path__):
+        import_module(f"{merging.__name__}.{module.name}")
+        assert ismodule(getattr(merging, module.name)), module.name
+
+
+def test_a_method_keeps_its_name():
+    register = merging_method(name="ties", paper="", per_task=False, needs="nothing", storage="")
+    with pytest.raises(ValueError, match=r"'ties' is in hydraopt\.merging\.ties already"):
+        register(lambda adapters: None)

@@ -22,7 +22,8 @@ from hydraopt.formats.layout import (
     read_layout,
 )
 from hydraopt.formats.pack import Pack, pack, read_shared_pack
-from hydraopt.merging import METHODS, average, hydraopt, merge_with, relative_error
+from hydraopt.merging import METHODS, merge_with, relative_error
+from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.packing import (
     CodedAdapters,
     Coder,

@@ -19,7 +19,9 @@ from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import add_to_weights, static_merged
 from hydraopt.lowering.xnnpack import quantize_linear
-from hydraopt.merging import MergedAdapters, average, hydraopt, merge_with, private
+from hydraopt.merging import MergedAdapters, merge_with
+from hydraopt.merging.hydraopt import average, hydraopt
+from hydraopt.merging.private import private
 from hydraopt.packing import Coder
 from hydraopt.runtime import Session, verify
 

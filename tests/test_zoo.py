@@ -9,7 +9,7 @@ from peft import PeftModel
 
 from hydraopt.evaluation import adapted, exact_match
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.merging import hydraopt
+from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.packing import Coder, open_merged
 from hydraopt.runtime import Session
 from hydraopt.zoo import ADAPTERS, BASE, DATA, TASKS, load_adapters

@@ -9,8 +9,18 @@ from collections.abc import Iterator
 from ..adapters import AdapterSet, Factors
 from .assemble import merge_modules, zero
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "byom"
 
 
+@merging_method(
+    name=NAME,
+    paper="BYOM-LoRA, arXiv 2310.01886",
+    per_task=True,
+    needs="nothing",
+    storage="T R (m + n)",
+)
 def byom(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     """Cut to an A and a B of rank q per task and module.
 
@@ -28,4 +38,4 @@ def byom(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
             yield Factors(a.double(), b.double())
 
     half = max(1, adapters.max_rank // 2)
-    return merge_modules("byom", adapters, parts, half if rank is None else rank, {})
+    return merge_modules(NAME, adapters, parts, half if rank is None else rank, {})

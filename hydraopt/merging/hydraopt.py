@@ -28,12 +28,23 @@ from .clustering import cluster, refine
 from .coordinates import Coordinates, Stack
 from .lowrank import balanced
 from .merged import MergedAdapters, Side
+from .registry import merging_method
+
+HYDRAOPT = "hydraopt"
+AVERAGE = "average"
 
 logger = logging.getLogger(__name__)
 
 MAX_STEPS = 20
 
 
+@merging_method(
+    name=HYDRAOPT,
+    paper="HydraOpt, arXiv 2507.17706",
+    per_task=True,
+    needs="nothing",
+    storage="R n + K R m",
+)
 def hydraopt(
     adapters: AdapterSet,
     *,
@@ -67,9 +78,16 @@ def hydraopt(
         for module in tqdm(adapters.shapes, desc="merge", disable=None, leave=False)
     }
     settings = {"clusters": _count(labels), "rank": rank, "soft": soft, "seed": seed}
-    return assemble("hydraopt", adapters, modules, settings)
+    return assemble(HYDRAOPT, adapters, modules, settings)
 
 
+@merging_method(
+    name=AVERAGE,
+    paper="HydraOpt with K = 1",
+    per_task=False,
+    needs="nothing",
+    storage="R (m + n)",
+)
 def average(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     """One adapter for all tasks: the mean delta, cut to ``rank`` by SVD. HydraOpt's K = 1.
 
@@ -79,7 +97,7 @@ def average(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
         MergeError: ``rank`` below 1.
     """
     merged = hydraopt(adapters, clusters=1, rank=rank)
-    return replace(merged, method="average", settings={"rank": merged.settings["rank"]})
+    return replace(merged, method=AVERAGE, settings={"rank": merged.settings["rank"]})
 
 
 def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.Tensor:

@@ -22,6 +22,9 @@ from .assemble import assemble, progress, stacked, zero
 from .checks import check_clusters, check_rank
 from .lowrank import cut, inner
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "kmerge"
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,13 @@ class Slot:
     members: int = 1
 
 
+@merging_method(
+    name=NAME,
+    paper="K-Merge, arXiv 2510.13537",
+    per_task=True,
+    needs="nothing",
+    storage="K R (m + n)",
+)
 def kmerge(
     adapters: AdapterSet,
     *,
@@ -79,7 +89,7 @@ def kmerge(
         for module, shape in adapters.shapes.items()
     }
     settings = {"clusters": len(slots), "threshold": threshold, "rank": size}
-    return assemble("kmerge", adapters, sides, settings)
+    return assemble(NAME, adapters, sides, settings)
 
 
 def similarity(one: Mapping[str, Factors], other: Mapping[str, Factors]) -> float:

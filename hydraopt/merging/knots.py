@@ -16,8 +16,18 @@ from .checks import check_density
 from .coordinates import Coordinates, Stack
 from .elementwise import disjoint_mean, keep_largest
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "knots"
 
 
+@merging_method(
+    name=NAME,
+    paper="KnOTS, arXiv 2410.19735",
+    per_task=False,
+    needs="nothing",
+    storage="m n",
+)
 def knots(
     adapters: AdapterSet, *, density: float = 0.2, scale: float = 1.0, rank: int | None = None
 ) -> MergedAdapters:
@@ -42,7 +52,7 @@ def knots(
         merged = disjoint_mean(x * keep_largest(x, density) for x in parts)
         return Factors(scale * merged, basis.float())
 
-    return merge_modules("knots", adapters, merge, rank, {"density": density, "scale": scale})
+    return merge_modules(NAME, adapters, merge, rank, {"density": density, "scale": scale})
 
 
 def left_basis(stack: Stack, tasks: int) -> torch.Tensor:

@@ -20,9 +20,19 @@ from .checks import check_density
 from .elementwise import deltas
 from .lowrank import Delta
 from .merged import MergedAdapters
+from .registry import merging_method
 from .ties import trimmed_mean
 
+NAME = "1bit"
 
+
+@merging_method(
+    name=NAME,
+    paper="1bit-Merging, arXiv 2502.10743",
+    per_task=True,
+    needs="nothing",
+    storage="T m n / 16 + T, or m n merged",
+)
 def onebit(
     adapters: AdapterSet,
     *,
@@ -55,7 +65,7 @@ def onebit(
         return scale * trimmed_mean(adapters, module, density)
 
     settings = {"modules": modules, "density": density, "scale": scale}
-    return merge_modules("1bit", adapters, merge, rank, settings)
+    return merge_modules(NAME, adapters, merge, rank, settings)
 
 
 def _matching(adapters: AdapterSet, pattern: str) -> set[str]:

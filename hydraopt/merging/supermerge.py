@@ -26,13 +26,23 @@ from .assemble import full_rank, merge_modules
 from .checks import check_rank, check_training
 from .lowrank import cut
 from .merged import MergedAdapters
+from .registry import merging_method
 from .weighted import learn_coefficients, stack_of, stacks_of, weighted
+
+NAME = "supermerge"
 
 START = 0.3
 
 Coefficients = Mapping[str, torch.Tensor]  # module -> [T]
 
 
+@merging_method(
+    name=NAME,
+    paper="SuperMerge, arXiv 2412.10416",
+    per_task=False,
+    needs="labels",
+    storage="m n",
+)
 def supermerge(
     adapters: AdapterSet,
     data: CalibrationData,
@@ -80,7 +90,7 @@ def supermerge(
             found = _again(adapters, training, found, range(first, min(first + size, len(tasks))))
     settings = {"steps": steps, "rate": rate, "batch": batch, "group": group, "sweeps": sweeps}
     return merge_modules(
-        "supermerge",
+        NAME,
         adapters,
         lambda module: weighted(stack_of(adapters, module), found[module]),
         rank,

@@ -93,7 +93,7 @@ class Workshop:
         from random_adapters import random_adapters
 
         from hydraopt.lowering.base_model import load_base
-        from hydraopt.merging import hydraopt
+        from hydraopt.merging.hydraopt import hydraopt
         from hydraopt.packing import Coder, code_verbatim
 
         model = load_base(str(self.base), str(self.base)).model

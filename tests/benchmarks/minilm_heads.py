@@ -36,7 +36,7 @@ from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors, task_classes
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.lowered import slotted
-from hydraopt.merging import private
+from hydraopt.merging.private import private
 from hydraopt.packing import CodedAdapters, Coder, code_verbatim
 from hydraopt.runtime import Session
 from hydraopt.training import Schedule, fit
