@@ -1,7 +1,9 @@
 """BYOM-LoRA (arXiv 2310.01886): every task's delta by itself, cut to rank q by SVD.
 
-``D_t ~ U_q S_q V_qᵀ``, the best approximation of that rank. Exact in factor space. Nothing is
-shared among the tasks. [The paper's details are recalled, not read.]
+``D_t ~ U_q S_q V_qᵀ``, the best approximation of that rank, is added to the base model: unlike the
+paper's BYOM-FFT, for models that are tuned whole, BYOM-LoRA has no merged model below the tasks'
+own parts, and nothing is shared. The SVD is made in factor space [derived], which is exact. The
+paper's q is well below the adapters' rank r; half of r, the default here, is ours.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,13 @@
 """1bit-Merging (arXiv 2502.10743): per task the signs of some modules' deltas, the others merged.
 
 In the chosen modules a task keeps ``mean|D_t| * sign(D_t)``, one bit per entry and one scale per
-module; the other modules are merged by TIES into one delta for all tasks. The paper chooses
-attention or MLP modules by the kind of task and lets a router pick the task; here the task is
-switched by hand. [The scale per module and TIES for the rest are recalled, not read.]
+module; the other modules are merged by TIES into one delta for all tasks.
+
+The paper quantises tasks' deltas to one bit where it sees their knowledge, in attention modules for
+chat, in MLP modules for mathematics and code, and a router picks the task; here the task is
+switched by hand. Its abstract leaves the scale and the merging of the rest open. The scale is
+derived: ``mean|D|`` minimises ``||D - l sign(D)||²`` over l, for each module by itself. TIES for
+the rest, at its defaults, is our choice.
 
 Both kinds are dense: they are cut to ``rank`` by SVD, and the relative error is reported.
 """
