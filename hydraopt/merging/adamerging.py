@@ -73,8 +73,8 @@ def adamerging(
 
     start = torch.full((tasks, modules if coefficients == "layer" else 1), START)
     rows, schedule = data.prompts(adapters.tasks), Schedule(steps, rate, batch, seed=seed)
-    found = learn_coefficients(stacks, data, start, clamped, entropy, rows, schedule)
-    columns = dict(zip(stacks, found.T, strict=True))
+    learnt = learn_coefficients(stacks, data, start, clamped, entropy, rows, schedule)
+    columns = dict(zip(stacks, learnt.T, strict=True))
 
     def merge(module: str) -> Factors:
         return weighted(stacks[module], columns[module])

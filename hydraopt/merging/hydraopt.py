@@ -74,7 +74,7 @@ def hydraopt(
     check_seed(seed)
     labels = assign(adapters, clusters, rank, seed)
     modules = {
-        module: _merge_module(Stack.of(adapters, module), labels, rank, soft)
+        module: _merge_module(Stack.from_adapters(adapters, module), labels, rank, soft)
         for module in tqdm(adapters.shapes, desc="merge", disable=None, leave=False)
     }
     settings = {"clusters": _count(labels), "rank": rank, "soft": soft, "seed": seed}
@@ -113,7 +113,8 @@ def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.T
     # The seeded restarts must not depend on the order of the tasks: work in the order of names.
     order = sorted(range(tasks), key=lambda task: adapters.tasks[task])
     ordered = AdapterSet(adapters.adapters[task] for task in order)
-    modules = [Coordinates.of(Stack.of(ordered, module), tasks) for module in adapters.shapes]
+    stacks = (Stack.from_adapters(ordered, module) for module in adapters.shapes)
+    modules = [Coordinates.from_stack(stack, tasks) for stack in stacks]
     labels = cluster(sum(module.task_gram() for module in modules), clusters, seed)
     for _ in range(MAX_STEPS):
         mixing = _orthonormal(labels)
@@ -127,7 +128,7 @@ def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.T
 
 
 def _merge_module(stack: Stack, labels: torch.Tensor, rank: int, soft: bool) -> tuple[Side, Side]:
-    coordinates = Coordinates.of(stack, len(labels))
+    coordinates = Coordinates.from_stack(stack, len(labels))
     mixing = _orthonormal(labels)
     if soft and 1 < _count(labels) < len(labels):
         mixing = _soften(coordinates, mixing, rank)

@@ -38,7 +38,7 @@ def iso_c(adapters: AdapterSet, *, scale: float = 1.0, rank: int | None = None) 
     """
 
     def merge(module: str) -> Svd:
-        stack = Stack.of(adapters, module)
+        stack = Stack.from_adapters(adapters, module)
         u, s, vh = svd(Factors(stack.a, stack.b))
         return Svd(u, scale * s.mean().expand(len(s)), vh)
 

@@ -46,7 +46,7 @@ def knots(
     check_density(density)
 
     def merge(module: str) -> Factors:
-        stack = Stack.of(adapters, module)
+        stack = Stack.from_adapters(adapters, module)
         basis = left_basis(stack, len(adapters.tasks))
         parts = task_parts(stack, basis)
         merged = disjoint_mean(x * keep_largest(x, density) for x in parts)
@@ -58,7 +58,7 @@ def knots(
 def left_basis(stack: Stack, tasks: int) -> torch.Tensor:
     """``U [out, p]``: the left singular vectors of all deltas side by side, largest first."""
     transposed = stack.transposed()
-    coordinates = Coordinates.of(transposed, tasks)
+    coordinates = Coordinates.from_stack(transposed, tasks)
     right = coordinates.best_right(torch.eye(tasks, dtype=torch.float64), len(stack.owner))
     return (right.T @ transposed.split_a()[1]).T
 

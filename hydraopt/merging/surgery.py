@@ -106,14 +106,14 @@ def _features(
     own = stacks_of(AdapterSet([adapter]), data.model.device)
     common = stacks_of(AdapterSet([replace(adapter, factors=merged)]), data.model.device)
     prompts = [prompt for prompt, _ in data.prompts([adapter.name])]
-    found = []
+    features = []
     for together in prompt_batches(data.model, prompts, PROMPTS):
         with _alone(data.model, own):
             rows = continuations(data.model, together)
             wanted = _into_head(data.model, rows)
         with _alone(data.model, common):
-            found += zip(_into_head(data.model, rows), wanted, strict=True)
-    return found
+            features += zip(_into_head(data.model, rows), wanted, strict=True)
+    return features
 
 
 def _alone(model: torch.nn.Module, stacks: Mapping):
@@ -140,8 +140,8 @@ def _correction(features: Features, width: int, schedule: Schedule) -> Factors:
     up = torch.zeros(size, width, device=device).requires_grad_()
 
     def loss(chosen: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-        found, wanted = (torch.cat(x) for x in zip(*chosen, strict=True))
-        return l1_loss(operate(found, down, up), wanted)
+        merged, own = (torch.cat(x) for x in zip(*chosen, strict=True))
+        return l1_loss(operate(merged, down, up), own)
 
     fit({"down": down, "up": up}, loss, features, schedule, description="learn a correction")
     return Factors(down.detach().cpu(), up.detach().cpu())

@@ -36,7 +36,7 @@ def task_arithmetic(
     """
 
     def merge(module: str) -> Factors:
-        stack = Stack.of(adapters, module)
+        stack = Stack.from_adapters(adapters, module)
         return Factors(stack.a, scale * stack.b)
 
     return merge_modules(NAME, adapters, merge, rank, {"scale": scale})

@@ -77,6 +77,6 @@ def _viterbi(x: torch.Tensor, table: Tables, seam: torch.Tensor | None) -> torch
         seam = torch.full((len(x),), -1)
     terms = (term.numpy() for term in (by_current, by_previous, both, seam))
     threads = torch.get_num_threads()
-    found = torch.from_numpy(best_bytes(*terms, threads))
+    codes = torch.from_numpy(best_bytes(*terms, threads))
     torch.set_num_threads(threads)  # which starting numba's threads resets
-    return found
+    return codes

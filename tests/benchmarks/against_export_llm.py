@@ -100,7 +100,7 @@ class Workshop:
         adapters = random_adapters(model, str(self.base), TARGETS[targets])
         if kind == "verbatim":
             return code_verbatim(hydraopt(adapters))
-        return Coder.of(adapters).code(int(SHARES[kind] * adapters.fp16_bytes))
+        return Coder.from_adapters(adapters).code(int(SHARES[kind] * adapters.fp16_bytes))
 
     def _alternative(self, targets: str, kind: str) -> Path:
         bundle = self._bundle(targets, "verbatim")

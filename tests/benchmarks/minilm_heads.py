@@ -236,7 +236,9 @@ def main(
         _print_head(results)
         merged = {
             "private": code_verbatim(private(trained.adapters)),
-            "budget": Coder.of(trained.adapters).code(int(budget * trained.adapters.fp16_bytes)),
+            "budget": Coder.from_adapters(trained.adapters).code(
+                int(budget * trained.adapters.fp16_bytes)
+            ),
         }
         for quantize in ("none", "8da4w"):
             for name, coded in merged.items():
