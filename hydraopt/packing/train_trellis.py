@@ -3,8 +3,8 @@
     python -m hydraopt.packing.train_trellis -o FILE
 
 alternates the best codes for the tables and the least-squares tables for the codes (Lloyd's
-algorithm). About half an hour on one core. New tables are a new format: packs of old ones decode to
-nonsense with them.
+algorithm). About half an hour on one core. New tables are a new codec, with another hash in
+``trellis.py``: packs of old ones decode to nonsense with them. See docs/new-codec.md.
 """
 
 from pathlib import Path
