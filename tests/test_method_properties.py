@@ -9,11 +9,11 @@ import pytest
 import torch
 from conftest import BASE_ID, delta, random_set
 from safetensors.torch import load_file, save_file
+from sealed_files import reseal
 
 from hydraopt import merging
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
 from hydraopt.errors import BundleError, MergeError, UsageError
-from hydraopt.formats.merged import write_description
 from hydraopt.merging import METHODS, MergedAdapters, merge_with, merging_method, parse_settings
 
 TASKS = 6
@@ -139,14 +139,13 @@ def test_unequal_targets_are_saved_and_loaded(method, tmp_path):
 
 @pytest.mark.parametrize("method", ["jd-full", "jd-diag"])
 def test_cores_that_do_not_fit_the_tasks_or_the_basis_are_refused(method, tmp_path):
-    merged = merge_with(method, random_set(TASKS), rank=3)
-    merged.save(tmp_path / "m")
+    merge_with(method, random_set(TASKS), rank=3).save(tmp_path / "m")
     stored = load_file(tmp_path / "m" / "merged.safetensors")
     assert stored["layer0.B.of"].shape == (TASKS, 3 if method == "jd-full" else 1, 3)
     for damaged in (stored["layer0.B.of"][1:], stored["layer0.B.of"][:, :, 1:]):
         tensors = stored | {"layer0.B.of": damaged.contiguous()}
         save_file(tensors, tmp_path / "m" / "merged.safetensors")
-        write_description(tmp_path / "m", merged.describe(), ("merged.safetensors",))
+        reseal(tmp_path / "m" / "merged.json")
         with pytest.raises(BundleError, match=r"layer0\.B does not belong to 6 tasks"):
             MergedAdapters.load(tmp_path / "m")
 
