@@ -35,7 +35,7 @@ def compress(
     """
     limit = parse_budget(budget, adapters.fp16_bytes) if isinstance(budget, str) else budget
     if calibration is None:
-        return Coder.of(adapters).code(limit)
+        return Coder.from_adapters(adapters).code(limit)
     from .calibration import calibrate, read_prompts
     from .training import CalibrationData
 
@@ -43,7 +43,7 @@ def compress(
         raise UsageError("calibration needs the base model; pass base")
     data = CalibrationData.of(base, read_prompts(Path(calibration), adapters.tasks))
     data.check(adapters, labels=False)  # coding takes a while
-    return calibrate(Coder.of(adapters).code(limit), adapters, data)
+    return calibrate(Coder.from_adapters(adapters).code(limit), adapters, data)
 
 
 def compress_within_drop(
@@ -66,7 +66,7 @@ def compress_within_drop(
     from .training import read_examples
 
     evaluator = Evaluator.of(base, read_examples(Path(validation), adapters.tasks))
-    smallest = smallest_budget(Coder.of(adapters), adapters, evaluator, max_drop)
+    smallest = smallest_budget(Coder.from_adapters(adapters), adapters, evaluator, max_drop)
     settings = {"max_drop": max_drop, "drop": round(smallest.drop, 4)}
     return replace(smallest.coded, settings=settings | {"evaluations": smallest.evaluations})
 

@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter, read_adapters
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.merging import MergedAdapters, hydraopt
+from hydraopt.merging import MergedAdapters
+from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.profiling.cache import locked
 from hydraopt.zoo.model import new_tokenizer
 

@@ -14,7 +14,7 @@ SHAPES = ((40, 24), (24, 48))
 
 
 def spectra_of(adapters):
-    return {module: Spectrum.of(adapters, module) for module in adapters.shapes}
+    return {module: Spectrum.from_adapters(adapters, module) for module in adapters.shapes}
 
 
 def counter(tasks):
@@ -121,7 +121,7 @@ def test_energies_are_those_of_the_dense_deltas(monkeypatch):
     monkeypatch.setattr("hydraopt.packing.allocate.RESIDUAL_WEIGHT", 0.0)
     adapters = random_set(4, shapes=((40, 24),))
     (module,) = adapters.shapes
-    spectrum = Spectrum.of(adapters, module)
+    spectrum = Spectrum.from_adapters(adapters, module)
     deltas = torch.stack([delta(x.factors[module]) for x in adapters.adapters])
     shared = torch.linalg.svdvals(deltas.flatten(0, 1)).square() / 4
     rows = torch.linalg.qr(spectrum.rows.double().T).Q

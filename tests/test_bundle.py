@@ -12,7 +12,8 @@ from hydraopt.adapters import read_adapters
 from hydraopt.errors import BundleError, OutputError, TaskError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.merging import MergedAdapters, hydraopt
+from hydraopt.merging import MergedAdapters
+from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.runtime import Session, verify
 
 pytestmark = pytest.mark.slow

@@ -44,7 +44,7 @@ def adapters(adapter_dirs):
 
 @pytest.fixture(scope="module")
 def coded(adapters):
-    return Coder.of(adapters).code(adapters.fp16_bytes // 5)
+    return Coder.from_adapters(adapters).code(adapters.fp16_bytes // 5)
 
 
 def test_calibrated_packs_answer_more_like_the_unmerged_adapters(adapters, coded, base):
@@ -62,7 +62,7 @@ def test_calibrated_packs_answer_more_like_the_unmerged_adapters(adapters, coded
 @pytest.mark.slow
 def test_what_is_learnt_from_some_prompts_holds_for_others():
     adapters = AdapterSet(x for x in load_adapters().adapters if x.name.startswith("words-"))
-    coded = Coder.of(adapters).code(adapters.fp16_bytes // 20)
+    coded = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 20)
     task = AdapterSet([adapters.adapters[0]])
     (name,) = task.tasks
     coded = replace(coded, payloads={name: coded.payloads[name]})

@@ -8,12 +8,13 @@ import sys
 import pytest
 import torch
 
+from hydraopt.errors import BundleError
 from hydraopt.formats.codes import BITS, GROUPED, packed_bytes
 from hydraopt.packing import codec
 from hydraopt.packing.allocate import DISTORTION
 from hydraopt.packing.codec import TRELLIS_BITS
 from hydraopt.packing.groups import read_groups
-from hydraopt.packing.trellis import Tables, search, tables, trellis_values
+from hydraopt.packing.trellis import TABLES, Tables, read_tables, search, tables, trellis_values
 
 TOP = 4.0
 SCALAR = {1: 0.363, 2: 0.119, 4: 0.0115}  # uniform levels with the best step
@@ -140,6 +141,20 @@ def test_the_bytes_form_a_ring():
     table = tables(1)
     turned = trellis_values(packed.roll(1, -1), table)
     assert turned.equal(trellis_values(packed, table).roll(8, -1))
+
+
+def test_other_tables_than_the_codecs_are_refused(tmp_path):
+    assert read_tables(TABLES).keys() == {
+        f"{place}.{bits}" for place in ("current", "previous") for bits in TRELLIS_BITS
+    }
+    changed = tmp_path / "trellis.safetensors"
+    content = bytearray(TABLES.read_bytes())
+    content[-1] ^= 1  # still a safetensors file, of other values
+    changed.write_bytes(content)
+    with pytest.raises(BundleError, match=r"trellis\.safetensors is damaged: SHA-256 .* expected "):
+        read_tables(changed)
+    with pytest.raises(BundleError, match=r"missing\.safetensors cannot be read"):
+        read_tables(tmp_path / "missing.safetensors")
 
 
 SEARCH = """

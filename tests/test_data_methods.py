@@ -9,8 +9,9 @@ from llama_data import NEEDING, PAIRS, QUICK, SHAPES, assert_same, data_of, llam
 
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
 from hydraopt.errors import DataError, MergeError, UsageError
-from hydraopt.merging import METHODS, merge_with, task_arithmetic, zipit
-from hydraopt.merging.zipit import singular_directions, zipped
+from hydraopt.merging import METHODS, merge_with
+from hydraopt.merging.task_arithmetic import task_arithmetic
+from hydraopt.merging.zipit import singular_directions, zipit, zipped
 from hydraopt.training import CalibrationData, read_examples
 
 

@@ -102,7 +102,7 @@ class Scores:
 
 def test_the_smallest_budget_is_found_by_bisection():
     adapters = random_set(4, shapes=((64, 96), (96, 64)))
-    coder = Coder.of(adapters)
+    coder = Coder.from_adapters(adapters)
     needed = (coder.smallest + adapters.fp16_bytes) // 3
     found = smallest_budget(coder, adapters, Scores(needed), max_drop=1)
     assert needed <= found.coded.stored_bytes <= 1.1 * needed

@@ -25,7 +25,9 @@ from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.lowering.static import static_merged
-from hydraopt.merging import METHODS, hydraopt, merge_with, private
+from hydraopt.merging import METHODS, merge_with
+from hydraopt.merging.hydraopt import hydraopt
+from hydraopt.merging.private import private
 from hydraopt.packing import Coder, code_verbatim, open_merged
 from hydraopt.runtime import Session, verify
 
@@ -119,7 +121,7 @@ def test_no_method_merges_heads(adapters, method):
 
 def coded(adapters, kind):
     if kind == "budget":
-        return Coder.of(adapters).code(adapters.fp16_bytes // 2)
+        return Coder.from_adapters(adapters).code(adapters.fp16_bytes // 2)
     merged = private(adapters) if kind == "private" else hydraopt(adapters, clusters=2)
     return merged if kind == "private" else code_verbatim(merged)
 
@@ -146,7 +148,7 @@ def test_peft_computes_with_what_unmerge_writes(models, adapters, tmp_path):
 
 
 def test_a_budget_counts_the_heads(adapters):
-    coder = Coder.of(adapters)
+    coder = Coder.from_adapters(adapters)
     for limit in (coder.smallest, adapters.fp16_bytes // 2):
         assert 0.9 * limit < coder.code(limit).stored_bytes <= limit
 
@@ -165,7 +167,7 @@ def test_a_program_gives_the_logits_of_peft_for_every_task(bundle, models):
 
 @pytest.mark.slow
 def test_coded_heads_on_a_quantised_base_are_near_pytorchs(root, adapters, tmp_path):
-    merged = Coder.of(adapters).code(adapters.fp16_bytes // 2)
+    merged = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 2)
     base = str(root / "base")
     export_bundle(merged, base, tmp_path / "q", Form(quantize="8da4w"))
     inputs = torch.tensor([IDS]), torch.ones(1, len(IDS))

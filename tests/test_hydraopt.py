@@ -6,7 +6,8 @@ from conftest import BASE_ID, delta, random_set, squared_error
 
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
 from hydraopt.errors import MergeError, UsageError
-from hydraopt.merging import average, hydraopt, merge_with
+from hydraopt.merging import merge_with
+from hydraopt.merging.hydraopt import average, hydraopt
 
 TASKS = 6
 

@@ -27,7 +27,7 @@ from hydraopt.lowering.factors import module_shapes, slot_factors
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.kinds import kind_of
 from hydraopt.lowering.slots import insert_slots
-from hydraopt.merging import private
+from hydraopt.merging.private import private
 from hydraopt.packing import code_verbatim
 from hydraopt.runtime import Session, verify
 

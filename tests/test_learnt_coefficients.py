@@ -1,6 +1,5 @@
 """SuperMerge and AdaMerging, against direct evaluations of their formulas on dense weights."""
 
-import importlib
 import math
 
 import pytest
@@ -12,9 +11,11 @@ from torch.nn.functional import cross_entropy
 
 from hydraopt.adapters import AdapterSet, LoraAdapter
 from hydraopt.errors import TrainingError
-from hydraopt.merging import adamerging, merge_with, supermerge, task_arithmetic
-from hydraopt.merging.adamerging import entropy
-from hydraopt.merging.weighted import applied, stacks_of, weighted
+from hydraopt.merging import merge_with
+from hydraopt.merging.adamerging import adamerging, entropy
+from hydraopt.merging.supermerge import supermerge
+from hydraopt.merging.task_arithmetic import task_arithmetic
+from hydraopt.merging.weighted import applied, learn_coefficients, stacks_of, weighted
 from hydraopt.training import answer_loss, batch
 
 
@@ -147,14 +148,12 @@ def test_groups_are_merged_without_loss_and_then_merged_again(rank, tasks):
 
 def test_with_a_rank_merged_groups_are_cut_too(monkeypatch):
     adapters, ranks = llama_set(6), []
-    module = importlib.import_module("hydraopt.merging.supermerge")
-    learn = module.learn_coefficients
 
     def seen(stacks, *rest):
         ranks.append(max(len(x.owner) for x in stacks.values()))
-        return learn(stacks, *rest)
+        return learn_coefficients(stacks, *rest)
 
-    monkeypatch.setattr(module, "learn_coefficients", seen)
+    monkeypatch.setattr("hydraopt.merging.supermerge.learn_coefficients", seen)
     for rank, wanted in ((None, [9, 9, 18]), (4, [9, 9, 8])):
         ranks.clear()
         supermerge(adapters, data_of(adapters), steps=1, group=3, sweeps=0, rank=rank)

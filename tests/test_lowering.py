@@ -24,7 +24,8 @@ from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots, slot_layers
 from hydraopt.lowering.static import static_merged
 from hydraopt.lowering.xnnpack import quantize_linear, row_layer, undelegated
-from hydraopt.merging import MergedAdapters, average, hydraopt
+from hydraopt.merging import MergedAdapters
+from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.packing import Coder, Decode, Groups, code_verbatim, shared_rows
 from hydraopt.runtime import Session
 
@@ -109,7 +110,9 @@ def test_quantised_base_equals_eager_with_the_same_quantisation(
     aligned, merged, base, tmp_path, kind
 ):
     budget = int(0.15 * aligned.fp16_bytes)
-    coded = code_verbatim(merged) if kind == "verbatim" else Coder.of(aligned).code(budget)
+    coded = (
+        code_verbatim(merged) if kind == "verbatim" else Coder.from_adapters(aligned).code(budget)
+    )
     export_bundle(coded, str(base), tmp_path / "q", Form(quantize="8da4w"))
     cases = [(coded, task) for task in coded.tasks]
     if kind == "budget":  # one that comes later is coded for the rows in the program
@@ -129,7 +132,7 @@ def test_quantised_base_equals_eager_with_the_same_quantisation(
 
 @pytest.mark.parametrize(("share", "kind"), [(0.15, Groups), (0.5, torch.Tensor)])
 def test_a_program_holds_the_rows_that_packs_were_coded_for(aligned, share, kind):
-    coded = Coder.of(aligned).code(int(share * aligned.fp16_bytes))
+    coded = Coder.from_adapters(aligned).code(int(share * aligned.fp16_bytes))
     rows = shared_rows(coded.layout, coded.shared)
     assert rows and set(rows) <= set(SHAPES)
     assert {type(x) for x in rows.values()} == {kind}

@@ -9,7 +9,8 @@ from sealed_files import reseal
 
 from hydraopt.adapters import read_adapter
 from hydraopt.errors import BundleError, OutputError, TaskError
-from hydraopt.merging import MergedAdapters, average, hydraopt
+from hydraopt.merging import MergedAdapters
+from hydraopt.merging.hydraopt import average, hydraopt
 
 VARIANTS = [
     {"clusters": 5},

@@ -6,22 +6,19 @@ import pytest
 import torch
 from conftest import delta, random_set
 
-from hydraopt.merging import (
-    byom,
-    dare,
-    dare_ties,
-    doge,
-    emr,
-    iso_c,
-    jd_diag,
-    jd_full,
-    kmerge,
-    knots,
-    onebit,
-    task_arithmetic,
-    ties,
-    tsv_merge,
-)
+from hydraopt.merging.byom import byom
+from hydraopt.merging.dare import dare, dare_ties
+from hydraopt.merging.doge import doge
+from hydraopt.merging.emr import emr
+from hydraopt.merging.iso_c import iso_c
+from hydraopt.merging.jd_diag import jd_diag
+from hydraopt.merging.jd_full import jd_full
+from hydraopt.merging.kmerge import kmerge
+from hydraopt.merging.knots import knots
+from hydraopt.merging.onebit import onebit
+from hydraopt.merging.task_arithmetic import task_arithmetic
+from hydraopt.merging.ties import ties
+from hydraopt.merging.tsv_merge import tsv_merge
 
 TASKS, RANK = 6, 3  # the sum of the ranks exceeds out and in: nothing is cut by default
 MODULES = ("layer0", "layer1")

@@ -1,15 +1,20 @@
 """What holds for all data-free methods: invariances, trivial merges, ranks, options, mistakes."""
 
+import pkgutil
+from importlib import import_module
+from inspect import ismodule
 from unittest import TestCase
 
 import pytest
 import torch
 from conftest import BASE_ID, delta, random_set
 from safetensors.torch import load_file, save_file
+from sealed_files import reseal
 
+from hydraopt import merging
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
 from hydraopt.errors import BundleError, MergeError, UsageError
-from hydraopt.merging import METHODS, MergedAdapters, merge_with, parse_settings
+from hydraopt.merging import METHODS, MergedAdapters, merge_with, merging_method, parse_settings
 
 TASKS = 6
 DATA_FREE = [name for name, method in METHODS.items() if method.needs == "nothing"]
@@ -140,6 +145,7 @@ def test_cores_that_do_not_fit_the_tasks_or_the_basis_are_refused(method, tmp_pa
     for damaged in (stored["layer0.B.of"][1:], stored["layer0.B.of"][:, :, 1:]):
         tensors = stored | {"layer0.B.of": damaged.contiguous()}
         save_file(tensors, tmp_path / "m" / "merged.safetensors")
+        reseal(tmp_path / "m" / "merged.json")
         with pytest.raises(BundleError, match=r"layer0\.B does not belong to 6 tasks"):
             MergedAdapters.load(tmp_path / "m")
 
@@ -233,7 +239,7 @@ def test_refuses_settings_it_cannot_take(method, settings, message):
     ],
 )
 def test_options_may_be_text(method, name, text, value):
-    assert METHODS[method].option(method, name, text) == value
+    assert METHODS[method].option(name, text) == value
     merged = merge_with(method, random_set(TASKS), **{name: text})
     assert merged.settings[name] == value
 
@@ -263,3 +269,27 @@ def test_methods_are_described_for_machines():
     assert record["per_task"] and not record["needs_data"] and not record["needs_labels"]
     assert "2407.00066" in record["paper"]
     assert record["storage"] == "R (m + n) + T R^2"
+
+
+def test_methods_are_listed_under_their_names_those_that_need_least_first():
+    assert list(METHODS) == [method.name for method in METHODS.values()]
+    assert [*METHODS][:5] == ["hydraopt", "average", "private", "task-arithmetic", "ties"]
+    needs = [method.needs for method in METHODS.values()]
+    assert needs == sorted(needs, key=["nothing", "data", "labels"].index)
+
+
+@pytest.mark.parametrize("method", DATA_FREE)
+def test_a_result_has_its_methods_name(method):
+    assert METHODS[method].function(random_set(2)).method == method
+
+
+def test_no_function_shadows_a_module():
+    for module in pkgutil.iter_modules(merging.__path__):
+        import_module(f"{merging.__name__}.{module.name}")
+        assert ismodule(getattr(merging, module.name)), module.name
+
+
+def test_a_method_keeps_its_name():
+    register = merging_method(name="ties", paper="", per_task=False, needs="nothing", storage="")
+    with pytest.raises(ValueError, match=r"'ties' is in hydraopt\.merging\.ties already"):
+        register(lambda adapters: None)

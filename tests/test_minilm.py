@@ -42,7 +42,7 @@ def test_adapters_and_heads_learn_their_tasks(trained):
 
 @pytest.mark.slow
 def test_a_program_within_a_budget_answers_as_pytorch_and_peft(trained, tmp_path):
-    merged = Coder.of(trained.adapters).code(trained.adapters.fp16_bytes // 4)
+    merged = Coder.from_adapters(trained.adapters).code(trained.adapters.fp16_bytes // 4)
     found = measure(trained, merged, Form(), tmp_path / "bundle")
     assert found["adapter_bytes"] <= trained.adapters.fp16_bytes // 4
     assert found["program_from_eager"]["classes"] == 0

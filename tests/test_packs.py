@@ -22,7 +22,8 @@ from hydraopt.formats.layout import (
     read_layout,
 )
 from hydraopt.formats.pack import Pack, pack, read_shared_pack
-from hydraopt.merging import METHODS, average, hydraopt, merge_with, relative_error
+from hydraopt.merging import METHODS, merge_with, relative_error
+from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.packing import (
     CodedAdapters,
     Coder,
@@ -90,7 +91,7 @@ def test_decode_gives_the_factors_in_the_layouts_order(seed):
 @pytest.mark.parametrize("share", [0.1, 0.4])
 def test_with_static_rows_decode_gives_what_is_left_of_the_task_alone(share):
     adapters = random_set(9, rank=4, shapes=((40, 64), (64, 40)), spread=0.1)
-    coded = Coder.of(adapters).code(int(share * adapters.fp16_bytes))
+    coded = Coder.from_adapters(adapters).code(int(share * adapters.fp16_bytes))
     layout = coded.layout
     assert any(m.shared_rows for m in layout.modules.values())
     names = [(name, side) for name, side, _ in layout.factors(static_rows=True)]
@@ -166,7 +167,7 @@ def test_tasks_with_equal_factors_have_one_pack(tmp_path):
 @pytest.fixture(scope="module")
 def budgeted() -> CodedAdapters:
     adapters = random_set(5, shapes=((40, 64), (64, 40)))
-    return Coder.of(adapters).code(adapters.fp16_bytes // 4)
+    return Coder.from_adapters(adapters).code(adapters.fp16_bytes // 4)
 
 
 def test_storage_is_the_size_of_the_files(budgeted, tmp_path):
@@ -210,7 +211,7 @@ def test_no_task_can_be_added_where_all_share_one_adapter():
 
 
 def test_a_budget_that_is_too_small_names_the_smallest():
-    coder = Coder.of(random_set(3))
+    coder = Coder.from_adapters(random_set(3))
     with pytest.raises(MergeError, match=f"expected at least {coder.smallest:,}:"):
         coder.code(coder.smallest - 1)
     assert coder.code(coder.smallest).stored_bytes <= coder.smallest
@@ -287,7 +288,7 @@ def test_a_damaged_layout_is_refused(budgeted, tmp_path, change):
 def test_a_merged_directory_with_foreign_packs_is_refused(budgeted, tmp_path):
     budgeted.save(tmp_path / "m")
     adapters = random_set(5, shapes=((40, 64), (64, 40)), seed=1)
-    Coder.of(adapters).code(adapters.fp16_bytes // 4).save(tmp_path / "other")
+    Coder.from_adapters(adapters).code(adapters.fp16_bytes // 4).save(tmp_path / "other")
     own = tmp_path / "m" / "packs" / "task1.pack"
     own.write_bytes((tmp_path / "other" / "packs" / "task1.pack").read_bytes())
     with pytest.raises(BundleError, match=r"from another bundle|it ends after"):

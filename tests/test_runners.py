@@ -29,7 +29,7 @@ PROMPTS = {
 @pytest.fixture(scope="module")
 def coded():
     adapters = AdapterSet(read_adapter(ADAPTERS / task) for task in PROMPTS)
-    return Coder.of(adapters).code(int(0.3 * adapters.fp16_bytes))
+    return Coder.from_adapters(adapters).code(int(0.3 * adapters.fp16_bytes))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,9 @@ from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import add_to_weights, static_merged
 from hydraopt.lowering.xnnpack import quantize_linear
-from hydraopt.merging import MergedAdapters, average, hydraopt, merge_with, private
+from hydraopt.merging import MergedAdapters, merge_with
+from hydraopt.merging.hydraopt import average, hydraopt
+from hydraopt.merging.private import private
 from hydraopt.packing import Coder
 from hydraopt.runtime import Session, verify
 
@@ -58,7 +60,7 @@ def test_methods_that_give_one_model_can_be_baked(adapter_dirs, method):
 
 def test_tasks_that_differ_cannot_be_baked(adapter_dirs):
     adapters = read_adapters(adapter_dirs)
-    coded = Coder.of(adapters).code(adapters.fp16_bytes // 3)
+    coded = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 3)
     for merged in (private(adapters), hydraopt(adapters, clusters=2), coded):
         with pytest.raises(LoweringError, match=r"the 3 tasks of this .* result differ, expected"):
             static_merged(merged)
@@ -66,7 +68,7 @@ def test_tasks_that_differ_cannot_be_baked(adapter_dirs):
 
 def test_a_single_task_can_be_baked_however_it_was_merged(adapter_dirs):
     adapters = read_adapters(adapter_dirs[:1])
-    coded = Coder.of(adapters).code(adapters.fp16_bytes // 3)
+    coded = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 3)
     for merged in (private(adapters), merge_with("jd-full", adapters), coded):
         assert static_merged(merged).tasks == ("alpha",)
 

@@ -8,7 +8,8 @@ from llama_data import SHAPES, data_of, descend, llama_set
 from hydraopt.errors import MergeError
 from hydraopt.evaluation import adapted
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.merging import MergedAdapters, merge_with, surgery
+from hydraopt.merging import MergedAdapters, merge_with
+from hydraopt.merging.surgery import surgery
 from hydraopt.runtime import Session
 
 

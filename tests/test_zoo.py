@@ -9,7 +9,7 @@ from peft import PeftModel
 
 from hydraopt.evaluation import adapted, exact_match
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.merging import hydraopt
+from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.packing import Coder, open_merged
 from hydraopt.runtime import Session
 from hydraopt.zoo import ADAPTERS, BASE, DATA, TASKS, load_adapters
@@ -86,7 +86,7 @@ def test_the_a_factors_are_aligned(evaluator, unmerged):
 def test_the_program_scores_as_eager_and_as_peft_do_on_all_tasks(tmp_path):
     """merge -> packs -> .pte -> text equals unmerge -> PEFT -> text."""
     adapters = load_adapters()
-    Coder.of(adapters).code(adapters.fp16_bytes // 10).save(tmp_path / "merged")
+    Coder.from_adapters(adapters).code(adapters.fp16_bytes // 10).save(tmp_path / "merged")
     merged = open_merged(tmp_path / "merged")
     export_bundle(merged, str(BASE), tmp_path / "bundle")
     evaluator = zoo_evaluator(20)

@@ -59,36 +59,36 @@ def calibrate(coded: CodedAdapters, adapters: AdapterSet, data: CalibrationData)
     data.model.requires_grad_(False)
     payloads = {}
     for adapter in tqdm(adapters.adapters, desc="calibrate", disable=None, leave=False):
-        asked = [prompt for prompt, _ in data.prompts([adapter.name])]
+        prompts = [prompt for prompt, _ in data.prompts([adapter.name])]
         try:
-            columns = _fitted(coded, adapter, data.model, asked)
+            columns = _fitted(coded, adapter, data.model, prompts)
         except TrainingError as error:
             raise TrainingError(f"calibrating {adapter.name!r} failed ({error})") from error
         payloads[adapter.name] = coded.with_columns(adapter.name, columns)
     settings = {**coded.settings, "calibrated": True}
-    found = replace(coded, payloads=payloads, settings=settings, errors={})
-    return replace(found, errors=relative_errors(adapters, found))
+    calibrated = replace(coded, payloads=payloads, settings=settings, errors={})
+    return replace(calibrated, errors=relative_errors(adapters, calibrated))
 
 
 def _fitted(
-    coded: CodedAdapters, adapter: LoraAdapter, model: PreTrainedModel, asked: list[list[int]]
+    coded: CodedAdapters, adapter: LoraAdapter, model: PreTrainedModel, prompts: list[list[int]]
 ) -> dict[str, list[Coded]]:
     """A task's columns: module -> its codes."""
     rows = {name: factors.a for name, factors in coded.task_factors(adapter.name).items()}
     columns = {
-        name: Columns.of(
+        name: Columns.fitted(
             module, adapter.factors.get(name, zero(module.shape)), rows[name], model.device
         )
         for name, module in coded.layout.modules.items()
     }
     own = stacks_of(AdapterSet([adapter]), model.device)
     with applied(model, own, torch.ones(1, len(own), device=model.device)):
-        texts = _texts(model, asked)
+        texts = _texts(model, prompts)
 
     def loss(chosen: Sequence[Text]) -> torch.Tensor:
-        found = _predictions(model, [text.row for text in chosen])
+        predictions = _predictions(model, [text.row for text in chosen])
         target = torch.cat([text.target for text in chosen])
-        return kl_div(torch.cat(found), target, log_target=True, reduction="batchmean")
+        return kl_div(torch.cat(predictions), target, log_target=True, reduction="batchmean")
 
     for layer in _layers(model, columns):
         columns |= {name: columns[name].rounded() for name in layer}
@@ -99,20 +99,20 @@ def _fitted(
 
 
 @torch.no_grad()
-def _texts(model: PreTrainedModel, asked: Sequence[list[int]]) -> list[Text]:
-    found = []
-    for prompts in prompt_batches(model, asked, GENERATED):
-        rows = continuations(model, prompts)
-        found += map(Text, rows, _predictions(model, rows))
-    return found
+def _texts(model: PreTrainedModel, prompts: Sequence[list[int]]) -> list[Text]:
+    texts = []
+    for together in prompt_batches(model, prompts, GENERATED):
+        rows = continuations(model, together)
+        texts += map(Text, rows, _predictions(model, rows))
+    return texts
 
 
 def _predictions(model: PreTrainedModel, rows: Sequence[Row]) -> list[torch.Tensor]:
     """Per row, the log-probabilities ``[n, vocabulary]`` where its continuation is predicted."""
     texts = batch(rows)
     logits = model(input_ids=texts.ids.to(model.device), use_cache=False).logits[:, :-1]
-    asked = (texts.labels[:, 1:] != IGNORE).to(model.device)
-    return [log_softmax(x[here], -1) for x, here in zip(logits, asked, strict=True)]
+    predicting = (texts.labels[:, 1:] != IGNORE).to(model.device)
+    return [log_softmax(x[here], -1) for x, here in zip(logits, predicting, strict=True)]
 
 
 def _layers(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:
@@ -124,4 +124,4 @@ def _layers(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:
         numbered = (place for place, part in enumerate(parts, 1) if part.isdigit())
         return parts[: next(numbered, len(parts))]
 
-    return [list(found) for _, found in groupby(sorted(names, key=order.__getitem__), layer)]
+    return [list(together) for _, together in groupby(sorted(names, key=order.__getitem__), layer)]

@@ -33,7 +33,7 @@ class Columns:
     codes: tuple[Coded, ...] | None = None
 
     @classmethod
-    def of(
+    def fitted(
         cls, layout: ModuleLayout, factors: Factors, rows: torch.Tensor, device: torch.device
     ) -> "Columns":
         """The columns that a data-free coder would round."""
@@ -65,7 +65,7 @@ class Columns:
 def added(model: PreTrainedModel, columns: Mapping[str, Columns]) -> AbstractContextManager[None]:
     """Add ``Bᵀ A x`` to the output of every module of ``columns`` while the block runs."""
 
-    def change(found: Columns):
-        return lambda x: (x @ found.rows.T) @ found.value()
+    def change(module: Columns):
+        return lambda x: (x @ module.rows.T) @ module.value()
 
-    return outputs_plus(model, {name: change(found) for name, found in columns.items()})
+    return outputs_plus(model, {name: change(module) for name, module in columns.items()})

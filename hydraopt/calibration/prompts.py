@@ -25,6 +25,6 @@ def read_prompts(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, 
             )
         for name in tasks if task is None else [task]:
             prompts[name].append((fields["prompt"], None))
-    if missing := [task for task, found in prompts.items() if not found]:
+    if missing := [task for task, pairs in prompts.items() if not pairs]:
         raise DataError(f"{path} has no prompt for task {missing[0]!r}, expected some for each")
     return prompts

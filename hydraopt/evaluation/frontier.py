@@ -135,7 +135,7 @@ def candidates(
 
 def _within(percent: float, subject: Subject) -> CodedAdapters:
     adapters = subject.adapters
-    return Coder.of(adapters).code(int(percent / 100 * adapters.fp16_bytes))
+    return Coder.from_adapters(adapters).code(int(percent / 100 * adapters.fp16_bytes))
 
 
 def _calibrated(percent: float, subject: Subject) -> CodedAdapters:

@@ -20,11 +20,21 @@ from ..training.batches import IGNORE
 from .assemble import merge_modules
 from .checks import check_training
 from .merged import MergedAdapters
+from .registry import merging_method
 from .weighted import learn_coefficients, stacks_of, weighted
+
+NAME = "adamerging"
 
 START = 0.3
 
 
+@merging_method(
+    name=NAME,
+    paper="AdaMerging, arXiv 2310.02575",
+    per_task=False,
+    needs="data",
+    storage="m n",
+)
 def adamerging(
     adapters: AdapterSet,
     data: CalibrationData,
@@ -63,14 +73,14 @@ def adamerging(
 
     start = torch.full((tasks, modules if coefficients == "layer" else 1), START)
     rows, schedule = data.prompts(adapters.tasks), Schedule(steps, rate, batch, seed=seed)
-    found = learn_coefficients(stacks, data, start, clamped, entropy, rows, schedule)
-    columns = dict(zip(stacks, found.T, strict=True))
+    learnt = learn_coefficients(stacks, data, start, clamped, entropy, rows, schedule)
+    columns = dict(zip(stacks, learnt.T, strict=True))
 
     def merge(module: str) -> Factors:
         return weighted(stacks[module], columns[module])
 
     settings = {"coefficients": coefficients, "steps": steps, "rate": rate, "batch": batch}
-    return merge_modules("adamerging", adapters, merge, rank, {**settings, "seed": seed})
+    return merge_modules(NAME, adapters, merge, rank, {**settings, "seed": seed})
 
 
 def entropy(model: torch.nn.Module, texts: Batch) -> torch.Tensor:

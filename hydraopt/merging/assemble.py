@@ -54,8 +54,8 @@ def merge_modules(
         energy += sum(x.energy for x in cuts)
     error = math.sqrt(lost / energy) if energy else 0.0
     logger.info("%s: relative error of the projection to the result's rank: %.4f", method, error)
-    found = {"rank": rank, "projection_error": round(error, 4)}
-    return assemble(method, adapters, sides, {**settings, **found})
+    projection = {"rank": rank, "projection_error": round(error, 4)}
+    return assemble(method, adapters, sides, {**settings, **projection})
 
 
 def assemble(

@@ -24,7 +24,7 @@ class Stack:
     b: torch.Tensor
 
     @classmethod
-    def of(cls, adapters: AdapterSet, module: str) -> "Stack":
+    def from_adapters(cls, adapters: AdapterSet, module: str) -> "Stack":
         """Collect ``module`` from all adapters."""
         owned = [
             (task, adapter.factors[module])
@@ -72,7 +72,7 @@ class Coordinates:
     coords: torch.Tensor
 
     @classmethod
-    def of(cls, stack: Stack, tasks: int) -> "Coordinates":
+    def from_stack(cls, stack: Stack, tasks: int) -> "Coordinates":
         """Reduce a module's factors of ``tasks`` tasks."""
         return cls(tasks, stack.owner, stack.b.T @ stack.b, stack.split_a()[0])
 

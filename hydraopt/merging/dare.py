@@ -17,8 +17,19 @@ from .assemble import merge_modules
 from .checks import check_density, check_seed
 from .elementwise import deltas, disjoint_mean
 from .merged import MergedAdapters
+from .registry import merging_method
+
+DARE = "dare"
+DARE_TIES = "dare-ties"
 
 
+@merging_method(
+    name=DARE,
+    paper="DARE, arXiv 2311.03099",
+    per_task=False,
+    needs="nothing",
+    storage="m n",
+)
 def dare(
     adapters: AdapterSet,
     *,
@@ -40,9 +51,16 @@ def dare(
     Raises:
         MergeError: ``density`` outside (0, 1], ``rank`` below 1 or ``seed`` below 0.
     """
-    return _merge("dare", sum, adapters, density, scale, rank, seed)
+    return _merge(DARE, sum, adapters, density, scale, rank, seed)
 
 
+@merging_method(
+    name=DARE_TIES,
+    paper="DARE, arXiv 2311.03099",
+    per_task=False,
+    needs="nothing",
+    storage="m n",
+)
 def dare_ties(
     adapters: AdapterSet,
     *,
@@ -56,7 +74,7 @@ def dare_ties(
     Args and errors as :func:`dare`; ``scale`` weights the merged delta. The disjoint mean does not
     count what was dropped, so that rescaling makes it ``1 / density`` times as large.
     """
-    return _merge("dare-ties", disjoint_mean, adapters, density, scale, rank, seed)
+    return _merge(DARE_TIES, disjoint_mean, adapters, density, scale, rank, seed)
 
 
 def _merge(

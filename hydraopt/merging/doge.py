@@ -24,10 +24,20 @@ from .checks import check_density
 from .elementwise import keep_largest
 from .lowrank import inner, svd
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "doge"
 
 SUBSPACE, LEARNING_RATE = 6, 1e-4
 
 
+@merging_method(
+    name=NAME,
+    paper="DOGE, arXiv 2501.01230",
+    per_task=False,
+    needs="nothing",
+    storage="m n",
+)
 def doge(
     adapters: AdapterSet,
     *,
@@ -68,7 +78,7 @@ def doge(
         return merged
 
     settings = {"scale": scale, "density": density, "steps": steps}
-    return merge_modules("doge", adapters, merge, rank, settings)
+    return merge_modules(NAME, adapters, merge, rank, settings)
 
 
 def shared_basis(owned: list[Factors], tasks: int) -> torch.Tensor:

@@ -17,8 +17,18 @@ from ..adapters import AdapterSet
 from .assemble import merge_modules
 from .elementwise import deltas
 from .merged import MergedAdapters, Side
+from .registry import merging_method
+
+NAME = "emr"
 
 
+@merging_method(
+    name=NAME,
+    paper="EMR-Merging, arXiv 2405.17461",
+    per_task=True,
+    needs="nothing",
+    storage="m n + T m n / 16, T scales in all",
+)
 def emr(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     """Merge into an A and a B per task and module.
 
@@ -43,7 +53,7 @@ def emr(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
             after[task] += kept.abs().sum(dtype=torch.float64)
             yield kept
 
-    merged = merge_modules("emr", adapters, masked, rank, {})
+    merged = merge_modules(NAME, adapters, masked, rank, {})
     scales = (before / after.clamp_min(1e-30)).float()[:, None, None]
     rescaled = {m: (a, Side(b.stack * scales, b.of)) for m, (a, b) in merged.modules.items()}
     return replace(merged, modules=rescaled)

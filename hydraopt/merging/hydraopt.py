@@ -28,12 +28,23 @@ from .clustering import cluster, refine
 from .coordinates import Coordinates, Stack
 from .lowrank import balanced
 from .merged import MergedAdapters, Side
+from .registry import merging_method
+
+HYDRAOPT = "hydraopt"
+AVERAGE = "average"
 
 logger = logging.getLogger(__name__)
 
 MAX_STEPS = 20
 
 
+@merging_method(
+    name=HYDRAOPT,
+    paper="HydraOpt, arXiv 2507.17706",
+    per_task=True,
+    needs="nothing",
+    storage="R n + K R m",
+)
 def hydraopt(
     adapters: AdapterSet,
     *,
@@ -63,13 +74,20 @@ def hydraopt(
     check_seed(seed)
     labels = assign(adapters, clusters, rank, seed)
     modules = {
-        module: _merge_module(Stack.of(adapters, module), labels, rank, soft)
+        module: _merge_module(Stack.from_adapters(adapters, module), labels, rank, soft)
         for module in tqdm(adapters.shapes, desc="merge", disable=None, leave=False)
     }
     settings = {"clusters": _count(labels), "rank": rank, "soft": soft, "seed": seed}
-    return assemble("hydraopt", adapters, modules, settings)
+    return assemble(HYDRAOPT, adapters, modules, settings)
 
 
+@merging_method(
+    name=AVERAGE,
+    paper="HydraOpt with K = 1",
+    per_task=False,
+    needs="nothing",
+    storage="R (m + n)",
+)
 def average(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     """One adapter for all tasks: the mean delta, cut to ``rank`` by SVD. HydraOpt's K = 1.
 
@@ -79,7 +97,7 @@ def average(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
         MergeError: ``rank`` below 1.
     """
     merged = hydraopt(adapters, clusters=1, rank=rank)
-    return replace(merged, method="average", settings={"rank": merged.settings["rank"]})
+    return replace(merged, method=AVERAGE, settings={"rank": merged.settings["rank"]})
 
 
 def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.Tensor:
@@ -95,7 +113,8 @@ def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.T
     # The seeded restarts must not depend on the order of the tasks: work in the order of names.
     order = sorted(range(tasks), key=lambda task: adapters.tasks[task])
     ordered = AdapterSet(adapters.adapters[task] for task in order)
-    modules = [Coordinates.of(Stack.of(ordered, module), tasks) for module in adapters.shapes]
+    stacks = (Stack.from_adapters(ordered, module) for module in adapters.shapes)
+    modules = [Coordinates.from_stack(stack, tasks) for stack in stacks]
     labels = cluster(sum(module.task_gram() for module in modules), clusters, seed)
     for _ in range(MAX_STEPS):
         mixing = _orthonormal(labels)
@@ -109,7 +128,7 @@ def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.T
 
 
 def _merge_module(stack: Stack, labels: torch.Tensor, rank: int, soft: bool) -> tuple[Side, Side]:
-    coordinates = Coordinates.of(stack, len(labels))
+    coordinates = Coordinates.from_stack(stack, len(labels))
     mixing = _orthonormal(labels)
     if soft and 1 < _count(labels) < len(labels):
         mixing = _soften(coordinates, mixing, rank)

@@ -13,8 +13,18 @@ from .assemble import merge_modules
 from .coordinates import Stack
 from .lowrank import Svd, svd
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "iso-c"
 
 
+@merging_method(
+    name=NAME,
+    paper="Iso-C, arXiv 2502.04959",
+    per_task=False,
+    needs="nothing",
+    storage="m n",
+)
 def iso_c(adapters: AdapterSet, *, scale: float = 1.0, rank: int | None = None) -> MergedAdapters:
     """Merge into one A and one B per module.
 
@@ -28,8 +38,8 @@ def iso_c(adapters: AdapterSet, *, scale: float = 1.0, rank: int | None = None) 
     """
 
     def merge(module: str) -> Svd:
-        stack = Stack.of(adapters, module)
+        stack = Stack.from_adapters(adapters, module)
         u, s, vh = svd(Factors(stack.a, stack.b))
         return Svd(u, scale * s.mean().expand(len(s)), vh)
 
-    return merge_modules("iso-c", adapters, merge, rank, {"scale": scale})
+    return merge_modules(NAME, adapters, merge, rank, {"scale": scale})

@@ -18,11 +18,21 @@ from torch.nn.functional import pad
 from ..adapters import AdapterSet
 from .joint import Joint, merge_jointly
 from .merged import MergedAdapters, Side
+from .registry import merging_method
+
+NAME = "jd-full"
 
 MAX_STEPS = 200
 TOLERANCE = 1e-7  # of the deltas' squared norm: a smaller gain ends the iteration
 
 
+@merging_method(
+    name=NAME,
+    paper="Compress then Serve, arXiv 2407.00066",
+    per_task=True,
+    needs="nothing",
+    storage="R (m + n) + T R^2",
+)
 def jd_full(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     """Merge into one A, one U and a core per task and module.
 
@@ -33,7 +43,7 @@ def jd_full(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     Raises:
         MergeError: ``rank`` below 1.
     """
-    return merge_jointly("jd-full", adapters, rank, _merge_module)
+    return merge_jointly(NAME, adapters, rank, _merge_module)
 
 
 def _merge_module(joint: Joint, rank: int) -> tuple[Side, Side]:

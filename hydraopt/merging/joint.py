@@ -28,7 +28,7 @@ class Joint:
     basis_right: torch.Tensor
 
     @classmethod
-    def of(cls, stack: Stack, tasks: int) -> "Joint":
+    def from_stack(cls, stack: Stack, tasks: int) -> "Joint":
         """Reduce a module's factors of ``tasks`` tasks."""
         left, basis_left = stack.transposed().split_a()
         right, basis_right = stack.split_a()
@@ -37,13 +37,13 @@ class Joint:
     @property
     def energy(self) -> float:
         """The sum of all deltas' squared norms."""
-        return Coordinates.of(self.stack, self.tasks).task_gram().diagonal().sum().item()
+        return Coordinates.from_stack(self.stack, self.tasks).task_gram().diagonal().sum().item()
 
     def start(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
         """``[p, R]`` and ``[q, R]``: left and right singular vectors of all deltas joined."""
         every = torch.eye(self.tasks, dtype=torch.float64)
         left, right = (
-            Coordinates.of(stack, self.tasks).best_right(every, rank)
+            Coordinates.from_stack(stack, self.tasks).best_right(every, rank)
             for stack in (self.stack.transposed(), self.stack)
         )
         return left, right
@@ -79,7 +79,9 @@ def merge_jointly(
     check_rank(rank)
     size = rank or adapters.max_rank
     sides = {
-        module: merge(Joint.of(Stack.of(adapters, module), len(adapters.tasks)), size)
+        module: merge(
+            Joint.from_stack(Stack.from_adapters(adapters, module), len(adapters.tasks)), size
+        )
         for module in progress(adapters.shapes)
     }
     return assemble(method, adapters, sides, {"rank": size})

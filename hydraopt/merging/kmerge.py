@@ -1,12 +1,12 @@
-"""K-Merge (arXiv 2510.13537): adapters that arrive one by one share K slots.
+"""K-Merge (arXiv 2510.13537): adapters arrive one by one, and a device stores at most K.
 
-A new adapter takes a free slot. If there is none, it joins the slot to which it is most similar:
-by the cosine of their deltas, per module, averaged over the modules that both have. The slot
-becomes the mean of its n adapters, ``(1 - 1/n) slot + (1/n) new``. With a threshold (K-Merge++) an
-adapter joins a slot that is at least that similar even while others are free.
+While fewer are stored, a new adapter is stored by itself. After that it joins the stored one to
+which it is most similar: by the cosine of their deltas, per module, averaged over the modules that
+both have. The stored one becomes the mean of its n members, ``(1 - 1/n) stored + (1/n) new``. With
+a threshold (K-Merge++) an adapter joins one that is at least that similar even before.
 
-The deltas are averaged, and the slot is cut back to ``rank`` by SVD after every arrival, since a
-device keeps nothing but the slots. The authors' code averages A and B apart, which adds cross
+The deltas are averaged, and the mean is cut back to ``rank`` by SVD after every arrival, since a
+device keeps nothing but the K. The authors' code averages A and B apart, which adds cross
 terms. All of it is exact in factor space.
 """
 
@@ -22,18 +22,28 @@ from .assemble import assemble, progress, stacked, zero
 from .checks import check_clusters, check_rank
 from .lowrank import cut, inner
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "kmerge"
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Slot:
-    """A stored adapter, the mean of ``members`` adapters."""
+class StoredAdapter:
+    """The mean of ``members`` adapters."""
 
     factors: dict[str, Factors]
     members: int = 1
 
 
+@merging_method(
+    name=NAME,
+    paper="K-Merge, arXiv 2510.13537",
+    per_task=True,
+    needs="nothing",
+    storage="K R (m + n)",
+)
 def kmerge(
     adapters: AdapterSet,
     *,
@@ -41,15 +51,15 @@ def kmerge(
     threshold: float | None = None,
     rank: int | None = None,
 ) -> MergedAdapters:
-    """Merge into K adapters, each shared by the tasks of its slot.
+    """Merge into K adapters, each shared by the tasks that joined it.
 
     Args:
         adapters: T adapters in the order of their arrival, of any ranks and target modules.
-        clusters: K, the number of slots; a fifth of T by default, rounded up: the largest share
-            that the paper uses (8 of 40).
-        threshold: similarity from which an adapter joins a slot while others are free, in [-1, 1];
-            by default none does. The authors use 0.02 for K-Merge++.
-        rank: of the slots; the largest rank of the adapters by default.
+        clusters: K, the most that are stored; a fifth of T by default, rounded up: the largest
+            share that the paper uses (8 of 40).
+        threshold: similarity from which an adapter joins a stored one even while there are fewer
+            than K, in [-1, 1]; by default none does. The authors use 0.02 for K-Merge++.
+        rank: of the stored adapters; the largest rank of the adapters by default.
 
     Raises:
         MergeError: ``clusters`` not in 1..T, ``threshold`` outside [-1, 1] or ``rank`` below 1.
@@ -60,26 +70,27 @@ def kmerge(
     check_clusters(count, tasks)
     if threshold is not None and not -1 <= threshold <= 1:
         raise MergeError(f"threshold is {threshold}, a cosine, expected -1 to 1")
-    slots: list[Slot] = []
+    stored: list[StoredAdapter] = []
     labels = []
     for adapter in progress(adapters.adapters):
-        alike = [similarity(adapter.factors, slot.factors) for slot in slots]
-        best = max(range(len(slots)), key=alike.__getitem__, default=None)
-        joins = threshold is not None and slots and alike[best] >= threshold
-        if len(slots) < count and not joins:
-            slots.append(Slot({m: cut(f, size).factors for m, f in adapter.factors.items()}))
-            best = len(slots) - 1
+        alike = [similarity(adapter.factors, other.factors) for other in stored]
+        best = max(range(len(stored)), key=alike.__getitem__, default=None)
+        joins = threshold is not None and stored and alike[best] >= threshold
+        if len(stored) < count and not joins:
+            factors = {m: cut(f, size).factors for m, f in adapter.factors.items()}
+            stored.append(StoredAdapter(factors))
+            best = len(stored) - 1
         else:
-            slots[best] = join(slots[best], adapter.factors, size)
+            stored[best] = join(stored[best], adapter.factors, size)
         labels.append(best)
-    logger.info("slots: %s", [slot.members for slot in slots])
+    logger.info("members: %s", [mean.members for mean in stored])
     of = torch.tensor(labels)
     sides = {
-        module: stacked([slot.factors.get(module, zero(shape)) for slot in slots], of)
+        module: stacked([mean.factors.get(module, zero(shape)) for mean in stored], of)
         for module, shape in adapters.shapes.items()
     }
-    settings = {"clusters": len(slots), "threshold": threshold, "rank": size}
-    return assemble("kmerge", adapters, sides, settings)
+    settings = {"clusters": len(stored), "threshold": threshold, "rank": size}
+    return assemble(NAME, adapters, sides, settings)
 
 
 def similarity(one: Mapping[str, Factors], other: Mapping[str, Factors]) -> float:
@@ -94,16 +105,16 @@ def cosine(x: Factors, y: Factors) -> float:
     return inner(x, y) / norms if norms else 0.0
 
 
-def join(slot: Slot, new: Mapping[str, Factors], rank: int) -> Slot:
-    """The slot's mean with one more adapter, cut to ``rank``; an absent module is a zero delta."""
-    weight = 1 / (slot.members + 1)
+def join(mean: StoredAdapter, new: Mapping[str, Factors], rank: int) -> StoredAdapter:
+    """The mean with one more adapter, cut to ``rank``; an absent module is a zero delta."""
+    weight = 1 / (mean.members + 1)
     factors = {}
-    for module in sorted(slot.factors.keys() | new.keys()):
+    for module in sorted(mean.factors.keys() | new.keys()):
         parts = [
             Factors(part[module].a, share * part[module].b)
-            for part, share in ((slot.factors, 1 - weight), (new, weight))
+            for part, share in ((mean.factors, 1 - weight), (new, weight))
             if module in part
         ]
         a, b = torch.cat([x.a for x in parts]), torch.cat([x.b for x in parts], dim=1)
         factors[module] = cut(Factors(a, b), rank).factors
-    return Slot(factors, slot.members + 1)
+    return StoredAdapter(factors, mean.members + 1)

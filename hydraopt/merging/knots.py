@@ -16,8 +16,18 @@ from .checks import check_density
 from .coordinates import Coordinates, Stack
 from .elementwise import disjoint_mean, keep_largest
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "knots"
 
 
+@merging_method(
+    name=NAME,
+    paper="KnOTS, arXiv 2410.19735",
+    per_task=False,
+    needs="nothing",
+    storage="m n",
+)
 def knots(
     adapters: AdapterSet, *, density: float = 0.2, scale: float = 1.0, rank: int | None = None
 ) -> MergedAdapters:
@@ -36,19 +46,19 @@ def knots(
     check_density(density)
 
     def merge(module: str) -> Factors:
-        stack = Stack.of(adapters, module)
+        stack = Stack.from_adapters(adapters, module)
         basis = left_basis(stack, len(adapters.tasks))
         parts = task_parts(stack, basis)
         merged = disjoint_mean(x * keep_largest(x, density) for x in parts)
         return Factors(scale * merged, basis.float())
 
-    return merge_modules("knots", adapters, merge, rank, {"density": density, "scale": scale})
+    return merge_modules(NAME, adapters, merge, rank, {"density": density, "scale": scale})
 
 
 def left_basis(stack: Stack, tasks: int) -> torch.Tensor:
     """``U [out, p]``: the left singular vectors of all deltas side by side, largest first."""
     transposed = stack.transposed()
-    coordinates = Coordinates.of(transposed, tasks)
+    coordinates = Coordinates.from_stack(transposed, tasks)
     right = coordinates.best_right(torch.eye(tasks, dtype=torch.float64), len(stack.owner))
     return (right.T @ transposed.split_a()[1]).T
 

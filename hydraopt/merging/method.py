@@ -1,4 +1,4 @@
-"""What ``METHODS`` knows of a method, and its options as text: types, defaults, mistakes."""
+"""A merging method as ``METHODS`` knows it, and its options as text: types, defaults, mistakes."""
 
 import inspect
 import math
@@ -15,11 +15,12 @@ from .merged import MergedAdapters
 KINDS = {int: "an integer", float: "a number", bool: "true or false", types.NoneType: "none"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """A merging method as ``hydraopt methods`` lists it.
 
     Attributes:
+        name: what ``--method`` takes.
         function: ``function(adapters, *, options…) -> MergedAdapters``; one that needs data takes
             it as its second argument.
         paper: its name and where it is from.
@@ -30,6 +31,7 @@ class Method:
             m x n: T tasks, adapters of rank r, its options R (rank) and K (clusters).
     """
 
+    name: str
     function: Callable[..., MergedAdapters]
     paper: str
     per_task: bool
@@ -54,7 +56,7 @@ class Method:
         }
 
     def merge(
-        self, method: str, adapters: AdapterSet, data: CalibrationData | None, values: Mapping
+        self, adapters: AdapterSet, data: CalibrationData | None, values: Mapping[str, object]
     ) -> MergedAdapters:
         """Call its function, with ``data`` if it needs some.
 
@@ -64,11 +66,11 @@ class Method:
         """
         if self.needs == "nothing":
             if data is not None:
-                raise UsageError(f"method {method} takes no data; leave it out")
+                raise UsageError(f"method {self.name} takes no data; leave it out")
             return self.function(adapters, **values)
         if data is None:
             raise UsageError(
-                f"method {method} needs the base model and prompts{self._with_answers}; "
+                f"method {self.name} needs the base model and prompts{self._with_answers}; "
                 "pass --base and --data"
             )
         data.check(adapters, labels=self.needs == "labels")
@@ -78,7 +80,7 @@ class Method:
     def _with_answers(self) -> str:
         return " with answers" if self.needs == "labels" else ""
 
-    def option(self, method: str, name: str, value: object) -> object:
+    def option(self, name: str, value: object) -> object:
         """``value`` of the option ``name``, parsed if it is text.
 
         Raises:
@@ -86,7 +88,7 @@ class Method:
         """
         if name not in self.options:
             known = ", ".join(self.options) or "none"
-            raise UsageError(f"method {method} has no option {name}; its options: {known}")
+            raise UsageError(f"method {self.name} has no option {name}; its options: {known}")
         annotation = self.options[name].annotation
         kinds = get_args(annotation) or (annotation,)
         if not isinstance(value, str) or str in kinds or value in kinds:
@@ -97,7 +99,7 @@ class Method:
             except (ValueError, KeyError):
                 continue
         expected = " or ".join(KINDS[kind] if kind in KINDS else repr(kind) for kind in kinds)
-        raise UsageError(f"option {name} of method {method} is {value!r}, expected {expected}")
+        raise UsageError(f"option {name} of method {self.name} is {value!r}, expected {expected}")
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, str]:

@@ -1,9 +1,13 @@
 """1bit-Merging (arXiv 2502.10743): per task the signs of some modules' deltas, the others merged.
 
 In the chosen modules a task keeps ``mean|D_t| * sign(D_t)``, one bit per entry and one scale per
-module; the other modules are merged by TIES into one delta for all tasks. The paper chooses
-attention or MLP modules by the kind of task and lets a router pick the task; here the task is
-switched by hand. [The scale per module and TIES for the rest are recalled, not read.]
+module; the other modules are merged by TIES into one delta for all tasks.
+
+The paper quantises tasks' deltas to one bit where it sees their knowledge, in attention modules for
+chat, in MLP modules for mathematics and code, and a router picks the task; here the task is
+switched by hand. Its abstract leaves the scale and the merging of the rest open. The scale is
+derived: ``mean|D|`` minimises ``||D - l sign(D)||²`` over l, for each module by itself. TIES for
+the rest, at its defaults, is our choice.
 
 Both kinds are dense: they are cut to ``rank`` by SVD, and the relative error is reported.
 """
@@ -20,9 +24,19 @@ from .checks import check_density
 from .elementwise import deltas
 from .lowrank import Delta
 from .merged import MergedAdapters
+from .registry import merging_method
 from .ties import trimmed_mean
 
+NAME = "1bit"
 
+
+@merging_method(
+    name=NAME,
+    paper="1bit-Merging, arXiv 2502.10743",
+    per_task=True,
+    needs="nothing",
+    storage="T m n / 16 + T, or m n merged",
+)
 def onebit(
     adapters: AdapterSet,
     *,
@@ -55,7 +69,7 @@ def onebit(
         return scale * trimmed_mean(adapters, module, density)
 
     settings = {"modules": modules, "density": density, "scale": scale}
-    return merge_modules("1bit", adapters, merge, rank, settings)
+    return merge_modules(NAME, adapters, merge, rank, settings)
 
 
 def _matching(adapters: AdapterSet, pattern: str) -> set[str]:

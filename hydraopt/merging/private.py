@@ -5,8 +5,18 @@ import torch
 from ..adapters import AdapterSet
 from .assemble import assemble, stacked, zero
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "private"
 
 
+@merging_method(
+    name=NAME,
+    paper="no sharing",
+    per_task=True,
+    needs="nothing",
+    storage="T r (m + n)",
+)
 def private(adapters: AdapterSet) -> MergedAdapters:
     """All T adapters beside each other, smaller ranks padded with zeros."""
     everyone = torch.arange(len(adapters.tasks))
@@ -16,4 +26,4 @@ def private(adapters: AdapterSet) -> MergedAdapters:
         )
         for module, shape in adapters.shapes.items()
     }
-    return assemble("private", adapters, sides, {})
+    return assemble(NAME, adapters, sides, {})

@@ -18,19 +18,19 @@ def relative_errors(adapters: AdapterSet, merged: HasTaskFactors) -> dict[str, d
     """``||D - D'|| / ||D||`` for every task and each module that its adapter has."""
     errors = {}
     for adapter in adapters.adapters:
-        found = merged.task_factors(adapter.name)
+        approximations = merged.task_factors(adapter.name)
         errors[adapter.name] = {
-            module: relative_error(factors, found[module])
+            module: relative_error(factors, approximations[module])
             for module, factors in adapter.factors.items()
         }
     return errors
 
 
-def relative_error(wanted: Factors, found: Factors) -> float:
+def relative_error(original: Factors, approximation: Factors) -> float:
     """``||D - D'|| / ||D||`` of two deltas from their factors; 0 if both are zero."""
-    b = torch.cat([wanted.b, -found.b], 1).double()
-    a = torch.cat([wanted.a, found.a]).double()
-    rank = len(wanted.a)
+    b = torch.cat([original.b, -approximation.b], 1).double()
+    a = torch.cat([original.a, approximation.a]).double()
+    rank = len(original.a)
     products = (b.T @ b) * (a @ a.T)
     error, energy = products.sum().clamp_min(0), products[:rank, :rank].sum()
     return float((error / energy).sqrt()) if energy > 0 else float(error > 0)

@@ -26,13 +26,23 @@ from .assemble import full_rank, merge_modules
 from .checks import check_rank, check_training
 from .lowrank import cut
 from .merged import MergedAdapters
+from .registry import merging_method
 from .weighted import learn_coefficients, stack_of, stacks_of, weighted
+
+NAME = "supermerge"
 
 START = 0.3
 
 Coefficients = Mapping[str, torch.Tensor]  # module -> [T]
 
 
+@merging_method(
+    name=NAME,
+    paper="SuperMerge, arXiv 2412.10416",
+    per_task=False,
+    needs="labels",
+    storage="m n",
+)
 def supermerge(
     adapters: AdapterSet,
     data: CalibrationData,
@@ -74,15 +84,16 @@ def supermerge(
         raise MergeError(f"sweeps is {sweeps}, expected at least 0")
     size = group or len(tasks)
     training = _Training(data, Schedule(steps, rate, batch, seed=seed), rank)
-    found = _hierarchical(adapters, training, size)
+    coefficients = _hierarchical(adapters, training, size)
     if size < len(tasks):
         for first in (*range(0, len(tasks), size),) * sweeps:
-            found = _again(adapters, training, found, range(first, min(first + size, len(tasks))))
+            chosen = range(first, min(first + size, len(tasks)))
+            coefficients = _again(adapters, training, coefficients, chosen)
     settings = {"steps": steps, "rate": rate, "batch": batch, "group": group, "sweeps": sweeps}
     return merge_modules(
-        "supermerge",
+        NAME,
         adapters,
-        lambda module: weighted(stack_of(adapters, module), found[module]),
+        lambda module: weighted(stack_of(adapters, module), coefficients[module]),
         rank,
         {**settings, "seed": seed},
     )
@@ -107,10 +118,10 @@ class _Training(NamedTuple):
         del parts  # the stacks hold copies
         weights = torch.stack([start(module) for module in stacks], 1)
         rows = self.data.answered(tasks)
-        found = learn_coefficients(
+        learnt = learn_coefficients(
             stacks, self.data, weights, bound, answer_loss, rows, self.schedule
         )
-        return dict(zip(stacks, found.T.cpu(), strict=True))
+        return dict(zip(stacks, learnt.T.cpu(), strict=True))
 
     def merged(self, adapters: AdapterSet, coefficients: Coefficients) -> LoraAdapter:
         """One adapter for several, named like the first."""
@@ -138,11 +149,11 @@ def _hierarchical(adapters: AdapterSet, training: _Training, size: int) -> Coeff
     start = torch.full((len(chunks),), math.atanh(START))
     outer = training.learn(AdapterSet(parts), adapters.tasks, lambda _: start)
 
-    def of(module: str, place: int) -> torch.Tensor:
+    def product(module: str, place: int) -> torch.Tensor:
         own = inner[place].get(module, torch.ones(len(chunks[place])))
         return own * outer[module][place]
 
-    return {m: torch.cat([of(m, place) for place in range(len(chunks))]) for m in outer}
+    return {m: torch.cat([product(m, place) for place in range(len(chunks))]) for m in outer}
 
 
 def _part(
@@ -152,24 +163,24 @@ def _part(
     if len(chunk) == 1:
         return {}, chunk[0]
     adapters = AdapterSet(chunk)
-    found = _hierarchical(adapters, training, size)
-    return found, training.merged(adapters, found)
+    coefficients = _hierarchical(adapters, training, size)
+    return coefficients, training.merged(adapters, coefficients)
 
 
 def _again(
-    adapters: AdapterSet, training: _Training, found: Coefficients, chosen: range
+    adapters: AdapterSet, training: _Training, before: Coefficients, chosen: range
 ) -> Coefficients:
     """Learn some tasks' coefficients anew, beside the others merged as they are."""
     places = torch.tensor([i for i in range(len(adapters.tasks)) if i not in chosen])
     others = AdapterSet(adapters.adapters[i] for i in places)
-    rest = training.merged(others, {m: found[m][places] for m in others.shapes})
+    rest = training.merged(others, {m: before[m][places] for m in others.shapes})
     learnt = training.learn(
         AdapterSet([*adapters.adapters[chosen.start : chosen.stop], rest]),
         adapters.tasks,
-        lambda module: torch.atanh(found[module][chosen.start : chosen.stop]),
+        lambda module: torch.atanh(before[module][chosen.start : chosen.stop]),
         lambda w: torch.cat([torch.tanh(w), w.new_ones(1, w.shape[1])]),
     )
-    after = {module: coefficients.clone() for module, coefficients in found.items()}
+    after = {module: coefficients.clone() for module, coefficients in before.items()}
     for module, coefficients in learnt.items():
         after[module][chosen.start : chosen.stop] = coefficients[: len(chosen)]
     return after

@@ -24,13 +24,23 @@ from ..training.continuations import prompt_batches
 from .assemble import progress, stacked
 from .checks import check_training
 from .merged import MergedAdapters
+from .registry import METHODS, merging_method
 from .weighted import applied, stacks_of
+
+NAME = "surgery"
 
 PROMPTS = 16  # that run at once
 
 Features = list[tuple[torch.Tensor, torch.Tensor]]  # per prompt: merged and own, [n, d]
 
 
+@merging_method(
+    name=NAME,
+    paper="Representation Surgery, arXiv 2402.02705",
+    per_task=True,
+    needs="data",
+    storage="m n, 32 T d in all",
+)
 def surgery(
     adapters: AdapterSet,
     data: CalibrationData,
@@ -60,8 +70,6 @@ def surgery(
         MergeError: another ``after``, or a setting outside of its range.
         TrainingError: a loss that is not finite, with the step.
     """
-    from . import METHODS  # it lists this method too
-
     others = [name for name, method in METHODS.items() if method.needs == "nothing"]
     if after not in others:
         raise MergeError(f"after is {after!r}, expected one of {', '.join(others)}")
@@ -79,7 +87,7 @@ def surgery(
     settings = {"after": after, "width": width, "steps": steps, "rate": rate, "batch": batch}
     return replace(
         merged,
-        method="surgery",
+        method=NAME,
         settings={**merged.settings, **settings, "seed": seed},
         modules={**merged.modules, head_name(data.model) + SUFFIX: sides},
     )
@@ -98,14 +106,14 @@ def _features(
     own = stacks_of(AdapterSet([adapter]), data.model.device)
     common = stacks_of(AdapterSet([replace(adapter, factors=merged)]), data.model.device)
     prompts = [prompt for prompt, _ in data.prompts([adapter.name])]
-    found = []
+    features = []
     for together in prompt_batches(data.model, prompts, PROMPTS):
         with _alone(data.model, own):
             rows = continuations(data.model, together)
             wanted = _into_head(data.model, rows)
         with _alone(data.model, common):
-            found += zip(_into_head(data.model, rows), wanted, strict=True)
-    return found
+            features += zip(_into_head(data.model, rows), wanted, strict=True)
+    return features
 
 
 def _alone(model: torch.nn.Module, stacks: Mapping):
@@ -132,8 +140,8 @@ def _correction(features: Features, width: int, schedule: Schedule) -> Factors:
     up = torch.zeros(size, width, device=device).requires_grad_()
 
     def loss(chosen: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-        found, wanted = (torch.cat(x) for x in zip(*chosen, strict=True))
-        return l1_loss(operate(found, down, up), wanted)
+        merged, own = (torch.cat(x) for x in zip(*chosen, strict=True))
+        return l1_loss(operate(merged, down, up), own)
 
     fit({"down": down, "up": up}, loss, features, schedule, description="learn a correction")
     return Factors(down.detach().cpu(), up.detach().cpu())

@@ -8,8 +8,18 @@ from ..adapters import AdapterSet, Factors
 from .assemble import merge_modules
 from .coordinates import Stack
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "task-arithmetic"
 
 
+@merging_method(
+    name=NAME,
+    paper="Task Arithmetic, arXiv 2212.04089",
+    per_task=False,
+    needs="nothing",
+    storage="m n",
+)
 def task_arithmetic(
     adapters: AdapterSet, *, scale: float = 0.3, rank: int | None = None
 ) -> MergedAdapters:
@@ -26,7 +36,7 @@ def task_arithmetic(
     """
 
     def merge(module: str) -> Factors:
-        stack = Stack.of(adapters, module)
+        stack = Stack.from_adapters(adapters, module)
         return Factors(stack.a, scale * stack.b)
 
-    return merge_modules("task-arithmetic", adapters, merge, rank, {"scale": scale})
+    return merge_modules(NAME, adapters, merge, rank, {"scale": scale})

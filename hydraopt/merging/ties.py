@@ -16,8 +16,18 @@ from .assemble import merge_modules
 from .checks import check_density
 from .elementwise import deltas, disjoint_mean, keep_largest
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "ties"
 
 
+@merging_method(
+    name=NAME,
+    paper="TIES-Merging, arXiv 2306.01708",
+    per_task=False,
+    needs="nothing",
+    storage="m n",
+)
 def ties(
     adapters: AdapterSet, *, density: float = 0.2, scale: float = 1.0, rank: int | None = None
 ) -> MergedAdapters:
@@ -37,7 +47,7 @@ def ties(
     def merge(module: str) -> torch.Tensor:
         return scale * trimmed_mean(adapters, module, density)
 
-    return merge_modules("ties", adapters, merge, rank, {"density": density, "scale": scale})
+    return merge_modules(NAME, adapters, merge, rank, {"density": density, "scale": scale})
 
 
 def trimmed_mean(adapters: AdapterSet, module: str, density: float) -> torch.Tensor:

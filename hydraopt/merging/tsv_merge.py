@@ -18,10 +18,20 @@ from ..errors import MergeError
 from .assemble import merge_modules
 from .lowrank import svd
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "tsv-merge"
 
 TOLERANCE = 1e-10  # of eigenvalues of UᵀU, relative to the largest
 
 
+@merging_method(
+    name=NAME,
+    paper="TSV-Merge, arXiv 2412.00081",
+    per_task=False,
+    needs="nothing",
+    storage="m n",
+)
 def tsv_merge(
     adapters: AdapterSet, *, keep: int | None = None, scale: float = 1.0, rank: int | None = None
 ) -> MergedAdapters:
@@ -49,7 +59,7 @@ def tsv_merge(
         s = torch.cat([s[:share] for _, s, _ in parts])
         return Factors(decorrelated(v).T, scale * decorrelated(u) * s)
 
-    return merge_modules("tsv-merge", adapters, merge, rank, {"keep": keep, "scale": scale})
+    return merge_modules(NAME, adapters, merge, rank, {"keep": keep, "scale": scale})
 
 
 def decorrelated(x: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ Stacks = Mapping[str, Stack]  # module -> its tasks' factors
 
 def stack_of(adapters: AdapterSet, module: str, device: torch.device | str = "cpu") -> Stack:
     """One module's factors in float32."""
-    owner, a, b = (x.to(device) for x in vars(Stack.of(adapters, module)).values())
+    owner, a, b = (x.to(device) for x in vars(Stack.from_adapters(adapters, module)).values())
     return Stack(owner, a.float(), b.float())
 
 
@@ -76,10 +76,10 @@ def learn_coefficients(
     data.model.requires_grad_(False)
     weights = start.to(device).requires_grad_()
 
-    def of(chosen: Sequence[Row]) -> torch.Tensor:
+    def mean_loss(chosen: Sequence[Row]) -> torch.Tensor:
         texts = Batch(*(x.to(device) for x in batch(chosen)))
         with applied(data.model, stacks, bound(weights)):
             return loss(data.model, texts)
 
-    fit({"weights": weights}, of, rows, schedule, description="learn coefficients")
+    fit({"weights": weights}, mean_loss, rows, schedule, description="learn coefficients")
     return bound(weights).detach()

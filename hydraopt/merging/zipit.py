@@ -29,10 +29,20 @@ from .assemble import merge_modules, progress
 from .checks import check_rank
 from .lowrank import svd
 from .merged import MergedAdapters
+from .registry import merging_method
+
+NAME = "zipit"
 
 BATCH = 16  # prompts
 
 
+@merging_method(
+    name=NAME,
+    paper="ZipIt!, arXiv 2305.03053",
+    per_task=False,
+    needs="data",
+    storage="R (m + n)",
+)
 def zipit(
     adapters: AdapterSet,
     data: CalibrationData,
@@ -68,7 +78,7 @@ def zipit(
         merged = merge_matrix @ (a.double() / power[:, None])
         return Factors(merged, weight * (b.double() * power) @ copies)
 
-    return merge_modules("zipit", adapters, merge, size, {"scale": weight})
+    return merge_modules(NAME, adapters, merge, size, {"scale": weight})
 
 
 def singular_directions(adapters: AdapterSet, module: str) -> Factors:

@@ -88,10 +88,10 @@ class Spectrum:
     energies: torch.Tensor
 
     @classmethod
-    def of(cls, adapters: AdapterSet, module: str) -> "Spectrum":
+    def from_adapters(cls, adapters: AdapterSet, module: str) -> "Spectrum":
         """Measure one module."""
         tasks, rank = len(adapters.tasks), adapters.max_rank
-        stack = Stack.of(adapters, module)
+        stack = Stack.from_adapters(adapters, module)
         coords, basis = stack.split_a()
         norms = _squared_norms(stack, tasks)
         root, inverse = _metric(stack, coords, rank)
@@ -197,8 +197,8 @@ def _private_energies(stack: Stack, coords: torch.Tensor) -> Callable[[torch.Ten
     def energies(seen: torch.Tensor) -> torch.Tensor:
         total = coords.new_zeros(max(map(len, sums)))
         for part, gram in zip(sums, grams, strict=True):
-            found = part @ seen
-            values = torch.linalg.eigvalsh(gram - found @ found.T).flip(0).clamp_min(0)
+            shared = part @ seen
+            values = torch.linalg.eigvalsh(gram - shared @ shared.T).flip(0).clamp_min(0)
             total[: len(values)] += values
         return total
 

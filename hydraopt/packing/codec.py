@@ -58,8 +58,8 @@ def levels(
     Made of operators that ExecuTorch has. ``trellis`` are the format's tables, loaded if missing.
     """
     if bits in TRELLIS_BITS:
-        found = trellis_values(packed, trellis or tables(bits))
-        return found if found.shape[-1] == count else found[..., :count]
+        values = trellis_values(packed, trellis or tables(bits))
+        return values if values.shape[-1] == count else values[..., :count]
     if bits == GROUPED:
         return group_levels(packed, count)
     if bits == 8:

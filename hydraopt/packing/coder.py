@@ -29,10 +29,12 @@ class Coder:
     spectra: Mapping[str, Spectrum]
 
     @classmethod
-    def of(cls, adapters: AdapterSet) -> "Coder":
+    def from_adapters(cls, adapters: AdapterSet) -> "Coder":
         """Measure every module."""
         modules = tqdm(adapters.shapes, desc="measure", disable=None, leave=False)
-        return cls(adapters, {module: Spectrum.of(adapters, module) for module in modules})
+        return cls(
+            adapters, {module: Spectrum.from_adapters(adapters, module) for module in modules}
+        )
 
     @cached_property
     def heads(self) -> dict[str, ModuleLayout]:
@@ -124,5 +126,5 @@ def _private(
         rows, columns = encode_heads(module, factors)
     else:
         rows, columns = encode_module(module, shared, factors)
-    found = {(name, "A", len(shared) + index): row for index, row in enumerate(rows)}
-    return found | {(name, "B", index): column for index, column in enumerate(columns)}
+    vectors = {(name, "A", len(shared) + index): row for index, row in enumerate(rows)}
+    return vectors | {(name, "B", index): column for index, column in enumerate(columns)}

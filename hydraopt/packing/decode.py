@@ -12,7 +12,7 @@ from .codec import TRELLIS_BITS, levels, step_table
 from .trellis import Tables, tables
 
 
-class Run(NamedTuple):
+class Span(NamedTuple):
     """Neighbouring directions of one factor: vectors ``start`` to ``stop`` of a section."""
 
     section: int
@@ -37,15 +37,15 @@ class Decode(nn.Module):
         self.shared = nn.ModuleList(SectionDecoder(section) for section in shared)
         self.task = nn.ModuleList(SectionDecoder(section) for section in layout.task)
         self.sides = [side for _, side, _ in layout.factors(static_rows=static_rows)]
-        self.runs = _runs(layout, static_rows=static_rows)
+        self.spans = _spans(layout, static_rows=static_rows)
 
     def forward(self, *payloads: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Decode the payload that all tasks share, if it is an argument, and that of one task."""
         values = [section(payloads[0]) for section in self.shared]
         values += [section(payloads[-1]) for section in self.task]
         factors = []
-        for side, runs in zip(self.sides, self.runs, strict=True):
-            parts = [values[run.section][run.start : run.stop] for run in runs]
+        for side, spans in zip(self.sides, self.spans, strict=True):
+            parts = [values[span.section][span.start : span.stop] for span in spans]
             factor = (torch.cat(parts) if len(parts) > 1 else parts[0])[None]
             factors.append(factor.transpose(1, 2).contiguous() if side == "A" else factor)
         return tuple(factors)
@@ -73,8 +73,8 @@ class SectionDecoder(nn.Module):
         return levels(codes, section.bits, section.length, trellis) * steps
 
 
-def _runs(layout: Layout, *, static_rows: bool) -> list[Sequence[Run]]:
-    """Of every factor, in the layout's order, the runs that it consists of."""
+def _spans(layout: Layout, *, static_rows: bool) -> list[Sequence[Span]]:
+    """Of every factor, in the layout's order, the spans that it consists of."""
     sections = layout.task if static_rows else layout.shared + layout.task
     places = {
         vector[:3]: (number, place)
@@ -83,11 +83,11 @@ def _runs(layout: Layout, *, static_rows: bool) -> list[Sequence[Run]]:
     }
     factors = []
     for name, side, directions in layout.factors(static_rows=static_rows):
-        found = [places[name, side, index] for index in directions]
-        runs = []
+        vectors = [places[name, side, index] for index in directions]
+        spans = []
         # neighbours have the same section and the same distance from their number
-        for _, run in groupby(enumerate(found), lambda x: (x[1][0], x[1][1] - x[0])):
-            members = [place for _, place in run]
-            runs.append(Run(members[0][0], members[0][1], members[-1][1] + 1))
-        factors.append(runs)
+        for _, neighbours in groupby(enumerate(vectors), lambda x: (x[1][0], x[1][1] - x[0])):
+            members = [place for _, place in neighbours]
+            spans.append(Span(members[0][0], members[0][1], members[-1][1] + 1))
+        factors.append(spans)
     return factors

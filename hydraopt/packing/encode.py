@@ -106,8 +106,8 @@ def _encode(vectors: torch.Tensor, codes: Sequence[Code], top: float) -> list[Co
     for bits in {code.bits for code in codes}:
         places = [place for place, code in enumerate(codes) if code.bits == bits]
         chosen = vectors[places]
-        found = encode(chosen.flatten(0, -2), bits, top)
+        encoded = encode(chosen.flatten(0, -2), bits, top)
         shape = chosen.shape[:-1]
-        packed, steps = found.codes.view(*shape, -1), found.step.view(shape)
+        packed, steps = encoded.codes.view(*shape, -1), encoded.step.view(shape)
         coded |= {x: Coded(packed[i], steps[i]) for i, x in enumerate(places)}
     return [coded[place] for place in range(len(codes))]

@@ -3,8 +3,8 @@
     python -m hydraopt.packing.train_trellis -o FILE
 
 alternates the best codes for the tables and the least-squares tables for the codes (Lloyd's
-algorithm). About half an hour on one core. New tables are a new format: packs of old ones decode to
-nonsense with them.
+algorithm). About half an hour on one core. New tables are a new codec, with another hash in
+``trellis.py``: packs of old ones decode to nonsense with them. See docs/new-codec.md.
 """
 
 from pathlib import Path
@@ -15,9 +15,9 @@ import typer
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from .codec import TRELLIS_BITS
 from .trellis import Tables, search, trellis_values
 
-BITS = (1, 2, 4)
 WIDTH = 32  # bytes of a training vector
 VECTORS = 2400
 ROUNDS = 80
@@ -63,11 +63,11 @@ def main(
     vectors: int = VECTORS,
 ) -> None:
     """Train the tables for 1, 2 and 4 bits; store them in fp16."""
-    found = {}
-    for bits in BITS:
+    tensors = {}
+    for bits in TRELLIS_BITS:
         current, previous = train(bits, rounds, vectors)
-        found |= {f"current.{bits}": current.half(), f"previous.{bits}": previous.half()}
-    save_file({name: tensor.contiguous() for name, tensor in found.items()}, output)
+        tensors |= {f"current.{bits}": current.half(), f"previous.{bits}": previous.half()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, output)
 
 
 if __name__ == "__main__":

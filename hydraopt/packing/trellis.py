@@ -8,18 +8,24 @@ reach. Squared error of a unit Gaussian (scalar levels; Shannon's bound): .29 (.
 .077 (.119; .0625) at 2 bits, .0051 (.0115; .0039) at 4 bits. Trellis coding of weights: QTIP, arXiv
 2406.11235, whose codes slide bit by bit; these slide by bytes, which decodes without shifts.
 
-The tables are part of the format. ``train_trellis.py`` made them.
+The tables are part of the codec, see ``CODEC`` in formats/codes.py. ``train_trellis.py`` made them.
 """
 
+import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch.nn.functional import embedding
 
+from ..errors import BundleError
+
 TABLES = Path(__file__).with_name("trellis.safetensors")
+# With other tables every pack decodes to nonsense, and nothing else would notice.
+TABLES_SHA256 = "cee2c504739ce4267ea40533160dfd18f2b62ee918987a11c09cd98aac26f93b"
 SEAM = 4  # bytes on each side of the ring's seam that decide its state
 MEMORY = 1 << 27  # bytes of one table of a search
 
@@ -33,9 +39,29 @@ class Tables(NamedTuple):
 
 @cache
 def tables(bits: int) -> Tables:
-    """The format's tables for 1, 2 or 4 bits."""
-    stored = load_file(TABLES)
+    """The codec's tables for 1, 2 or 4 bits. Errors as :func:`read_tables`."""
+    stored = read_tables(TABLES)
     return Tables(stored[f"current.{bits}"].float(), stored[f"previous.{bits}"].float())
+
+
+def read_tables(path: Path) -> Mapping[str, torch.Tensor]:
+    """The codec's tables by name, float16 ``[256, d]``.
+
+    Raises:
+        BundleError: a missing file, or one whose bytes are not those of the codec.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{path} cannot be read ({error.strerror or error}); install hydraopt again"
+        ) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != TABLES_SHA256:
+        raise BundleError(
+            f"{path} is damaged: SHA-256 {digest}, expected {TABLES_SHA256}; install hydraopt again"
+        )
+    return load(content)
 
 
 def trellis_values(packed: torch.Tensor, table: Tables) -> torch.Tensor:
@@ -77,6 +103,6 @@ def _viterbi(x: torch.Tensor, table: Tables, seam: torch.Tensor | None) -> torch
         seam = torch.full((len(x),), -1)
     terms = (term.numpy() for term in (by_current, by_previous, both, seam))
     threads = torch.get_num_threads()
-    found = torch.from_numpy(best_bytes(*terms, threads))
+    codes = torch.from_numpy(best_bytes(*terms, threads))
     torch.set_num_threads(threads)  # which starting numba's threads resets
-    return found
+    return codes

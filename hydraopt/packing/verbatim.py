@@ -15,7 +15,7 @@ from ..merging.lowrank import padded
 from .codec import TINY, Coded, encode, uniform_step
 from .coded import CodedAdapters, assemble
 
-BITS = 16
+VERBATIM_BITS = 16
 HEADROOM = 16.0  # for adapters that come later
 LEAST_BIAS = 1 / 16  # of a head: biases start at zero, and later ones may have grown
 
@@ -45,11 +45,11 @@ def code_verbatim(merged: MergedAdapters) -> CodedAdapters:
 def layout_of(name: str, sides: tuple[Side, Side]) -> ModuleLayout:
     """The layout of one module, factors or a head, at 16 bits per value."""
     a, b = sides
-    direction = Direction(Code(BITS, a.is_shared), Code(BITS, b.is_shared))
+    direction = Direction(Code(VERBATIM_BITS, a.is_shared), Code(VERBATIM_BITS, b.is_shared))
     largest = [_largest(side) for side in sides]
     if headed_layer(name):
         largest[1] = largest[1].clamp_min(LEAST_BIAS)
-    tops = tuple(HEADROOM * max(TINY, float(uniform_step(x, BITS))) for x in largest)
+    tops = tuple(HEADROOM * max(TINY, float(uniform_step(x, VERBATIM_BITS))) for x in largest)
     shape = (b.stack.shape[1], a.stack.shape[2])
     return ModuleLayout(shape, (direction,) * a.stack.shape[1], tops)
 
@@ -61,7 +61,7 @@ def encode_heads(layout: ModuleLayout, heads: Sequence[Factors]) -> tuple[list[C
     rows = torch.stack([head.a for head in together], 1)
     biases = torch.stack([head.b.T for head in together], 1)
     return tuple(
-        [encode(x, BITS, top) for x in vectors]
+        [encode(x, VERBATIM_BITS, top) for x in vectors]
         for vectors, top in zip((rows, biases), layout.tops, strict=True)
     )
 
@@ -85,7 +85,7 @@ def _vectors(
     for name, sides in merged.modules.items():
         for side, letter, top in zip(sides, SIDES, layout.modules[name].tops, strict=True):
             if side.is_shared == shared:
-                codes, steps = encode(_rows(side, letter, task), BITS, top)
+                codes, steps = encode(_rows(side, letter, task), VERBATIM_BITS, top)
                 for index, vector in enumerate(zip(codes, steps, strict=True)):
                     coded[name, letter, index] = Coded(*vector)
     return coded

@@ -14,7 +14,7 @@ def _compiled(function: Callable, **options: bool) -> Callable:
     """Compile on first use, once per machine; once per process if no directory can be written."""
     try:
         return numba.njit(function, cache=True, fastmath=RELAXED, **options)
-    except RuntimeError:  # numba found nowhere to keep what it compiles
+    except RuntimeError:  # numba has nowhere to keep what it compiles
         return numba.njit(function, fastmath=RELAXED, **options)
 
 
@@ -57,7 +57,7 @@ def _search(
     by_current: np.ndarray, by_previous: np.ndarray, both: np.ndarray, seam: np.ndarray
 ) -> np.ndarray:
     count, width = by_current.shape[:2]
-    found = np.empty((count, width), np.uint8)
+    codes = np.empty((count, width), np.uint8)
     turned = np.ascontiguousarray(both.T)
     for n in numba.prange(count):
         costs = np.empty((width, BYTES), np.float32)  # of all before a place, by the byte before it
@@ -71,6 +71,6 @@ def _search(
             cost += by_current[n, j]
         byte = seam[n] if seam[n] >= 0 else np.argmin(cost)
         for j in range(width - 1, -1, -1):
-            found[n, j] = byte
+            codes[n, j] = byte
             byte = np.argmin(costs[j] + turned[byte])
-    return found
+    return codes

@@ -2,9 +2,9 @@
 
     y = W0 x + s * sum_i softmax(W_g x)_i B_i A x,    s = alpha / r
 
-for every token, all heads, no load-balance loss. A and W_g start Kaiming-uniform, the B_i at zero,
-so that training starts from the base model; dropout is on A's input only [the form of the
-reference implementation, as recalled; written from the formulas].
+for every token and all heads. A and W_g start Kaiming-uniform, the B_i at zero, so that training
+starts from the base model; dropout is on A's input only. All of this is as in the authors' code
+(Clin0212/HydraLoRA); its loss that balances the heads, which is off by default, is left out.
 """
 
 import math

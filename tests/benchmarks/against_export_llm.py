@@ -93,14 +93,14 @@ class Workshop:
         from random_adapters import random_adapters
 
         from hydraopt.lowering.base_model import load_base
-        from hydraopt.merging import hydraopt
+        from hydraopt.merging.hydraopt import hydraopt
         from hydraopt.packing import Coder, code_verbatim
 
         model = load_base(str(self.base), str(self.base)).model
         adapters = random_adapters(model, str(self.base), TARGETS[targets])
         if kind == "verbatim":
             return code_verbatim(hydraopt(adapters))
-        return Coder.of(adapters).code(int(SHARES[kind] * adapters.fp16_bytes))
+        return Coder.from_adapters(adapters).code(int(SHARES[kind] * adapters.fp16_bytes))
 
     def _alternative(self, targets: str, kind: str) -> Path:
         bundle = self._bundle(targets, "verbatim")

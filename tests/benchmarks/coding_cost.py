@@ -22,7 +22,7 @@ SHARE = 0.1
 def report(name: str, adapters: AdapterSet) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    coded = Coder.of(adapters).code(int(SHARE * adapters.fp16_bytes))
+    coded = Coder.from_adapters(adapters).code(int(SHARE * adapters.fp16_bytes))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(

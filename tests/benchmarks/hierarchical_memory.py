@@ -59,7 +59,7 @@ def random_adapters(model):
 
 def measure(group: int | None, rank: int | None) -> None:
     """Merge once and print the time and the growth of peak memory."""
-    from hydraopt.merging import supermerge
+    from hydraopt.merging.supermerge import supermerge
     from hydraopt.training import CalibrationData
     from hydraopt.zoo.model import new_tokenizer
 

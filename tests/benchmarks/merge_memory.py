@@ -57,7 +57,7 @@ def peak_mib() -> float:
 
 def measure(what: str, clusters: int) -> None:
     """Run one variant and print its seconds and its growth of peak memory."""
-    from hydraopt.merging import hydraopt
+    from hydraopt.merging.hydraopt import hydraopt
 
     adapters = random_adapters(LAYERS if what == "factors" else 1)
     before, start = peak_mib(), time.perf_counter()

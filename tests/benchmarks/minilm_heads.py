@@ -36,7 +36,7 @@ from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors, task_classes
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.lowered import slotted
-from hydraopt.merging import private
+from hydraopt.merging.private import private
 from hydraopt.packing import CodedAdapters, Coder, code_verbatim
 from hydraopt.runtime import Session
 from hydraopt.training import Schedule, fit
@@ -236,7 +236,9 @@ def main(
         _print_head(results)
         merged = {
             "private": code_verbatim(private(trained.adapters)),
-            "budget": Coder.of(trained.adapters).code(int(budget * trained.adapters.fp16_bytes)),
+            "budget": Coder.from_adapters(trained.adapters).code(
+                int(budget * trained.adapters.fp16_bytes)
+            ),
         }
         for quantize in ("none", "8da4w"):
             for name, coded in merged.items():

@@ -1,0 +1,29 @@
+"""All merging methods, a line each: to import a method's module registers it in ``METHODS``.
+
+``hydraopt methods`` lists them in the order of these lines.
+"""
+
+# ruff: noqa: F401
+# isort: off
+from . import hydraopt
+from . import private
+from . import task_arithmetic
+from . import ties
+from . import dare
+from . import knots
+from . import tsv_merge
+from . import iso_c
+from . import doge
+from . import emr
+from . import onebit
+from . import byom
+from . import jd_full
+from . import jd_diag
+from . import kmerge
+from . import zipit
+from . import adamerging
+from . import surgery
+from . import supermerge
+from .registry import METHODS
+
+__all__ = ["METHODS"]
