@@ -13,8 +13,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -134,9 +132,12 @@ def _locate(source: str | Path) -> Path:
         return Path(source)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise AdapterError(f"no adapter directory {source}; expected a PEFT directory or a hub id")
+    from huggingface_hub import errors, snapshot_download  # it loads clients of HTTP
+
+    unreachable = errors.HfHubHTTPError, errors.HFValidationError, errors.LocalEntryNotFoundError
     try:
         return Path(snapshot_download(str(source), allow_patterns=[CONFIG, WEIGHTS]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except (*unreachable, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise AdapterError(
             f"{source} is neither a directory nor a hub repository in reach ({reason})"
