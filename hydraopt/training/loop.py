@@ -10,6 +10,8 @@ from statistics import mean
 from typing import TypeVar
 
 import torch
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from tqdm import tqdm
 
 from ..errors import DataError, TrainingError
@@ -18,6 +20,7 @@ from ..files import replaced_file
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Updates = tuple[Optimizer, LRScheduler]  # stepped together
 _DAMAGE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError)
 WINDOW = 20  # steps between two looks at the loss, and over which the training loss is averaged
 
@@ -66,9 +69,10 @@ def fit(
     held_out: Sequence[T] = (),
     checkpoint: Path | None = None,
     before_step: Callable[[int, Sequence[T]], None] | None = None,
+    updates: Updates | None = None,
     description: str = "train",
 ) -> Fitted:
-    """Minimise ``loss`` by AdamW, in place; the weights of the lowest loss are kept.
+    """Minimise ``loss``, in place; the weights of the lowest loss are kept.
 
     Every 20 steps the loss of ``held_out``, or else the mean of the last 20 training losses, is
     compared with the lowest so far.
@@ -81,13 +85,15 @@ def fit(
         held_out: examples to judge by.
         checkpoint: a file to continue from if it exists, written at every look.
         before_step: called with the step's number, from 0, and its examples.
+        updates: an optimizer of ``parameters`` with the scheduler of its rates; by default AdamW
+            as ``schedule`` says.
         description: of the progress bar.
 
     Raises:
         TrainingError: a loss that is not finite; the best weights so far are in ``parameters``.
         DataError: ``checkpoint`` is damaged or belongs to other parameters or another schedule.
     """
-    run = _Run(parameters, schedule)
+    run = _Run(parameters, schedule, updates or _adamw(parameters, schedule))
     if checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
     try:
@@ -117,12 +123,12 @@ def fit(
 class _Run:
     """What changes from step to step."""
 
-    def __init__(self, parameters: Mapping[str, torch.Tensor], schedule: Schedule):
+    def __init__(
+        self, parameters: Mapping[str, torch.Tensor], schedule: Schedule, updates: Updates
+    ):
         self.parameters = dict(parameters)
         self.schedule = schedule
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=schedule.rate, weight_decay=schedule.weight_decay
-        )
+        self.optimizer, self.scheduler = updates
         self.step, self.stale, self.best = 0, 0, math.inf
         self.losses: list[float] = []
         self.kept = self._weights()
@@ -141,10 +147,8 @@ class _Run:
                 f"step {self.step + 1}: loss {loss.item():.4g}, gradient {norm.item():.4g}, "
                 "expected finite ones; the best weights so far are kept; lower the rate"
             )
-        warm_up = max(1, round(0.03 * self.schedule.steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate * min(1.0, (self.step + 1) / warm_up)
         self.optimizer.step()
+        self.scheduler.step()
         self.losses.append(loss.item())
         self.step += 1
 
@@ -168,6 +172,7 @@ class _Run:
             "weights": self._weights(),
             "kept": self.kept,
             "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
             "progress": [self.step, self.stale, self.best, self.losses],
         }
         with replaced_file(checkpoint) as staging:
@@ -182,6 +187,7 @@ class _Run:
                 parameter.data.copy_(state["weights"][name])
             self.kept = {name: state["kept"][name] for name in self.parameters}
             self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
             self.step, self.stale, self.best, self.losses = state["progress"]
         except _DAMAGE as error:
             raise DataError(
@@ -191,6 +197,12 @@ class _Run:
 
     def _weights(self) -> dict[str, torch.Tensor]:
         return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+
+def _adamw(parameters: Mapping[str, torch.Tensor], schedule: Schedule) -> Updates:
+    warm_up = max(1, round(0.03 * schedule.steps))
+    optimizer = AdamW(parameters.values(), lr=schedule.rate, weight_decay=schedule.weight_decay)
+    return optimizer, LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warm_up))
 
 
 def _mini_batch(examples: Sequence[T], schedule: Schedule, step: int) -> list[T]:
