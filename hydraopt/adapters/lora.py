@@ -28,6 +28,13 @@ class Factors(NamedTuple):
         return self.b.shape[0], self.a.shape[1]
 
 
+@torch.no_grad()
+def add_delta(weight: torch.Tensor, factors: Factors) -> None:
+    """Add ``B @ A`` to a layer's ``weight [out, in]``, in place and without a dense delta."""
+    a, b = (x.to(weight) for x in factors)
+    weight.addmm_(b, a)
+
+
 @dataclass(frozen=True)
 class LoraAdapter:
     """One task's adapter of ``base_model``: dotted module name -> factors.

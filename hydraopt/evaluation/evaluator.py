@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..adapters import AdapterSet, Factors, operate, operated_layer
+from ..adapters import AdapterSet, Factors, add_delta, operate, operated_layer
 from ..merging import Merged
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
 from ..training.batches import IGNORE, Row, prefix_cache
@@ -155,15 +155,14 @@ def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
 def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[None]:
     """Add ``B @ A`` to the weights of ``model`` for the duration of the block; or operate."""
     before, handles = {}, []
-    with torch.no_grad():
-        for module, (a, b) in factors.items():
-            if layer := operated_layer(module):
-                hook = partial(_operate, a=a, b=b)
-                handles.append(model.get_submodule(layer).register_forward_pre_hook(hook))
-                continue
-            weight = model.get_submodule(module).weight
-            before[module] = weight.clone()
-            weight.addmm_(b.to(weight), a.to(weight))
+    for module, update in factors.items():
+        if layer := operated_layer(module):
+            hook = partial(_operate, a=update.a, b=update.b)
+            handles.append(model.get_submodule(layer).register_forward_pre_hook(hook))
+            continue
+        weight = model.get_submodule(module).weight
+        before[module] = weight.detach().clone()
+        add_delta(weight, update)
     try:
         yield
     finally:
