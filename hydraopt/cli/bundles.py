@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from ..progress import shown_by
 from . import records, report
 from .options import Json, Output, Overwrite
 
@@ -48,6 +47,7 @@ def export(
     from ..lowering.form import Form
     from ..lowering.static import is_static, read_static
     from ..packing import open_merged
+    from ..progress import shown_by
 
     form = Form(quantize, embedding, attention, max_length, prefill_length)
     # a console of its own: what the exporter prints on the standard error is caught

@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..adapters import AdapterSet, Factors, add_delta, operate, operated_layer
 from ..merging import Merged
+from ..progress import progress
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
 from ..training.batches import IGNORE, Row, prefix_cache
 from .generated import GeneratedScores, generated_scores
@@ -96,7 +96,7 @@ class Evaluator:
     ) -> dict[str, T]:
         found = {}
         device = self.model.device.type
-        for task in tqdm(tasks, desc="evaluate", disable=None, leave=False):
+        for task in progress(tasks, "evaluate"):
             with (
                 adapted(self.model, factors(task)),
                 torch.autocast(device, torch.bfloat16, enabled=self.bfloat16),

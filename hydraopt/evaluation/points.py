@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from ..adapters import AdapterSet
 from ..errors import UsageError
 from ..files import write_json
 from ..merging import METHODS, MergedAdapters, find_method, merge_with
+from ..progress import progress
 from ..training import CalibrationData, Examples
 from .evaluator import Evaluator
 
@@ -45,8 +45,7 @@ def measured(
     threads = max(1, (os.cpu_count() or 1) // jobs)
     calls = (delayed(_call)(work[name], threads) for name in missing)
     results = Parallel(n_jobs=jobs, return_as="generator")(calls)
-    progress = tqdm(results, desc="measure", total=len(missing), disable=None)
-    for name, result in zip(missing, progress, strict=True):
+    for name, result in zip(missing, progress(results, "measure", total=len(missing)), strict=True):
         found[name] = result
         write_json(paths[name], {"of": fingerprint, "result": result})
     return found

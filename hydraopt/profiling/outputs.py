@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ..errors import ProfilingError
 from ..formats.manifest import Manifest
+from ..progress import progress
 from ..runtime import Session
 from .plan import Step
 from .variants import Variant
@@ -43,7 +43,7 @@ def expected_outputs(bundle: Path, manifest: Manifest) -> dict[str, Expected]:
     length = min(PROMPT, manifest.prefill_length)
     prompt = tuple(7919 * i % manifest.vocabulary for i in range(1, length + 1))
     expected = {}
-    for task in tqdm(session.tasks, desc="outputs here", disable=None, leave=False):
+    for task in progress(session.tasks, "outputs here"):
         session.switch(task)
         tokens, logits = prompt, [session.forward(prompt).clone()]
         for _ in range(TOKENS):

@@ -7,9 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..errors import DeviceLostError, ProfilingError
+from ..progress import progress
 from .operators import operator_times
 from .outputs import LOGITS, TOLERANCE, compare_outputs, output_plan
 from .plan import Effort, Step, cold_plan, lines, samples, trace_plan, warm_plan
@@ -45,7 +44,7 @@ class Run:
 
     def outputs(self, expected: Mapping, quantize: str) -> None:
         """Compare every task of the bundle, and the first of the alternatives."""
-        for variant in tqdm(self.variants, desc="outputs", disable=None, leave=False):
+        for variant in progress(self.variants, "outputs"):
             if variant.name == "baked" and quantize != "none":
                 continue  # quantised after the merge: other weights, other outputs
             tasks = expected
@@ -72,7 +71,7 @@ class Run:
     def rounds(self, count: int, threads: Sequence[int], effort: Effort) -> None:
         """All variants in turns; each round starts with another one."""
         total = count * len(threads) * len(self.variants)
-        with tqdm(total=total, desc="measure", disable=None, leave=False) as bar:
+        with progress(None, "measure", total=total) as bar:
             for number in range(count):
                 start = number % len(self.variants)
                 turns = [*self.variants[start:], *self.variants[:start]]

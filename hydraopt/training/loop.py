@@ -12,10 +12,10 @@ from typing import TypeVar
 import torch
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from tqdm import tqdm
 
 from ..errors import DataError, TrainingError
 from ..files import replaced_file
+from ..progress import progress
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +99,7 @@ def fit(
     try:
         with (
             torch.random.fork_rng(),
-            tqdm(
-                total=schedule.steps, initial=run.step, desc=description, disable=None, leave=False
-            ) as progress,
+            progress(None, description, total=schedule.steps, done=run.step) as bar,
         ):
             while run.step < schedule.steps and not run.is_stale():
                 torch.manual_seed(schedule.seed * 1_000_003 + run.step)  # dropout, also resumed
@@ -109,8 +107,8 @@ def fit(
                 if before_step is not None:
                     before_step(run.step, chosen)
                 run.advance(loss(chosen))
-                progress.update()
-                progress.set_postfix(loss=f"{run.losses[-1]:.4f}", refresh=False)
+                bar.update()
+                bar.set_postfix(loss=f"{run.losses[-1]:.4f}", refresh=False)
                 if run.step % WINDOW == 0 or run.step == schedule.steps:
                     run.look(_judged(loss, held_out, schedule.batch))
                     if checkpoint is not None:
