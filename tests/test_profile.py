@@ -266,7 +266,7 @@ def test_what_cannot_be_profiled_is_refused_before_anything_runs(
     for arguments, error, message in (
         ([closed], BundleError, "has one method per task; profile a bundle that was exported"),
         ([bundle, "--threads", "1,999"], UsageError, "expected numbers from 1 to"),
-        ([bundle, "--threads", "many"], UsageError, "expected numbers such as 1,2,4"),
+        ([bundle, "--threads", "many"], UsageError, "expected integers such as 1,2,4"),
         ([bundle, "--runner", tmp_path / "none"], ProfilingError, "there is no runner"),
         ([bundle, "-o", tmp_path], OutputError, "exists already"),
         ([bundle, "--adapters", tmp_path], ProfilingError, "has no PEFT directory alpha, expected"),

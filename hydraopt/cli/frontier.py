@@ -8,6 +8,7 @@ import typer
 
 from . import report
 from .options import Json, Output
+from .parsing import integers, percentages
 
 
 def frontier(
@@ -48,14 +49,17 @@ def frontier(
     as_json: Json = False,
 ) -> None:
     """Measure storage against quality for many methods; run again to resume."""
+    from ..evaluation.frontier import SHARES
     from ..evaluation.reports import subject_of, write_experts, write_frontier
 
+    shares = SHARES if budgets is None else percentages("--budgets", budgets)
+    counts = None if experts is None else integers("--experts", experts)
     subject = subject_of(
         adapters or [], base, data, train, inputs, experts=experts is not None, bfloat16=bf16
     )
     names, jobs = methods and methods.split(","), jobs or os.cpu_count() or 1
-    if experts is None:
-        report.show_points(write_frontier(output, subject, names, jobs, budgets), as_json)
+    if counts is None:
+        report.show_points(write_frontier(output, subject, names, jobs, shares), as_json)
         return
-    points = write_experts(output, subject, names, experts, held_out, jobs)
+    points = write_experts(output, subject, names, counts, held_out, jobs)
     report.show_experts(points, as_json)

@@ -12,6 +12,7 @@ from ..errors import DeviceLostError, UsageError
 from ..files import check_output
 from . import report
 from .options import Json, messages
+from .parsing import integers
 
 HOST = "host"
 emulator = typer.Typer(
@@ -64,7 +65,9 @@ def profile(
     adapters: Annotated[
         Path | None, typer.Option(help="Directory of the tasks' PEFT directories, to count them.")
     ] = None,
-    threads: Annotated[str, typer.Option(help="Thread counts; default 1,2,4 as cores allow.")] = "",
+    threads: Annotated[
+        str | None, typer.Option(help="Thread counts; default 1,2,4 as cores allow.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions, the variants in turns.")] = 5,
     runner: Annotated[
         Path | None, typer.Option(help="Your own build of the runner, for example with the NDK.")
@@ -85,7 +88,8 @@ def profile(
     if output:
         check_output(output, REPORT, overwrite=overwrite)
     device = Host() if serial == HOST else find_device(serial)
-    asked = Asked(bundle, _counts(threads), rounds, base, adapters, runner)
+    counts = None if threads is None else integers("--threads", threads)
+    asked = Asked(bundle, counts, rounds, base, adapters, runner)
     found = measure(asked, device)
     results = found.record()
     if output:
@@ -142,13 +146,6 @@ def _show(results: dict) -> None:
         for row in table.rows:
             grid.add_row(*map(escape, row))
         console.print(grid)
-
-
-def _counts(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")] if text else []
-    except ValueError:
-        raise UsageError(f"--threads {text!r}: expected numbers such as 1,2,4") from None
 
 
 def _share(text: str) -> float:

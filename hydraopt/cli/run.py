@@ -11,6 +11,7 @@ import typer
 
 from ..errors import UsageError
 from .options import Json, messages
+from .parsing import integers
 
 if TYPE_CHECKING:
     from ..runtime import Sampling, Session
@@ -45,7 +46,7 @@ def run(
     from ..runtime import Session
 
     sampling = sampling_of(temperature, top_p, top_k, seed)
-    tokens = [] if ids is None else parse_ids(ids)
+    tokens = [] if ids is None else integers("--ids", ids)
     if verbose:
         logging.getLogger("hydraopt").setLevel(logging.INFO)
     session = Session.open(bundle)
@@ -75,14 +76,6 @@ def sampling_of(
         option = "--" + next(iter(given)).replace("_", "-")
         raise UsageError(f"{option} does nothing without --temperature; pass --temperature 1 too")
     return sampling
-
-
-def parse_ids(text: str) -> list[int]:
-    """Token ids from ``1,2,3``; raises ``UsageError`` for anything else."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--ids {text!r} is no comma-separated list of integers") from None
 
 
 def show(

@@ -30,7 +30,7 @@ class Asked:
 
     Attributes:
         bundle: its directory.
-        threads: sizes of the thread pool to measure with; by default 1, 2 and 4 where the
+        threads: sizes of the thread pool to measure with; None: 1, 2 and 4 where the
             device has as many cores.
         rounds: repetitions; in each, all variants run once, in turns.
         base: base model to lower the alternatives from; None leaves them out.
@@ -39,7 +39,7 @@ class Asked:
     """
 
     bundle: Path
-    threads: Sequence[int]
+    threads: Sequence[int] | None
     rounds: int
     base: str | None = None
     adapters: Path | None = None
@@ -125,7 +125,7 @@ def _bundle(path: Path, manifest: Manifest) -> dict:
     }
 
 
-def _threads(asked: Sequence[int], cores: int) -> Sequence[int]:
+def _threads(asked: Sequence[int] | None, cores: int) -> Sequence[int]:
     threads = asked or [count for count in THREADS if count <= cores]
     if min(threads) < 1 or max(threads) > cores:
         raise UsageError(
