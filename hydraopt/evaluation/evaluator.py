@@ -56,7 +56,7 @@ class Evaluator:
     bfloat16: bool = False
 
     @classmethod
-    def of(cls, base: str, examples: Examples, *, bfloat16: bool = False) -> "Evaluator":
+    def load(cls, base: str, examples: Examples, *, bfloat16: bool = False) -> "Evaluator":
         """Load ``base``, a directory or a hub id, and tokenise the examples.
 
         The model goes to the GPU if there is one. With ``bfloat16`` it multiplies matrices in

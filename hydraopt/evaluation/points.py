@@ -103,12 +103,12 @@ class Subject:
 
     def data(self) -> CalibrationData:
         """The base model and the training examples."""
-        return CalibrationData.of(self.base, self.training)
+        return CalibrationData.load(self.base, self.training)
 
 
 @cache
 def _evaluator(base: str, examples: tuple, bfloat16: bool) -> Evaluator:
-    return Evaluator.of(base, dict(examples), bfloat16=bfloat16)
+    return Evaluator.load(base, dict(examples), bfloat16=bfloat16)
 
 
 def _call(function: Callable[[], dict], threads: int) -> dict:

@@ -93,32 +93,32 @@ def fit(
         TrainingError: a loss that is not finite; the best weights so far are in ``parameters``.
         DataError: ``checkpoint`` is damaged or belongs to other parameters or another schedule.
     """
-    run = _Run(parameters, schedule, updates or _adamw(parameters, schedule))
+    state = _TrainingState(parameters, schedule, updates or _adamw(parameters, schedule))
     if checkpoint is not None and checkpoint.exists():
-        run.restore(checkpoint)
+        state.restore(checkpoint)
     try:
         with (
             torch.random.fork_rng(),
-            progress(None, description, total=schedule.steps, done=run.step) as bar,
+            progress(None, description, total=schedule.steps, done=state.step) as bar,
         ):
-            while run.step < schedule.steps and not run.is_stale():
-                torch.manual_seed(schedule.seed * 1_000_003 + run.step)  # dropout, also resumed
-                chosen = _mini_batch(examples, schedule, run.step)
+            while state.step < schedule.steps and not state.is_stale():
+                torch.manual_seed(schedule.seed * 1_000_003 + state.step)  # dropout, also resumed
+                chosen = _mini_batch(examples, schedule, state.step)
                 if before_step is not None:
-                    before_step(run.step, chosen)
-                run.advance(loss(chosen))
+                    before_step(state.step, chosen)
+                state.advance(loss(chosen))
                 bar.update()
-                bar.set_postfix(loss=f"{run.losses[-1]:.4f}", refresh=False)
-                if run.step % WINDOW == 0 or run.step == schedule.steps:
-                    run.look(_judged(loss, held_out, schedule.batch))
+                bar.set_postfix(loss=f"{state.losses[-1]:.4f}", refresh=False)
+                if state.step % WINDOW == 0 or state.step == schedule.steps:
+                    state.look(_judged(loss, held_out, schedule.batch))
                     if checkpoint is not None:
-                        run.save(checkpoint)
+                        state.save(checkpoint)
     finally:
-        run.keep_best()
-    return Fitted(run.step, tuple(run.losses), run.best)
+        state.keep_best()
+    return Fitted(state.step, tuple(state.losses), state.best)
 
 
-class _Run:
+class _TrainingState:
     """What changes from step to step."""
 
     def __init__(
@@ -152,10 +152,10 @@ class _Run:
 
     def look(self, judged: float | None) -> None:
         """Compare the loss with the best one; keep the weights if it is lower."""
-        found = mean(self.losses[-WINDOW:]) if judged is None else judged
-        logger.info("step %d: loss %.4f", self.step, found)
-        if found < self.best:
-            self.best, self.stale, self.kept = found, 0, self._weights()
+        loss = mean(self.losses[-WINDOW:]) if judged is None else judged
+        logger.info("step %d: loss %.4f", self.step, loss)
+        if loss < self.best:
+            self.best, self.stale, self.kept = loss, 0, self._weights()
         else:
             self.stale += 1
 

@@ -25,7 +25,7 @@ def zoo_subject(inputs: int, training: int) -> Subject:
 
 def zoo_evaluator(count: int = TEST_INPUTS, tasks: Sequence[str] = TASKS) -> Evaluator:
     """The base model and the first ``count`` test inputs of every task."""
-    return Evaluator.of(str(BASE), {task: test_examples(task, count) for task in tasks})
+    return Evaluator.load(str(BASE), {task: test_examples(task, count) for task in tasks})
 
 
 def bundle_exact_match(session: Session, count: int = TEST_INPUTS) -> dict[str, float]:
