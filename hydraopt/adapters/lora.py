@@ -145,14 +145,14 @@ class AdapterSet:
 
     def _check_heads(self) -> None:
         first, *others = ({n: h.shape for n, h in x.heads.items()} for x in self.adapters)
-        for adapter, found in zip(self.adapters[1:], others, strict=True):
-            if found != first:
+        for adapter, shapes in zip(self.adapters[1:], others, strict=True):
+            if shapes != first:
                 raise AdapterError(
-                    f"adapter {adapter.name!r} has {_heads(found)}, expected {_heads(first)} as "
+                    f"adapter {adapter.name!r} has {_heads(shapes)}, expected {_heads(first)} as "
                     f"{self.adapters[0].name!r} has; merge adapters of one kind"
                 )
 
 
 def _heads(shapes: Mapping[str, tuple[int, int]]) -> str:
-    found = [f"{name} of {width} features" for name, (_, width) in shapes.items()]
-    return ", ".join(found) or "no head"
+    heads = [f"{name} of {width} features" for name, (_, width) in shapes.items()]
+    return ", ".join(heads) or "no head"

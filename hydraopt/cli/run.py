@@ -55,8 +55,8 @@ def run(
         if chat or temperature:
             option = "--chat" if chat else "--temperature"
             raise UsageError(f"{option} is for models that write; that of {bundle} is an {kind}")
-        found = session.run(tokens or prompt).tolist()
-        print(json.dumps({"task": task, "output": found} if as_json else found))
+        output = session.run(tokens or prompt).tolist()
+        print(json.dumps({"task": task, "output": output} if as_json else output))
         return
     form = "json" if as_json else "text" if ids is None else "ids"
     tokens = tokens or session.encode(prompt, chat=chat)
@@ -137,11 +137,11 @@ def speeds(prompt: int, clock: Sequence[float]) -> dict[str, float]:
     """
     start, *times, end = clock
     first = (*times, end)[0] - start
-    found = {
+    figures = {
         "tokens_per_second": len(times) / (end - start),
         "prefill_tokens_per_second": prompt / first,
         "first_token_ms": 1e3 * first,
     }
     if len(times) > 1:
-        found["decode_tokens_per_second"] = (len(times) - 1) / (times[-1] - times[0])
-    return found
+        figures["decode_tokens_per_second"] = (len(times) - 1) / (times[-1] - times[0])
+    return figures

@@ -44,8 +44,8 @@ def project(
     from ..merging.sparse import project as nearest
     from ..training.sparse_directory import SparseAdapter
 
-    found = SparseAdapter.load(adapter)
+    trained = SparseAdapter.load(adapter)
     with output_directory(output, ADAPTER, overwrite=overwrite) as staging:
-        factors, error = nearest(found, rank)
-        write_adapter(staging, factors, found.base_model)
+        factors, error = nearest(trained, rank)
+        write_adapter(staging, factors, trained.base_model)
     report.show(records.describe(output) | {"projection_error": round(error, 4)}, as_json)

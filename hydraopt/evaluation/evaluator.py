@@ -79,7 +79,7 @@ class Evaluator:
         return self._exact(merged.tasks, merged.task_factors)
 
     def _exact(self, tasks: Sequence[str], factors: TaskFactors) -> dict[str, float]:
-        return {task: found.exact for task, found in self.scores(tasks, factors).items()}
+        return {task: scores.exact for task, scores in self.scores(tasks, factors).items()}
 
     def scores(self, tasks: Sequence[str], factors: TaskFactors) -> dict[str, Scores]:
         """Scores of some tasks, each with the factors that ``factors`` gives for it."""
@@ -94,15 +94,15 @@ class Evaluator:
     def _each(
         self, tasks: Sequence[str], factors: TaskFactors, measure: Callable[[str], T]
     ) -> dict[str, T]:
-        found = {}
+        scores = {}
         device = self.model.device.type
         for task in progress(tasks, "evaluate"):
             with (
                 adapted(self.model, factors(task)),
                 torch.autocast(device, torch.bfloat16, enabled=self.bfloat16),
             ):
-                found[task] = measure(task)
-        return found
+                scores[task] = measure(task)
+        return scores
 
     def _forced(self, task: str) -> Scores:
         return score(self.model, self.batches[task])

@@ -40,15 +40,16 @@ def measured(
     """
     (directory / POINTS).mkdir(parents=True, exist_ok=True)
     paths = {name: directory / POINTS / f"{_file_name(name)}.json" for name in work}
-    found = {name: _read(path, fingerprint) for name, path in paths.items()}
-    missing = [name for name, result in found.items() if result is None]
+    results = {name: _read(path, fingerprint) for name, path in paths.items()}
+    missing = [name for name, result in results.items() if result is None]
     threads = max(1, (os.cpu_count() or 1) // jobs)
     calls = (delayed(_call)(work[name], threads) for name in missing)
-    results = Parallel(n_jobs=jobs, return_as="generator")(calls)
-    for name, result in zip(missing, progress(results, "measure", total=len(missing)), strict=True):
-        found[name] = result
+    computed = Parallel(n_jobs=jobs, return_as="generator")(calls)
+    bar = progress(computed, "measure", total=len(missing))
+    for name, result in zip(missing, bar, strict=True):
+        results[name] = result
         write_json(paths[name], {"of": fingerprint, "result": result})
-    return found
+    return results
 
 
 @dataclass(frozen=True)
