@@ -81,7 +81,7 @@ def profile(
     """Measure a bundle's size and speed on a device behind adb, or on this machine."""
     from ..profiling.devices import find_device
     from ..profiling.host import Host
-    from ..profiling.measure import Asked
+    from ..profiling.measure import ProfileRequest
     from ..profiling.measure import profile as measure
     from ..profiling.page import REPORT, write_report
 
@@ -89,18 +89,18 @@ def profile(
         check_output(output, REPORT, overwrite=overwrite)
     device = Host() if serial == HOST else find_device(serial)
     counts = None if threads is None else integers("--threads", threads)
-    asked = Asked(bundle, counts, rounds, base, adapters, runner)
-    found = measure(asked, device)
-    results = found.record()
+    request = ProfileRequest(bundle, counts, rounds, base, adapters, runner)
+    outcome = measure(request, device)
+    results = outcome.record()
     if output:
         write_report(results, output, overwrite=overwrite)
     if as_json:
         report.show(results, as_json)
     else:
         _show(results)
-    if found.lost:
+    if outcome.lost:
         kept = f"; what was measured is in {output}" if output else ""
-        raise DeviceLostError(f"{found.lost}{kept}")
+        raise DeviceLostError(f"{outcome.lost}{kept}")
 
 
 def compare(

@@ -120,15 +120,15 @@ def _decode(results: Mapping, axes) -> bool:
 
 
 def _operators(results: Mapping, axes) -> bool:
-    found = results["operators"]
-    if BUNDLE not in found:
+    operators = results["operators"]
+    if BUNDLE not in operators:
         return False
-    times = {variant: _by_operator(records) for variant, records in found.items()}
+    times = {variant: _by_operator(records) for variant, records in operators.items()}
     names = sorted(times[BUNDLE], key=times[BUNDLE].get)[-BARS:]
     height = 0.8 / len(times)
-    for place, (variant, of) in enumerate(reversed(times.items())):
+    for place, (variant, own) in enumerate(reversed(times.items())):
         y = np.arange(len(names)) + (place - (len(times) - 1) / 2) * height
-        values = [of.get(name, 0) for name in names]
+        values = [own.get(name, 0) for name in names]
         axes.barh(y, values, height, color=COLORS[variant], label=NAMES[variant])
     axes.set_yticks(range(len(names)), labels=names, fontsize=8)
     axes.set_xlabel("ms in one decoded token")

@@ -82,15 +82,15 @@ def compare_outputs(
     Raises:
         ProfilingError: a task's logits differ by more, or are not finite.
     """
-    found = torch.frombuffer(bytearray(content), dtype=torch.float32)
+    logits = torch.frombuffer(bytearray(content), dtype=torch.float32)
     reference = torch.stack([task.logits for task in expected.values()])
-    if found.numel() != reference.numel():
+    if logits.numel() != reference.numel():
         raise ProfilingError(
-            f"{where} gave {found.numel()} logits, expected {reference.numel()}; build the runner "
+            f"{where} gave {logits.numel()} logits, expected {reference.numel()}; build the runner "
             "again from its source"
         )
     scale = reference.abs().amax((1, 2))
-    difference = ((found.view_as(reference) - reference).abs().amax((1, 2)) / scale).tolist()
+    difference = ((logits.view_as(reference) - reference).abs().amax((1, 2)) / scale).tolist()
     shares = dict(zip(expected, difference, strict=True))
     _check(shares, tolerance, where)
     worst = max(shares, key=shares.get)

@@ -115,8 +115,8 @@ def separate_bytes(manifest: Manifest, directory: Path | None) -> tuple[int, str
     """
     if directory is None:
         return manifest.adapter_bytes, "fp16 factors of the merged adapters"
-    found = {path.parent for path in directory.glob(f"*/{ADAPTER_CONFIG}")}
-    if missing := set(manifest.tasks) - {path.name for path in found}:
+    present = {path.parent.name for path in directory.glob(f"*/{ADAPTER_CONFIG}")}
+    if missing := set(manifest.tasks) - present:
         raise ProfilingError(
             f"{directory} has no PEFT directory {min(missing)}, expected one for each of the "
             f"bundle's {len(manifest.tasks)} tasks; pass the directory that holds all of them"

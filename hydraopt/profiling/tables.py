@@ -83,8 +83,8 @@ def _device(results: Mapping) -> Table:
     rows.append(("memory", f"{device['memory_bytes'] / MB:,.0f} MB"))
     rows.append(("status", results["status"]))
     rows.append(("times are valid", "yes" if results["timing_valid"] else "no"))
-    for when, found in results["conditions"].items():
-        told = [f"{key} {value:.2g}" for key, value in found.items() if value is not None]
+    for when, figures in results["conditions"].items():
+        told = [f"{key} {value:.2g}" for key, value in figures.items() if value is not None]
         rows.append((f"conditions {when}", ", ".join(told) or "not told"))
     return Table("Device", ("", "value"), rows)
 
