@@ -101,7 +101,7 @@ def test_sizes_are_those_of_the_files(results, bundle, adapter_dirs):
     assert largest == max(file.stat().st_size for file in bundle.glob("packs/*"))
     adapters = [file for x in adapter_dirs for file in x.glob("adapter_*")]
     assert sizes["separate_adapters"] == sum(file.stat().st_size for file in adapters)
-    assert sizes["ways"]["bundle"]["at_tasks"] == total
+    assert sizes["variants"]["bundle"]["at_tasks"] == total
 
 
 def test_operators_are_timed(results):
@@ -160,7 +160,7 @@ def test_a_report_compares_with_itself(report):
     assert "0 regressions" in done.output
 
 
-def test_this_machine_without_the_alternatives(compiler, bundle, tmp_path):
+def test_this_machine_without_the_other_variants(compiler, bundle, tmp_path):
     done, found = profile(bundle, "--serial", "host", "--rounds", 1, output=tmp_path / "report")
     assert done.exit_code == 0, done.exception
     assert any("Without --base" in note for note in found["notes"])

@@ -12,7 +12,7 @@ from hydraopt.profiling.cache import COMPLETE, cached, drop_unused
 from hydraopt.profiling.conditions import condition_notes, parse_conditions
 from hydraopt.profiling.outputs import Expected, compare_outputs
 from hydraopt.profiling.plan import Workload, lines, samples, warm_plan
-from hydraopt.profiling.variants import BUNDLE, Variant, alternative_variant
+from hydraopt.profiling.variants import BUNDLE, Variant, reloading_variant
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_every_task_is_switched_to(three_tasks):
     assert {measured.count(switch) for (switch,) in three_tasks.switches} == {2}
 
 
-def test_an_alternative_switches_by_loading_again(tmp_path):
-    variant = alternative_variant("ptd", Alternative(tmp_path / "x.pte", tmp_path / "x.ptd"))
+def test_a_variant_without_packs_switches_by_loading_again(tmp_path):
+    variant = reloading_variant("ptd", Alternative(tmp_path / "x.pte", tmp_path / "x.ptd"))
     plan = warm_plan(variant, Workload(8, 4, reloads=5), threads=1)
     found = samples(plan, list(records_of(plan)))
     assert len(found["swap_ms"]) == 5

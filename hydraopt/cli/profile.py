@@ -60,7 +60,7 @@ def profile(
         str | None, typer.Option(help="adb's serial, or host; by default the only device.")
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Base model: measures the alternatives beside the bundle.")
+        str | None, typer.Option(help="Base model: measures the other variants beside the bundle.")
     ] = None,
     adapters: Annotated[
         Path | None, typer.Option(help="Directory of the tasks' PEFT directories, to count them.")

@@ -1,4 +1,4 @@
-"""Measuring a bundle on a device, beside the other ways of shipping its adapters."""
+"""Measuring a bundle on a device, beside the other variants of shipping its adapters."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +15,11 @@ from .results import Profile
 from .run import DeviceRun
 from .runner import Runner, device_runner, host_runner, own_runner
 from .sizes import separate_bytes, sizes
-from .variants import alternative_variant, bundle_variant, lowered_alternatives
+from .variants import bundle_variant, lowered_variants, reloading_variant
 
 THREADS = (1, 2, 4)
 NO_BASE = (
-    "Without --base the alternatives (baked in, constants, .pte + .ptd) are left out: "
+    "Without --base the other variants (baked in, constants, .pte + .ptd) are left out: "
     "nothing to compare with."
 )
 
@@ -33,7 +33,7 @@ class ProfileRequest:
         threads: sizes of the thread pool to measure with; None: 1, 2 and 4 where the
             device has as many cores.
         rounds: repetitions; in each, all variants run once, in turns.
-        base: base model to lower the alternatives from; None leaves them out.
+        base: base model to lower the other variants from; None leaves them out.
         adapters: directory of the tasks' PEFT directories, to count their files.
         runner: the user's own build of the runner.
     """
@@ -78,15 +78,13 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
     runner = _runner(request, device, facts.abi)
     separate = separate_bytes(manifest, request.adapters)
     expected = expected_outputs(request.bundle, manifest)
-    alternatives = (
-        lowered_alternatives(request.bundle, manifest, request.base) if request.base else {}
-    )
+    lowered = lowered_variants(request.bundle, manifest, request.base) if request.base else {}
     variants = [bundle_variant(request.bundle, manifest)]
-    variants += [alternative_variant(name, x) for name, x in alternatives.items()]
+    variants += [reloading_variant(name, x) for name, x in lowered.items()]
     outcome = Profile(
         facts,
         _bundle(request.bundle, manifest),
-        sizes(request.bundle, manifest, alternatives, *separate),
+        sizes(request.bundle, manifest, lowered, *separate),
         {"threads": list(threads), "rounds": 1 if facts.tier == "b" else request.rounds},
         notes=[] if request.base else [NO_BASE],
     )

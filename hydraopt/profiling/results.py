@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import UsageError
 from .facts import Facts
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RESULTS = "results.json"
 COMPLETE, PARTIAL = "complete", "partial"
 TIMES_MEAN_NOTHING = (

@@ -43,7 +43,7 @@ class DeviceRun:
         self.workspace.put(files)
 
     def outputs(self, expected: Mapping, quantize: str) -> None:
-        """Compare every task of the bundle, and the first of the alternatives."""
+        """Compare every task of the bundle, and the first of the other variants."""
         for variant in progress(self.variants, "outputs"):
             if variant.name == "baked" and quantize != "none":
                 continue  # quantised after the merge: other weights, other outputs
