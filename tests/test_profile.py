@@ -12,7 +12,7 @@ import pytest
 from devices import living_processes, require_tier, wait_until
 from typer.testing import CliRunner
 
-from hydraopt import cli
+from hydraopt.cli import app as cli
 from hydraopt.errors import BundleError, LoweringError, OutputError, ProfilingError, UsageError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.alternatives import load_base_of

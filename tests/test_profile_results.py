@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from hydraopt import cli
+from hydraopt.cli import app as cli
 from hydraopt.errors import ProfilingError, UsageError
 from hydraopt.lowering.alternatives import Alternative
 from hydraopt.profiling.facts import host_facts
