@@ -20,18 +20,30 @@ logger = logging.getLogger(__name__)
 
 
 def run(
-    bundle: Annotated[Path, typer.Argument(help="Bundle.")],
-    task: Annotated[str, typer.Option(help="Task to switch to.")],
-    prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
+    bundle: Annotated[Path, typer.Argument(help="Run this bundle.")],
+    task: Annotated[str, typer.Option(help="Switch to this task.")],
+    prompt: Annotated[str | None, typer.Option(help="Continue this text.")] = None,
     chat: Annotated[
         bool, typer.Option("--chat", help="Answer --prompt by the base's chat template.")
     ] = False,
-    ids: Annotated[str | None, typer.Option(help="Token ids to continue: 1,2,3.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
-    temperature: Annotated[float, typer.Option(help="0 is greedy; more is more random.")] = 0,
-    top_p: Annotated[float | None, typer.Option(help="Share of probability to draw from.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Likeliest tokens to draw from.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal texts.")] = None,
+    ids: Annotated[
+        str | None, typer.Option(help="Continue these token ids, such as 1,2,3.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Write at most so many tokens.")] = 64,
+    temperature: Annotated[
+        float, typer.Option(help="Draw tokens at random, more so the higher this is; 0 is greedy.")
+    ] = 0,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Draw from the likeliest tokens that have this probability together."),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw from so many of the likeliest tokens.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Start the random numbers here: equal seeds give equal texts."),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Tell the speed on standard error.")
     ] = False,

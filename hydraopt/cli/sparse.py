@@ -13,9 +13,11 @@ sparse = typer.Typer(help="Merge sparse adapters, or turn one into LoRA.", no_ar
 
 @sparse.command()
 def merge(
-    adapters: Annotated[list[Path], typer.Argument(help="Directories of sparse adapters.")],
+    adapters: Annotated[
+        list[Path], typer.Argument(help="Merge the sparse adapters in these directories.")
+    ],
     output: Output,
-    alpha: Annotated[float, typer.Option(help="Weight of the merged change.")] = 1.0,
+    alpha: Annotated[float, typer.Option(help="Multiply the merged change by this weight.")] = 1.0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -32,9 +34,9 @@ def merge(
 
 @sparse.command()
 def project(
-    adapter: Annotated[Path, typer.Argument(help="Directory of a sparse adapter.")],
+    adapter: Annotated[Path, typer.Argument(help="Read the sparse adapter in this directory.")],
     output: Output,
-    rank: Annotated[int, typer.Option(help="R, rank of the factors.")] = 16,
+    rank: Annotated[int, typer.Option(help="Give the LoRA factors this rank.")] = 16,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
