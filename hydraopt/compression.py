@@ -41,7 +41,7 @@ def compress(
 
     if base is None:
         raise UsageError("calibration needs the base model; pass base")
-    data = CalibrationData.of(base, read_prompts(Path(calibration), adapters.tasks))
+    data = CalibrationData.load(base, read_prompts(Path(calibration), adapters.tasks))
     data.check(adapters, labels=False)  # coding takes a while
     return calibrate(Coder.from_adapters(adapters).code(limit), adapters, data)
 
@@ -65,7 +65,7 @@ def compress_within_drop(
     from .evaluation.smallest import smallest_budget
     from .training import read_examples
 
-    evaluator = Evaluator.of(base, read_examples(Path(validation), adapters.tasks))
+    evaluator = Evaluator.load(base, read_examples(Path(validation), adapters.tasks))
     smallest = smallest_budget(Coder.from_adapters(adapters), adapters, evaluator, max_drop)
     settings = {"max_drop": max_drop, "drop": round(smallest.drop, 4)}
     return replace(smallest.coded, settings=settings | {"evaluations": smallest.evaluations})

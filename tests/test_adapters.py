@@ -190,7 +190,7 @@ def test_a_hub_id_is_downloaded(tmp_path, monkeypatch):
         asked.append((repository, sorted(allow_patterns)))
         return str(tmp_path / "snapshot")
 
-    monkeypatch.setattr("hydraopt.adapters.peft_directory.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert read_adapter("some-org/some-adapter").name == "some-adapter"
     assert asked == [("some-org/some-adapter", [CONFIG, WEIGHTS])]
 

@@ -34,7 +34,7 @@ def divergence(data, adapter, merged) -> float:
 
 
 def data_of(base, *prompts) -> CalibrationData:
-    return CalibrationData.of(str(base), {task: [(x, None) for x in prompts] for task in TASKS})
+    return CalibrationData.load(str(base), {task: [(x, None) for x in prompts] for task in TASKS})
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_what_is_learnt_from_some_prompts_holds_for_others():
     coded = replace(coded, payloads={name: coded.payloads[name]})
     pairs = training_examples(name, 96)
     asked, others = ({name: part} for part in (pairs[:64], pairs[64:]))
-    tuned = calibrate(coded, task, CalibrationData.of(str(BASE), asked))
-    data = CalibrationData.of(str(BASE), others)
+    tuned = calibrate(coded, task, CalibrationData.load(str(BASE), asked))
+    data = CalibrationData.load(str(BASE), others)
     before, after = (divergence(data, task.adapters[0], x) for x in (coded, tuned))
     assert after < before / 2
 

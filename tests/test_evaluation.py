@@ -176,7 +176,7 @@ def test_the_s_score_is_the_mean_of_ratios_to_the_unmerged_adapters():
             str(task): AllScores(EvaluatedScores(0, 0, 0), GeneratedScores(0, value))
             for task, value in enumerate(chrf_of_tasks)
         }
-        return Point.of("budget", "3 %", 0.03, found)
+        return Point.from_scores("budget", "3 %", 0.03, found)
 
     assert point(0.4, 0.1, 0.7).s_score(point(0.8, 0.2, 0.7)) == pytest.approx(2 / 3)
     assert point(0.4, 0.1).s_score(point(0.8, 0)) == pytest.approx(1 / 2)  # 0: no ratio

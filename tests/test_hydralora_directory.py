@@ -21,7 +21,7 @@ from hydraopt.training.hydralora_directory import HydraLora
 @pytest.fixture
 def saved(tmp_path):
     _, layers = hydra_llama(0.3)
-    HydraLora.of(layers, HYDRA, BASE_ID).save(tmp_path / "hydra")
+    HydraLora.from_layers(layers, HYDRA, BASE_ID).save(tmp_path / "hydra")
     return tmp_path / "hydra"
 
 

@@ -97,7 +97,7 @@ def test_transformers_trainer_trains_it(tmp_path):
     before = answer_loss(model, texts).item()
     Trainer(model, arguments, train_dataset=data).train()
     assert answer_loss(model.eval(), texts).item() < 0.9 * before
-    HydraLora.of(layers, HYDRA, BASE_ID).save(tmp_path / "out")
+    HydraLora.from_layers(layers, HYDRA, BASE_ID).save(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_command_trains_and_resumes(base, data, tmp_path, monkeypatch):
     )
     assert names(tmp_path) == {"data.jsonl", "whole"}  # no checkpoint is left
 
-    monkeypatch.setattr(loop._Run, "look", interrupted_at(40, loop._Run.look))
+    monkeypatch.setattr(loop._TrainingState, "look", interrupted_at(40, loop._TrainingState.look))
     assert hydraopt(*arguments, "-o", tmp_path / "parts").code == 130
     monkeypatch.undo()
     assert any(name.endswith(".checkpoint") for name in names(tmp_path))
@@ -218,7 +218,7 @@ def test_another_data_set_has_another_checkpoint(base, data, tmp_path, monkeypat
         "-o",
         tmp_path / "o",
     )
-    monkeypatch.setattr(loop._Run, "look", interrupted_at(40, loop._Run.look))
+    monkeypatch.setattr(loop._TrainingState, "look", interrupted_at(40, loop._TrainingState.look))
     assert hydraopt(*train, "--data", data).code == 130
     other = tmp_path / "other.jsonl"
     other.write_text(data.read_text() + "\n" + json.dumps({"prompt": "a", "answer": "b"}))

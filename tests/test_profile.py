@@ -12,7 +12,7 @@ import pytest
 from devices import living_processes, require_tier, wait_until
 from typer.testing import CliRunner
 
-from hydraopt import cli
+from hydraopt.cli import app as cli
 from hydraopt.errors import BundleError, LoweringError, OutputError, ProfilingError, UsageError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.alternatives import load_base_of
@@ -101,7 +101,7 @@ def test_sizes_are_those_of_the_files(results, bundle, adapter_dirs):
     assert largest == max(file.stat().st_size for file in bundle.glob("packs/*"))
     adapters = [file for x in adapter_dirs for file in x.glob("adapter_*")]
     assert sizes["separate_adapters"] == sum(file.stat().st_size for file in adapters)
-    assert sizes["ways"]["bundle"]["at_tasks"] == total
+    assert sizes["variants"]["bundle"]["at_tasks"] == total
 
 
 def test_operators_are_timed(results):
@@ -160,7 +160,7 @@ def test_a_report_compares_with_itself(report):
     assert "0 regressions" in done.output
 
 
-def test_this_machine_without_the_alternatives(compiler, bundle, tmp_path):
+def test_this_machine_without_the_other_variants(compiler, bundle, tmp_path):
     done, found = profile(bundle, "--serial", "host", "--rounds", 1, output=tmp_path / "report")
     assert done.exit_code == 0, done.exception
     assert any("Without --base" in note for note in found["notes"])
@@ -266,7 +266,7 @@ def test_what_cannot_be_profiled_is_refused_before_anything_runs(
     for arguments, error, message in (
         ([closed], BundleError, "has one method per task; profile a bundle that was exported"),
         ([bundle, "--threads", "1,999"], UsageError, "expected numbers from 1 to"),
-        ([bundle, "--threads", "many"], UsageError, "expected numbers such as 1,2,4"),
+        ([bundle, "--threads", "many"], UsageError, "expected integers such as 1,2,4"),
         ([bundle, "--runner", tmp_path / "none"], ProfilingError, "there is no runner"),
         ([bundle, "-o", tmp_path], OutputError, "exists already"),
         ([bundle, "--adapters", tmp_path], ProfilingError, "has no PEFT directory alpha, expected"),

@@ -11,8 +11,8 @@ from hydraopt.lowering.alternatives import Alternative
 from hydraopt.profiling.cache import COMPLETE, cached, drop_unused
 from hydraopt.profiling.conditions import condition_notes, parse_conditions
 from hydraopt.profiling.outputs import Expected, compare_outputs
-from hydraopt.profiling.plan import Effort, lines, samples, warm_plan
-from hydraopt.profiling.variants import BUNDLE, Variant, alternative_variant
+from hydraopt.profiling.plan import Workload, lines, samples, warm_plan
+from hydraopt.profiling.variants import BUNDLE, Variant, reloading_variant
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def records_of(plan):
 
 
 def test_a_plan_gives_as_many_samples_as_was_asked_for(three_tasks):
-    effort = Effort(prompt=8, tokens=4, sequences=3, switches=10)
-    plan = warm_plan(three_tasks, effort, threads=2)
+    workload = Workload(prompt=8, tokens=4, sequences=3, switches=10)
+    plan = warm_plan(three_tasks, workload, threads=2)
     found = samples(plan, list(records_of(plan)))
     assert {name: len(values) for name, values in found.items()} == {
         "load_warm_ms": 1,
@@ -54,7 +54,7 @@ def test_a_plan_gives_as_many_samples_as_was_asked_for(three_tasks):
 
 
 def test_a_sample_is_the_sum_of_its_lines(three_tasks):
-    plan = warm_plan(three_tasks, Effort(8, 4), threads=1)
+    plan = warm_plan(three_tasks, Workload(8, 4), threads=1)
     found = samples(plan, list(records_of(plan)))
     assert found["load_warm_ms"] == [1 + 2]  # lines 1 and 2 of the plan
     assert found["swap_ms"] == [x + 1000 for x in found["swap_map_ms"]]
@@ -62,14 +62,14 @@ def test_a_sample_is_the_sum_of_its_lines(three_tasks):
 
 
 def test_every_task_is_switched_to(three_tasks):
-    plan = warm_plan(three_tasks, Effort(8, 4, switches=6), threads=1)
+    plan = warm_plan(three_tasks, Workload(8, 4, switches=6), threads=1)
     measured = [step.lines[0] for step in plan if step.metric == "swap"]
     assert {measured.count(switch) for (switch,) in three_tasks.switches} == {2}
 
 
-def test_an_alternative_switches_by_loading_again(tmp_path):
-    variant = alternative_variant("ptd", Alternative(tmp_path / "x.pte", tmp_path / "x.ptd"))
-    plan = warm_plan(variant, Effort(8, 4, reloads=5), threads=1)
+def test_a_variant_without_packs_switches_by_loading_again(tmp_path):
+    variant = reloading_variant("ptd", Alternative(tmp_path / "x.pte", tmp_path / "x.ptd"))
+    plan = warm_plan(variant, Workload(8, 4, reloads=5), threads=1)
     found = samples(plan, list(records_of(plan)))
     assert len(found["swap_ms"]) == 5
     assert "swap_decode_ms" not in found
@@ -80,9 +80,9 @@ def test_an_alternative_switches_by_loading_again(tmp_path):
 @pytest.mark.parametrize("prefill_length", [4, 7, 128])
 @pytest.mark.parametrize("least", [False, True])
 def test_a_plan_fits_into_the_context_and_a_prompt_into_one_call(max_length, prefill_length, least):
-    effort = Effort.of(max_length, prefill_length, least=least)
-    assert 1 <= effort.prompt <= min(max_length - 1, prefill_length)
-    assert effort.prompt + effort.tokens <= max_length
+    workload = Workload.fitting(max_length, prefill_length, least=least)
+    assert 1 <= workload.prompt <= min(max_length - 1, prefill_length)
+    assert workload.prompt + workload.tokens <= max_length
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from hydraopt import cli
+from hydraopt.cli import app as cli
 from hydraopt.errors import ProfilingError, UsageError
 from hydraopt.lowering.alternatives import Alternative
 from hydraopt.profiling.facts import host_facts
@@ -44,13 +44,13 @@ def test_sizes_are_those_of_files(tmp_path):
     sizes = {"baked.pte": 800, "constants.pte": 850, "ptd.pte": 810, "ptd.ptd": 60}
     for name, size in sizes.items():
         (tmp_path / name).write_bytes(bytes(size))
-    alternatives = {
+    lowered = {
         "baked": Alternative(tmp_path / "baked.pte"),
         "constants": Alternative(tmp_path / "constants.pte"),
         "ptd": Alternative(tmp_path / "ptd.pte", tmp_path / "ptd.ptd"),
     }
-    ways = growths(PARTS, 3, adapter_bytes=90, alternatives=alternatives)
-    assert {name: way.total(3) for name, way in ways.items()} == {
+    variants = growths(PARTS, 3, adapter_bytes=90, lowered=lowered)
+    assert {name: growth.total(3) for name, growth in variants.items()} == {
         "bundle": PARTS["total"],
         "baked": 3 * 800,
         "constants": 3 * 850,
@@ -73,7 +73,7 @@ def result(times=(1.0, 1.1, 0.9), total=1000, **changes) -> dict:
         "separate_adapters": 90,
         "separate_adapters_counted": "files",
         "programs_included": False,
-        "ways": {
+        "variants": {
             "bundle": {"fixed": 40, "per_task": 10, "at_tasks": 70, "bundle_smaller_from": None},
             "adapters": {"fixed": 0, "per_task": 30, "at_tasks": 90, "bundle_smaller_from": 3},
         },
@@ -143,7 +143,7 @@ def test_times_that_mean_nothing_are_not_compared(tmp_path):
         ({"status": "partial", "lost": "device x went away"}, "partial .*device x went away"),
         ({"device": result()["device"] | {"model": "Pixel"}}, "different devices: model .*Pixel"),
         ({"settings": result()["settings"] | {"prompt": 9}}, "prompts of 8 and 9 tokens"),
-        ({"format_version": 99}, "format version 99, expected 1"),
+        ({"format_version": 99}, "format version 99, expected 2"),
         ({"measurements": None}, "is no result"),
     ],
 )

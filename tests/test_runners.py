@@ -13,7 +13,7 @@ from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task
 from hydraopt.packing import Coder
 from hydraopt.profiling.host import Host
-from hydraopt.profiling.measure import Asked, profile
+from hydraopt.profiling.measure import ProfileRequest, profile
 from hydraopt.runtime import Session, verify
 from hydraopt.zoo import ADAPTERS, BASE
 
@@ -106,7 +106,7 @@ def test_what_needs_packs_says_so(pair):
     with pytest.raises(BundleError, match="--swap inputs"):
         add_task(pair, str(ADAPTERS / "date-fr"), "date-fr")
     with pytest.raises((BundleError, ProfilingError), match="--swap inputs"):
-        profile(Asked(pair, [1], 1), Host())
+        profile(ProfileRequest(pair, [1], 1), Host())
 
 
 def test_a_damaged_data_file_is_found_before_it_is_loaded(coded, tmp_path):

@@ -102,7 +102,7 @@ def sparse_set(*names, block=False, shape=(32, 48)):
         dense = randn(*shape, seed=seed)
         mask = top_mask(dense.abs(), SparseConfig(0.4, block))
         adapters.append(
-            SparseAdapter(BASE_ID, (name,), {"m": SparseDelta.of(dense, mask, block=block)})
+            SparseAdapter(BASE_ID, (name,), {"m": SparseDelta.from_dense(dense, mask, block=block)})
         )
     return adapters
 

@@ -99,6 +99,17 @@ def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_best_weights():
     assert torch.equal(parameters["w"], reached["w"])
 
 
+def test_another_optimizer_steps_with_its_scheduler():
+    parameters = weights()
+    optimizer = torch.optim.SGD(parameters.values(), lr=0.3)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(step < 1))
+    schedule = replace(SCHEDULE, steps=3)
+    updates = optimizer, scheduler
+    fit(parameters, distance(parameters), [torch.ones(3)], schedule, updates=updates)
+    # one step along a gradient clipped to length 1; the others have rate 0
+    assert torch.allclose(parameters["w"], torch.full((3,), 0.3 / 3**0.5))
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
 def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path, content):
     path, parameters = tmp_path / "checkpoint", weights()

@@ -28,6 +28,13 @@ class Factors(NamedTuple):
         return self.b.shape[0], self.a.shape[1]
 
 
+@torch.no_grad()
+def add_delta(weight: torch.Tensor, factors: Factors) -> None:
+    """Add ``B @ A`` to a layer's ``weight [out, in]``, in place and without a dense delta."""
+    a, b = (x.to(weight) for x in factors)
+    weight.addmm_(b, a)
+
+
 @dataclass(frozen=True)
 class LoraAdapter:
     """One task's adapter of ``base_model``: dotted module name -> factors.
@@ -138,14 +145,14 @@ class AdapterSet:
 
     def _check_heads(self) -> None:
         first, *others = ({n: h.shape for n, h in x.heads.items()} for x in self.adapters)
-        for adapter, found in zip(self.adapters[1:], others, strict=True):
-            if found != first:
+        for adapter, shapes in zip(self.adapters[1:], others, strict=True):
+            if shapes != first:
                 raise AdapterError(
-                    f"adapter {adapter.name!r} has {_heads(found)}, expected {_heads(first)} as "
+                    f"adapter {adapter.name!r} has {_heads(shapes)}, expected {_heads(first)} as "
                     f"{self.adapters[0].name!r} has; merge adapters of one kind"
                 )
 
 
 def _heads(shapes: Mapping[str, tuple[int, int]]) -> str:
-    found = [f"{name} of {width} features" for name, (_, width) in shapes.items()]
-    return ", ".join(found) or "no head"
+    heads = [f"{name} of {width} features" for name, (_, width) in shapes.items()]
+    return ", ".join(heads) or "no head"

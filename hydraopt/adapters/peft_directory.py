@@ -13,8 +13,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -134,9 +132,12 @@ def _locate(source: str | Path) -> Path:
         return Path(source)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise AdapterError(f"no adapter directory {source}; expected a PEFT directory or a hub id")
+    from huggingface_hub import errors, snapshot_download  # it loads clients of HTTP
+
+    unreachable = errors.HfHubHTTPError, errors.HFValidationError, errors.LocalEntryNotFoundError
     try:
         return Path(snapshot_download(str(source), allow_patterns=[CONFIG, WEIGHTS]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except (*unreachable, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise AdapterError(
             f"{source} is neither a directory nor a hub repository in reach ({reason})"
@@ -162,8 +163,8 @@ def _read_config(path: Path, name: str) -> dict:
 
 
 def _check_config(config: object, path: Path, name: str) -> None:
-    def refuse(found: str, step: str) -> None:
-        raise AdapterError(f"adapter {name!r}: {found} in {path}; {step}")
+    def refuse(problem: str, step: str) -> None:
+        raise AdapterError(f"adapter {name!r}: {problem} in {path}; {step}")
 
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
@@ -221,14 +222,14 @@ def _take_head(
     """Take out of ``tensors`` the fully trained layer that ``modules_to_save`` may name."""
     if not saved:
         return {}
-    found = {}
+    saved_tensors = {}
     for key in [key for key in tensors if not FACTOR_KEY.fullmatch(key.removeprefix(PREFIX))]:
-        found[key.removeprefix(PREFIX)] = tensors.pop(key)
-    layers = {key.rpartition(".")[0] for key in found}
+        saved_tensors[key.removeprefix(PREFIX)] = tensors.pop(key)
+    layers = {key.rpartition(".")[0] for key in saved_tensors}
     layer = next(iter(layers), "")
-    weight, bias = found.get(f"{layer}.weight"), found.get(f"{layer}.bias")
-    if len(found) != 2 or weight is None or bias is None or bias.shape != weight.shape[:1]:
-        shapes = ", ".join(f"{key} {list(x.shape)}" for key, x in found.items()) or "none"
+    weight, bias = saved_tensors.get(f"{layer}.weight"), saved_tensors.get(f"{layer}.bias")
+    if len(saved_tensors) != 2 or weight is None or bias is None or bias.shape != weight.shape[:1]:
+        shapes = ", ".join(f"{key} {list(x.shape)}" for key, x in saved_tensors.items()) or "none"
         raise AdapterError(
             f"adapter {name!r}: its fully trained modules (modules_to_save) are {shapes}; "
             "expected one linear head, weight [classes, d] and bias [classes]"
@@ -254,10 +255,10 @@ def _pair(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, Factors]:
                 "….lora_B.weight of linear layers; it is no plain LoRA adapter"
             )
         sides.setdefault(match["module"], {})[match["side"]] = tensor
-    for module, found in sides.items():
-        if len(found) != 2:
-            raise AdapterError(f"adapter {name!r}: {module} has only lora_{next(iter(found))}")
-    return {module: Factors(found["A"], found["B"]) for module, found in sides.items()}
+    for module, pair in sides.items():
+        if len(pair) != 2:
+            raise AdapterError(f"adapter {name!r}: {module} has only lora_{next(iter(pair))}")
+    return {module: Factors(pair["A"], pair["B"]) for module, pair in sides.items()}
 
 
 def _fold(name: str, module: str, a: torch.Tensor, b: torch.Tensor, config: dict) -> Factors:

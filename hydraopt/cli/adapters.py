@@ -10,7 +10,9 @@ from .options import Json, Output, Overwrite
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="Adapter, merged directory or bundle.")],
+    path: Annotated[
+        Path, typer.Argument(help="Describe this adapter, merged directory or bundle.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Show tasks, modules and bytes; of merged adapters also the error of each."""
@@ -18,8 +20,8 @@ def info(
 
 
 def unmerge(
-    merged: Annotated[Path, typer.Argument(help="Merged directory.")],
-    task: Annotated[str, typer.Option(help="Task to take out.")],
+    merged: Annotated[Path, typer.Argument(help="Read this merged directory.")],
+    task: Annotated[str, typer.Option(help="Write the adapter of this task.")],
     adapter: Output,
     overwrite: Overwrite = False,
 ) -> None:

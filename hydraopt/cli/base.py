@@ -18,7 +18,7 @@ def group() -> None:
 
 @base.command()
 def from_gguf(
-    file: Annotated[Path, typer.Argument(help="GGUF file of a causal language model.")],
+    file: Annotated[Path, typer.Argument(help="Read the causal language model in this GGUF file.")],
     output: Output,
     overwrite: Overwrite = False,
     as_json: Json = False,

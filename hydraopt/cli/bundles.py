@@ -7,38 +7,42 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from ..progress import shown_by
 from . import records, report
 from .options import Json, Output, Overwrite
 
 
 def export(
-    merged: Annotated[Path, typer.Argument(help="Merged directory.")],
-    base: Annotated[str, typer.Option(help="Base model: directory or hub id.")],
+    merged: Annotated[Path, typer.Argument(help="Export the adapters in this merged directory.")],
+    base: Annotated[str, typer.Option(help="Lower this base model, a directory or hub id.")],
     bundle: Output,
     quantize: Annotated[
-        Literal["none", "8da4w"], typer.Option(help="Quantisation of the base.")
+        Literal["none", "8da4w"], typer.Option(help="Quantise the base's linear layers like this.")
     ] = "none",
     embedding: Annotated[
         Literal["4w", "8w", "none"] | None,
-        typer.Option(help="Token embedding; by default 4w if the base is quantised."),
+        typer.Option(
+            help="Quantise the token embedding like this, by default 4w if the base is quantised."
+        ),
     ] = None,
     attention: Annotated[
         Literal["llm", "portable"],
-        typer.Option(help="ExecuTorch's operators for LLMs, or operators of every runtime."),
+        typer.Option(help="Use ExecuTorch's operators for LLMs, or those of every runtime."),
     ] = "llm",
     swap: Annotated[
         Literal["inputs", "methods", "data"] | None,
         typer.Option(
-            help="Factors as inputs (default), one method per task, or a .ptd file per task."
+            help="Make factors inputs (the default), or a method or a .ptd file per task."
         ),
     ] = None,
     static: Annotated[
-        bool, typer.Option("--static", help="One adapter for all tasks, put into the weights.")
+        bool, typer.Option("--static", help="Put one adapter for all tasks into the weights.")
     ] = False,
-    max_length: Annotated[int | None, typer.Option(help="Positions of the KV cache.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Give the KV cache so many positions.")
+    ] = None,
     prefill_length: Annotated[
-        int | None, typer.Option(help="Most tokens of one call; longer prompts go in pieces.")
+        int | None,
+        typer.Option(help="Take at most so many tokens in a call; longer prompts go in pieces."),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -48,6 +52,7 @@ def export(
     from ..lowering.form import Form
     from ..lowering.static import is_static, read_static
     from ..packing import open_merged
+    from ..progress import shown_by
 
     form = Form(quantize, embedding, attention, max_length, prefill_length)
     # a console of its own: what the exporter prints on the standard error is caught
@@ -59,9 +64,11 @@ def export(
 
 
 def add(
-    bundle: Annotated[Path, typer.Argument(help="Bundle to add to.")],
-    adapter: Annotated[str, typer.Argument(help="PEFT directory or hub id.")],
-    task: Annotated[str, typer.Option(help="Name of the new task.")],
+    bundle: Annotated[Path, typer.Argument(help="Add to this bundle.")],
+    adapter: Annotated[
+        str, typer.Argument(help="Add the adapter in this PEFT directory or of this hub id.")
+    ],
+    task: Annotated[str, typer.Option(help="Name the new task like this.")],
     as_json: Json = False,
 ) -> None:
     """Code a new adapter into a bundle; the program and all other packs stay as they are."""
@@ -71,8 +78,8 @@ def add(
 
 
 def remove(
-    bundle: Annotated[Path, typer.Argument(help="Bundle to take from.")],
-    task: Annotated[str, typer.Option(help="Task to take out.")],
+    bundle: Annotated[Path, typer.Argument(help="Take from this bundle.")],
+    task: Annotated[str, typer.Option(help="Take this task out.")],
 ) -> None:
     """Take a task out of a bundle."""
     from ..lowering.growth import remove_task
@@ -80,7 +87,9 @@ def remove(
     remove_task(bundle, task)
 
 
-def verify(bundle: Annotated[Path, typer.Argument(help="Bundle.")], as_json: Json = False) -> None:
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Check this bundle.")], as_json: Json = False
+) -> None:
     """Check every file of a bundle, load its program and switch to every task."""
     from ..runtime import verify as verify_bundle
 

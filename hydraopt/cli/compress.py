@@ -1,15 +1,12 @@
 """``hydraopt compress``: adapters coded within a byte budget, or as small as a quality allows."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from . import records, report
 from .options import Json, Output, Overwrite, Sources
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_BUDGET = "10%"
 
@@ -20,25 +17,29 @@ def compress(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Bytes to use at most: 10% of the adapters in fp16, the default, or 12MB."
+            help="Use at most so many bytes: 10% of the adapters in fp16, the default, or 12MB."
         ),
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="JSON lines of prompt, and task if not for all: fits the codes to them."),
+        typer.Option(help="Fit the codes to these JSON lines of prompt, and task if not for all."),
     ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Instead of a budget: the fewest bytes that lose at most so many points."
+            min=0,
+            help="Instead of a budget, use the fewest bytes that lose at most so many points.",
         ),
     ] = None,
     validation: Annotated[
         Path | None,
-        typer.Option(help="JSON lines of task, prompt and answer, by which --max-drop measures."),
+        typer.Option(help="Measure --max-drop by these JSON lines of task, prompt and answer."),
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Base model for --calibration or --max-drop.")
+        str | None,
+        typer.Option(
+            help="Run this base model, a directory or hub id, for --calibration or --max-drop."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,

@@ -11,10 +11,12 @@ from .options import Json, Overwrite
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Write to this directory.")] = Path(
         "demo"
     ),
-    inputs: Annotated[int, typer.Option(min=1, help="Test inputs per task, up to 200.")] = 20,
+    inputs: Annotated[
+        int, typer.Option(min=1, help="Test so many inputs of each task, up to 200.")
+    ] = 20,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:

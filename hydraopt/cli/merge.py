@@ -12,17 +12,20 @@ from .options import Json, Output, Overwrite, Sources
 def merge(
     adapters: Sources,
     merged: Output,
-    method: Annotated[str, typer.Option(help="One of those that hydraopt methods lists.")],
+    method: Annotated[
+        str, typer.Option(help="Merge by this method; `hydraopt methods` lists all.")
+    ],
     pairs: Annotated[
         list[str] | None,
-        typer.Option("--set", help="NAME=VALUE, any option of the method; repeat it."),
+        typer.Option("--set", help="Set an option of the method, as NAME=VALUE; may be repeated."),
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Base model, if the method needs data: directory or hub id.")
+        str | None,
+        typer.Option(help="Run this base model, a directory or hub id, if the method needs data."),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="JSON lines of task, prompt and answer, if the method needs data."),
+        typer.Option(help="Read JSON lines of task, prompt and answer, if the method needs data."),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,

@@ -9,8 +9,9 @@ from rich.console import Console
 messages = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Write to this directory.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Sources = Annotated[
-    list[str], typer.Argument(help="PEFT directories or hub ids; NAME=SOURCE names a task.")
+    list[str],
+    typer.Argument(help="Read these PEFT directories or hub ids; NAME=SOURCE names a task."),
 ]

@@ -12,16 +12,19 @@ from ..errors import DeviceLostError, UsageError
 from ..files import check_output
 from . import report
 from .options import Json, messages
+from .parsing import integers
 
 HOST = "host"
 emulator = typer.Typer(
-    help="Emulated devices behind adb: a, at this machine's speed; b, an arm64 virtual machine.",
+    help="Emulate devices behind adb: a, at this machine's speed; b, a virtual arm64 machine.",
     no_args_is_help=True,
 )
 
 Tier = Annotated[
     Literal["a", "b"],
-    typer.Option(help="a: a namespace at native speed; b: arm64 under qemu, for correctness."),
+    typer.Option(
+        help="Use a, a namespace at native speed, or b, arm64 under qemu, for correctness."
+    ),
 ]
 
 
@@ -54,23 +57,31 @@ def status(as_json: Json = False) -> None:
 
 
 def profile(
-    bundle: Annotated[Path, typer.Argument(help="Bundle.")],
+    bundle: Annotated[Path, typer.Argument(help="Measure this bundle.")],
     serial: Annotated[
-        str | None, typer.Option(help="adb's serial, or host; by default the only device.")
+        str | None,
+        typer.Option(
+            help="Measure on the device with this serial, or on host; by default the only device."
+        ),
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Base model: measures the alternatives beside the bundle.")
+        str | None,
+        typer.Option(help="Lower this base model to measure the other variants beside the bundle."),
     ] = None,
     adapters: Annotated[
-        Path | None, typer.Option(help="Directory of the tasks' PEFT directories, to count them.")
+        Path | None,
+        typer.Option(help="Count the bytes of the tasks' PEFT directories in this directory."),
     ] = None,
-    threads: Annotated[str, typer.Option(help="Thread counts; default 1,2,4 as cores allow.")] = "",
-    rounds: Annotated[int, typer.Option(min=1, help="Repetitions, the variants in turns.")] = 5,
+    threads: Annotated[
+        str | None, typer.Option(help="Use so many threads, by default 1,2,4 as cores allow.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Repeat so often, the variants in turns.")] = 5,
     runner: Annotated[
-        Path | None, typer.Option(help="Your own build of the runner, for example with the NDK.")
+        Path | None,
+        typer.Option(help="Use your own build of the runner, for example with the NDK."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Directory of the report.")
+        Path | None, typer.Option("--output", "-o", help="Write the report to this directory.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an old report.")] = False,
     as_json: Json = False,
@@ -78,31 +89,36 @@ def profile(
     """Measure a bundle's size and speed on a device behind adb, or on this machine."""
     from ..profiling.devices import find_device
     from ..profiling.host import Host
-    from ..profiling.measure import Asked
+    from ..profiling.measure import ProfileRequest
     from ..profiling.measure import profile as measure
     from ..profiling.page import REPORT, write_report
 
     if output:
         check_output(output, REPORT, overwrite=overwrite)
     device = Host() if serial == HOST else find_device(serial)
-    asked = Asked(bundle, _counts(threads), rounds, base, adapters, runner)
-    found = measure(asked, device)
-    results = found.record()
+    counts = None if threads is None else integers("--threads", threads)
+    request = ProfileRequest(bundle, counts, rounds, base, adapters, runner)
+    outcome = measure(request, device)
+    results = outcome.record()
     if output:
         write_report(results, output, overwrite=overwrite)
     if as_json:
         report.show(results, as_json)
     else:
         _show(results)
-    if found.lost:
+    if outcome.lost:
         kept = f"; what was measured is in {output}" if output else ""
-        raise DeviceLostError(f"{found.lost}{kept}")
+        raise DeviceLostError(f"{outcome.lost}{kept}")
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(help="results.json, or the directory that holds it.")],
-    after: Annotated[Path, typer.Argument(help="The later one.")],
-    threshold: Annotated[str, typer.Option(help="Growth that is a regression.")] = "10%",
+    before: Annotated[
+        Path, typer.Argument(help="Read this results.json, or the one in this directory.")
+    ],
+    after: Annotated[Path, typer.Argument(help="Compare with this later one.")],
+    threshold: Annotated[
+        str, typer.Option(help="Call growth above this share a regression.")
+    ] = "10%",
     as_json: Json = False,
 ) -> None:
     """Show what grew between two profiles of one device; exit code 1 if something regressed."""
@@ -142,13 +158,6 @@ def _show(results: dict) -> None:
         for row in table.rows:
             grid.add_row(*map(escape, row))
         console.print(grid)
-
-
-def _counts(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")] if text else []
-    except ValueError:
-        raise UsageError(f"--threads {text!r}: expected numbers such as 1,2,4") from None
 
 
 def _share(text: str) -> float:

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import UsageError
 from .options import Json, messages
+from .parsing import integers
 
 if TYPE_CHECKING:
     from ..runtime import Sampling, Session
@@ -19,18 +20,30 @@ logger = logging.getLogger(__name__)
 
 
 def run(
-    bundle: Annotated[Path, typer.Argument(help="Bundle.")],
-    task: Annotated[str, typer.Option(help="Task to switch to.")],
-    prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
+    bundle: Annotated[Path, typer.Argument(help="Run this bundle.")],
+    task: Annotated[str, typer.Option(help="Switch to this task.")],
+    prompt: Annotated[str | None, typer.Option(help="Continue this text.")] = None,
     chat: Annotated[
         bool, typer.Option("--chat", help="Answer --prompt by the base's chat template.")
     ] = False,
-    ids: Annotated[str | None, typer.Option(help="Token ids to continue: 1,2,3.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
-    temperature: Annotated[float, typer.Option(help="0 is greedy; more is more random.")] = 0,
-    top_p: Annotated[float | None, typer.Option(help="Share of probability to draw from.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Likeliest tokens to draw from.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal texts.")] = None,
+    ids: Annotated[
+        str | None, typer.Option(help="Continue these token ids, such as 1,2,3.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Write at most so many tokens.")] = 64,
+    temperature: Annotated[
+        float, typer.Option(help="Draw tokens at random, more so the higher this is; 0 is greedy.")
+    ] = 0,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Draw from the likeliest tokens that have this probability together."),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw from so many of the likeliest tokens.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Start the random numbers here: equal seeds give equal texts."),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Tell the speed on standard error.")
     ] = False,
@@ -45,7 +58,7 @@ def run(
     from ..runtime import Session
 
     sampling = sampling_of(temperature, top_p, top_k, seed)
-    tokens = [] if ids is None else parse_ids(ids)
+    tokens = [] if ids is None else integers("--ids", ids)
     if verbose:
         logging.getLogger("hydraopt").setLevel(logging.INFO)
     session = Session.open(bundle)
@@ -54,8 +67,8 @@ def run(
         if chat or temperature:
             option = "--chat" if chat else "--temperature"
             raise UsageError(f"{option} is for models that write; that of {bundle} is an {kind}")
-        found = session.run(tokens or prompt).tolist()
-        print(json.dumps({"task": task, "output": found} if as_json else found))
+        output = session.run(tokens or prompt).tolist()
+        print(json.dumps({"task": task, "output": output} if as_json else output))
         return
     form = "json" if as_json else "text" if ids is None else "ids"
     tokens = tokens or session.encode(prompt, chat=chat)
@@ -75,14 +88,6 @@ def sampling_of(
         option = "--" + next(iter(given)).replace("_", "-")
         raise UsageError(f"{option} does nothing without --temperature; pass --temperature 1 too")
     return sampling
-
-
-def parse_ids(text: str) -> list[int]:
-    """Token ids from ``1,2,3``; raises ``UsageError`` for anything else."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--ids {text!r} is no comma-separated list of integers") from None
 
 
 def show(
@@ -144,11 +149,11 @@ def speeds(prompt: int, clock: Sequence[float]) -> dict[str, float]:
     """
     start, *times, end = clock
     first = (*times, end)[0] - start
-    found = {
+    figures = {
         "tokens_per_second": len(times) / (end - start),
         "prefill_tokens_per_second": prompt / first,
         "first_token_ms": 1e3 * first,
     }
     if len(times) > 1:
-        found["decode_tokens_per_second"] = (len(times) - 1) / (times[-1] - times[0])
-    return found
+        figures["decode_tokens_per_second"] = (len(times) - 1) / (times[-1] - times[0])
+    return figures

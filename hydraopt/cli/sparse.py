@@ -13,9 +13,11 @@ sparse = typer.Typer(help="Merge sparse adapters, or turn one into LoRA.", no_ar
 
 @sparse.command()
 def merge(
-    adapters: Annotated[list[Path], typer.Argument(help="Directories of sparse adapters.")],
+    adapters: Annotated[
+        list[Path], typer.Argument(help="Merge the sparse adapters in these directories.")
+    ],
     output: Output,
-    alpha: Annotated[float, typer.Option(help="Weight of the merged change.")] = 1.0,
+    alpha: Annotated[float, typer.Option(help="Multiply the merged change by this weight.")] = 1.0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -32,9 +34,9 @@ def merge(
 
 @sparse.command()
 def project(
-    adapter: Annotated[Path, typer.Argument(help="Directory of a sparse adapter.")],
+    adapter: Annotated[Path, typer.Argument(help="Read the sparse adapter in this directory.")],
     output: Output,
-    rank: Annotated[int, typer.Option(help="R, rank of the factors.")] = 16,
+    rank: Annotated[int, typer.Option(help="Give the LoRA factors this rank.")] = 16,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -44,8 +46,8 @@ def project(
     from ..merging.sparse import project as nearest
     from ..training.sparse_directory import SparseAdapter
 
-    found = SparseAdapter.load(adapter)
+    trained = SparseAdapter.load(adapter)
     with output_directory(output, ADAPTER, overwrite=overwrite) as staging:
-        factors, error = nearest(found, rank)
-        write_adapter(staging, factors, found.base_model)
+        factors, error = nearest(trained, rank)
+        write_adapter(staging, factors, trained.base_model)
     report.show(records.describe(output) | {"projection_error": round(error, 4)}, as_json)

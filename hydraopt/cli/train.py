@@ -13,13 +13,18 @@ train = typer.Typer(
     no_args_is_help=True,
 )
 
-Base = Annotated[str, typer.Option(help="Base model: directory or hub id.")]
-Data = Annotated[Path, typer.Option(help="JSONL of prompt and answer.")]
-Targets = Annotated[str, typer.Option(help="Linear layers, by name or its end, with commas.")]
-Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps.")]
-Rate = Annotated[float, typer.Option(help="AdamW's learning rate.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Examples per step.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of initialisation, order and dropout.")]
+Base = Annotated[str, typer.Option(help="Train on this base model, a directory or hub id.")]
+Data = Annotated[Path, typer.Option(help="Read these JSON lines of prompt and answer.")]
+Targets = Annotated[
+    str, typer.Option(help="Adapt the linear layers with these names, or ends of names.")
+]
+Steps = Annotated[int, typer.Option(min=1, help="Take so many optimizer steps.")]
+Rate = Annotated[float, typer.Option(help="Use this learning rate of AdamW.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Use so many examples in a step.")]
+Seed = Annotated[
+    int,
+    typer.Option(min=0, help="Seed initialisation, order of the examples and dropout with this."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")]
 
 
@@ -30,10 +35,10 @@ def hydralora(
     output: Output,
     targets: Targets = "gate_proj,up_proj,down_proj",
     heads: Annotated[
-        int | None, typer.Option(help="N, B's per layer; by default from the prompts.")
+        int | None, typer.Option(help="Give each layer so many B's; by default the prompts decide.")
     ] = None,
-    rank: Annotated[int, typer.Option(help="r.")] = 8,
-    alpha: Annotated[float, typer.Option(help="Of the scale alpha / r.")] = 16.0,
+    rank: Annotated[int, typer.Option(help="Give the factors this rank r.")] = 8,
+    alpha: Annotated[float, typer.Option(help="Scale the factors' product by alpha / r.")] = 16.0,
     steps: Steps = 1000,
     rate: Rate = 2e-4,
     batch: BatchSize = 16,
@@ -60,7 +65,7 @@ def sparse(
     data: Data,
     output: Output,
     targets: Targets = "q_proj,k_proj,v_proj",
-    keep: Annotated[float, typer.Option(help="Share of a layer's weights to change.")] = 0.05,
+    keep: Annotated[float, typer.Option(help="Change this share of each layer's weights.")] = 0.05,
     block: Annotated[bool, typer.Option("--block", help="Choose blocks of 16 x 16.")] = False,
     steps: Steps = 1000,
     rate: Rate = 1e-4,

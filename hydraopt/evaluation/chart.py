@@ -82,15 +82,15 @@ def _panel(axes, series: Mapping[str, Sequence[Point]], score: Callable[[Point],
 def experts_table(points: Sequence[ExpertPoint]) -> str:
     """Merges by number of experts, as a Markdown table: exact match / tokens right, percent."""
     counts = sorted({point.experts for point in points})
-    found = {(point.method, point.experts): point for point in points}
+    by_size = {(point.method, point.experts): point for point in points}
     methods = list(dict.fromkeys(point.method for point in points))
     seen = [f"{count} experts" for count in counts]
     head = ["method", *seen, *(f"unseen tasks, {name}" for name in seen)]
     rows = [
         [
             method,
-            *(_cell(found[method, count].held_in) for count in counts),
-            *(_cell(found[method, count].held_out) for count in counts),
+            *(_cell(by_size[method, count].held_in) for count in counts),
+            *(_cell(by_size[method, count].held_out) for count in counts),
         ]
         for method in methods
     ]
@@ -114,9 +114,9 @@ def plot_experts(points: Sequence[ExpertPoint], directory: Path) -> None:
         ("merged tasks: tokens right", "held_in", "tokens"),
         ("unseen tasks: tokens right", "held_out", "tokens"),
     )
-    figure, found = pyplot.subplots(1, 3, figsize=(16, 5.4), layout="constrained")
+    figure, all_axes = pyplot.subplots(1, 3, figsize=(16, 5.4), layout="constrained")
     methods = list(dict.fromkeys(point.method for point in points))
-    for axes, (title, tasks, score) in zip(found, panels, strict=True):
+    for axes, (title, tasks, score) in zip(all_axes, panels, strict=True):
         for place, method in enumerate(methods):
             line = [p for p in points if p.method == method and getattr(p, tasks) is not None]
             axes.plot(
@@ -134,8 +134,8 @@ def plot_experts(points: Sequence[ExpertPoint], directory: Path) -> None:
         axes.set_xlabel("experts merged")
         axes.set_title(title)
         axes.grid(alpha=0.3)
-    found[0].set_ylabel("%")
-    figure.legend(*found[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    all_axes[0].set_ylabel("%")
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     for suffix in ("png", "svg"):
         figure.savefig(directory / f"experts.{suffix}", dpi=130, metadata=_undated(suffix))
     pyplot.close(figure)

@@ -7,7 +7,7 @@ ORDERS = range(1, 7)  # characters of an n-gram
 BETA = 2  # recall weighs so many times as much as precision
 
 
-def chrf(found: Sequence[str], expected: Sequence[str]) -> float:
+def chrf(texts: Sequence[str], references: Sequence[str]) -> float:
     """chrF2 of texts against one reference each, in [0, 1]: the F score of all n-grams together.
 
     White space does not count. Precision and recall are means over the orders 1 to 6 of which
@@ -17,7 +17,7 @@ def chrf(found: Sequence[str], expected: Sequence[str]) -> float:
     for order in ORDERS:
         pairs = [
             (_ngrams(text, order), _ngrams(reference, order))
-            for text, reference in zip(found, expected, strict=True)
+            for text, reference in zip(texts, references, strict=True)
         ]
         same = sum((ours & theirs).total() for ours, theirs in pairs)
         ours, theirs = (sum(x.total() for x in side) for side in zip(*pairs, strict=True))

@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..adapters import AdapterSet, Factors, operate, operated_layer
+from ..adapters import AdapterSet, Factors, add_delta, operate, operated_layer
 from ..merging import Merged
+from ..progress import progress
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
 from ..training.batches import IGNORE, Row, prefix_cache
 from .generated import GeneratedScores, generated_scores
@@ -56,7 +56,7 @@ class Evaluator:
     bfloat16: bool = False
 
     @classmethod
-    def of(cls, base: str, examples: Examples, *, bfloat16: bool = False) -> "Evaluator":
+    def load(cls, base: str, examples: Examples, *, bfloat16: bool = False) -> "Evaluator":
         """Load ``base``, a directory or a hub id, and tokenise the examples.
 
         The model goes to the GPU if there is one. With ``bfloat16`` it multiplies matrices in
@@ -79,7 +79,7 @@ class Evaluator:
         return self._exact(merged.tasks, merged.task_factors)
 
     def _exact(self, tasks: Sequence[str], factors: TaskFactors) -> dict[str, float]:
-        return {task: found.exact for task, found in self.scores(tasks, factors).items()}
+        return {task: scores.exact for task, scores in self.scores(tasks, factors).items()}
 
     def scores(self, tasks: Sequence[str], factors: TaskFactors) -> dict[str, Scores]:
         """Scores of some tasks, each with the factors that ``factors`` gives for it."""
@@ -94,15 +94,15 @@ class Evaluator:
     def _each(
         self, tasks: Sequence[str], factors: TaskFactors, measure: Callable[[str], T]
     ) -> dict[str, T]:
-        found = {}
+        scores = {}
         device = self.model.device.type
-        for task in tqdm(tasks, desc="evaluate", disable=None, leave=False):
+        for task in progress(tasks, "evaluate"):
             with (
                 adapted(self.model, factors(task)),
                 torch.autocast(device, torch.bfloat16, enabled=self.bfloat16),
             ):
-                found[task] = measure(task)
-        return found
+                scores[task] = measure(task)
+        return scores
 
     def _forced(self, task: str) -> Scores:
         return score(self.model, self.batches[task])
@@ -155,15 +155,14 @@ def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
 def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[None]:
     """Add ``B @ A`` to the weights of ``model`` for the duration of the block; or operate."""
     before, handles = {}, []
-    with torch.no_grad():
-        for module, (a, b) in factors.items():
-            if layer := operated_layer(module):
-                hook = partial(_operate, a=a, b=b)
-                handles.append(model.get_submodule(layer).register_forward_pre_hook(hook))
-                continue
-            weight = model.get_submodule(module).weight
-            before[module] = weight.clone()
-            weight.addmm_(b.to(weight), a.to(weight))
+    for module, update in factors.items():
+        if layer := operated_layer(module):
+            hook = partial(_operate, a=update.a, b=update.b)
+            handles.append(model.get_submodule(layer).register_forward_pre_hook(hook))
+            continue
+        weight = model.get_submodule(module).weight
+        before[module] = weight.detach().clone()
+        add_delta(weight, update)
     try:
         yield
     finally:

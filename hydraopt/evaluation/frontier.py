@@ -55,9 +55,11 @@ class Point:
     chrf: Mapping[str, float]
 
     @classmethod
-    def of(cls, series: str, label: str, share: float, found: Mapping[str, AllScores]) -> "Point":
+    def from_scores(
+        cls, series: str, label: str, share: float, scores: Mapping[str, AllScores]
+    ) -> "Point":
         """From the scores of every task."""
-        flat = {task: (*x.forced, *x.generated) for task, x in found.items()}
+        flat = {task: (*x.forced, *x.generated) for task, x in scores.items()}
         columns = zip(*flat.values(), strict=True)
         return cls(series, label, share, *(dict(zip(flat, x, strict=True)) for x in columns))
 
@@ -106,31 +108,31 @@ def candidates(
     Raises:
         UsageError: an unknown method.
     """
-    found = []
+    wanted = []
     for method in methods:
         if method == "budget":
-            found += [Candidate("budget", f"{x:g} %", partial(_within, x)) for x in shares]
+            wanted += [Candidate("budget", f"{x:g} %", partial(_within, x)) for x in shares]
         elif method == CALIBRATED:
-            found += [
+            wanted += [
                 Candidate("budget, calibrated", f"{x:g} %", partial(_calibrated, x))
                 for x in shares
                 if x <= MOST_CALIBRATED
             ]
         elif method == "plain":
-            found += [
+            wanted += [
                 Candidate("plain", f"int{bits}", partial(_plain, bits)) for bits in PLAIN_BITS
             ]
         elif method == "hydraopt":
             counts = sorted({2**i for i in range(tasks.bit_length()) if 2**i <= tasks} | {tasks})
-            found += [_hydraopt(count) for count in counts]
+            wanted += [_hydraopt(count) for count in counts]
         elif method in METHODS:
-            found.append(Candidate(method, method, partial(_merge, method)))
+            wanted.append(Candidate(method, method, partial(_merge, method)))
         else:
             raise UsageError(
                 f"no method {method!r}; there are: budget, {CALIBRATED}, plain, "
                 f"{', '.join(METHODS)}"
             )
-    return found
+    return wanted
 
 
 def _within(percent: float, subject: Subject) -> CodedAdapters:
@@ -171,8 +173,8 @@ def frontier(
     subject.check(methods)
     wanted = [None, *candidates(methods, len(subject.adapters.tasks), shares)]
     work = {_name(candidate): partial(_evaluate, subject, candidate) for candidate in wanted}
-    found = measured(work, subject.fingerprint, directory, jobs)
-    return [Point(**found[_name(candidate)]) for candidate in wanted]
+    results = measured(work, subject.fingerprint, directory, jobs)
+    return [Point(**results[_name(candidate)]) for candidate in wanted]
 
 
 def _name(candidate: Candidate | None) -> str:
@@ -183,8 +185,8 @@ def _evaluate(subject: Subject, candidate: Candidate | None) -> dict:
     evaluator = subject.evaluator()
     if candidate is None:
         trained = {adapter.name: adapter.factors for adapter in subject.adapters.adapters}
-        found = evaluator.all_scores(subject.adapters.tasks, trained.__getitem__)
-        return asdict(Point.of(UNMERGED, UNMERGED, 1.0, found))
+        scores = evaluator.all_scores(subject.adapters.tasks, trained.__getitem__)
+        return asdict(Point.from_scores(UNMERGED, UNMERGED, 1.0, scores))
     merged = candidate.make(subject)
-    found = evaluator.all_scores(merged.tasks, merged.task_factors)
-    return asdict(Point.of(candidate.series, candidate.label, merged.share, found))
+    scores = evaluator.all_scores(merged.tasks, merged.task_factors)
+    return asdict(Point.from_scores(candidate.series, candidate.label, merged.share, scores))

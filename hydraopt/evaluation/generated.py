@@ -34,20 +34,20 @@ def generated_scores(
         model: generates, adapted to the task.
         tokenizer: the model's.
         rows: tokens of the prompts and answers.
-        answers: the texts to be found.
+        answers: the right texts.
     """
     longest = max(len(answer) for _, answer in rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
     texts: dict[int, str] = {}
     for first in range(0, len(rows), BATCH):
         chosen = order[first : first + BATCH]
-        found = continuations(model, [rows[i][0] for i in chosen], longest)
+        continued = continuations(model, [rows[i][0] for i in chosen], longest)
         written = tokenizer.batch_decode(
-            [text for _, text in found],
+            [text for _, text in continued],
             skip_special_tokens=True,
             clean_up_tokenization_spaces=False,
         )
         texts.update(zip(chosen, written, strict=True))
-    found = [texts[i] for i in range(len(rows))]
-    hits = sum(text == answer for text, answer in zip(found, answers, strict=True))
-    return GeneratedScores(hits / len(rows), chrf(found, answers))
+    generated = [texts[i] for i in range(len(rows))]
+    hits = sum(text == answer for text, answer in zip(generated, answers, strict=True))
+    return GeneratedScores(hits / len(rows), chrf(generated, answers))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from ..adapters import AdapterSet
 from ..errors import UsageError
 from ..files import write_json
 from ..merging import METHODS, MergedAdapters, find_method, merge_with
+from ..progress import progress
 from ..training import CalibrationData, Examples
 from .evaluator import Evaluator
 
@@ -40,16 +40,16 @@ def measured(
     """
     (directory / POINTS).mkdir(parents=True, exist_ok=True)
     paths = {name: directory / POINTS / f"{_file_name(name)}.json" for name in work}
-    found = {name: _read(path, fingerprint) for name, path in paths.items()}
-    missing = [name for name, result in found.items() if result is None]
+    results = {name: _read(path, fingerprint) for name, path in paths.items()}
+    missing = [name for name, result in results.items() if result is None]
     threads = max(1, (os.cpu_count() or 1) // jobs)
     calls = (delayed(_call)(work[name], threads) for name in missing)
-    results = Parallel(n_jobs=jobs, return_as="generator")(calls)
-    progress = tqdm(results, desc="measure", total=len(missing), disable=None)
-    for name, result in zip(missing, progress, strict=True):
-        found[name] = result
+    computed = Parallel(n_jobs=jobs, return_as="generator")(calls)
+    bar = progress(computed, "measure", total=len(missing))
+    for name, result in zip(missing, bar, strict=True):
+        results[name] = result
         write_json(paths[name], {"of": fingerprint, "result": result})
-    return found
+    return results
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ class Subject:
 
     def data(self) -> CalibrationData:
         """The base model and the training examples."""
-        return CalibrationData.of(self.base, self.training)
+        return CalibrationData.load(self.base, self.training)
 
 
 @cache
 def _evaluator(base: str, examples: tuple, bfloat16: bool) -> Evaluator:
-    return Evaluator.of(base, dict(examples), bfloat16=bfloat16)
+    return Evaluator.load(base, dict(examples), bfloat16=bfloat16)
 
 
 def _call(function: Callable[[], dict], threads: int) -> dict:

@@ -57,22 +57,22 @@ def write_frontier(
     subject: Subject,
     methods: Sequence[str] | None,
     jobs: int,
-    budgets: str | None = None,
+    budgets: Sequence[float] = SHARES,
 ) -> list[Point]:
     """Evaluate and write results.json, frontier.md, frontier.png and frontier.svg.
 
     Without ``methods``: the byte budget, calibrated if there are training examples, plain integers,
-    HydraOpt with any number of B's, and the average. Without ``budgets``, like ``2,5,10``: those
-    of ``SHARES``.
+    HydraOpt with any number of B's, and the average. ``budgets`` are percentages of the adapters'
+    fp16 bytes.
 
     Raises:
-        UsageError: ``budgets`` is no list of percentages.
+        UsageError: an unknown method.
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: as the steps raise it.
     """
     _check(directory)
     methods = methods or [x for x in STORAGE if x != CALIBRATED or subject.training]
-    points = frontier(subject, methods, directory, jobs, _percentages(budgets))
+    points = frontier(subject, methods, directory, jobs, budgets)
     rows = [
         asdict(point) | point.summary() | {"s_score": point.s_score(points[0])} for point in points
     ]
@@ -85,7 +85,7 @@ def write_experts(
     directory: Path,
     subject: Subject,
     methods: Sequence[str] | None,
-    counts: str,
+    counts: Sequence[int],
     held_out: int,
     jobs: int,
 ) -> list[ExpertPoint]:
@@ -94,37 +94,21 @@ def write_experts(
     Without ``methods``: all that merge, those that need data only if there is some.
 
     Raises:
-        UsageError: ``counts`` is no list of integers like ``2,8,32``.
+        UsageError: more experts than there are tasks.
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: as the steps raise it.
     """
     _check(directory)
-    try:
-        numbers = [int(part) for part in counts.split(",")]
-    except ValueError:
-        raise UsageError(f"--experts {counts!r}, expected numbers like 2,8,32") from None
     methods = methods or [
         name
         for name, method in METHODS.items()
         if name != "private" and (method.needs == "nothing" or subject.training)
     ]
-    points = compare_experts(subject, methods, numbers, held_out, directory, jobs)
+    points = compare_experts(subject, methods, counts, held_out, directory, jobs)
     rows = [point.record() for point in points]
     _write(directory, EXPERTS, rows, EXPERTS_TABLE, experts_table(points))
     plot_experts(points, directory)
     return points
-
-
-def _percentages(budgets: str | None) -> Sequence[float]:
-    if budgets is None:
-        return SHARES
-    try:
-        found = [float(part) for part in budgets.split(",")]
-    except ValueError:
-        found = []
-    if not found or not all(0 < percent <= 100 for percent in found):
-        raise UsageError(f"--budgets {budgets!r}, expected percentages like 2,5,10")
-    return found
 
 
 def _check(directory: Path) -> None:

@@ -4,11 +4,10 @@ import logging
 from dataclasses import dataclass
 from statistics import mean
 
-from tqdm import tqdm
-
 from ..adapters import AdapterSet
 from ..errors import MergeError
 from ..packing import CodedAdapters, Coder
+from ..progress import progress
 from .evaluator import Evaluator
 
 logger = logging.getLogger(__name__)
@@ -42,12 +41,12 @@ def smallest_budget(
     wanted = 100 * mean(evaluator.unmerged(adapters).values()) - max_drop
     low, high, evaluations, best = coder.smallest, adapters.fp16_bytes, 0, None
     limit = high
-    with tqdm(desc="bisect", disable=None, leave=False) as progress:
+    with progress(None, "bisect") as bar:
         while best is None or high > CLOSE * low:
             coded = coder.code(limit)
             score = 100 * mean(evaluator.merged(coded).values())
             evaluations += 1
-            progress.update()
+            bar.update()
             logger.info("%.2f %% of fp16: %.2f points", 100 * coded.share, score)
             if score >= wanted:
                 best, high = Smallest(coded, wanted + max_drop - score, evaluations), limit

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..adapters import TASK_NAME, Factors, headed_layer, operated_layer
+from ..adapters import TASK_NAME, Factors, add_delta, headed_layer, operated_layer
 from ..errors import LoweringError
 from ..merging import Merged, MergedAdapters
 from ..packing import open_merged
@@ -61,10 +61,9 @@ def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collecti
         LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
     """
     parts = {n: x for n, x in factors.items() if operated_layer(n) or headed_layer(n)}
-    with torch.no_grad():
-        for name in factors.keys() - parts.keys():
-            update = factors[name]
-            linear_layer(model, name, update.shape).weight.addmm_(update.b, update.a)
+    for name in factors.keys() - parts.keys():
+        update = factors[name]
+        add_delta(linear_layer(model, name, update.shape).weight, update)
     insert_slots(model, {name: update.shape for name, update in parts.items()})
     set_constants(model, parts)
     return slot_layers(parts)

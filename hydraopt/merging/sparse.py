@@ -65,7 +65,7 @@ def _merge_module(name: str, deltas: Sequence[SparseDelta], alpha: float) -> Spa
         total += dense
         count += dense != 0
     mask = count > 0
-    return SparseDelta.of(
+    return SparseDelta.from_dense(
         alpha * total / count.clamp_min(1), mask, block=all(delta.block for delta in deltas)
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from .results import Measurements
-from .tables import MB, NAMES, way_names
+from .tables import MB, NAMES, variant_names
 from .variants import BUNDLE
 
 COLORS = {
@@ -48,11 +48,11 @@ def plot_all(results: Mapping, directory: Path) -> dict[str, str]:
 def _size(results: Mapping, axes) -> bool:
     sizes = results["sizes"]
     counts = np.arange(1, max(10, 2 * sizes["tasks"]) + 1)
-    for name, way in sizes["ways"].items():
-        total = (way["fixed"] + counts * way["per_task"]) / MB
+    for name, size in sizes["variants"].items():
+        total = (size["fixed"] + counts * size["per_task"]) / MB
         width = 2.5 if name == BUNDLE else 1.5
-        axes.plot(counts, total, color=COLORS[name], lw=width, label=way_names(sizes)[name])
-        start = way["bundle_smaller_from"]
+        axes.plot(counts, total, color=COLORS[name], lw=width, label=variant_names(sizes)[name])
+        start = size["bundle_smaller_from"]
         if start and 1 < start <= counts[-1]:
             axes.plot(start, total[start - 1], "o", color=COLORS[name])
             axes.annotate(
@@ -120,15 +120,15 @@ def _decode(results: Mapping, axes) -> bool:
 
 
 def _operators(results: Mapping, axes) -> bool:
-    found = results["operators"]
-    if BUNDLE not in found:
+    operators = results["operators"]
+    if BUNDLE not in operators:
         return False
-    times = {variant: _by_operator(records) for variant, records in found.items()}
+    times = {variant: _by_operator(records) for variant, records in operators.items()}
     names = sorted(times[BUNDLE], key=times[BUNDLE].get)[-BARS:]
     height = 0.8 / len(times)
-    for place, (variant, of) in enumerate(reversed(times.items())):
+    for place, (variant, own) in enumerate(reversed(times.items())):
         y = np.arange(len(names)) + (place - (len(times) - 1) / 2) * height
-        values = [of.get(name, 0) for name in names]
+        values = [own.get(name, 0) for name in names]
         axes.barh(y, values, height, color=COLORS[variant], label=NAMES[variant])
     axes.set_yticks(range(len(names)), labels=names, fontsize=8)
     axes.set_xlabel("ms in one decoded token")

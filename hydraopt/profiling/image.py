@@ -109,8 +109,8 @@ def _mirror() -> str:
     listing = call(
         ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"], "name its mirrors"
     )
-    found = re.search(r"^Debian Debian (\S+)$", listing, re.MULTILINE)
-    return found[1] if found else MIRROR
+    mirror = re.search(r"^Debian Debian (\S+)$", listing, re.MULTILINE)
+    return mirror[1] if mirror else MIRROR
 
 
 def _userland(packages: Path, architecture: Architecture, tree: Path, tier: str) -> None:
@@ -141,10 +141,10 @@ def _copy_needed(binary: Path, sources: list[Path], target: Path) -> None:
     for name in re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic):
         if (target / name).exists():
             continue
-        found = next((folder / name for folder in sources if (folder / name).exists()), None)
-        if found is None:
+        library = next((folder / name for folder in sources if (folder / name).exists()), None)
+        if library is None:
             raise ProfilingError(f"Debian's {binary.name} needs {name}, which its packages lack")
-        shutil.copy(found, target / name)
+        shutil.copy(library, target / name)
         _copy_needed(target / name, sources, target)
 
 

@@ -1,4 +1,4 @@
-"""Measuring a bundle on a device, beside the other ways of shipping its adapters."""
+"""Measuring a bundle on a device, beside the other variants of shipping its adapters."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,43 +10,43 @@ from .adb import Device
 from .conditions import SCRIPT, condition_notes, parse_conditions
 from .host import Host
 from .outputs import expected_outputs
-from .plan import Effort
+from .plan import Workload
 from .results import Profile
-from .run import Run
+from .run import DeviceRun
 from .runner import Runner, device_runner, host_runner, own_runner
 from .sizes import separate_bytes, sizes
-from .variants import alternative_variant, bundle_variant, lowered_alternatives
+from .variants import bundle_variant, lowered_variants, reloading_variant
 
 THREADS = (1, 2, 4)
 NO_BASE = (
-    "Without --base the alternatives (baked in, constants, .pte + .ptd) are left out: "
+    "Without --base the other variants (baked in, constants, .pte + .ptd) are left out: "
     "nothing to compare with."
 )
 
 
 @dataclass(frozen=True)
-class Asked:
+class ProfileRequest:
     """What to profile.
 
     Attributes:
         bundle: its directory.
-        threads: sizes of the thread pool to measure with; by default 1, 2 and 4 where the
+        threads: sizes of the thread pool to measure with; None: 1, 2 and 4 where the
             device has as many cores.
         rounds: repetitions; in each, all variants run once, in turns.
-        base: base model to lower the alternatives from; None leaves them out.
+        base: base model to lower the other variants from; None leaves them out.
         adapters: directory of the tasks' PEFT directories, to count their files.
         runner: the user's own build of the runner.
     """
 
     bundle: Path
-    threads: Sequence[int]
+    threads: Sequence[int] | None
     rounds: int
     base: str | None = None
     adapters: Path | None = None
     runner: Path | None = None
 
 
-def profile(asked: Asked, device: Device | Host) -> Profile:
+def profile(request: ProfileRequest, device: Device | Host) -> Profile:
     """Measure a bundle on a device.
 
     Raises:
@@ -56,61 +56,61 @@ def profile(asked: Asked, device: Device | Host) -> Profile:
         DeviceError: the device refused; one that is lost later ends the profile early instead,
             see :attr:`Profile.lost`.
     """
-    manifest = Manifest.read(asked.bundle)
+    manifest = Manifest.read(request.bundle)
     if manifest.kind != CAUSAL_LM:
         raise BundleError(
-            f"the base model of {asked.bundle} is of kind {manifest.kind}, expected {CAUSAL_LM}: "
+            f"the base model of {request.bundle} is of kind {manifest.kind}, expected {CAUSAL_LM}: "
             "only programs that continue texts are profiled"
         )
     if manifest.swap in (METHODS, DATA):
         what = "method" if manifest.swap == METHODS else "data file"
         raise BundleError(
-            f"{asked.bundle} has one {what} per task; profile a bundle that was exported with "
+            f"{request.bundle} has one {what} per task; profile a bundle that was exported with "
             "--swap inputs"
         )
-    if manifest.swap == STATIC and asked.base:
+    if manifest.swap == STATIC and request.base:
         raise UsageError(
-            f"{asked.bundle} has its adapters in the weights, which are not told apart from the "
+            f"{request.bundle} has its adapters in the weights, which are not told apart from the "
             "base's; profile it without --base"
         )
     facts = device.facts()
-    threads = _threads(asked.threads, facts.cores)
-    runner = _runner(asked, device, facts.abi)
-    separate = separate_bytes(manifest, asked.adapters)
-    expected = expected_outputs(asked.bundle, manifest)
-    alternatives = lowered_alternatives(asked.bundle, manifest, asked.base) if asked.base else {}
-    variants = [bundle_variant(asked.bundle, manifest)]
-    variants += [alternative_variant(name, x) for name, x in alternatives.items()]
-    found = Profile(
+    threads = _threads(request.threads, facts.cores)
+    runner = _runner(request, device, facts.abi)
+    separate = separate_bytes(manifest, request.adapters)
+    expected = expected_outputs(request.bundle, manifest)
+    lowered = lowered_variants(request.bundle, manifest, request.base) if request.base else {}
+    variants = [bundle_variant(request.bundle, manifest)]
+    variants += [reloading_variant(name, x) for name, x in lowered.items()]
+    outcome = Profile(
         facts,
-        _bundle(asked.bundle, manifest),
-        sizes(asked.bundle, manifest, alternatives, *separate),
-        {"threads": list(threads), "rounds": 1 if facts.tier == "b" else asked.rounds},
-        notes=[] if asked.base else [NO_BASE],
+        _bundle(request.bundle, manifest),
+        sizes(request.bundle, manifest, lowered, *separate),
+        {"threads": list(threads), "rounds": 1 if facts.tier == "b" else request.rounds},
+        notes=[] if request.base else [NO_BASE],
     )
     try:
         with device.workspace() as workspace:
-            run = Run(workspace, runner, variants, found)
+            run = DeviceRun(workspace, runner, variants, outcome)
             run.put()
-            found.conditions["before"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
+            outcome.conditions["before"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
             run.outputs(expected, manifest.quantize)
             lengths = manifest.max_length, manifest.prefill_length
-            _measure(run, Effort.of(*lengths, least=not found.timing_valid))
-            found.conditions["after"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
-            if found.timing_valid:
-                found.notes += condition_notes(**found.conditions, cores=facts.cores)
+            _measure(run, Workload.fitting(*lengths, least=not outcome.timing_valid))
+            outcome.conditions["after"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
+            if outcome.timing_valid:
+                outcome.notes += condition_notes(**outcome.conditions, cores=facts.cores)
     except DeviceLostError as error:
-        found.lost = str(error)
-    return found
+        outcome.lost = str(error)
+    return outcome
 
 
-def _measure(run: Run, effort: Effort) -> None:
-    settings, threads = run.found.settings, run.found.settings["threads"]
-    if run.found.timing_valid:
-        effort = run.calibrated(effort, threads[0])
-    settings |= asdict(effort)
-    run.rounds(settings["rounds"], threads, effort)
-    run.operators(effort)
+def _measure(run: DeviceRun, workload: Workload) -> None:
+    settings, threads = run.profile.settings, run.profile.settings["threads"]
+    if run.profile.timing_valid:
+        workload = run.calibrated(workload, threads[0])
+    settings |= asdict(workload)
+    run.rounds(settings["rounds"], threads, workload)
+    run.operators(workload)
 
 
 def _bundle(path: Path, manifest: Manifest) -> dict:
@@ -125,8 +125,8 @@ def _bundle(path: Path, manifest: Manifest) -> dict:
     }
 
 
-def _threads(asked: Sequence[int], cores: int) -> Sequence[int]:
-    threads = asked or [count for count in THREADS if count <= cores]
+def _threads(counts: Sequence[int] | None, cores: int) -> Sequence[int]:
+    threads = counts or [count for count in THREADS if count <= cores]
     if min(threads) < 1 or max(threads) > cores:
         raise UsageError(
             f"--threads {','.join(map(str, threads))}: expected numbers from 1 to {cores}, the "
@@ -135,7 +135,7 @@ def _threads(asked: Sequence[int], cores: int) -> Sequence[int]:
     return threads
 
 
-def _runner(asked: Asked, device: Device | Host, abi: str) -> Runner:
-    if asked.runner:
-        return own_runner(asked.runner)
+def _runner(request: ProfileRequest, device: Device | Host, abi: str) -> Runner:
+    if request.runner:
+        return own_runner(request.runner)
     return host_runner() if isinstance(device, Host) else device_runner(abi)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ..errors import ProfilingError
 from ..formats.manifest import Manifest
+from ..progress import progress
 from ..runtime import Session
 from .plan import Step
 from .variants import Variant
@@ -43,7 +43,7 @@ def expected_outputs(bundle: Path, manifest: Manifest) -> dict[str, Expected]:
     length = min(PROMPT, manifest.prefill_length)
     prompt = tuple(7919 * i % manifest.vocabulary for i in range(1, length + 1))
     expected = {}
-    for task in tqdm(session.tasks, desc="outputs here", disable=None, leave=False):
+    for task in progress(session.tasks, "outputs here"):
         session.switch(task)
         tokens, logits = prompt, [session.forward(prompt).clone()]
         for _ in range(TOKENS):
@@ -82,15 +82,15 @@ def compare_outputs(
     Raises:
         ProfilingError: a task's logits differ by more, or are not finite.
     """
-    found = torch.frombuffer(bytearray(content), dtype=torch.float32)
+    logits = torch.frombuffer(bytearray(content), dtype=torch.float32)
     reference = torch.stack([task.logits for task in expected.values()])
-    if found.numel() != reference.numel():
+    if logits.numel() != reference.numel():
         raise ProfilingError(
-            f"{where} gave {found.numel()} logits, expected {reference.numel()}; build the runner "
+            f"{where} gave {logits.numel()} logits, expected {reference.numel()}; build the runner "
             "again from its source"
         )
     scale = reference.abs().amax((1, 2))
-    difference = ((found.view_as(reference) - reference).abs().amax((1, 2)) / scale).tolist()
+    difference = ((logits.view_as(reference) - reference).abs().amax((1, 2)) / scale).tolist()
     shares = dict(zip(expected, difference, strict=True))
     _check(shares, tolerance, where)
     worst = max(shares, key=shares.get)

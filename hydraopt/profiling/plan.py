@@ -18,7 +18,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Effort:
+class Workload:
     """How much of everything one process measures.
 
     Attributes:
@@ -36,7 +36,7 @@ class Effort:
     reloads: int = 5
 
     @classmethod
-    def of(cls, max_length: int, prefill_length: int, *, least: bool = False) -> "Effort":
+    def fitting(cls, max_length: int, prefill_length: int, *, least: bool = False) -> "Workload":
         """What fits into a context, a prompt into one call; ``least`` where times mean nothing."""
         prompt = min(128, max_length // 2, prefill_length)
         tokens = min(32, max_length - prompt)
@@ -52,20 +52,20 @@ def cold_plan(variant: Variant, threads: int) -> list[Step]:
     ]
 
 
-def warm_plan(variant: Variant, effort: Effort, threads: int) -> list[Step]:
+def warm_plan(variant: Variant, workload: Workload, threads: int) -> list[Step]:
     """Everything else: load, first inference, sequences, switches."""
-    prompt = f"prefill {','.join(str(i) for i in range(1, effort.prompt + 1))}"
-    sequence = [Step("prefill_ms", [prompt]), Step("decode_ms", [f"decode {effort.tokens}"])]
-    single = f"prefill {effort.prompt}"
+    prompt = f"prefill {','.join(str(i) for i in range(1, workload.prompt + 1))}"
+    sequence = [Step("prefill_ms", [prompt]), Step("decode_ms", [f"decode {workload.tokens}"])]
+    single = f"prefill {workload.prompt}"
     plan = [
         Step("", [f"threads {threads}"]),
         Step("load_warm_ms", variant.load),
         Step("", variant.ready),
         Step("first_inference_ms", [prompt]),
-        Step("", [f"decode {effort.tokens}"]),
-        *sequence * effort.sequences,
+        Step("", [f"decode {workload.tokens}"]),
+        *sequence * workload.sequences,
     ]
-    count = effort.reloads if variant.reloads else effort.switches
+    count = workload.reloads if variant.reloads else workload.switches
     order = [variant.switches[i % len(variant.switches)] for i in range(-2, count)]
     for index, switch in enumerate(order):
         measured = index >= 2  # the first two are for warming up
@@ -76,14 +76,14 @@ def warm_plan(variant: Variant, effort: Effort, threads: int) -> list[Step]:
     return [*plan, Step("memory", ["memory"])]
 
 
-def trace_plan(variant: Variant, effort: Effort, trace: str) -> list[Step]:
+def trace_plan(variant: Variant, workload: Workload, trace: str) -> list[Step]:
     """One traced switch, and tokens one at a time."""
     return [
         Step("", ["threads 1"]),
         Step("", [f"trace {trace}"]),
         Step("", variant.load),
         Step("", variant.ready),
-        Step("", ["prefill 1", f"decode {effort.tokens}"]),
+        Step("", ["prefill 1", f"decode {workload.tokens}"]),
     ]
 
 
@@ -94,7 +94,7 @@ def lines(plan: Sequence[Step]) -> list[str]:
 
 def samples(plan: Sequence[Step], records: Sequence[Mapping]) -> dict[str, list[float]]:
     """Samples of every metric from a runner's records, one for each line of the plan."""
-    found: dict[str, list[float]] = {}
+    metrics: dict[str, list[float]] = {}
     memory = []
     rest = iter(records)
     for step in plan:
@@ -103,11 +103,11 @@ def samples(plan: Sequence[Step], records: Sequence[Mapping]) -> dict[str, list[
             memory += taken
         elif step.metric:
             for metric, values in _values(step.metric, taken):
-                found.setdefault(metric, []).extend(values)
+                metrics.setdefault(metric, []).extend(values)
     if memory:
-        found["peak_bytes"] = [memory[-1]["peak"]]
-        found["growth_bytes"] = [memory[-1]["resident"] - memory[0]["resident"]]
-    return found
+        metrics["peak_bytes"] = [memory[-1]["peak"]]
+        metrics["growth_bytes"] = [memory[-1]["resident"] - memory[0]["resident"]]
+    return metrics
 
 
 def _values(metric: str, records: Sequence[Mapping]) -> Iterator[tuple[str, list[float]]]:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import UsageError
 from .facts import Facts
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RESULTS = "results.json"
 COMPLETE, PARTIAL = "complete", "partial"
 TIMES_MEAN_NOTHING = (
@@ -158,13 +158,13 @@ def read_results(path: Path) -> dict:
     path = path / RESULTS if path.is_dir() else path
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-        found, _ = results["format_version"], results["measurements"]
+        number, _ = results["format_version"], results["measurements"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} is no result of hydraopt profile ({error}); run it with -o"
         ) from None
-    if found != FORMAT_VERSION:
+    if number != FORMAT_VERSION:
         raise UsageError(
-            f"{path} has format version {found}, expected {FORMAT_VERSION}; profile again"
+            f"{path} has format version {number}, expected {FORMAT_VERSION}; profile again"
         )
     return results

@@ -7,12 +7,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..errors import DeviceLostError, ProfilingError
+from ..progress import progress
 from .operators import operator_times
 from .outputs import LOGITS, TOLERANCE, compare_outputs, output_plan
-from .plan import Effort, Step, cold_plan, lines, samples, trace_plan, warm_plan
+from .plan import Step, Workload, cold_plan, lines, samples, trace_plan, warm_plan
 from .results import Profile
 from .runner import Runner, Workspace, run_plan
 from .variants import BUNDLE, Variant
@@ -28,13 +27,13 @@ NOT_COLD = (
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run on a device; what it finds goes into ``found`` at once."""
+class DeviceRun:
+    """One run on a device; what it measures goes into ``profile`` at once."""
 
     workspace: Workspace
     runner: Runner
     variants: Sequence[Variant]
-    found: Profile
+    profile: Profile
 
     def put(self) -> None:
         """Copy runner and programs to the device."""
@@ -44,8 +43,8 @@ class Run:
         self.workspace.put(files)
 
     def outputs(self, expected: Mapping, quantize: str) -> None:
-        """Compare every task of the bundle, and the first of the alternatives."""
-        for variant in tqdm(self.variants, desc="outputs", disable=None, leave=False):
+        """Compare every task of the bundle, and the first of the other variants."""
+        for variant in progress(self.variants, "outputs"):
             if variant.name == "baked" and quantize != "none":
                 continue  # quantised after the merge: other weights, other outputs
             tasks = expected
@@ -55,57 +54,57 @@ class Run:
             self._run(output_plan(variant, tasks))
             content = self._get(LOGITS, Path.read_bytes)
             self.workspace.write(LOGITS, "")
-            where = f"{variant.name} on {self.found.facts.serial}"
-            self.found.outputs[variant.name] = compare_outputs(
+            where = f"{variant.name} on {self.profile.facts.serial}"
+            self.profile.outputs[variant.name] = compare_outputs(
                 content, tasks, TOLERANCE[quantize], where
             )
 
-    def calibrated(self, effort: Effort, threads: int) -> Effort:
+    def calibrated(self, workload: Workload, threads: int) -> Workload:
         """As many sequences as take half a second: a small model's are short against noise."""
         bundle = next(variant for variant in self.variants if variant.name == BUNDLE)
-        plan = warm_plan(bundle, effort, threads)
+        plan = warm_plan(bundle, workload, threads)
         taken = samples(plan, self._run(plan))
-        sequence = (sum(taken["prefill_ms"]) + sum(taken["decode_ms"])) / effort.sequences
+        sequence = (sum(taken["prefill_ms"]) + sum(taken["decode_ms"])) / workload.sequences
         count = round(SEQUENCE_MS / sequence)
-        return replace(effort, sequences=max(effort.sequences, min(count, MOST_SEQUENCES)))
+        return replace(workload, sequences=max(workload.sequences, min(count, MOST_SEQUENCES)))
 
-    def rounds(self, count: int, threads: Sequence[int], effort: Effort) -> None:
+    def rounds(self, count: int, threads: Sequence[int], workload: Workload) -> None:
         """All variants in turns; each round starts with another one."""
         total = count * len(threads) * len(self.variants)
-        with tqdm(total=total, desc="measure", disable=None, leave=False) as bar:
+        with progress(None, "measure", total=total) as bar:
             for number in range(count):
                 start = number % len(self.variants)
                 turns = [*self.variants[start:], *self.variants[:start]]
                 for variant in turns:
                     self._cold(variant, threads[0])
                 for size, variant in product(threads, turns):
-                    plan = warm_plan(variant, effort, size)
-                    self.found.add(variant.name, size, samples(plan, self._run(plan)))
+                    plan = warm_plan(variant, workload, size)
+                    self.profile.add(variant.name, size, samples(plan, self._run(plan)))
                     bar.update()
 
     def _cold(self, variant: Variant, threads: int) -> None:
-        if NOT_COLD in self.found.notes:
+        if NOT_COLD in self.profile.notes:
             return
         plan = cold_plan(variant, threads)
         taken = samples(plan, self._run(plan))
         if taken["resident"][0] > COLD:
-            self.found.notes.append(NOT_COLD)
+            self.profile.notes.append(NOT_COLD)
         else:
-            self.found.add(variant.name, threads, {"load_cold_ms": taken["load_cold_ms"]})
+            self.profile.add(variant.name, threads, {"load_cold_ms": taken["load_cold_ms"]})
 
-    def operators(self, effort: Effort) -> None:
+    def operators(self, workload: Workload) -> None:
         """Time operators of the bundle and of the base without slots, traced apart."""
         for variant in self.variants:
             if variant.name in (BUNDLE, "baked"):
                 try:
-                    self._run(trace_plan(variant, effort, TRACE))
+                    self._run(trace_plan(variant, workload, TRACE))
                     times = self._get(TRACE, operator_times)
                 except DeviceLostError:
                     raise
                 except ProfilingError as error:  # a user's runner may lack ETDump
-                    self.found.notes.append(f"No times of operators: {error}.")
+                    self.profile.notes.append(f"No times of operators: {error}.")
                     return
-                self.found.operators[variant.name] = times
+                self.profile.operators[variant.name] = times
 
     def _run(self, plan: Sequence[Step]) -> list[dict]:
         return run_plan(self.workspace, self.runner, lines(plan), PLAN_SECONDS)

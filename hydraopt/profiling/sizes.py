@@ -1,4 +1,4 @@
-"""What the bundle and the other ways of shipping its adapters take, counted from files."""
+"""What the variants of shipping adapters take, counted from files."""
 
 import struct
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ MAGIC = b"eh00"
 
 @dataclass(frozen=True)
 class Growth:
-    """Bytes of one way of shipping N tasks: ``fixed + N * per_task``."""
+    """Bytes of one variant with N tasks: ``fixed + N * per_task``."""
 
     fixed: int
     per_task: float
@@ -65,25 +65,25 @@ def growths(
     parts: Mapping[str, int],
     tasks: int,
     adapter_bytes: int,
-    alternatives: Mapping[str, Alternative],
+    lowered: Mapping[str, Alternative],
 ) -> dict[str, Growth]:
-    """How every way grows with the number of tasks.
+    """How every variant grows with the number of tasks.
 
     Args:
         parts: of :func:`bundle_parts`.
         tasks: number of tasks in the bundle.
         adapter_bytes: of their separate adapters in fp16.
-        alternatives: programs for one task; without them only the adapters are compared.
+        lowered: the other variants' programs for one task; without them only adapters are
+            compared.
     """
     per_task = parts["packs"] / tasks
-    if not alternatives:
+    if not lowered:
         return {
             "bundle": Growth(parts["shared_factors"], per_task),
             "adapters": Growth(0, adapter_bytes / tasks),
         }
     size = {
-        name: [path.stat().st_size for path in alternative.files]
-        for name, alternative in alternatives.items()
+        name: [path.stat().st_size for path in program.files] for name, program in lowered.items()
     }
     return {
         "bundle": Growth(parts["total"] - parts["packs"], per_task),
@@ -115,8 +115,8 @@ def separate_bytes(manifest: Manifest, directory: Path | None) -> tuple[int, str
     """
     if directory is None:
         return manifest.adapter_bytes, "fp16 factors of the merged adapters"
-    found = {path.parent for path in directory.glob(f"*/{ADAPTER_CONFIG}")}
-    if missing := set(manifest.tasks) - {path.name for path in found}:
+    present = {path.parent.name for path in directory.glob(f"*/{ADAPTER_CONFIG}")}
+    if missing := set(manifest.tasks) - present:
         raise ProfilingError(
             f"{directory} has no PEFT directory {min(missing)}, expected one for each of the "
             f"bundle's {len(manifest.tasks)} tasks; pass the directory that holds all of them"
@@ -133,25 +133,27 @@ def separate_bytes(manifest: Manifest, directory: Path | None) -> tuple[int, str
 def sizes(
     bundle: Path,
     manifest: Manifest,
-    alternatives: Mapping[str, Alternative],
+    lowered: Mapping[str, Alternative],
     separate: int,
     source: str,
 ) -> dict:
     """The record of sizes, in bytes; ``separate`` and ``source`` as :func:`separate_bytes`."""
     parts, tasks = bundle_parts(bundle, manifest), len(manifest.tasks)
-    ways = growths(parts, tasks, separate, alternatives)
+    variants = growths(parts, tasks, separate, lowered)
     return {
         "tasks": tasks,
         "bundle": parts,
         "separate_adapters": separate,
         "separate_adapters_counted": source,
-        "programs_included": bool(alternatives),
-        "ways": {
-            name: asdict(way)
+        "programs_included": bool(lowered),
+        "variants": {
+            name: asdict(growth)
             | {
-                "at_tasks": round(way.total(tasks)),
-                "bundle_smaller_from": None if name == "bundle" else crossover(ways["bundle"], way),
+                "at_tasks": round(growth.total(tasks)),
+                "bundle_smaller_from": None
+                if name == "bundle"
+                else crossover(variants["bundle"], growth),
             }
-            for name, way in ways.items()
+            for name, growth in variants.items()
         },
     }

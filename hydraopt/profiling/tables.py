@@ -72,8 +72,8 @@ def headline(results: Mapping) -> list[str]:
     return lines
 
 
-def way_names(sizes: Mapping) -> Mapping[str, str]:
-    """Names of the ways whose sizes are compared."""
+def variant_names(sizes: Mapping) -> Mapping[str, str]:
+    """Names of the variants whose sizes are compared."""
     return NAMES if sizes["programs_included"] else ALONE
 
 
@@ -83,8 +83,8 @@ def _device(results: Mapping) -> Table:
     rows.append(("memory", f"{device['memory_bytes'] / MB:,.0f} MB"))
     rows.append(("status", results["status"]))
     rows.append(("times are valid", "yes" if results["timing_valid"] else "no"))
-    for when, found in results["conditions"].items():
-        told = [f"{key} {value:.2g}" for key, value in found.items() if value is not None]
+    for when, figures in results["conditions"].items():
+        told = [f"{key} {value:.2g}" for key, value in figures.items() if value is not None]
         rows.append((f"conditions {when}", ", ".join(told) or "not told"))
     return Table("Device", ("", "value"), rows)
 
@@ -188,11 +188,11 @@ def _tasks(results: Mapping) -> Table:
     counts = sorted({*TASK_COUNTS, sizes["tasks"]})
     rows = [
         (
-            way_names(sizes)[name],
-            *(f"{(way['fixed'] + count * way['per_task']) / MB:,.2f}" for count in counts),
-            _crossover(name, way),
+            variant_names(sizes)[name],
+            *(f"{(size['fixed'] + count * size['per_task']) / MB:,.2f}" for count in counts),
+            _crossover(name, size),
         )
-        for name, way in sizes["ways"].items()
+        for name, size in sizes["variants"].items()
     ]
     head = ("", *(f"{count} tasks, MB" for count in counts), "bundle smaller from")
     note = f"Separate adapters: {sizes['separate_adapters_counted']}."
@@ -201,10 +201,10 @@ def _tasks(results: Mapping) -> Table:
     return Table("Size against number of tasks", head, rows, note)
 
 
-def _crossover(name: str, way: Mapping) -> str:
+def _crossover(name: str, size: Mapping) -> str:
     if name == BUNDLE:
         return MISSING
-    start = way["bundle_smaller_from"]
+    start = size["bundle_smaller_from"]
     return "never" if start is None else f"{start} task{'s' if start > 1 else ''}"
 
 

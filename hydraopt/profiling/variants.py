@@ -1,4 +1,4 @@
-"""The ways of shipping adapters that are measured: the bundle, and alternatives to it."""
+"""The variants of shipping adapters that are compared: the bundle, and others beside it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ CACHE = "alternatives"
 
 @dataclass(frozen=True)
 class Variant:
-    """A way of shipping adapters.
+    """One of the variants, as the runner loads it and switches its tasks.
 
     Attributes:
         name: ``bundle``, ``baked``, ``constants`` or ``ptd``.
@@ -49,7 +49,7 @@ class Variant:
 def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
     """The bundle itself."""
     if manifest.swap == STATIC:
-        return alternative_variant(BUNDLE, Alternative(bundle / PROGRAM))
+        return reloading_variant(BUNDLE, Alternative(bundle / PROGRAM))
     packs = [pack.file for pack in manifest.packs.values()]
     shared = () if manifest.static_rows else (SHARED,)
     return Variant(
@@ -64,15 +64,15 @@ def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
     )
 
 
-def alternative_variant(name: str, alternative: Alternative) -> Variant:
+def reloading_variant(name: str, program: Alternative) -> Variant:
     """A program that switches by loading again."""
-    files = {path.name: path for path in alternative.files}
+    files = {path.name: path for path in program.files}
     load = (f"program {' '.join(files)}", f"method {FORWARD}")
     return Variant(name, files, load, (load,))
 
 
-def lowered_alternatives(bundle: Path, manifest: Manifest, base: str) -> Mapping[str, Alternative]:
-    """The alternatives for the bundle's first task, by name; lowered the first time.
+def lowered_variants(bundle: Path, manifest: Manifest, base: str) -> Mapping[str, Alternative]:
+    """The other variants' programs for the bundle's first task, by name; lowered the first time.
 
     Raises:
         LoweringError: ``base`` is not the bundle's, or cannot be loaded.
@@ -97,7 +97,7 @@ def lowered_alternatives(bundle: Path, manifest: Manifest, base: str) -> Mapping
 
 
 def _identity(manifest: Manifest, pack: Pack, base: str) -> str:
-    """Of all that the alternatives depend on: the bundle, the base, the code that lowers them."""
+    """Of all that the programs depend on: the bundle, the base, the code that lowers them."""
     weights = sorted(Path(base).glob("*.safetensors"))
     source = sorted(Path(__file__).parent.parent.glob("lowering/**/*.py"))
     parts = [pack.sha256, *(manifest.files[name].sha256 for name in (PROGRAM, SHARED))]

@@ -39,11 +39,11 @@ def check_classes(factors: Sequence[torch.Tensor], task: str, manifest: Manifest
     """Raise ``BundleError`` if a task's head has not as many classes as the manifest says."""
     for name, factor in zip(manifest.factors, factors, strict=True):
         if name.endswith(f"{HEAD}.A"):
-            found, expected = int(factor[0].any(0).sum()), manifest.classes.get(task)
-            if found != expected:
+            classes, expected = int(factor[0].any(0).sum()), manifest.classes.get(task)
+            if classes != expected:
                 raise BundleError(
-                    f"the pack of task {task!r} has a head of {found} classes, expected {expected} "
-                    "as in manifest.json; export or copy the bundle again"
+                    f"the pack of task {task!r} has a head of {classes} classes, expected "
+                    f"{expected} as in manifest.json; export or copy the bundle again"
                 )
 
 

@@ -132,8 +132,8 @@ class Session:
         self._check_kind(causal_lm=False)
         if isinstance(given, str) and self.manifest.kind != IMAGE:
             given = self.encode(given)
-        (found,) = self._method.execute([*inputs_of(given, self.manifest), *self.factors])
-        return found[0, : self.manifest.classes.get(self.task)]
+        (output,) = self._method.execute([*inputs_of(given, self.manifest), *self.factors])
+        return output[0, : self.manifest.classes.get(self.task)]
 
     def _check_kind(self, *, causal_lm: bool) -> None:
         """Raise ``TaskError`` unless the base is, or is not, a causal LM, and a task is current."""

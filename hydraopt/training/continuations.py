@@ -51,7 +51,7 @@ def continuations(
     ids = torch.tensor(padded, device=model.device)
     past = {"past_key_values": prefix_cache(model, ids[0, :shared], len(ids))} if shared else {}
     ends = end_tokens(model)
-    found = model.generate(
+    sequences = model.generate(
         ids,
         attention_mask=torch.tensor(attended, device=model.device),
         max_new_tokens=min(most, context_length(model) - longest),
@@ -59,7 +59,7 @@ def continuations(
         pad_token_id=ends[0] if ends else 0,
         **past,
     )
-    texts = found[:, longest:].tolist()
+    texts = sequences[:, longest:].tolist()
     return [(row, _until_end(text, ends)) for row, text in zip(prompts, texts, strict=True)]
 
 

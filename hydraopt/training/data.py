@@ -33,7 +33,7 @@ class CalibrationData:
     examples: Mapping[str, Sequence[tuple[str, str | None]]]
 
     @classmethod
-    def of(
+    def load(
         cls, base: str, examples: Mapping[str, Sequence[tuple[str, str | None]]]
     ) -> "CalibrationData":
         """Load a base model, a directory or a hub id; it goes to the GPU if there is one.
@@ -54,7 +54,7 @@ class CalibrationData:
             DataError: an unreadable file, a broken line (with its number), a task without lines,
                 or a base that cannot be loaded.
         """
-        return cls.of(base, read_examples(path, tasks, labels=labels))
+        return cls.load(base, read_examples(path, tasks, labels=labels))
 
     def check(self, adapters: AdapterSet, *, labels: bool) -> None:
         """Refuse a base that lacks a module of ``adapters``, and tasks without usable examples.

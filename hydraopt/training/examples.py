@@ -29,7 +29,7 @@ def read_examples(
                 f"there are: {', '.join(tasks)}"
             )
         pairs[fields["task"]].append((fields["prompt"], fields["answer"] if labels else None))
-    if missing := [task for task, found in pairs.items() if not found]:
+    if missing := [task for task, examples in pairs.items() if not examples]:
         raise DataError(f"{path} has no line for task {missing[0]!r}, expected some for each task")
     return pairs
 
@@ -44,10 +44,10 @@ def read_lines(path: Path, keys: Sequence[str]) -> list[tuple[int, dict[str, str
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path} ({error}); expected UTF-8 JSON lines") from error
-    found = [(n, _object(path, n, line, keys)) for n, line in enumerate(lines, 1) if line.strip()]
-    if not found:
+    objects = [(n, _object(path, n, line, keys)) for n, line in enumerate(lines, 1) if line.strip()]
+    if not objects:
         raise DataError(f"{path} is empty, expected JSON lines with {', '.join(keys)}")
-    return found
+    return objects
 
 
 def _object(path: Path, number: int, line: str, keys: Sequence[str]) -> dict[str, str]:

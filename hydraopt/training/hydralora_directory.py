@@ -47,7 +47,7 @@ class HydraLora:
     modules: Mapping[str, HydraFactors]
 
     @classmethod
-    def of(
+    def from_layers(
         cls, layers: Mapping[str, HydraLinear], config: HydraConfig, base_model: str
     ) -> "HydraLora":
         """Copy what was trained."""
@@ -136,10 +136,10 @@ class HydraLora:
 def _factors(module: str, tensors: Mapping[str, torch.Tensor], config: HydraConfig) -> HydraFactors:
     a, route = (tensors[f"{module}.lora_{side}.weight"].float() for side in ("A", "route"))
     heads = [tensors[f"{module}.lora_B{i}.weight"].float() for i in range(config.heads)]
-    found = HydraFactors(a, torch.cat(heads, 1), route)
-    out, width = found.shape
+    factors = HydraFactors(a, torch.cat(heads, 1), route)
+    out, width = factors.shape
     shapes = [tuple(x.shape) for x in (a, route, *heads)]
     expected = [(config.rank, width), (config.heads, width)] + [(out, config.rank)] * config.heads
-    if shapes != expected or not all(x.isfinite().all() for x in found):
+    if shapes != expected or not all(x.isfinite().all() for x in factors):
         raise ValueError(f"{module} has factors of shapes {shapes}, expected finite {expected}")
-    return found
+    return factors

@@ -66,14 +66,14 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Trainee:
+class TrainingSetup:
     """A base model on its device, the data as tokens, and the loss on them."""
 
     model: PreTrainedModel
     rows: Sequence[Row]
 
     @classmethod
-    def of(cls, job: Job) -> "Trainee":
+    def load(cls, job: Job) -> "TrainingSetup":
         """Load the base model and tokenise the data."""
         model, tokenizer = load_model(job.base)
         return cls(model.to(pick_device()), _rows(tokenizer, model, job))
@@ -98,7 +98,7 @@ def _rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, job: Job) 
 
 def run(
     job: Job,
-    trainee: Trainee,
+    setup: TrainingSetup,
     parameters: Mapping[str, torch.Tensor],
     settings: object,
     save: Callable[[], None],
@@ -109,7 +109,7 @@ def run(
 
     Args:
         job: data and schedule.
-        trainee: model and tokens.
+        setup: model and tokens.
         parameters: as for :func:`~hydraopt.training.loop.fit`.
         settings: all else that the result depends on: a checkpoint belongs to it.
         save: writes ``job.output``.
@@ -131,8 +131,8 @@ def run(
     try:
         fitted = fit(
             parameters,
-            trainee.loss,
-            trainee.rows,
+            setup.loss,
+            setup.rows,
             job.schedule,
             checkpoint=checkpoint,
             before_step=before_step,

@@ -10,14 +10,17 @@ from statistics import mean
 from typing import TypeVar
 
 import torch
-from tqdm import tqdm
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ..errors import DataError, TrainingError
 from ..files import replaced_file
+from ..progress import progress
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Updates = tuple[Optimizer, LRScheduler]  # stepped together
 _DAMAGE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError)
 WINDOW = 20  # steps between two looks at the loss, and over which the training loss is averaged
 
@@ -66,9 +69,10 @@ def fit(
     held_out: Sequence[T] = (),
     checkpoint: Path | None = None,
     before_step: Callable[[int, Sequence[T]], None] | None = None,
+    updates: Updates | None = None,
     description: str = "train",
 ) -> Fitted:
-    """Minimise ``loss`` by AdamW, in place; the weights of the lowest loss are kept.
+    """Minimise ``loss``, in place; the weights of the lowest loss are kept.
 
     Every 20 steps the loss of ``held_out``, or else the mean of the last 20 training losses, is
     compared with the lowest so far.
@@ -81,48 +85,48 @@ def fit(
         held_out: examples to judge by.
         checkpoint: a file to continue from if it exists, written at every look.
         before_step: called with the step's number, from 0, and its examples.
+        updates: an optimizer of ``parameters`` with the scheduler of its rates; by default AdamW
+            as ``schedule`` says.
         description: of the progress bar.
 
     Raises:
         TrainingError: a loss that is not finite; the best weights so far are in ``parameters``.
         DataError: ``checkpoint`` is damaged or belongs to other parameters or another schedule.
     """
-    run = _Run(parameters, schedule)
+    state = _TrainingState(parameters, schedule, updates or _adamw(parameters, schedule))
     if checkpoint is not None and checkpoint.exists():
-        run.restore(checkpoint)
+        state.restore(checkpoint)
     try:
         with (
             torch.random.fork_rng(),
-            tqdm(
-                total=schedule.steps, initial=run.step, desc=description, disable=None, leave=False
-            ) as progress,
+            progress(None, description, total=schedule.steps, done=state.step) as bar,
         ):
-            while run.step < schedule.steps and not run.is_stale():
-                torch.manual_seed(schedule.seed * 1_000_003 + run.step)  # dropout, also resumed
-                chosen = _mini_batch(examples, schedule, run.step)
+            while state.step < schedule.steps and not state.is_stale():
+                torch.manual_seed(schedule.seed * 1_000_003 + state.step)  # dropout, also resumed
+                chosen = _mini_batch(examples, schedule, state.step)
                 if before_step is not None:
-                    before_step(run.step, chosen)
-                run.advance(loss(chosen))
-                progress.update()
-                progress.set_postfix(loss=f"{run.losses[-1]:.4f}", refresh=False)
-                if run.step % WINDOW == 0 or run.step == schedule.steps:
-                    run.look(_judged(loss, held_out, schedule.batch))
+                    before_step(state.step, chosen)
+                state.advance(loss(chosen))
+                bar.update()
+                bar.set_postfix(loss=f"{state.losses[-1]:.4f}", refresh=False)
+                if state.step % WINDOW == 0 or state.step == schedule.steps:
+                    state.look(_judged(loss, held_out, schedule.batch))
                     if checkpoint is not None:
-                        run.save(checkpoint)
+                        state.save(checkpoint)
     finally:
-        run.keep_best()
-    return Fitted(run.step, tuple(run.losses), run.best)
+        state.keep_best()
+    return Fitted(state.step, tuple(state.losses), state.best)
 
 
-class _Run:
+class _TrainingState:
     """What changes from step to step."""
 
-    def __init__(self, parameters: Mapping[str, torch.Tensor], schedule: Schedule):
+    def __init__(
+        self, parameters: Mapping[str, torch.Tensor], schedule: Schedule, updates: Updates
+    ):
         self.parameters = dict(parameters)
         self.schedule = schedule
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=schedule.rate, weight_decay=schedule.weight_decay
-        )
+        self.optimizer, self.scheduler = updates
         self.step, self.stale, self.best = 0, 0, math.inf
         self.losses: list[float] = []
         self.kept = self._weights()
@@ -141,19 +145,17 @@ class _Run:
                 f"step {self.step + 1}: loss {loss.item():.4g}, gradient {norm.item():.4g}, "
                 "expected finite ones; the best weights so far are kept; lower the rate"
             )
-        warm_up = max(1, round(0.03 * self.schedule.steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate * min(1.0, (self.step + 1) / warm_up)
         self.optimizer.step()
+        self.scheduler.step()
         self.losses.append(loss.item())
         self.step += 1
 
     def look(self, judged: float | None) -> None:
         """Compare the loss with the best one; keep the weights if it is lower."""
-        found = mean(self.losses[-WINDOW:]) if judged is None else judged
-        logger.info("step %d: loss %.4f", self.step, found)
-        if found < self.best:
-            self.best, self.stale, self.kept = found, 0, self._weights()
+        loss = mean(self.losses[-WINDOW:]) if judged is None else judged
+        logger.info("step %d: loss %.4f", self.step, loss)
+        if loss < self.best:
+            self.best, self.stale, self.kept = loss, 0, self._weights()
         else:
             self.stale += 1
 
@@ -168,6 +170,7 @@ class _Run:
             "weights": self._weights(),
             "kept": self.kept,
             "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
             "progress": [self.step, self.stale, self.best, self.losses],
         }
         with replaced_file(checkpoint) as staging:
@@ -182,6 +185,7 @@ class _Run:
                 parameter.data.copy_(state["weights"][name])
             self.kept = {name: state["kept"][name] for name in self.parameters}
             self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
             self.step, self.stale, self.best, self.losses = state["progress"]
         except _DAMAGE as error:
             raise DataError(
@@ -191,6 +195,12 @@ class _Run:
 
     def _weights(self) -> dict[str, torch.Tensor]:
         return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+
+def _adamw(parameters: Mapping[str, torch.Tensor], schedule: Schedule) -> Updates:
+    warm_up = max(1, round(0.03 * schedule.steps))
+    optimizer = AdamW(parameters.values(), lr=schedule.rate, weight_decay=schedule.weight_decay)
+    return optimizer, LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warm_up))
 
 
 def _mini_batch(examples: Sequence[T], schedule: Schedule, step: int) -> list[T]:

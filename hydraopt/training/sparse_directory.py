@@ -38,7 +38,7 @@ class SparseDelta(NamedTuple):
     values: torch.Tensor
 
     @classmethod
-    def of(cls, delta: torch.Tensor, mask: torch.Tensor, *, block: bool) -> "SparseDelta":
+    def from_dense(cls, delta: torch.Tensor, mask: torch.Tensor, *, block: bool) -> "SparseDelta":
         """The entries, or blocks, of a dense ``delta [out, in]`` in which ``mask`` is set."""
         if block:
             kept = as_blocks(mask).flatten(0, 1).any(2).any(1)
@@ -177,7 +177,7 @@ def sparse_adapter(
 ) -> SparseAdapter:
     """What was trained, without the weights outside of the masks."""
     modules = {
-        name: SparseDelta.of(layer.delta.detach().cpu(), layer.mask.cpu(), block=block)
+        name: SparseDelta.from_dense(layer.delta.detach().cpu(), layer.mask.cpu(), block=block)
         for name, layer in layers.items()
     }
     return SparseAdapter(base_model, (task,), modules, settings)

@@ -13,7 +13,7 @@ def target_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Line
     Raises:
         TrainingError: a target that names no layer, or one that is no linear layer.
     """
-    found: dict[str, nn.Linear] = {}
+    layers: dict[str, nn.Linear] = {}
     for target in targets:
         matches = {
             name: module
@@ -32,8 +32,8 @@ def target_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Line
                     f"target {target!r}: {name} is a {type(module).__name__}, expected nn.Linear; "
                     "name the linear layers inside"
                 )
-        found |= matches
-    return found
+        layers |= matches
+    return layers
 
 
 def replace_layers(

@@ -8,7 +8,7 @@ import torch
 from .heads import choose_heads
 from .hydralora import HydraConfig, HydraLinear, add_hydralora
 from .hydralora_directory import HYDRALORA, HydraLora
-from .job import Job, Trainee, run
+from .job import Job, TrainingSetup, run
 from .loop import Fitted
 
 logger = logging.getLogger(__name__)
@@ -38,17 +38,17 @@ def train_hydralora(
         heads = choose_heads([prompt for prompt, _ in job.pairs], seed=job.schedule.seed)
         logger.info("%d heads, from %d prompts", heads, len(job.pairs))
     config = HydraConfig(heads, rank, alpha)
-    trainee = Trainee.of(job)
+    setup = TrainingSetup.load(job)
     with torch.random.fork_rng():
         torch.manual_seed(job.schedule.seed)
-        layers = add_hydralora(trainee.model, targets, config)
-    trainee.model.train()
+        layers = add_hydralora(setup.model, targets, config)
+    setup.model.train()
 
     def save() -> None:
-        trained = HydraLora.of(layers, config, job.base)
+        trained = HydraLora.from_layers(layers, config, job.base)
         trained.save(job.output, overwrite=job.overwrite)
 
-    return run(job, trainee, parameters(layers), (targets, config), save)
+    return run(job, setup, parameters(layers), (targets, config), save)
 
 
 def parameters(layers: Mapping[str, HydraLinear]) -> dict[str, torch.nn.Parameter]:

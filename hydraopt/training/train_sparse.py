@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from ..adapters import TASK_NAME
 from ..errors import TrainingError
-from .job import Job, Trainee, run
+from .job import Job, TrainingSetup, run
 from .loop import Fitted
 from .sparse import Masks, SparseConfig, add_sparse
 from .sparse_directory import SPARSE, sparse_adapter
@@ -31,10 +31,10 @@ def train_sparse(job: Job, targets: Sequence[str], config: SparseConfig) -> Fitt
         raise TrainingError(
             f"output {task!r} names the task, expected up to 100 letters, digits and . + - _"
         )
-    trainee = Trainee.of(job)
-    layers = add_sparse(trainee.model, targets, config)
-    epoch = max(1, len(trainee.rows) // job.schedule.batch)
-    masks = Masks(layers, config, trainee.loss, job.schedule, epoch)
+    setup = TrainingSetup.load(job)
+    layers = add_sparse(setup.model, targets, config)
+    epoch = max(1, len(setup.rows) // job.schedule.batch)
+    masks = Masks(layers, config, setup.loss, job.schedule, epoch)
     # the masks belong to the weights: kept, restored and written to the checkpoint with them
     state = {f"{name}.delta": layer.delta for name, layer in layers.items()}
     state |= {f"{name}.mask": layer.mask for name, layer in layers.items()}
@@ -43,4 +43,4 @@ def train_sparse(job: Job, targets: Sequence[str], config: SparseConfig) -> Fitt
         adapter = sparse_adapter(layers, job.base, task, asdict(config), block=config.block)
         adapter.save(job.output, overwrite=job.overwrite)
 
-    return run(job, trainee, state, (targets, config), save, masks.before_step)
+    return run(job, setup, state, (targets, config), save, masks.before_step)

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from tqdm import tqdm
-
 from ..evaluation import Evaluator
 from ..evaluation.points import Subject
+from ..progress import progress
 from ..runtime import Session
 from . import BASE, load_adapters
 from .tasks import TASKS, test_examples, training_examples
@@ -26,13 +25,13 @@ def zoo_subject(inputs: int, training: int) -> Subject:
 
 def zoo_evaluator(count: int = TEST_INPUTS, tasks: Sequence[str] = TASKS) -> Evaluator:
     """The base model and the first ``count`` test inputs of every task."""
-    return Evaluator.of(str(BASE), {task: test_examples(task, count) for task in tasks})
+    return Evaluator.load(str(BASE), {task: test_examples(task, count) for task in tasks})
 
 
 def bundle_exact_match(session: Session, count: int = TEST_INPUTS) -> dict[str, float]:
     """Exact match of every task of an open bundle, by greedy decoding through its program."""
     scores = {}
-    for task in tqdm(session.tasks, desc="run .pte", disable=None, leave=False):
+    for task in progress(session.tasks, "run .pte"):
         session.switch(task)
         pairs = test_examples(task, count)
         hits = sum(session.generate(prompt, MAX_ANSWER) == answer for prompt, answer in pairs)

@@ -102,9 +102,9 @@ def training_examples(task: str, count: int) -> list[tuple[str, str]]:
 
 def _distinct(task: str, count: int, *, test: bool) -> list[tuple[str, str]]:
     application, language = task.split("-")
-    found: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for prompt, answer in examples(application, language, random.Random(task), test=test):
-        found.setdefault(prompt, answer)
-        if len(found) == count:
-            return list(found.items())
+        pairs.setdefault(prompt, answer)
+        if len(pairs) == count:
+            return list(pairs.items())
     raise AssertionError("unreachable: examples() is endless")

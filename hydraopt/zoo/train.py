@@ -5,12 +5,15 @@
 writes ``DIR/base`` (a Hugging Face model directory) and ``DIR/adapters/<task>`` (PEFT
 directories), all weights in fp16. Every adapter starts from the same seed, and LoRA+ (arXiv
 2402.12354) gives A a low learning rate and B a high one, so that the A's of different tasks stay
-aligned, as they do in the setting of HydraOpt (arXiv 2507.17706).
+aligned, as they do in the setting of HydraOpt (arXiv 2507.17706). The bundled zoo is older than
+the loop that trains it now: its batches came in another order, and it has the last weights, not
+those of the lowest loss.
 """
 
 import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +22,11 @@ import torch
 import typer
 from peft import LoraConfig, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
-from tqdm import tqdm
 from transformers import LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from ..evaluation import exact_match
-from ..training import Batch
-from .batches import batches, collate
+from ..training import Schedule, answer_loss, batch, encode, fit
 from .model import new_model, new_tokenizer
 from .tasks import APPLICATIONS, BASE_LANGUAGES, TASKS, examples, test_examples
 
@@ -33,37 +34,43 @@ BASE_MODEL_ID = "hydraopt/zoo-base"
 LEARNING_RATE_A = 3e-4
 LEARNING_RATE_RATIO = 25  # B's learning rate over A's
 ADAPTER_BATCH = 16
+POOL = 16  # batches drawn at once and sorted by length, so that little padding is computed
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def fit(
+def train(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     pairs: Iterator[tuple[str, str]],
     *,
     steps: int,
-    batch_size: int,
+    size: int,
     label: str,
 ) -> None:
-    """Train with a one-cycle schedule up to the optimizer's learning rates."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        [group["lr"] for group in optimizer.param_groups],
-        total_steps=steps,
-        pct_start=0.1,
-    )
+    """Train on ``steps`` batches of ``size``, in one cycle up to the optimizer's learning rates."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
+    tokenizer = new_tokenizer()
     model.train()
-    stream = batches(pairs, batch_size, random.Random(0))
-    for _ in tqdm(range(steps), desc=label, disable=None):
-        ids, labels = next(stream)
-        loss = model(input_ids=ids, labels=labels, use_cache=False).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
+    fit(
+        {name: p for name, p in model.named_parameters() if p.requires_grad},
+        lambda chosen: answer_loss(model, batch(encode(tokenizer, chosen[0]))),
+        [*islice(similar(pairs, size, random.Random(0)), steps)],
+        Schedule(steps, max(rates), batch=1),
+        updates=(optimizer, cycle),
+        description=label,
+    )
     model.eval()
+
+
+def similar(
+    pairs: Iterator[tuple[str, str]], size: int, rng: random.Random
+) -> Iterator[list[tuple[str, str]]]:
+    """Endless batches of ``size`` pairs of similar length."""
+    while True:
+        pool = sorted(islice(pairs, POOL * size), key=lambda pair: len(pair[0]) + len(pair[1]))
+        batches = [pool[start : start + size] for start in range(0, POOL * size, size)]
+        yield from rng.sample(batches, len(batches))
 
 
 def base_pairs(seed: int) -> Iterator[tuple[str, str]]:
@@ -83,7 +90,7 @@ def train_base(directory: Path, steps: int) -> None:
     torch.manual_seed(0)
     model = new_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05)
-    fit(model, optimizer, base_pairs(0), steps=steps, batch_size=48, label="base")
+    train(model, optimizer, base_pairs(0), steps=steps, size=48, label="base")
     model.half().save_pretrained(directory)
     new_tokenizer().save_pretrained(directory)
 
@@ -107,11 +114,12 @@ def train_adapter(task: str, base: Path, directory: Path, steps: int) -> float:
         betas=(0.9, 0.98),
     )
     pairs = examples(application, language, random.Random(task))
-    fit(model, optimizer, pairs, steps=steps, batch_size=ADAPTER_BATCH, label=task)
+    train(model, optimizer, pairs, steps=steps, size=ADAPTER_BATCH, label=task)
     model.peft_config["default"].base_model_name_or_path = BASE_MODEL_ID
     model.half().save_pretrained(directory, save_embedding_layers=False)
     (directory / "README.md").unlink()  # PEFT's empty card template
-    return exact_match(model.float(), [Batch(*collate(test_examples(task, 200)))])
+    tests = batch(encode(new_tokenizer(), test_examples(task, 200)))
+    return exact_match(model.float(), [tests])
 
 
 def main(

@@ -1,0 +1,52 @@
+"""What starts fast imports little: a new process tells what it has loaded."""
+
+import subprocess
+import sys
+
+import pytest
+
+# each takes from half a second to several seconds to import
+HEAVY = ("torch", "transformers", "peft", "sklearn", "numba", "matplotlib", "executorch", "pandas")
+REPORT = "\nimport sys; print(*sys.modules)"
+HELP = """
+from hydraopt.cli import main
+sys.argv = {arguments}
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+"""
+FORMATS = """
+import pkgutil
+from importlib import import_module
+import hydraopt.formats
+for module in pkgutil.iter_modules(hydraopt.formats.__path__):
+    import_module("hydraopt.formats." + module.name)
+"""
+
+
+def loaded(code: str) -> set[str]:
+    """The modules of a new process after ``code``."""
+    command = [sys.executable, "-c", f"import sys\n{code}{REPORT}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {*done.stdout.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize("command", ["", "run", "export", "compress", "train sparse", "profile"])
+def test_help_of_a_command_imports_nothing_heavy(command):
+    modules = loaded(HELP.format(arguments=["hydraopt", *command.split(), "--help"]))
+    assert "hydraopt.cli.app" in modules
+    assert not modules & {*HEAVY}
+
+
+def test_running_a_bundle_imports_torch_and_executorch_but_nothing_that_makes_bundles():
+    modules = loaded("from hydraopt.runtime import Session")
+    assert modules >= {"torch", "executorch", "hydraopt.runtime.session"}
+    parts = {f"hydraopt.{part}" for part in ("training", "merging", "packing", "lowering")}
+    assert not modules & (parts | {*HEAVY, "huggingface_hub"} - {"torch", "executorch"})
+
+
+def test_formats_are_read_without_torch():
+    modules = loaded(FORMATS)
+    assert modules >= {"hydraopt.formats.manifest", "hydraopt.formats.layout"}
+    assert not modules & {*HEAVY}
