@@ -24,14 +24,15 @@ def subject(adapter_dirs, base):
 
 def test_the_frontier_resumes_and_is_tabulated(subject, tmp_path, monkeypatch):
     first = frontier(subject, ["hydraopt", "plain"], tmp_path, 1)
-    assert [(p.series, p.label) for p in first[:3]] == [
+    assert [(p.series, p.label) for p in first[:4]] == [
         ("unmerged", "unmerged"),
+        ("base model", "base model"),
         ("hydraopt", "K = 1"),
         ("hydraopt", "K = 2"),
     ]
     monkeypatch.setattr("hydraopt.evaluation.points._call", None)
     assert frontier(subject, ["hydraopt", "plain"], tmp_path, 1) == first
-    assert f"| hydraopt | K = 1 | {first[1].share:.1%} |" in table(first)
+    assert f"| hydraopt | K = 1 | {first[2].share:.1%} |" in table(first)
 
 
 def test_other_examples_are_measured_again(subject, tmp_path):
@@ -84,15 +85,17 @@ def test_budgets_can_be_chosen(subject, tmp_path):
     default = candidates(["calibrated"], 3)
     assert [candidate.label for candidate in default] == ["3 %", "5 %", "7 %", "10 %"]
     points = write_frontier(tmp_path, subject, ["budget"], 1, [60, 90])
-    assert [point.label for point in points] == ["unmerged", "60 %", "90 %"]
+    assert [point.label for point in points] == ["unmerged", "base model", "60 %", "90 %"]
 
 
 def test_all_scores_of_every_task_are_kept(subject, tmp_path):
-    unmerged, merged = write_frontier(tmp_path, subject, ["average"], 1)
-    kept = json.loads((tmp_path / "results.json").read_text())[1]
+    unmerged, base, merged = write_frontier(tmp_path, subject, ["average"], 1)
+    kept = json.loads((tmp_path / "results.json").read_text())[2]
     evaluator = subject.evaluator()
     shared = subject.merge("average", subject.adapters)
     found = evaluator.all_scores(TASKS, shared.task_factors)
+    alone = evaluator.all_scores(TASKS, lambda _: {})
+    assert base.nats == {task: scores.forced.nats for task, scores in alone.items()}
     for task in TASKS:
         (exact, tokens, nats), (generated, chrf) = found[task]
         assert [kept[x][task] for x in ("scores", "tokens", "nats", "generated", "chrf")] == (

@@ -44,8 +44,9 @@ def frontier(
         int, typer.Option(min=0, help="With --experts, keep so many tasks out of every merge.")
     ] = 0,
     inputs: Annotated[
-        int, typer.Option(min=1, help="Test so many inputs of each zoo task, up to 200.")
-    ] = 200,
+        int | None,
+        typer.Option(min=1, help="Test so many inputs of each task; of the zoo 200 at most."),
+    ] = None,
     bf16: Annotated[bool, typer.Option("--bf16", help="Multiply matrices in bfloat16.")] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Run so many processes, by default one per core.")

@@ -15,7 +15,7 @@ ZOOM = 5  # points below the unmerged adapters that the middle panel shows
 
 
 def table(points: Sequence[Point]) -> str:
-    """The points as a Markdown table; the first are the unmerged adapters."""
+    """The points as a Markdown table; the first are the unmerged adapters, then the base."""
     rows = [
         f"| {point.series} | {'' if point.label == point.series else point.label} "
         f"| {point.share:.1%} | {100 * point.mean:.2f} | {100 * point.worst:.1f} "
@@ -42,7 +42,7 @@ def plot(points: Sequence[Point], directory: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    unmerged, *merged = points
+    unmerged, base, *merged = points
     series: dict[str, list[Point]] = {}
     for point in sorted(merged, key=lambda point: point.share):
         series.setdefault(point.series, []).append(point)
@@ -56,6 +56,7 @@ def plot(points: Sequence[Point], directory: Path) -> None:
     for axes, (title, score) in zip(panels, shown, strict=True):
         _panel(axes, series, score)
         axes.axhline(100 * score(unmerged), color="gray", ls="--", lw=1, label="unmerged")
+        axes.axhline(100 * score(base), color="gray", ls="-.", lw=1, label="base model")
         axes.axvline(PAPER_SHARE, color="gray", ls=":", lw=1, label=f"{PAPER_SHARE} %: the paper's")
         axes.set_title(title)
     panels[1].set_ylim(100 * unmerged.mean - ZOOM, 100 * unmerged.mean + 0.5)

@@ -11,14 +11,14 @@ from ..calibration import calibrate
 from ..errors import UsageError
 from ..merging import METHODS, Merged, MergedAdapters
 from ..packing import CodedAdapters, Coder
-from .evaluator import AllScores
+from .evaluator import AllScores, TaskFactors
 from .plain import PlainAdapters, plain
 from .points import CALIBRATED, Subject, measured
 
 SHARES = (3, 5, 7, 10, 15, 30, 60)  # percent
 MOST_CALIBRATED = 10  # percent; with more bytes there is nothing to gain
 PLAIN_BITS = (2, 4, 8)
-UNMERGED = "unmerged"
+UNMERGED, BASE = "unmerged", "base model"
 OTHERS = ("tokens", "nats", "generated", "chrf")  # scores beside exact match
 
 
@@ -164,29 +164,35 @@ def frontier(
     jobs: int,
     shares: Sequence[float] = SHARES,
 ) -> list[Point]:
-    """Evaluate the unmerged adapters and all candidates; the unmerged ones come first.
+    """Evaluate unmerged adapters, the base alone, and all candidates, in this order.
 
     Raises:
         UsageError: an unknown method, or one that needs data that ``subject`` does not have.
         DataError: the base cannot be loaded.
     """
     subject.check(methods)
-    wanted = [None, *candidates(methods, len(subject.adapters.tasks), shares)]
-    work = {_name(candidate): partial(_evaluate, subject, candidate) for candidate in wanted}
+    chosen = candidates(methods, len(subject.adapters.tasks), shares)
+    work = {UNMERGED: partial(_unmerged, subject), BASE: partial(_base, subject)}
+    work |= {f"{x.series} {x.label}": partial(_evaluate, subject, x) for x in chosen}
     results = measured(work, subject.fingerprint, directory, jobs)
-    return [Point(**results[_name(candidate)]) for candidate in wanted]
+    return [Point(**results[name]) for name in work]
 
 
-def _name(candidate: Candidate | None) -> str:
-    return f"{candidate.series} {candidate.label}" if candidate else UNMERGED
+def _unmerged(subject: Subject) -> dict:
+    trained = {adapter.name: adapter.factors for adapter in subject.adapters.adapters}
+    return _point(subject, UNMERGED, UNMERGED, 1.0, trained.__getitem__)
 
 
-def _evaluate(subject: Subject, candidate: Candidate | None) -> dict:
-    evaluator = subject.evaluator()
-    if candidate is None:
-        trained = {adapter.name: adapter.factors for adapter in subject.adapters.adapters}
-        scores = evaluator.all_scores(subject.adapters.tasks, trained.__getitem__)
-        return asdict(Point.from_scores(UNMERGED, UNMERGED, 1.0, scores))
+def _base(subject: Subject) -> dict:
+    return _point(subject, BASE, BASE, 0.0, lambda _: {})
+
+
+def _evaluate(subject: Subject, candidate: Candidate) -> dict:
     merged = candidate.make(subject)
-    scores = evaluator.all_scores(merged.tasks, merged.task_factors)
-    return asdict(Point.from_scores(candidate.series, candidate.label, merged.share, scores))
+    series, label = candidate.series, candidate.label
+    return _point(subject, series, label, merged.share, merged.task_factors)
+
+
+def _point(subject: Subject, series: str, label: str, share: float, factors: TaskFactors) -> dict:
+    scores = subject.evaluator().all_scores(subject.adapters.tasks, factors)
+    return asdict(Point.from_scores(series, label, share, scores))

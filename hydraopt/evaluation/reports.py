@@ -26,15 +26,15 @@ def subject_of(
     base: str | None,
     data: Path | None,
     train: Path | None,
-    inputs: int,
+    inputs: int | None,
     *,
     experts: bool = False,
     bfloat16: bool = False,
 ) -> Subject:
     """What to measure: adapters with their base and examples, or the zoo without any of them.
 
-    Of the zoo, ``inputs`` test examples of each task; training examples for methods that need data
-    if ``experts``, else for calibration.
+    Of every task the first ``inputs`` test examples, without a number all, or 200 of the zoo. Of
+    the zoo, training examples for methods that need data if ``experts``, else for calibration.
 
     Raises:
         UsageError: adapters without base or data, or the reverse.
@@ -43,13 +43,15 @@ def subject_of(
     if bool(sources) != bool(base) or bool(sources) != bool(data) or (train and not sources):
         raise UsageError("pass ADAPTERS with --base and --data, or none of them for the zoo")
     if not sources:
-        from ..zoo.evaluate import zoo_subject
+        from ..zoo.evaluate import TEST_INPUTS, zoo_subject
 
-        zoo = zoo_subject(inputs, ZOO_TRAINING if experts else ZOO_PROMPTS)
+        zoo = zoo_subject(inputs or TEST_INPUTS, ZOO_TRAINING if experts else ZOO_PROMPTS)
         return replace(zoo, bfloat16=bfloat16)
     adapters = read_adapters(sources)
     training = read_examples(train, adapters.tasks) if train else None
-    return Subject(adapters, base, read_examples(data, adapters.tasks), training, bfloat16)
+    examples = read_examples(data, adapters.tasks)
+    tests = {task: pairs[:inputs] for task, pairs in examples.items()}
+    return Subject(adapters, base, tests, training, bfloat16)
 
 
 def write_frontier(

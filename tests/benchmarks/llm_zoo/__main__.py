@@ -24,9 +24,10 @@ from .tasks import TASKS
 from .train import LOG, train_all
 
 BUDGETS = "1,2,3,5,7,10,15,30"
+INPUTS = 64  # of the test examples of each task, for a run of some two hours
 METHODS = (
-    *("budget", "plain", "hydraopt", "average", "ties", "knots", "tsv-merge", "jd-full", "byom"),
-    *("1bit", "emr"),
+    *("budget", "plain", "hydraopt", "average", "ties", "knots", "tsv-merge", "jd-full"),
+    *("byom", "1bit", "emr"),
 )
 WITH_DATA = ("calibrated", "supermerge")  # they train for hours
 TRAINING = "training.json"
@@ -47,7 +48,8 @@ def command(
     methods = [*METHODS, *(WITH_DATA if with_data else ())]
     options = ["--base", base, "--data", texts / TEST, "--methods", ",".join(methods)]
     options += ["--train", texts / CALIBRATION]  # always: what is measured is kept for both runs
-    options += ["--budgets", BUDGETS, "--jobs", jobs, *(["--bf16"] if bfloat16 else [])]
+    options += ["--budgets", BUDGETS, "--inputs", INPUTS, "--jobs", jobs]
+    options += ["--bf16"] if bfloat16 else []
     sources = [f"{task}={directory}" for task, directory in adapters.items()]
     return list(map(str, [program, "frontier", "-o", output, *options, *sources]))
 
