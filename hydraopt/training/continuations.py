@@ -49,7 +49,7 @@ def continuations(
         [1] * shared + [0] * (longest - len(row)) + [1] * (len(row) - shared) for row in prompts
     ]
     ids = torch.tensor(padded, device=model.device)
-    past = {"past_key_values": prefix_cache(model, ids[0, :shared], len(ids))} if shared else {}
+    past = {"cache": prefix_cache(model, ids[0, :shared], len(ids))} if shared else {}
     ends = end_tokens(model)
     sequences = model.generate(
         ids,
