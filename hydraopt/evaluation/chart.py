@@ -9,7 +9,7 @@ from .experts import BASE, UNMERGED, ExpertPoint
 from .frontier import Point
 
 PAPER_SHARE = 52  # percent of fp16 that HydraOpt's paper keeps (arXiv 2507.17706)
-TICKS = (2, 5, 10, 20, 50, 100)
+TICKS = (1, 2, 5, 10, 20, 50, 100)
 MARKERS = "osv^"  # for the twenty methods of each round of colours
 ZOOM = 5  # points below the unmerged adapters that the middle panel shows
 
@@ -75,7 +75,7 @@ def _panel(axes, series: Mapping[str, Sequence[Point]], score: Callable[[Point],
     axes.set_xscale("log")
     axes.set_xticks(TICKS, labels=map(str, TICKS))
     axes.minorticks_off()
-    axes.set_xlim(1.5, 105)
+    axes.set_xlim(0.9, 110)
     axes.set_xlabel("stored bytes, % of the adapters' fp16 bytes")
     axes.grid(alpha=0.3)
 
