@@ -1,6 +1,5 @@
 package io.hydraopt
 
-import io.hydraopt.ManifestFormat.LAYOUT
 import io.hydraopt.ManifestFormat.MANIFEST
 import io.hydraopt.ManifestFormat.PROGRAM
 import io.hydraopt.ManifestFormat.SHARED
@@ -11,88 +10,70 @@ import java.io.IOException
 import java.security.MessageDigest
 
 /**
- * A directory that `hydraopt export` wrote, checked: its manifest, and every file's size and hash.
+ * A directory that `hydraopt export` wrote, checked: its manifest, every file and every pack.
  *
  * Packs are mapped, not read. A bundle may be opened on any thread, and read on all.
  *
  * @property directory where it lies.
  * @property manifest what it holds.
  */
-class Bundle private constructor(val directory: File, val manifest: Manifest) {
+class Bundle private constructor(val directory: File, val manifest: Manifest, hashes: Boolean) {
     /** Names of the tasks, in the bundle's order. */
     val tasks: List<String> get() = manifest.tasks
 
-    /** Bytes of all files together, without the manifest. */
-    val bytes: Long get() = manifest.files.values.sumOf { it.bytes }
+    /** Bytes of program, packs and all other files together, without the manifest. */
+    val bytes: Long
+        get() = manifest.files.values.sumOf { it.bytes } +
+            manifest.packs.values.distinct().sumOf { it.length }
 
     internal val program: File get() = File(directory, PROGRAM)
 
     internal val tokenizer: File?
         get() = if (TOKENIZER in manifest.files) File(directory, TOKENIZER) else null
 
-    private val packs = manifest.packs.mapValues { Pack.map(directory, it.value) }
-    internal val shared: Pack?
-    private val binding: ByteArray?
+    /** What all tasks share, if `decode` takes it. */
+    private val shared: Pack?
+
+    private val packs: Map<String, Pack>
 
     init {
-        if (manifest.swap == Swap.INPUTS) {
-            shared = Pack.map(directory, PackRecord(SHARED, 0, manifest.files.getValue(SHARED).bytes))
-            shared.check(null)
-            val digest = MessageDigest.getInstance("SHA-256")
-            digest.update(File(directory, LAYOUT).readBytes())
-            digest.update(shared.payload.duplicate())
-            binding = digest.digest().copyOf(BINDING)
-        } else {
-            shared = null
-            binding = null
-        }
+        for ((name, record) in manifest.files) check(File(directory, name), record, hashes)
+        val mapped = manifest.packs.values.distinct().associateWith { Pack(directory, it, hashes) }
+        packs = manifest.packs.mapValues { mapped.getValue(it.value) }
+        shared = manifest.files[SHARED]
+            ?.takeUnless { manifest.staticRows }
+            ?.let { Pack(directory, PackRecord(SHARED, 0, it.bytes, it.sha256), hash = false) }
     }
 
-    /** A task's pack, checked now. Throws [BundleException]. */
-    internal fun pack(task: String): Pack = packs.getValue(task).also { it.check(binding) }
+    /** What `decode` takes for a task, checked now. Throws [BundleException]. */
+    internal fun packs(task: String): List<Pack> =
+        listOfNotNull(shared, packs.getValue(task)).onEach { it.check() }
 
     companion object {
-        private const val BINDING = 16
-
         /**
          * Opens a bundle.
          *
          * @param directory what `hydraopt export` wrote, or a copy of it.
-         * @param hashes whether every file's SHA-256 is computed, which reads all of it once; else
-         *   only sizes are compared. Packs are hashed at every switch in any case.
+         * @param hashes whether the SHA-256 of everything is computed, which reads all of it once;
+         *   else only sizes are compared. A pack is hashed at every switch in any case.
          * @throws BundleException a file that is missing, damaged, from another bundle or of
          *   another version, or a directory that may not be read.
          */
         @JvmStatic
         @JvmOverloads
-        fun open(directory: File, hashes: Boolean = true): Bundle {
-            val manifest = readManifest(File(directory, MANIFEST))
-            for ((name, record) in manifest.files) check(File(directory, name), record, hashes)
-            return Bundle(directory, manifest)
-        }
+        fun open(directory: File, hashes: Boolean = true): Bundle =
+            Bundle(directory, readManifest(File(directory, MANIFEST)), hashes)
 
         private fun readManifest(path: File): Manifest {
             if (!path.isFile) {
-                throw BundleException("$path is missing; expected a directory that `hydraopt export` wrote")
+                throw BundleException(
+                    "$path is missing; expected a directory that `hydraopt export` wrote",
+                )
             }
             try {
-                val fields = Fields("it", Json.parse(path.readText()))
-                val version = fields.any("format_version")
-                if (version != ManifestFormat.VERSION) {
-                    throw BundleException(
-                        "$path has format version $version, expected ${ManifestFormat.VERSION}; " +
-                            "update hydraopt",
-                    )
-                }
-                return ManifestFormat.read(fields)
+                return ManifestFormat.read(path, readable(path) { path.readBytes() })
             } catch (error: FormatException) {
                 throw BundleException("$path is damaged (${error.message}); export again", error)
-            } catch (error: IOException) {
-                throw BundleException(
-                    "$path cannot be read (${error.message}); give the app access to it or copy the " +
-                        "bundle again",
-                    error,
-                )
             }
         }
 
@@ -101,33 +82,28 @@ class Bundle private constructor(val directory: File, val manifest: Manifest) {
                 throw BundleException("$path is missing; export or copy the bundle again")
             }
             val bytes = path.length()
-            if (bytes != expected.bytes) {
-                throw BundleException(
-                    "$path is damaged or from another bundle: $bytes bytes, expected " +
-                        "${expected.bytes} bytes; export or copy the bundle again",
-                )
-            }
-            val hash = if (hashes) sha256(path) else return
-            if (hash != expected.sha256) {
-                throw BundleException(
-                    "$path is damaged or from another bundle: $bytes bytes, SHA-256 ${hash.take(12)}…, " +
-                        "expected ${expected.bytes} bytes, ${expected.sha256.take(12)}…; export or " +
-                        "copy the bundle again",
-                )
+            val hash = if (hashes && bytes == expected.bytes) sha256(path) else null
+            if (bytes != expected.bytes || (hash != null && hash != expected.sha256)) {
+                throw BundleException(damaged("$path", bytes, hash, expected))
             }
         }
 
-        private fun sha256(path: File): String {
+        private fun sha256(path: File): String = readable(path) {
             val digest = MessageDigest.getInstance("SHA-256")
             val block = ByteArray(1 shl 17)
-            try {
-                FileInputStream(path).use {
-                    while (true) {
-                        val count = it.read(block)
-                        if (count < 0) break
-                        digest.update(block, 0, count)
-                    }
+            FileInputStream(path).use {
+                while (true) {
+                    val count = it.read(block)
+                    if (count < 0) break
+                    digest.update(block, 0, count)
                 }
+            }
+            digest.digest().hex()
+        }
+
+        private inline fun <T> readable(path: File, read: () -> T): T =
+            try {
+                read()
             } catch (error: IOException) {
                 throw BundleException(
                     "$path cannot be read (${error.message}); give the app access to it or copy the " +
@@ -135,7 +111,15 @@ class Bundle private constructor(val directory: File, val manifest: Manifest) {
                     error,
                 )
             }
-            return digest.digest().hex()
-        }
     }
 }
+
+/** What is said of a file, or part of one, that is not what the manifest says. */
+internal fun damaged(what: String, bytes: Long, hash: String?, expected: FileRecord): String {
+    val found = if (hash == null) "$bytes bytes" else "$bytes bytes, SHA-256 ${hash.take(12)}…"
+    val wanted = if (hash == null) "" else ", ${expected.sha256.take(12)}…"
+    return "$what is damaged or from another bundle: $found, expected ${expected.bytes} bytes$wanted; " +
+        "export or copy the bundle again"
+}
+
+internal fun ByteArray.hex(): String = joinToString("") { "%02x".format(it) }

@@ -43,8 +43,8 @@ data class Chat(val prefix: String, val suffix: String, val strip: Boolean) {
 /** Size and content hash of one file of a bundle. */
 data class FileRecord(val bytes: Long, val sha256: String)
 
-/** Where a task's pack lies: [length] bytes from [offset] of [file]. */
-data class PackRecord(val file: String, val offset: Long, val length: Long)
+/** Where a task's pack lies, and its hash: [length] bytes from [offset] of [file]. */
+data class PackRecord(val file: String, val offset: Long, val length: Long, val sha256: String)
 
 /**
  * What a bundle holds, all but the weights.
@@ -64,10 +64,11 @@ data class PackRecord(val file: String, val offset: Long, val length: Long)
  * @property eosIds tokens that end a generation.
  * @property chat the base's chat template; null if it has none that fits.
  * @property factors names of the factors in the program's order.
- * @property targets task to the name of its method, for [Swap.METHODS] and [Swap.STATIC].
- * @property packs task to its pack, for [Swap.INPUTS].
+ * @property packs task to its pack, for [Swap.INPUTS] and [Swap.DATA].
+ * @property methods task to the name of its method, for [Swap.METHODS] and [Swap.STATIC].
  * @property classes task to the number of classes of its head, if tasks have heads.
- * @property files path inside the bundle to size and hash, for every file but the manifest.
+ * @property files path inside the bundle to size and hash, for every file but the manifest and
+ *   those that hold packs.
  */
 data class Manifest(
     val baseModel: String,
@@ -84,11 +85,11 @@ data class Manifest(
     val eosIds: Set<Int>,
     val chat: Chat?,
     val factors: List<String>,
-    val targets: Map<String, String>,
     val packs: Map<String, PackRecord>,
+    val methods: Map<String, String>,
     val classes: Map<String, Int>,
     val files: Map<String, FileRecord>,
 ) {
     /** Names of the tasks, in the bundle's order. */
-    val tasks: List<String> get() = targets.keys.toList()
+    val tasks: List<String> get() = (packs.keys + methods.keys).toList()
 }

@@ -1,22 +1,41 @@
 package io.hydraopt
 
+import java.io.File
+
 /** Names and numbers of `manifest.json` and of the files of a bundle, all of them. */
 internal object ManifestFormat {
     const val VERSION = 4L
     const val MANIFEST = "manifest.json"
     const val PROGRAM = "model.pte"
     const val TOKENIZER = "tokenizer.json"
-    const val LAYOUT = "layout.json"
     const val SHARED = "shared.pack"
     const val FORWARD = "forward"
     const val DECODE = "decode"
 
-    /** Reads a manifest. Throws [FormatException], also if parts do not fit together. */
-    fun read(fields: Fields): Manifest {
+    /**
+     * Reads the manifest in [path] from its [content].
+     *
+     * @throws FormatException if it is damaged, or parts do not fit together.
+     * @throws BundleException if it is of another version.
+     */
+    fun read(path: File, content: ByteArray): Manifest {
+        val fields = Fields("it", Json.parse(String(content)))
+        val version = fields.any("format_version")
+        if (version != VERSION) {
+            throw BundleException(
+                "$path has format version $version, expected $VERSION; update hydraopt",
+            )
+        }
+        return manifest(fields)
+    }
+
+    private fun manifest(fields: Fields): Manifest {
         for (name in IGNORED) fields.any(name)
         val files = fields.map("files") { file(fields(it)) }
         val targets = fields.map("tasks") { string(it) }
         val swap = choice("swap", Swap.values().associateBy { it.id }, fields.string("swap"))
+        val packed = swap == Swap.INPUTS || swap == Swap.DATA
+        val packs = if (packed) targets.mapValues { pack(it.value, files) } else mapOf()
         val manifest = Manifest(
             baseModel = fields.string("base_model"),
             kind = choice("kind", Kind.values().associateBy { it.id }, fields.string("kind")),
@@ -32,10 +51,10 @@ internal object ManifestFormat {
             eosIds = fields.ints("eos_ids").toSet(),
             chat = fields.fieldsOrNull("chat")?.let(::chat),
             factors = fields.fields("factors").names.toList(),
-            targets = targets,
-            packs = if (swap == Swap.INPUTS) targets.mapValues { pack(it.value, files) } else mapOf(),
+            packs = packs,
+            methods = if (packed) mapOf() else targets,
             classes = fields.map("classes") { int(it) },
-            files = files,
+            files = files - packs.values.map { it.file }.toSet(),
         )
         fields.end()
         check(manifest)
@@ -61,14 +80,15 @@ internal object ManifestFormat {
 
     private fun pack(name: String, files: Map<String, FileRecord>): PackRecord {
         val record = files[name] ?: throw FormatException("its tasks do not fit")
-        return PackRecord(name, 0, record.bytes)
+        return PackRecord(name, 0, record.bytes, record.sha256)
     }
 
     private fun <T> choice(what: String, choices: Map<String, T>, found: String): T =
         choices[found] ?: throw FormatException("its $what do not fit")
 
     private fun check(manifest: Manifest) {
-        val needed = if (manifest.swap == Swap.INPUTS) setOf(LAYOUT, SHARED, PROGRAM) else setOf(PROGRAM)
+        val needed = if (manifest.swap == Swap.INPUTS) setOf(PROGRAM, SHARED) else setOf(PROGRAM)
+        val paths = manifest.files.keys + manifest.packs.values.map { it.file }
         val numbers = when (manifest.kind) {
             Kind.CAUSAL_LM ->
                 listOf(manifest.maxLength, manifest.prefillLength, manifest.vocabulary)
@@ -76,9 +96,10 @@ internal object ManifestFormat {
             Kind.IMAGE -> listOf()
         } + manifest.classes.values
         val holds = mapOf(
-            "files" to (manifest.files.keys.containsAll(needed) && manifest.files.keys.none(::isOutside)),
-            "tasks" to manifest.targets.isNotEmpty(),
-            "classes" to (manifest.classes.isEmpty() || manifest.classes.keys == manifest.targets.keys),
+            "files" to (manifest.files.keys.containsAll(needed) && paths.none(::isOutside)),
+            "tasks" to manifest.tasks.isNotEmpty(),
+            "classes" to
+                (manifest.classes.isEmpty() || manifest.classes.keys == manifest.tasks.toSet()),
             "numbers" to (manifest.adapterBytes > 0 && numbers.all { it != null && it > 0 }),
         )
         for ((what, fits) in holds) if (!fits) throw FormatException("its $what do not fit")

@@ -10,99 +10,80 @@ import java.nio.channels.FileChannel
 import java.security.MessageDigest
 
 /**
- * A pack as a view of a mapped file: 64 bytes of header (magic, payload bytes, binding to the
- * layout, SHA-256 of the payload), then the payload.
+ * A pack as a view of a mapped file: 64 bytes of header, of which magic and payload bytes matter
+ * here, then the payload. Pages are read when they are touched.
  *
- * The file is mapped once: a copy that is written next to it and renamed to its name changes
- * nothing for the one who holds this pack. Pages are read when they are touched.
+ * The file is mapped once: what is renamed to its name later changes nothing for the holder.
  */
-internal class Pack private constructor(
-    private val file: File,
-    private val fileBytes: Long,
-    private val bytes: ByteBuffer,
-) {
+internal class Pack(directory: File, private val record: PackRecord, hash: Boolean) {
+    private val file = File(directory, record.file)
+    private val bytes = map()
+
     /** The payload: direct, native order, of its own size. */
     val payload: ByteBuffer = view(bytes, HEADER, bytes.capacity() - HEADER)
 
-    /**
-     * Compares header and payload with what is expected.
-     *
-     * @param binding of the bundle that reads it; null for the shared pack, which the others bind to.
-     * @throws BundleException a pack that was cut, damaged or belongs to another layout.
-     */
-    fun check(binding: ByteArray?) {
-        if (file.length() != fileBytes) {  // touching a page that is gone would end the process
-            throw BundleException(
-                "pack $file has ${file.length()} bytes, expected $fileBytes as when the bundle was " +
-                    "opened; copy it again and open the bundle again",
-            )
-        }
+    init {
         val header = view(bytes, 0, HEADER).order(ByteOrder.LITTLE_ENDIAN)
-        val bound = header.copy(16, 16)
-        if (!header.copy(0, MAGIC.size).contentEquals(MAGIC)) {
-            throw BundleException("$file is no pack: it does not start with HYDRAPK1; copy it again")
+        if (hash) check()
+        if (MAGIC.indices.any { header.get(it) != MAGIC[it] }) {
+            throw BundleException("$what is no pack: it does not start with HYDRAPK1; copy it again")
         }
-        if (binding != null && !bound.contentEquals(binding)) {
+        if (header.getLong(MAGIC.size) != payload.capacity().toLong()) {
             throw BundleException(
-                "pack $file belongs to another layout: it is bound to ${bound.hex().take(12)}…, " +
-                    "expected ${binding.hex().take(12)}…; copy the right pack",
+                "$what has ${payload.capacity()} bytes after its header, expected " +
+                    "${header.getLong(MAGIC.size)}; copy it again",
             )
-        }
-        if (header.getLong(8) != payload.capacity().toLong()) {
-            throw BundleException(
-                "pack $file has ${payload.capacity()} bytes after its header, which says " +
-                    "${header.getLong(8)}; copy it again",
-            )
-        }
-        if (!payload.sha256().contentEquals(header.copy(32, 32))) {
-            throw BundleException("pack $file is damaged: its SHA-256 differs; copy it again")
         }
     }
 
-    companion object {
-        private const val HEADER = 64
-        private val MAGIC = "HYDRAPK1".toByteArray()
+    private val what: String
+        get() = if (record.offset == 0L) "pack $file" else "the pack at ${record.offset} of $file"
 
-        /** Maps a pack of a bundle's [directory]. Throws [BundleException]. */
-        fun map(directory: File, record: PackRecord): Pack {
-            val file = File(directory, record.file)
-            try {
-                RandomAccessFile(file, "r").use {
-                    if (record.length < HEADER || record.offset + record.length > it.length()) {
-                        throw BundleException(
-                            "$file is no pack: ${it.length()} bytes, expected ${record.length} from " +
-                                "${record.offset}; copy it again",
-                        )
-                    }
-                    val mode = FileChannel.MapMode.READ_ONLY
-                    val bytes = it.channel.map(mode, record.offset, record.length)
-                    return Pack(file, it.length(), bytes)
+    /** Compares what is there now with the manifest. Throws [BundleException]. */
+    fun check() {
+        val expected = FileRecord(record.length, record.sha256)
+        val left = file.length() - record.offset
+        // touching a page that is gone would end the process
+        if (left < record.length) throw BundleException(damaged(what, maxOf(left, 0), null, expected))
+        val digest = MessageDigest.getInstance("SHA-256")
+        digest.update(bytes.duplicate())
+        val found = digest.digest().hex()
+        if (found != record.sha256) {
+            throw BundleException(damaged(what, record.length, found, expected))
+        }
+    }
+
+    private fun map(): ByteBuffer {
+        if (!file.isFile) throw BundleException("$file is missing; export or copy the bundle again")
+        try {
+            RandomAccessFile(file, "r").use {
+                val left = it.length() - record.offset
+                if (left < record.length || record.length < HEADER) {
+                    val expected = FileRecord(record.length, record.sha256)
+                    throw BundleException(damaged(what, maxOf(left, 0), null, expected))
                 }
-            } catch (error: IOException) {
-                val reason = error.message ?: "$error"
-                throw BundleException("pack $file cannot be read ($reason); copy it again", error)
+                return it.channel.map(FileChannel.MapMode.READ_ONLY, record.offset, record.length)
             }
+        } catch (error: IOException) {
+            throw BundleException("$what cannot be read (${error.message}); copy it again", error)
+        }
+    }
+
+    private companion object {
+        const val HEADER = 64
+        val MAGIC = "HYDRAPK1".toByteArray()
+
+        /** [size] bytes from [start] as a buffer of their own, in native order. */
+        fun view(bytes: ByteBuffer, start: Int, size: Int): ByteBuffer {
+            val all = bytes.duplicate()
+            within(all, start, start + size)
+            return all.slice().order(ByteOrder.nativeOrder())
+        }
+
+        // Methods of Buffer: those of ByteBuffer return another type than before Android 9.
+        fun within(buffer: Buffer, start: Int, end: Int) {
+            buffer.limit(end)
+            buffer.position(start)
         }
     }
 }
-
-/** [size] bytes from [start] as a buffer of their own, in native order. */
-private fun view(bytes: ByteBuffer, start: Int, size: Int): ByteBuffer {
-    val all = bytes.duplicate()
-    all.within(start, start + size)
-    return all.slice().order(ByteOrder.nativeOrder())
-}
-
-// As a Buffer's methods: those of ByteBuffer return other types since Java 9, which old Androids lack.
-private fun Buffer.within(start: Int, end: Int) {
-    limit(end)
-    position(start)
-}
-
-private fun ByteBuffer.copy(start: Int, size: Int): ByteArray =
-    ByteArray(size) { get(start + it) }
-
-private fun ByteBuffer.sha256(): ByteArray =
-    MessageDigest.getInstance("SHA-256").also { it.update(duplicate()) }.digest()
-
-internal fun ByteArray.hex(): String = joinToString("") { "%02x".format(it) }

@@ -85,7 +85,7 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
     /**
      * Continues a new sequence.
      *
-     * @param cancelled is asked before every forward pass.
+     * @param cancelled is asked before and after every forward pass.
      * @param emit takes a token, or null after the last one, and gives its part of the text.
      */
     fun generate(
@@ -98,28 +98,37 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
         val sampler = Sampler(options)
         val text = StringBuilder()
         val found = ArrayList<Int>()
-        val start = System.nanoTime()
-        var next = append(ids, cancelled)
-        val prefill = System.nanoTime() - start
+        var prefill = 0L
         var decode = 0L
-        var end = End.MAX_NEW_TOKENS
-        while (true) {
-            if (next == null || cancelled()) end = End.CANCELLED
-            if (next == null || cancelled()) break
-            val token = sampler.next(next)
-            if (token in manifest.eosIds) end = End.END_TOKEN
-            if (token in manifest.eosIds) break
+        var steps = 0
+        var following = ids
+        var end: End? = null
+        while (end == null) {
+            val start = System.nanoTime()
+            val logits = append(following, cancelled)
+            val spent = System.nanoTime() - start
+            if (logits == null || cancelled()) {
+                end = End.CANCELLED
+                break
+            }
+            if (following === ids) {
+                prefill = spent
+            } else {
+                decode += spent
+                steps++
+            }
+            val token = sampler.next(logits)
+            if (token in manifest.eosIds) {
+                end = End.END_TOKEN
+                break
+            }
             found.add(token)
             text.append(emit(token))
-            if (found.size == options.maxNewTokens) break
-            if (position == manifest.maxLength) end = End.CONTEXT
-            if (position == manifest.maxLength) break
-            val before = System.nanoTime()
-            next = append(intArrayOf(token), cancelled)
-            decode += System.nanoTime() - before
+            following = intArrayOf(token)
+            if (found.size == options.maxNewTokens) end = End.MAX_NEW_TOKENS
+            else if (position == manifest.maxLength) end = End.CONTEXT
         }
         text.append(emit(null))
-        val steps = maxOf(0, position - ids.size)
-        return Generation("$text", found, ids.size, end, if (next == null && steps == 0) 0 else prefill, decode, steps)
+        return Generation("$text", found, ids.size, end!!, prefill, decode, steps)
     }
 }

@@ -44,30 +44,27 @@ class TaskSession private constructor(
      * @throws BundleException its pack was damaged or cut after [open].
      */
     fun switch(task: String): SwitchTimes = owner.call("switch") {
-        val target = manifest.targets[task]
-            ?: throw TaskException("no task '$task'; there are: ${tasks.joinToString(", ")}")
-        val start = System.nanoTime()
-        if (manifest.swap == Swap.INPUTS) {
-            val pack = bundle.pack(task)
-            val checked = System.nanoTime()
-            this.task = null  // what `forward` takes is being overwritten
-            Program.running { sequence.factors = decode(pack) }
-            this.task = task
-            sequence.reset()
-            SwitchTimes(checked - start, System.nanoTime() - checked)
-        } else {
-            program.load(target)
-            sequence.method = target
-            this.task = task
-            sequence.reset()
-            SwitchTimes(0, System.nanoTime() - start)
+        if (task !in tasks) {
+            throw TaskException("no task '$task'; there are: ${tasks.joinToString(", ")}")
         }
+        val start = System.nanoTime()
+        val packs = if (manifest.swap == Swap.INPUTS) bundle.packs(task) else null
+        val checked = System.nanoTime()
+        this.task = null  // until it worked: factors are overwritten
+        Program.running { if (packs == null) load(task) else sequence.factors = decode(packs) }
+        this.task = task
+        sequence.reset()
+        SwitchTimes(checked - start, System.nanoTime() - checked)
     }
 
-    /** The factors of a pack, in native memory of the method `decode`. */
-    private fun decode(pack: Pack): Array<EValue> {
-        val shared = bundle.shared?.takeUnless { manifest.staticRows }
-        val payloads = listOfNotNull(shared, pack).map {
+    private fun load(task: String) {
+        sequence.method = manifest.methods.getValue(task)
+        program.load(sequence.method)
+    }
+
+    /** The factors of packs, in native memory of the method `decode`. */
+    private fun decode(packs: List<Pack>): Array<EValue> {
+        val payloads = packs.map {
             val shape = longArrayOf(it.payload.capacity().toLong())
             EValue.from(Tensor.fromBlobUnsigned(it.payload, shape))
         }
