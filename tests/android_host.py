@@ -1,9 +1,8 @@
-"""What the JVM tests of ``android_demo/host`` run on: a native library, bundles, Python's answers."""
+"""What the JVM tests of ``android_demo/host`` run on: a native library and Maven."""
 
 import hashlib
-import json
+import shutil
 import subprocess
-from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,11 +10,15 @@ from pathlib import Path
 from hydraopt.profiling import runner
 from hydraopt.profiling.cache import cached
 from hydraopt.profiling.process import call
-from hydraopt.runtime import Session
 
 DEMO = Path(__file__).resolve().parents[1] / "android_demo"
 HOST = DEMO / "host"
 SOURCES = (HOST / "jni" / "hydraopt_host.cpp", runner.KERNELS)
+
+
+def java_home() -> Path:
+    """The directory of the JDK whose compiler is on the PATH."""
+    return Path(shutil.which("javac")).resolve().parents[1]
 
 
 def host_library(java_home: Path) -> Path:
@@ -36,17 +39,6 @@ def host_library(java_home: Path) -> Path:
         ),
     )
     return directory / "libhydraopt_host.so"
-
-
-def write_answers(bundle: Path, prompts: Mapping[str, str], path: Path) -> None:
-    """Record what Python's session answers to a prompt per task: token ids and text."""
-    session = Session.open(bundle)
-    records = []
-    for task, prompt in prompts.items():
-        session.switch(task)
-        ids = list(session.generate_ids(session.encode(prompt)))
-        records.append({"task": task, "prompt": prompt, "ids": ids, "text": session.decode(ids)})
-    path.write_text(json.dumps(records, ensure_ascii=False))
 
 
 def maven(*goals: str, **properties: object) -> subprocess.CompletedProcess:

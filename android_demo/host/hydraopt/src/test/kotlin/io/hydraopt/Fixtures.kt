@@ -3,6 +3,8 @@ package io.hydraopt
 import com.facebook.soloader.nativeloader.NativeLoader
 import com.facebook.soloader.nativeloader.NativeLoaderDelegate
 import java.io.File
+import org.junit.Assert.assertThrows
+import org.junit.Assert.assertTrue
 
 /** What tests/test_android.py made for this run: bundles, and what Python makes of the same inputs. */
 object Fixtures {
@@ -10,12 +12,21 @@ object Fixtures {
 
     fun file(name: String): File = File(root, name)
 
-    /** A JSON file that Python wrote. */
-    fun json(name: String): Any? = Json.parse(file(name).readText())
-
     /** The records of a JSON file that Python wrote. */
     internal fun records(name: String): List<Fields> =
-        (json(name) as List<*>).map { Fields("a record of $name", it) }
+        (Json.parse(file(name).readText()) as List<*>).map { Fields("a record of $name", it) }
+
+    internal fun floats(fields: Fields, name: String): FloatArray =
+        fields.list(name).map { (it as Number).toFloat() }.toFloatArray()
+
+    /** A copy of a bundle that a test may change. */
+    fun copied(name: String): File {
+        val target = File.createTempFile("bundle", "")
+        target.delete()
+        target.deleteOnExit()
+        file(name).copyRecursively(target)
+        return target
+    }
 
     /** Has ExecuTorch's classes call the host's library where Android has libexecutorch.so. */
     fun loadRuntime() {
@@ -38,4 +49,11 @@ object Fixtures {
     fun resident(): Long =
         File("/proc/self/status").readLines().first { it.startsWith("VmRSS") }
             .filter(Char::isDigit).toLong() * 1024
+}
+
+/** The body is refused in one line that has [message]. */
+inline fun <reified T : HydraOptException> refuses(message: String, crossinline body: () -> Unit) {
+    val error = assertThrows(message, T::class.java) { body() }
+    assertTrue("${error.message} lacks: $message", message in error.message!!)
+    assertTrue(error.message, '\n' !in error.message!!)
 }
