@@ -1,14 +1,14 @@
 """Bundles for the JVM tests of ``android_demo/host``: what Python answers, and damaged ones."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from hydraopt.errors import HydraOptError
+from hydraopt.formats.documents import sealed
 from hydraopt.runtime import Sampling, Session
 from hydraopt.runtime.sampling import probabilities
 
@@ -62,22 +62,39 @@ def write_probabilities(path: Path) -> None:
     path.write_text(json.dumps(records))
 
 
-def _manifest(**changes: object) -> Change:
-    def change(bundle: Path) -> None:
-        path = bundle / "manifest.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+def _sealed(change: Callable[[dict], object]) -> Change:
+    """A change of the manifest's fields, with a digest that fits."""
 
-    return change
+    def changed(bundle: Path) -> None:
+        path = bundle / "manifest.json"
+        fields = json.loads(path.read_text())
+        del fields["digest"]
+        change(fields)
+        path.write_bytes(sealed(fields))
+
+    return changed
+
+
+def _manifest(**changes: object) -> Change:
+    return _sealed(lambda fields: fields.update(changes))
 
 
 def _without(name: str) -> Change:
-    def change(bundle: Path) -> None:
-        path = bundle / "manifest.json"
-        fields = json.loads(path.read_text())
-        del fields[name]
-        path.write_text(json.dumps(fields))
+    return _sealed(lambda fields: fields.pop(name))
 
-    return change
+
+def _pack(**changes: object) -> Change:
+    return _sealed(lambda fields: fields["packs"]["beta"].update(changes))
+
+
+def _text(old: str, new: str) -> Change:
+    def changed(bundle: Path) -> None:
+        path = bundle / "manifest.json"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return changed
 
 
 def _flip(name: str, position: int) -> Change:
@@ -105,69 +122,70 @@ def _foreign(other: Path, name: str) -> Change:
     return lambda bundle: shutil.copyfile(other / name, bundle / name)
 
 
+FILES = ("model.pte", "shared.pack", "tokenizer.json", "layout.json")
+PACK = "packs/beta.pack"
+
+
 def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
     """``(name, change, what Python and Kotlin both say)``; ``other`` is another bundle."""
-    for name in ("model.pte", "packs/beta.pack", "shared.pack", "tokenizer.json", "layout.json"):
+    for name in FILES:
         for position in (100, -5):
-            yield f"flip-{name}-{position}", _flip(name, position), f"{name} is damaged or from ano"
-        yield f"cut-{name}", _cut(name, 1), f"{name} is damaged or from another bundle"
-        yield f"gone-{name}", _gone(name), f"{name} is missing; export or copy the bundle again"
-    yield "foreign-pack", _foreign(other, "packs/beta.pack"), "beta.pack is damaged or from another"
+            yield f"flip{position}", _flip(name, position), f"{name} is damaged or from another di"
+        yield "cut", _cut(name, 1), f"{name} is damaged or from another directory"
+        yield "gone", _gone(name), f"{name} is missing; export or copy it again"
+    for position in (3, 20, 50, 100, -5):
+        yield "pack", _flip(PACK, position), f"{PACK} is damaged or from another bundle: its SHA-2"
+    yield "pack-cut", _cut(PACK, 1), f"{PACK} is damaged: it ends after"
+    yield "pack-gone", _gone(PACK), f"{PACK} cannot be read"
+    yield "pack-foreign", _foreign(other, PACK), f"{PACK} is damaged or from another bundle"
+    yield "pack-offset", _pack(offset=64), f"{PACK} is damaged: it ends after"
+    yield "pack-length", _pack(length=100), f"{PACK} is damaged or from another bundle"
+    for file in ("../outside.pack", "/etc/passwd", "packs/../../x", ".hidden", "a//b", ""):
+        yield "pack-outside", _pack(file=file), "manifest.json is damaged"
+    for changes in ({"offset": -1}, {"length": 0}, {"sha256": "00"}, {"sha256": None}):
+        yield "pack-record", _pack(**changes), "manifest.json is damaged"
     yield "no-manifest", _gone("manifest.json"), "manifest.json is missing; expected a directory"
-    yield "half-manifest", _cut("manifest.json", 40), "manifest.json is damaged"
-    yield "list-manifest", _write("manifest.json", "[1]"), "manifest.json is damaged"
-    yield "text-manifest", _write("manifest.json", "manifest"), "manifest.json is damaged"
-    yield "newer", _manifest(format_version=9), "format version 9, expected 4; update hydraopt"
-    yield "no-version", _without("format_version"), "manifest.json is damaged"
-    yield "surprise", _manifest(surprise=1), "manifest.json is damaged"
-    for name in ("kind", "factors", "files", "eos_ids", "swap", "executorch", "vocabulary"):
-        yield f"no-{name}", _without(name), "manifest.json is damaged"
-    for name, changes, message in (
-        ("factors", {"factors": [1]}, "is damaged"),
-        ("files-null", {"files": None}, "is damaged"),
-        ("files-none", {"files": {}}, "do not fit"),
-        ("tasks-none", {"tasks": {}}, "its tasks do not fit"),
-        ("tasks-null", {"tasks": None}, "is damaged"),
-        ("outside", {"tasks": {"alpha": "../outside.pack"}}, "its tasks do not fit"),
-        ("swap", {"swap": "x"}, "its swap do not fit"),
-        ("kind", {"kind": "x"}, "its kind do not fit"),
-        ("length-text", {"max_length": "32"}, "is damaged"),
-        ("prefill-none", {"prefill_length": 0}, "its numbers do not fit"),
-        ("prefill-long", {"prefill_length": 32}, "its numbers do not fit"),
-        ("chat-part", {"chat": {"prefix": "x"}}, "is damaged"),
-        ("chat-kind", {"chat": {"prefix": "x", "suffix": 1, "strip": False}}, "is damaged"),
+    yield "half", _cut("manifest.json", 40), "manifest.json is damaged"
+    for content in ("[1]", "manifest", "", "[" * 1000, '{"format_version": NaN}'):
+        yield "content", _write("manifest.json", content), "manifest.json is damaged"
+    yield "newer", _manifest(format_version=9), "format version 9, expected 5; update hydraopt"
+    yield "older", _manifest(format_version=4), "expected 5; write it again with `hydraopt export`"
+    yield "digest", _text('"eos_ids": [\n    257', '"eos_ids": [\n    256'), "its digest differs"
+    yield "name", _text('"alpha"', '"omega"'), "its digest differs"
+    yield "space", _text("{", "{ "), "its digest differs"
+    for name in (
+        "kind",
+        "factors",
+        "files",
+        "eos_ids",
+        "swap",
+        "executorch",
+        "vocabulary",
+        "codec",
     ):
-        yield f"manifest-{name}", _manifest(**changes), message
+        yield f"no-{name}", _without(name), "manifest.json is damaged"
+    for name, value in (
+        *(("factors", [1]), ("files", None), ("files", {}), ("surprise", 1), ("packs", {})),
+        *(("packs", None), ("packs", {"../x": {}}), ("codec", "other"), ("codec", None)),
+        *(("swap", "x"), ("swap", "methods"), ("kind", "x"), ("max_length", "32")),
+        *(("max_length", None), ("prefill_length", 0), ("prefill_length", 32)),
+        *(("vocabulary", 10**400), ("vocabulary", 1.5), ("chat", {"prefix": "x"})),
+        *(("chat", {"prefix": "x", "suffix": 1, "strip": False}), ("classes", {"alpha": 2})),
+        *(("static_rows", 1), ("eos_ids", [1.5]), ("methods", {"alpha": "forward"})),
+    ):
+        yield f"field-{name}", _manifest(**{name: value}), "manifest.json is damaged"
 
 
 def write_damaged(bundle: Path, other: Path, directory: Path) -> None:
     """Write every damaged copy of ``bundle``, and what is said of it; Python says so, too."""
     records = []
-    for name, change, message in damages(other):
-        copy = directory / name.replace("/", "-")
-        shutil.copytree(bundle, copy, copy_function=_link)
-        for file in ("manifest.json", *_named(name)):
-            _unlinked(copy / file)
+    for number, (name, change, message) in enumerate(damages(other)):
+        copy = directory / f"{number}-{name}"
+        shutil.copytree(bundle, copy)
         change(copy)
-        assert message in _refusal(copy), name
+        assert message in _refusal(copy), copy
         records.append({"bundle": copy.name, "message": message})
     (directory / "damaged.json").write_text(json.dumps(records))
-
-
-def _link(source: str, target: str) -> None:
-    os.link(source, target)
-
-
-def _named(damage: str) -> list[str]:
-    """The file that a damage changes, if its name tells one."""
-    names = ("model.pte", "packs/beta.pack", "shared.pack", "tokenizer.json", "layout.json")
-    return [*(x for x in names if x in damage), *["packs/beta.pack"] * (damage == "foreign-pack")]
-
-
-def _unlinked(path: Path) -> None:
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(content)
 
 
 def _refusal(bundle: Path) -> str:
@@ -176,9 +194,3 @@ def _refusal(bundle: Path) -> str:
     except HydraOptError as error:
         return str(error)
     raise AssertionError(f"{bundle} is not refused")
-
-
-def write_asked(bundles: Mapping[str, Path], directory: Path) -> None:
-    """Copy bundles under their names."""
-    for name, bundle in bundles.items():
-        shutil.copytree(bundle, directory / name)

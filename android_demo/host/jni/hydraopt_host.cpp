@@ -8,7 +8,6 @@
 #include <executorch/runtime/core/exec_aten/util/scalar_type_util.h>
 #include <executorch/runtime/platform/platform.h>
 #include <executorch/runtime/platform/runtime.h>
-#include <jni.h>
 
 #include <cstring>
 #include <deque>
@@ -17,6 +16,8 @@
 #include <set>
 #include <string>
 #include <vector>
+
+#include "jvm.h"
 
 // threadpool.h is not among the headers of ExecuTorch's Python package
 namespace executorch::extension::threadpool {
@@ -44,83 +45,6 @@ enum TypeCode { kNone = 0, kTensor = 1, kDouble = 3, kInt = 4, kBool = 5 };  // 
 #define EVALUE "Lorg/pytorch/executorch/EValue;"
 #define TENSOR "Lorg/pytorch/executorch/Tensor;"
 #define HYBRID "Lcom/facebook/jni/HybridData;"
-
-struct Thrown {};  // a Java exception is pending
-
-// A call's view of the JVM: every failure of JNI itself unwinds to the native method's entry.
-class Jvm {
- public:
-  explicit Jvm(JNIEnv* env) : env(env) {}
-
-  template <typename T>
-  T ok(T value) const {
-    if (env->ExceptionCheck()) throw Thrown();
-    return value;
-  }
-
-  jclass type(const char* name) const { return ok(env->FindClass(name)); }
-
-  jmethodID method(jclass type, const char* name, const char* signature) const {
-    return ok(env->GetMethodID(type, name, signature));
-  }
-
-  template <typename... Arguments>
-  jobject make(const char* name, const char* method, const char* signature,
-               Arguments... arguments) const {
-    jclass type = this->type(name);
-    jmethodID found = ok(env->GetStaticMethodID(type, method, signature));
-    jobject result = ok(env->CallStaticObjectMethod(type, found, arguments...));
-    env->DeleteLocalRef(type);
-    return result;
-  }
-
-  std::string text(jstring string) const {
-    const char* bytes = ok(env->GetStringUTFChars(string, nullptr));
-    std::string copy(bytes);
-    env->ReleaseStringUTFChars(string, bytes);
-    return copy;
-  }
-
-  template <typename Texts>
-  jobjectArray texts(const Texts& all) const {
-    jobjectArray array = ok(env->NewObjectArray(all.size(), type("java/lang/String"), nullptr));
-    jsize next = 0;
-    for (const auto& one : all) {
-      jstring string = ok(env->NewStringUTF(one.c_str()));
-      env->SetObjectArrayElement(array, next++, string);
-      env->DeleteLocalRef(string);
-    }
-    return array;
-  }
-
-  [[noreturn]] void fail(Error code, const std::string& message) const {
-    jstring details = ok(env->NewStringUTF(message.c_str()));
-    jobject error = make("org/pytorch/executorch/ExecutorchRuntimeException",
-                         "makeExecutorchException",
-                         "(ILjava/lang/String;)Ljava/lang/RuntimeException;",
-                         static_cast<jint>(code), details);
-    env->Throw(static_cast<jthrowable>(error));
-    throw Thrown();
-  }
-
-  void check(Error error, const std::string& message) const {
-    if (error != Error::Ok) fail(error, message);
-  }
-
-  JNIEnv* const env;
-};
-
-// Runs the body of a native method; what it throws becomes, or is already, a Java exception.
-template <typename Body>
-auto entry(JNIEnv* env, Body body) -> decltype(body(Jvm(env))) {
-  try {
-    return body(Jvm(env));
-  } catch (const Thrown&) {
-  } catch (const std::exception& error) {
-    if (jclass type = env->FindClass("java/lang/RuntimeException")) env->ThrowNew(type, error.what());
-  }
-  return {};
-}
 
 // The runtime's last messages, which errors quote.
 std::mutex log_mutex;
@@ -243,24 +167,6 @@ jobject java_value(const Jvm& jvm, const EValue& value) {
     return jvm.make(kType, "from", "(Z)" EVALUE, static_cast<jboolean>(value.toBool()));
   }
   return jvm.make(kType, "optionalNone", "()" EVALUE);
-}
-
-// Gives a body its own frame of local references: a call makes many.
-template <typename Body>
-auto framed(const Jvm& jvm, Body body) -> decltype(body()) {
-  if (jvm.env->PushLocalFrame(32) != 0) throw Thrown();
-  try {
-    auto result = body();
-    if constexpr (std::is_convertible_v<decltype(result), jobject>) {
-      return jvm.env->PopLocalFrame(result);
-    } else {
-      jvm.env->PopLocalFrame(nullptr);
-      return result;
-    }
-  } catch (...) {
-    jvm.env->PopLocalFrame(nullptr);
-    throw;
-  }
 }
 
 // As the AAR is built: one packed copy of weights that several methods use, one workspace.

@@ -13,7 +13,7 @@ import java.util.PriorityQueue
 internal class Bpe(
     private val ids: Map<String, Int>,
     private val merges: PairTable,
-    private val wholeWords: Boolean,
+    private val wholeWords: Boolean
 ) {
     private val byteIds = IntArray(256) { ids["${ByteLevel.character(it)}"] ?: -1 }
     private val cache = object : LinkedHashMap<String, IntArray>(64, 0.75f, true) {
@@ -38,7 +38,7 @@ internal class Bpe(
     private inner class Word(private val tokens: IntArray) {
         private val next = IntArray(tokens.size) { if (it + 1 < tokens.size) it + 1 else NONE }
         private val before = IntArray(tokens.size) { it - 1 }
-        private val candidates = PriorityQueue<Long>()  // rank, then place
+        private val candidates = PriorityQueue<Long>() // rank, then place
 
         fun merge(): IntArray {
             for (place in tokens.indices) offer(place)
@@ -46,8 +46,8 @@ internal class Bpe(
                 val candidate = candidates.poll() ?: break
                 val place = candidate.toInt()
                 val merge = mergeAt(place)
-                if (merge < 0 || merge ushr 32 != candidate ushr 32) continue  // of a token that is gone
-                join(place, merge.toInt())
+                val isThere = merge >= 0 && merge ushr 32 == candidate ushr 32
+                if (isThere) join(place, merge.toInt()) // else its tokens were merged with others
             }
             return tokens.filter { it != GONE }.toIntArray()
         }
@@ -67,8 +67,10 @@ internal class Bpe(
             if (merge >= 0) candidates.add((merge ushr 32 shl 32) or place.toLong())
         }
 
-        private fun mergeAt(place: Int): Long =
-            if (tokens[place] == GONE || next[place] == NONE) -1 else merges[tokens[place], tokens[next[place]]]
+        private fun mergeAt(place: Int): Long = when {
+            tokens[place] == GONE || next[place] == NONE -> -1
+            else -> merges[tokens[place], tokens[next[place]]]
+        }
     }
 
     private companion object {

@@ -1,13 +1,16 @@
 package io.hydraopt
 
+import io.hydraopt.ManifestFormat.LARGEST
 import io.hydraopt.ManifestFormat.MANIFEST
 import io.hydraopt.ManifestFormat.PROGRAM
 import io.hydraopt.ManifestFormat.SHARED
 import io.hydraopt.ManifestFormat.TOKENIZER
+import io.hydraopt.ManifestFormat.WRITER
 import java.io.File
 import java.io.FileInputStream
 import java.io.IOException
 import java.security.MessageDigest
+import java.util.Locale
 
 /**
  * A directory that `hydraopt export` wrote, checked: its manifest, every file and every pack.
@@ -38,8 +41,9 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
 
     init {
         for ((name, record) in manifest.files) check(File(directory, name), record, hashes)
-        val mapped = manifest.packs.values.distinct().associateWith { Pack(directory, it, hashes) }
-        packs = manifest.packs.mapValues { mapped.getValue(it.value) }
+        val records = if (manifest.swap == Swap.INPUTS) manifest.packs else mapOf()
+        val mapped = records.values.distinct().associateWith { Pack(directory, it, hashes) }
+        packs = records.mapValues { mapped.getValue(it.value) }
         shared = manifest.files[SHARED]
             ?.takeUnless { manifest.staticRows }
             ?.let { Pack(directory, PackRecord(SHARED, 0, it.bytes, it.sha256), hash = false) }
@@ -66,25 +70,40 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
 
         private fun readManifest(path: File): Manifest {
             if (!path.isFile) {
+                throw BundleException("$path is missing; expected a directory that $WRITER wrote")
+            }
+            if (path.length() > LARGEST) {
                 throw BundleException(
-                    "$path is missing; expected a directory that `hydraopt export` wrote",
+                    "$path has ${grouped(path.length())} bytes, expected at most " +
+                        "${grouped(LARGEST)}; it is none that $WRITER wrote"
                 )
             }
             try {
                 return ManifestFormat.read(path, readable(path) { path.readBytes() })
             } catch (error: FormatException) {
-                throw BundleException("$path is damaged (${error.message}); export again", error)
+                val reason = error.message
+                throw BundleException(
+                    "$path is damaged ($reason); write it again with $WRITER",
+                    error
+                )
             }
         }
 
         private fun check(path: File, expected: FileRecord, hashes: Boolean) {
-            if (!path.isFile) {
-                throw BundleException("$path is missing; export or copy the bundle again")
-            }
+            if (!path.isFile) throw BundleException("$path is missing; export or copy it again")
             val bytes = path.length()
-            val hash = if (hashes && bytes == expected.bytes) sha256(path) else null
-            if (bytes != expected.bytes || (hash != null && hash != expected.sha256)) {
-                throw BundleException(damaged("$path", bytes, hash, expected))
+            if (bytes != expected.bytes) {
+                throw BundleException(
+                    "$path is damaged or from another directory: ${grouped(bytes)} bytes, " +
+                        "expected ${grouped(expected.bytes)}; export or copy it again"
+                )
+            }
+            val hash = if (hashes) sha256(path) else expected.sha256
+            if (hash != expected.sha256) {
+                throw BundleException(
+                    "$path is damaged or from another directory: SHA-256 ${hash.take(12)}…, " +
+                        "expected ${expected.sha256.take(12)}…; export or copy it again"
+                )
             }
         }
 
@@ -105,21 +124,15 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
             try {
                 read()
             } catch (error: IOException) {
+                val reason = error.message
                 throw BundleException(
-                    "$path cannot be read (${error.message}); give the app access to it or copy the " +
-                        "bundle again",
-                    error,
+                    "$path cannot be read ($reason); give the app access to it or copy it again",
+                    error
                 )
             }
     }
 }
 
-/** What is said of a file, or part of one, that is not what the manifest says. */
-internal fun damaged(what: String, bytes: Long, hash: String?, expected: FileRecord): String {
-    val found = if (hash == null) "$bytes bytes" else "$bytes bytes, SHA-256 ${hash.take(12)}…"
-    val wanted = if (hash == null) "" else ", ${expected.sha256.take(12)}…"
-    return "$what is damaged or from another bundle: $found, expected ${expected.bytes} bytes$wanted; " +
-        "export or copy the bundle again"
-}
+internal fun grouped(bytes: Long): String = String.format(Locale.ROOT, "%,d", bytes)
 
 internal fun ByteArray.hex(): String = joinToString("") { "%02x".format(it) }

@@ -23,6 +23,12 @@ internal object ByteLevel {
     /** The bytes that a token stands for; its own UTF-8 if it has a character that is no byte. */
     fun read(token: String): ByteArray {
         val all = token.all { it.code < bytes.size && bytes[it.code] >= 0 }
-        return if (all) ByteArray(token.length) { bytes[token[it].code].toByte() } else token.toByteArray()
+        return if (all) {
+            ByteArray(token.length) {
+                bytes[token[it].code].toByte()
+            }
+        } else {
+            token.toByteArray()
+        }
     }
 }

@@ -13,7 +13,9 @@ internal object Characters {
 
     /** `\s`: Unicode's White_Space. */
     fun isSpace(code: Int): Boolean =
-        code in 0x09..0x0d || code == 0x20 || code == 0x85 ||
+        code in 0x09..0x0d ||
+            code == 0x20 ||
+            code == 0x85 ||
             (code >= 0xa0 && 1 shl Character.getType(code) and SEPARATORS != 0)
 
     /** What Python's `str.strip` takes off: [isSpace] and four separators of files and records. */

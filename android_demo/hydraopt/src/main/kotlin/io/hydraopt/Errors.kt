@@ -1,6 +1,6 @@
 package io.hydraopt
 
-/** Base of every error that a user's input can cause; one line: what, where, expected, found, next step. */
+/** Base of every error that input can cause; one line: what, where, expected, found, next step. */
 sealed class HydraOptException(message: String, cause: Throwable? = null) :
     RuntimeException(message, cause)
 

@@ -55,7 +55,7 @@ internal class Fields(private val what: String, value: Any?) {
         if (unknown.isNotEmpty()) throw FormatException("$what has an unknown ${unknown.first()}")
     }
 
-    private fun wrong(name: String, expected: String): Nothing {
-        throw FormatException("$name of $what is not $expected")
-    }
+    private fun wrong(name: String, expected: String): Nothing = throw FormatException(
+        "$name of $what is not $expected"
+    )
 }

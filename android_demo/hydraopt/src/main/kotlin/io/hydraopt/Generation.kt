@@ -12,7 +12,7 @@ enum class End {
     CONTEXT,
 
     /** [TaskSession.cancel] was called. */
-    CANCELLED,
+    CANCELLED
 }
 
 /**
@@ -33,7 +33,7 @@ class Generation internal constructor(
     val end: End,
     val prefillNanos: Long,
     val decodeNanos: Long,
-    val decodeSteps: Int,
+    val decodeSteps: Int
 ) {
     /** Tokens of the prompt per second; 0 if it was cancelled before its end. */
     val prefillTokensPerSecond: Double get() = rate(promptTokens, prefillNanos)

@@ -152,9 +152,9 @@ internal class Json private constructor(private val text: String) {
         while (at < text.length && text[at] in SPACE) at++
     }
 
-    private fun fail(what: String): Nothing {
-        throw FormatException("no JSON: $what at character $at")
-    }
+    private fun fail(what: String): Nothing = throw FormatException(
+        "no JSON: $what at character $at"
+    )
 
     companion object {
         private const val MAX_DEPTH = 64

@@ -9,7 +9,7 @@ enum class Kind(internal val id: String) {
     ENCODER("encoder"),
 
     /** An image model. */
-    IMAGE("image"),
+    IMAGE("image")
 }
 
 /** How a bundle's program changes from task to task. */
@@ -24,7 +24,7 @@ enum class Swap(internal val id: String) {
     DATA("data"),
 
     /** One model for all tasks. */
-    STATIC("static"),
+    STATIC("static")
 }
 
 /**
@@ -88,7 +88,7 @@ data class Manifest(
     val packs: Map<String, PackRecord>,
     val methods: Map<String, String>,
     val classes: Map<String, Int>,
-    val files: Map<String, FileRecord>,
+    val files: Map<String, FileRecord>
 ) {
     /** Names of the tasks, in the bundle's order. */
     val tasks: List<String> get() = (packs.keys + methods.keys).toList()

@@ -13,8 +13,9 @@ internal object Memory {
     fun check(program: File, available: Long?) {
         if (available != null && program.length() > available) {
             throw BundleException(
-                "$program has ${megabytes(program.length())} MB, but only ${megabytes(available)} MB " +
-                    "of memory are free; close other apps or export with --quantize 8da4w",
+                "$program has ${megabytes(program.length())} MB, but only " +
+                    "${megabytes(available)} MB of memory are free; close other apps or export " +
+                    "with --quantize 8da4w"
             )
         }
     }

@@ -5,7 +5,7 @@ package io.hydraopt
  *
  * @property maxNewTokens most tokens of the answer.
  * @property temperature divides the logits; 0 is greedy, whatever the fields below are.
- * @property topK so many of the likeliest tokens are kept, and what ties with the last; null for all.
+ * @property topK so many of the likeliest tokens are kept, and what ties with the last; null: all.
  * @property topP the likeliest tokens that have this probability together are kept.
  * @property seed equal seeds give equal texts; null for another text every time.
  * @property chat whether the prompt is one user turn of the base's chat template.
@@ -17,7 +17,7 @@ data class Options @JvmOverloads constructor(
     val topK: Int? = null,
     val topP: Float = 1f,
     val seed: Long? = null,
-    val chat: Boolean = false,
+    val chat: Boolean = false
 ) {
     init {
         expect(maxNewTokens >= 1, "maxNewTokens", maxNewTokens, "at least 1")

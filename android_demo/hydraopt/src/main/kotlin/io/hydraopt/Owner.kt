@@ -32,12 +32,14 @@ internal class Owner {
         val here = Thread.currentThread()
         if (here !== thread) {
             throw UsageException(
-                "$name was called on thread ${here.name}, expected ${thread.name}, which opened the " +
-                    "session; call it there (any thread may call cancel)",
+                "$name was called on thread ${here.name}, expected ${thread.name}, which opened " +
+                    "the session; call it there (any thread may call cancel)"
             )
         }
         calling?.let {
-            throw UsageException("$name was called while $it runs; wait for its end, or call cancel")
+            throw UsageException(
+                "$name was called while $it runs; wait for its end, or call cancel"
+            )
         }
     }
 

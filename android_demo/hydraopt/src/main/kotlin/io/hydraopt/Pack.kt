@@ -20,54 +20,61 @@ internal class Pack(directory: File, private val record: PackRecord, hash: Boole
     private val bytes = map()
 
     /** The payload: direct, native order, of its own size. */
-    val payload: ByteBuffer = view(bytes, HEADER, bytes.capacity() - HEADER)
+    val payload: ByteBuffer
 
     init {
-        val header = view(bytes, 0, HEADER).order(ByteOrder.LITTLE_ENDIAN)
         if (hash) check()
-        if (MAGIC.indices.any { header.get(it) != MAGIC[it] }) {
-            throw BundleException("$what is no pack: it does not start with HYDRAPK1; copy it again")
-        }
-        if (header.getLong(MAGIC.size) != payload.capacity().toLong()) {
+        if (bytes.capacity() < HEADER || MAGIC.indices.any { bytes.get(it) != MAGIC[it] }) {
             throw BundleException(
-                "$what has ${payload.capacity()} bytes after its header, expected " +
-                    "${header.getLong(MAGIC.size)}; copy it again",
+                "$file is no pack: it does not start with HYDRAPK1; copy it again"
+            )
+        }
+        payload = view(bytes, HEADER, bytes.capacity() - HEADER)
+        val length = bytes.duplicate().order(ByteOrder.LITTLE_ENDIAN).getLong(MAGIC.size)
+        if (length != payload.capacity().toLong()) {
+            throw BundleException(
+                "pack $file has ${grouped(payload.capacity().toLong())} bytes after its header, " +
+                    "expected ${grouped(length)}; copy it again"
             )
         }
     }
 
-    private val what: String
-        get() = if (record.offset == 0L) "pack $file" else "the pack at ${record.offset} of $file"
-
     /** Compares what is there now with the manifest. Throws [BundleException]. */
     fun check() {
-        val expected = FileRecord(record.length, record.sha256)
-        val left = file.length() - record.offset
-        // touching a page that is gone would end the process
-        if (left < record.length) throw BundleException(damaged(what, maxOf(left, 0), null, expected))
+        checkLength(file.length()) // touching a page that is gone would end the process
         val digest = MessageDigest.getInstance("SHA-256")
         digest.update(bytes.duplicate())
-        val found = digest.digest().hex()
-        if (found != record.sha256) {
-            throw BundleException(damaged(what, record.length, found, expected))
+        if (digest.digest().hex() != record.sha256) {
+            throw BundleException(
+                "$file is damaged or from another bundle: its SHA-256 differs; export or copy " +
+                    "it again"
+            )
         }
     }
 
-    private fun map(): ByteBuffer {
-        if (!file.isFile) throw BundleException("$file is missing; export or copy the bundle again")
-        try {
-            RandomAccessFile(file, "r").use {
-                val left = it.length() - record.offset
-                if (left < record.length || record.length < HEADER) {
-                    val expected = FileRecord(record.length, record.sha256)
-                    throw BundleException(damaged(what, maxOf(left, 0), null, expected))
-                }
-                return it.channel.map(FileChannel.MapMode.READ_ONLY, record.offset, record.length)
-            }
-        } catch (error: IOException) {
-            throw BundleException("$what cannot be read (${error.message}); copy it again", error)
+    private fun checkLength(found: Long) {
+        val expected = record.offset + record.length
+        if (found < expected) {
+            throw BundleException(
+                "$file is damaged: it ends after ${grouped(found)} bytes, expected " +
+                    "${grouped(expected)}; export or copy it again"
+            )
         }
     }
+
+    private fun map(): ByteBuffer =
+        try {
+            RandomAccessFile(file, "r").use {
+                checkLength(it.length())
+                it.channel.map(FileChannel.MapMode.READ_ONLY, record.offset, record.length)
+            }
+        } catch (error: IOException) {
+            val reason = error.message
+            throw BundleException(
+                "pack $file cannot be read ($reason); export or copy it again",
+                error
+            )
+        }
 
     private companion object {
         const val HEADER = 64

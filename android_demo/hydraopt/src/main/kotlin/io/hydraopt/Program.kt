@@ -38,15 +38,16 @@ internal class Program private constructor(private val bundle: Bundle, private v
         fun load(bundle: Bundle, threads: Int): Program {
             if (!gate.writeLock().tryLock()) {
                 throw UsageException(
-                    "a session cannot be opened while another one runs, as that resets the threads " +
-                        "of both; wait for it or cancel it",
+                    "a session cannot be opened while another one runs, as that resets the " +
+                        "threads of both; wait for it or cancel it"
                 )
             }
             try {
                 Memory.check(bundle.program, Memory.available())
                 val version = bundle.manifest.executorch
                 return inWords("load ${bundle.program}, made with executorch $version") {
-                    Program(bundle, Module.load(bundle.program.path, Module.LOAD_MODE_MMAP, threads))
+                    val path = bundle.program.path
+                    Program(bundle, Module.load(path, Module.LOAD_MODE_MMAP, threads))
                 }
             } finally {
                 gate.writeLock().unlock()
@@ -71,9 +72,9 @@ internal class Program private constructor(private val bundle: Bundle, private v
             } catch (error: RuntimeException) {
                 val reason = error.message?.replace(SPACES, " ")?.take(MAX_REASON) ?: "$error"
                 throw BundleException(
-                    "ExecuTorch cannot $what ($reason); export again with the version of the app, " +
-                        "or copy the bundle again",
-                    error,
+                    "ExecuTorch cannot $what ($reason); export again with the version of the " +
+                        "app, or copy the bundle again",
+                    error
                 )
             }
 

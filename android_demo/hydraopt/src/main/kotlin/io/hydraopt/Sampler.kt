@@ -11,7 +11,7 @@ internal class Sampler(private val options: Options) {
         if (options.temperature == 0f) return likeliest(logits)
         val chances = probabilities(logits, options)
         val total = chances.sum()
-        if (total.isNaN()) return likeliest(logits)  // so cold that logits overflow: the limit
+        if (total.isNaN()) return likeliest(logits) // so cold that logits overflow: the limit
         var left = random.nextDouble() * total
         var last = 0
         for (token in chances.indices) {

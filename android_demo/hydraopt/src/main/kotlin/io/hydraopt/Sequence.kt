@@ -11,7 +11,7 @@ import org.pytorch.executorch.Tensor
 internal class Sequence(private val bundle: Bundle, private val program: Program) {
     private val manifest = bundle.manifest
     private val logits = FloatArray(manifest.vocabulary ?: 0)
-    private val step = Piece(1)  // used again for every token: no garbage
+    private val step = Piece(1) // used again for every token: no garbage
 
     var method = ManifestFormat.FORWARD
     var factors: Array<EValue> = arrayOf()
@@ -28,7 +28,7 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
         val positions = longs(size)
         val values = arrayOf(
             EValue.from(Tensor.fromBlob(ids, longArrayOf(1, size.toLong()))),
-            EValue.from(Tensor.fromBlob(positions, longArrayOf(size.toLong()))),
+            EValue.from(Tensor.fromBlob(positions, longArrayOf(size.toLong())))
         )
 
         private fun longs(size: Int): LongBuffer =
@@ -54,8 +54,8 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
         }
         if (position + ids.size > most || ids.size >= most) {
             throw TaskException(
-                "${position + ids.size} tokens, expected at most ${most - 1} in a prompt and $most in " +
-                    "all; shorten it or export with more --max-length",
+                "${position + ids.size} tokens, expected at most ${most - 1} in a prompt and " +
+                    "$most in all; shorten it or export with more --max-length"
             )
         }
     }
@@ -75,8 +75,8 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
             all.copyInto(logits, 0, all.size - logits.size)
         } else {
             throw BundleException(
-                "${bundle.program} gives $count logits, expected ${logits.size} as in manifest.json; " +
-                    "export or copy the bundle again",
+                "${bundle.program} gives $count logits, expected ${logits.size} as in " +
+                    "manifest.json; export or copy the bundle again"
             )
         }
         position += end - start
@@ -92,7 +92,7 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
         ids: IntArray,
         options: Options,
         cancelled: () -> Boolean,
-        emit: (Int?) -> String,
+        emit: (Int?) -> String
     ): Generation {
         reset()
         val sampler = Sampler(options)
@@ -125,8 +125,11 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
             found.add(token)
             text.append(emit(token))
             following = intArrayOf(token)
-            if (found.size == options.maxNewTokens) end = End.MAX_NEW_TOKENS
-            else if (position == manifest.maxLength) end = End.CONTEXT
+            if (found.size == options.maxNewTokens) {
+                end = End.MAX_NEW_TOKENS
+            } else if (position == manifest.maxLength) {
+                end = End.CONTEXT
+            }
         }
         text.append(emit(null))
         return Generation("$text", found, ids.size, end!!, prefill, decode, steps)

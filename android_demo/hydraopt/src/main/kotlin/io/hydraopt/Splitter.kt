@@ -84,25 +84,34 @@ internal class PatternSplitter(private val pattern: Pattern) : Splitter {
             val numberStart = if (pattern.gpt2) afterSpace else start
             number(numberStart).let { if (it > numberStart) return it }
             val otherEnd = run(afterSpace, ::isOther)
-            if (otherEnd > afterSpace) return if (pattern.gpt2) otherEnd else run(otherEnd, ::isLine)
-            return space()
+            if (otherEnd == afterSpace) return space()
+            return if (pattern.gpt2) otherEnd else run(otherEnd, ::isLine)
         }
 
         private fun contraction(): Int {
             if (first != '\''.code || second >= text.length) return 0
             val letter = fold(text[second])
             val two = if (second + 1 < text.length) "$letter${fold(text[second + 1])}" else ""
-            return if (two == "re" || two == "ve" || two == "ll") 3 else if (letter in "stmd") 2 else 0
+            return when {
+                two in setOf("re", "ve", "ll") -> 3
+                letter in "stmd" -> 2
+                else -> 0
+            }
         }
 
         // ſ is an s where case does not matter
-        private fun fold(char: Char): Char =
-            if (pattern.gpt2) char else if (char == 'ſ') 's' else if (char in 'A'..'Z') char + 32 else char
+        private fun fold(char: Char): Char = when {
+            pattern.gpt2 -> char
+            char == 'ſ' -> 's'
+            char in 'A'..'Z' -> char + ('a' - 'A')
+            else -> char
+        }
 
         /** A word may begin with one character that is no letter, number or end of a line. */
         private fun afterPrefix(): Int {
-            val prefix = !isLine(first) && !Characters.isLetter(first) && !Characters.isNumber(first)
-            return if (prefix && second < text.length && isLetter(text.codePointAt(second))) second else start
+            val inWord = Characters.isLetter(first) || Characters.isNumber(first) || isLine(first)
+            val leads = !inWord && second < text.length && isLetter(text.codePointAt(second))
+            return if (leads) second else start
         }
 
         private fun number(from: Int): Int {
@@ -117,7 +126,7 @@ internal class PatternSplitter(private val pattern: Pattern) : Splitter {
             return at
         }
 
-        /** White space: up to its last line end, or without its last character if a word follows. */
+        /** White space: up to its last line end, or without the last character before a word. */
         private fun space(): Int {
             val end = run(start, Characters::isSpace)
             if (!pattern.gpt2) {

@@ -20,7 +20,7 @@ import org.pytorch.executorch.Tensor
 class TaskSession private constructor(
     val bundle: Bundle,
     private val program: Program,
-    private val tokenizer: Tokenizer?,
+    private val tokenizer: Tokenizer?
 ) : Closeable {
     private val manifest = bundle.manifest
     private val owner = Owner()
@@ -50,7 +50,7 @@ class TaskSession private constructor(
         val start = System.nanoTime()
         val packs = if (manifest.swap == Swap.INPUTS) bundle.packs(task) else null
         val checked = System.nanoTime()
-        this.task = null  // until it worked: factors are overwritten
+        this.task = null // until it worked: factors are overwritten
         Program.running { if (packs == null) load(task) else sequence.factors = decode(packs) }
         this.task = task
         sequence.reset()
@@ -72,7 +72,7 @@ class TaskSession private constructor(
         if (factors.size != manifest.factors.size) {
             throw BundleException(
                 "method decode of ${bundle.program} gives ${factors.size} factors, expected " +
-                    "${manifest.factors.size} as in manifest.json; export or copy the bundle again",
+                    "${manifest.factors.size} as in manifest.json; export or copy the bundle again"
             )
         }
         return factors
@@ -108,7 +108,7 @@ class TaskSession private constructor(
     fun generate(
         prompt: String,
         options: Options = Options(),
-        onPiece: (String) -> Unit = {},
+        onPiece: (String) -> Unit = {}
     ): Generation = owner.call("generate") {
         checkAsked()
         val text = encoder().stream()
@@ -121,7 +121,7 @@ class TaskSession private constructor(
         }
     }
 
-    /** Ends the generation that runs, if one does, after its current token. Any thread may call it. */
+    /** Ends the generation that runs, if one does, after its token. Any thread may call it. */
     fun cancel() = owner.cancel()
 
     /**
@@ -134,8 +134,8 @@ class TaskSession private constructor(
     fun encode(text: String, chat: Boolean = false): IntArray {
         if (!chat) return encoder().encode(text)
         val template = manifest.chat ?: throw TaskException(
-            "${bundle.directory} has no chat template, as its base model's tokenizer has none that is " +
-                "a prefix and a suffix of one message; pass the whole prompt without chat",
+            "${bundle.directory} has no chat template, as its base model's tokenizer has none " +
+                "that is a prefix and a suffix of one message; pass the whole prompt without chat"
         )
         return encoder().encode(template.render(text), addSpecialTokens = false)
     }
@@ -153,7 +153,7 @@ class TaskSession private constructor(
         if (manifest.kind != Kind.CAUSAL_LM) {
             throw TaskException(
                 "the base model of ${bundle.directory} is of kind ${manifest.kind.id}, expected " +
-                    "${Kind.CAUSAL_LM.id}; run it with Python",
+                    "${Kind.CAUSAL_LM.id}; run it with Python"
             )
         }
         if (task == null) {
@@ -171,7 +171,8 @@ class TaskSession private constructor(
          */
         @JvmStatic
         @JvmOverloads
-        fun open(directory: File, threads: Int = 0): TaskSession = open(Bundle.open(directory), threads)
+        fun open(directory: File, threads: Int = 0): TaskSession =
+            open(Bundle.open(directory), threads)
 
         /** Loads the program of an opened [bundle]; parameters and errors as above. */
         @JvmStatic
@@ -180,7 +181,7 @@ class TaskSession private constructor(
             if (bundle.manifest.swap == Swap.DATA) {
                 throw BundleException(
                     "${bundle.directory} swaps .ptd files, which this library cannot load with a " +
-                        "program; export with --swap inputs",
+                        "program; export with --swap inputs"
                 )
             }
             val tokenizer = bundle.tokenizer?.let(Tokenizer::read)

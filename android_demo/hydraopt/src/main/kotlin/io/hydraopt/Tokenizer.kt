@@ -5,8 +5,8 @@ import java.io.IOException
 import java.text.Normalizer
 
 /**
- * A byte-level BPE tokenizer of a `tokenizer.json`: those of GPT-2, SmolLM2, Llama 3, Qwen and their
- * like. Gives the ids and texts that the `tokenizers` package gives.
+ * A byte-level BPE tokenizer of a `tokenizer.json`, as GPT-2, SmolLM2, Llama 3, Qwen and their like
+ * have. It gives the ids and texts that the `tokenizers` package gives.
  *
  * To be used by one thread at a time.
  */
@@ -22,7 +22,7 @@ class Tokenizer internal constructor(private val parts: Parts) {
         val prefixSpace: Boolean,
         val splitters: List<Splitter>,
         val before: IntArray,
-        val after: IntArray,
+        val after: IntArray
     )
 
     /**
@@ -44,8 +44,9 @@ class Tokenizer internal constructor(private val parts: Parts) {
 
     private fun words(text: String, found: Ids) {
         val start = if (parts.prefixSpace && !text.startsWith(' ')) " $text" else text
-        val words = parts.splitters.fold(listOf(start)) { split, splitter -> split.flatMap(splitter::split) }
-        for (word in words) for (id in parts.bpe.encode(word)) found.add(id)
+        var words = listOf(start)
+        for (splitter in parts.splitters) words = words.flatMap(splitter::split)
+        for (word in words) parts.bpe.encode(word).forEach(found::add)
     }
 
     /**
@@ -101,9 +102,13 @@ class Tokenizer internal constructor(private val parts: Parts) {
             try {
                 Tokenizer(TokenizerFormat.read(Fields("it", Json.parse(file.readText()))))
             } catch (error: FormatException) {
-                throw BundleException("$file is no tokenizer for this library (${error.message}); export again", error)
+                throw BundleException(
+                    "$file is no tokenizer for this library (${error.message}); export again",
+                    error
+                )
             } catch (error: IOException) {
-                throw BundleException("$file cannot be read (${error.message}); copy it again", error)
+                val reason = error.message
+                throw BundleException("$file cannot be read ($reason); copy it again", error)
             }
     }
 }

@@ -1,7 +1,13 @@
 package io.hydraopt
 
+import io.hydraopt.PatternSplitter.Pattern
+
 /** `tokenizer.json` of byte-level BPE; a [FormatException] tells what is of another kind. */
 internal object TokenizerFormat {
+    private val NOT_IN_BYTES =
+        listOf("unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix")
+
+    /** Reads a whole `tokenizer.json`. */
     fun read(fields: Fields): Tokenizer.Parts {
         for (cut in listOf("truncation", "padding")) {
             if (fields.optional(cut) != null) refuse(cut, "its own rule", "none")
@@ -14,10 +20,10 @@ internal object TokenizerFormat {
         decoder(fields.fieldsOrNull("decoder"))
         return Tokenizer.Parts(
             bpe = Bpe(ids, merges(model, ids), model.optional("ignore_merges") == true),
-            tokens = ids.entries.associate { it.value to it.key } + added.associate { it.id to it.content },
-            special = added.filter { it.special }.mapTo(HashSet()) { it.id },
-            raw = AddedTokens(added.filterNot { it.normalized }.associate { it.content to it.id }),
-            normalized = AddedTokens(added.filter { it.normalized }.associate { it.content to it.id }),
+            tokens = ids.entries.associate { (token, id) -> id to token } + byId(added),
+            special = byId(added.filter { it.special }).keys,
+            raw = AddedTokens(added.filterNot { it.normalized }.map { it.content to it.id }),
+            normalized = AddedTokens(added.filter { it.normalized }.map { it.content to it.id }),
             nfc = steps(fields, "normalizer", "normalizers").onEach(::checkNfc).isNotEmpty(),
             prefixSpace = prefixSpace(steps),
             splitters = splitters(steps),
@@ -26,9 +32,11 @@ internal object TokenizerFormat {
         )
     }
 
+    private fun byId(added: List<Added>) = added.associate { it.id to it.content }
+
     private class Added(fields: Fields) {
         val id = fields.int("id")
-        val content = fields.string("content").ifEmpty { refuse("an added token", "empty", "a text") }
+        val content = fields.string("content").ifEmpty { refuse("a token", "empty", "a text") }
         val special = fields.boolean("special")
         val normalized = fields.boolean("normalized")
 
@@ -42,8 +50,10 @@ internal object TokenizerFormat {
     private fun vocabulary(model: Fields): Map<String, Int> {
         val type = model.optional("type") ?: "BPE"
         if (type != "BPE") refuse("the model", "$type", "BPE")
-        if (model.optional("byte_fallback") == true) refuse("the model", "BPE of characters", "BPE of bytes")
-        for (name in listOf("unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix")) {
+        if (model.optional("byte_fallback") == true) {
+            refuse("the model", "BPE of characters", "BPE of bytes")
+        }
+        for (name in NOT_IN_BYTES) {
             val value = model.optional(name)
             if (value != null && value != "") refuse(name, "$value", "none")
         }
@@ -64,8 +74,9 @@ internal object TokenizerFormat {
     }
 
     private fun pair(merge: Any?): List<String> {
-        val parts = if (merge is String) merge.split(' ') else (merge as? List<*>)?.map { it as? String ?: "" }
-        return parts?.takeIf { it.size == 2 } ?: throw FormatException("a merge is no pair")
+        val parts = if (merge is String) merge.split(' ') else merge as? List<*>
+        val texts = parts?.filterIsInstance<String>()
+        return texts?.takeIf { it.size == 2 } ?: throw FormatException("a merge is no pair")
     }
 
     /** The parts of a `Sequence`, or the one part, or none. */
@@ -87,12 +98,14 @@ internal object TokenizerFormat {
     }
 
     private fun splitters(steps: List<Fields>): List<Splitter> {
-        if (steps.lastOrNull()?.string("type") != "ByteLevel") {
-            refuse("the pre-tokenizer", steps.joinToString(" and ") { it.string("type") }, "ByteLevel, or others before it")
+        val types = steps.map { it.string("type") }
+        if (types.lastOrNull() != "ByteLevel") {
+            refuse("the pre-tokenizer", types.joinToString(" and "), "ByteLevel as the last")
         }
         return steps.map {
             when (val type = it.string("type")) {
-                "ByteLevel" -> if (it.optional("use_regex") == false) whole else PatternSplitter(PatternSplitter.Pattern.GPT2)
+                "ByteLevel" ->
+                    if (it.optional("use_regex") == false) whole else PatternSplitter(Pattern.GPT2)
                 "Digits" -> DigitSplitter(it.boolean("individual_digits"))
                 "Split" -> PatternSplitter(pattern(it))
                 else -> refuse("a pre-tokenizer", type, "ByteLevel, Digits or Split")
@@ -100,12 +113,12 @@ internal object TokenizerFormat {
         }
     }
 
-    private fun pattern(split: Fields): PatternSplitter.Pattern {
+    private fun pattern(split: Fields): Pattern {
         val behavior = split.string("behavior")
         // every character is part of a match, so that there is nothing to remove or to join
         if (behavior != "Isolated" || split.boolean("invert")) refuse("Split", behavior, "Isolated")
         val text = split.fields("pattern").optional("Regex")
-        return PatternSplitter.Pattern.values().firstOrNull { it.text == text }
+        return Pattern.values().firstOrNull { it.text == text }
             ?: refuse("Split", "the pattern $text", "that of GPT-2, Llama 3 or Qwen")
     }
 
@@ -121,24 +134,28 @@ internal object TokenizerFormat {
         val step = adding.firstOrNull() ?: return Pair(intArrayOf(), intArrayOf())
         return when (val type = step.string("type")) {
             "TemplateProcessing" -> single(step)
-            "RobertaProcessing", "BertProcessing" -> Pair(intArrayOf(second(step, "cls")), intArrayOf(second(step, "sep")))
+            "RobertaProcessing", "BertProcessing" -> Pair(second(step, "cls"), second(step, "sep"))
             else -> refuse("the post-processor", type, "TemplateProcessing")
         }
     }
 
-    private fun second(step: Fields, name: String): Int =
-        (step.list(name).getOrNull(1) as? Long)?.toInt() ?: throw FormatException("$name has no id")
+    private fun second(step: Fields, name: String): IntArray {
+        val id = step.list(name).getOrNull(1) as? Long ?: throw FormatException("$name has no id")
+        return intArrayOf(id.toInt())
+    }
 
     private fun single(step: Fields): Pair<IntArray, IntArray> {
         val known = step.fields("special_tokens")
         val items = step.list("single").map { Fields("an item of the template", it) }
-        val text = items.indexOfFirst { "Sequence" in it.names }
-        if (text < 0 || items.count { "Sequence" in it.names } > 1) refuse("the template", "no single text", "one")
-        val ids = items.map { item ->
-            item.fieldsOrNull("SpecialToken")?.let { known.fields(it.string("id")).ints("ids") } ?: listOf()
-        }
-        return Pair(ids.take(text).flatten().toIntArray(), ids.drop(text).flatten().toIntArray())
+        val texts = items.count { "Sequence" in it.names }
+        if (texts != 1) refuse("the template", "of $texts texts", "of one")
+        val place = items.indexOfFirst { "Sequence" in it.names }
+        return Pair(ids(items.take(place), known), ids(items.drop(place + 1), known))
     }
+
+    private fun ids(items: List<Fields>, known: Fields): IntArray = items.flatMap {
+        known.fields(it.fields("SpecialToken").string("id")).ints("ids")
+    }.toIntArray()
 
     private fun refuse(what: String, found: String, expected: String): Nothing {
         throw FormatException("$what is $found, expected $expected: only byte-level BPE is read")

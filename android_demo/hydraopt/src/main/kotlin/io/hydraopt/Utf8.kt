@@ -35,7 +35,12 @@ internal class Utf8 {
     /** Bytes of the character that starts at [at], by its first one. */
     private fun length(bytes: ByteArray, at: Int): Int {
         val first = bytes[at].toInt() and 0xff
-        return if (first < 0x80) 1 else if (first < 0xe0) 2 else if (first < 0xf0) 3 else 4
+        return when {
+            first < 0x80 -> 1
+            first < 0xe0 -> 2
+            first < 0xf0 -> 3
+            else -> 4
+        }
     }
 
     /** How many bytes from [at] can be those of a character of [length] bytes. */
@@ -45,12 +50,20 @@ internal class Utf8 {
         var good = 1
         while (good < length && at + good < bytes.size) {
             val byte = bytes[at + good].toInt() and 0xff
-            val low = if (good > 1) 0x80 else if (first == 0xe0) 0xa0 else if (first == 0xf0) 0x90 else 0x80
-            val high = if (good > 1) 0xbf else if (first == 0xed) 0x9f else if (first == 0xf4) 0x8f else 0xbf
-            if (byte !in low..high) break
+            val range = if (good == 1) second(first) else 0x80..0xbf
+            if (byte !in range) break
             good++
         }
         return good
+    }
+
+    /** Second bytes that may follow [first]: no character is written longer than it has to be. */
+    private fun second(first: Int): IntRange = when (first) {
+        0xe0 -> 0xa0..0xbf
+        0xed -> 0x80..0x9f
+        0xf0 -> 0x90..0xbf
+        0xf4 -> 0x80..0x8f
+        else -> 0x80..0xbf
     }
 
     private fun code(bytes: ByteArray, at: Int, length: Int): Int {

@@ -21,7 +21,7 @@ class AnswersTest {
     private fun check(
         session: TaskSession,
         case: Fields,
-        compare: (String, FloatArray, FloatArray) -> Unit,
+        compare: (String, FloatArray, FloatArray) -> Unit
     ) {
         val where = "${case.string("task")}: ${case.string("prompt")}"
         val chat = case.boolean("chat")
@@ -31,7 +31,9 @@ class AnswersTest {
         compare(where, Fixtures.floats(case, "logits"), session.forward(ids))
         assertEquals(where, ids.size, session.position)
         val pieces = ArrayList<String>()
-        val answer = session.generate(case.string("prompt"), Options(chat = chat)) { pieces.add(it) }
+        val answer = session.generate(case.string("prompt"), Options(chat = chat)) {
+            pieces.add(it)
+        }
         assertEquals(where, case.ints("ids"), answer.ids)
         assertEquals(where, case.string("text"), answer.text)
         assertEquals(where, answer.text, pieces.joinToString(""))
@@ -58,7 +60,9 @@ class AnswersTest {
 
     @Test
     fun withoutOperatorsForLanguageModelsLogitsAreEqualToTheBit() =
-        check("portable") { where, expected, found -> assertArrayEquals(where, expected, found, 0f) }
+        check("portable") { where, expected, found ->
+            assertArrayEquals(where, expected, found, 0f)
+        }
 
     @Test
     fun rowsInTheProgramOfAQuantisedBase() = check("quantised", ::nearWhenQuantised)

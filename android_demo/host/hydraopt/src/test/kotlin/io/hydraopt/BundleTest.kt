@@ -45,7 +45,7 @@ class BundleTest {
             refuses<BundleException>("beta.pack is damaged or from another bundle") {
                 session.switch("beta")
             }
-            assertEquals(wanted, session.generate("hello").ids)  // the task before is still current
+            assertEquals(wanted, session.generate("hello").ids) // the task before is still current
             pack.writeBytes(good)
             session.switch("beta")
             assertEquals(wanted, session.generate("hello").ids)
@@ -81,7 +81,9 @@ class BundleTest {
         }
         TaskSession.open(Bundle.open(directory, hashes = false)).use { session ->
             session.switch("alpha")
-            refuses<BundleException>("beta.pack is damaged or from another") { session.switch("beta") }
+            refuses<BundleException>("beta.pack is damaged or from another") {
+                session.switch("beta")
+            }
         }
         pack.appendText("x")
         File(directory, "tokenizer.json").appendText(" ")
@@ -104,10 +106,14 @@ class BundleTest {
 
     @Test
     fun aDirectoryThatIsNoneIsRefused() {
-        refuses<BundleException>("manifest.json is missing; expected a directory that `hydraopt export`") {
+        refuses<BundleException>(
+            "manifest.json is missing; expected a directory that `hydraopt export`"
+        ) {
             Bundle.open(File("/nowhere/at/all"))
         }
-        refuses<BundleException>("manifest.json is missing") { Bundle.open(Fixtures.file("zoo/model.pte")) }
+        refuses<BundleException>("manifest.json is missing") {
+            Bundle.open(Fixtures.file("zoo/model.pte"))
+        }
     }
 
     companion object {

@@ -41,7 +41,7 @@ object Fixtures {
                 override fun getLibraryPath(libName: String): String? = null
 
                 override fun getSoSourcesVersion(): Int = 0
-            },
+            }
         )
     }
 

@@ -8,11 +8,12 @@ import org.junit.Test
 class JsonTest {
     @Test
     fun values() {
-        val text = """ {"a": [1, -2.5e3, 0, 1E2], "b": {"c": null, "d": true, "e": false}, "": "x"} """
+        val text = """ {"a": [1, -2.5e3, 0, 1E2], "b": {"c": null, "d": true, "e": false},
+            "": "x"} """
         val expected = mapOf(
             "a" to listOf(1L, -2500.0, 0L, 100.0),
             "b" to mapOf("c" to null, "d" to true, "e" to false),
-            "" to "x",
+            "" to "x"
         )
         assertEquals(expected, Json.parse(text))
         assertEquals(listOf("a", "b", ""), (Json.parse(text) as Map<*, *>).keys.toList())
@@ -29,9 +30,10 @@ class JsonTest {
     @Test
     fun whatIsNone() {
         val wrong = listOf(
-            "", "{", "[1,]", "{\"a\" 1}", "{\"a\": 1,}", "{a: 1}", "'a'", "01", "-", "1.", ".5", "1e",
-            "nul", "truely", "[1] 2", "\"", "\"\n\"", "\"\\x\"", "\"\\u12g4\"", "[1 2]", "NaN", "+1",
-            "[".repeat(100) + "]".repeat(100),
+            "", "{", "[1,]", "{\"a\" 1}", "{\"a\": 1,}", "{a: 1}", "'a'", "01", "-", "1.", ".5",
+            "1e", "nul", "truely", "[1] 2", "\"", "\"\n\"", "\"\\x\"", "\"\\u12g4\"", "[1 2]",
+            "NaN", "+1",
+            "[".repeat(100) + "]".repeat(100)
         )
         for (text in wrong) assertThrows(text, FormatException::class.java) { Json.parse(text) }
     }

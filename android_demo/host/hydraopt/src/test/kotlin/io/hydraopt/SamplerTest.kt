@@ -24,7 +24,7 @@ class SamplerTest {
     private fun options(case: Fields) = Options(
         temperature = (case.any("temperature") as Double).toFloat(),
         topK = case.intOrNull("top_k"),
-        topP = (case.any("top_p") as Double).toFloat(),
+        topP = (case.any("top_p") as Double).toFloat()
     )
 
     @Test
@@ -42,7 +42,9 @@ class SamplerTest {
     @Test
     fun firstTokensOfNearSeedsDiffer() {
         val logits = FloatArray(100)
-        val first = (0L until 50L).map { Sampler(Options(temperature = 1f, seed = it)).next(logits) }
+        val first = (0L until 50L).map {
+            Sampler(Options(temperature = 1f, seed = it)).next(logits)
+        }
         assertTrue(first.distinct().size > 25)
     }
 

@@ -51,9 +51,8 @@ class SessionTest {
             val growth = Fixtures.resident() - before
             assertTrue("$growth bytes more", growth < 8_000_000)
             times.sort()
-            val record = "{\"p50\": ${times[SWITCHES / 2]}, \"p95\": ${times[SWITCHES * 95 / 100]}, " +
-                "\"growth\": $growth}"
-            Fixtures.file("switches.json").writeText(record)
+            val (p50, p95) = listOf(50, 95).map { times[SWITCHES * it / 100] }
+            Fixtures.file("switches.json").writeText("""{"p50": $p50, "p95": $p95}""")
         }
     }
 
@@ -87,7 +86,10 @@ class SessionTest {
 
     @Test
     fun equalSeedsGiveEqualTexts() {
-        fun text(seed: Long) = session.generate("hello", Options(12, temperature = 1.5f, seed = seed)).ids
+        fun text(seed: Long): List<Int> {
+            val options = Options(12, temperature = 1.5f, seed = seed)
+            return session.generate("hello", options).ids
+        }
         assertEquals(text(7), text(7))
         assertTrue((1L..5L).map(::text).distinct().size > 1)
         val greedy = session.generate("hello", Options(12))
@@ -105,7 +107,7 @@ class SessionTest {
         assertTrue(cut.ids.size in 3 until whole.size)
         assertEquals(whole.take(cut.ids.size), cut.ids)
         assertEquals(whole, session.generate("hello", LONG).ids)
-        session.cancel()  // nothing runs
+        session.cancel() // nothing runs
         assertEquals(whole, session.generate("hello", LONG).ids)
     }
 
@@ -135,7 +137,7 @@ class SessionTest {
             "forward" to { session.forward(intArrayOf(1)) },
             "generate" to { session.generate("hello") },
             "reset" to { session.reset() },
-            "close" to { session.close() },
+            "close" to { session.close() }
         )
         for ((name, call) in calls) {
             refuses<UsageException>("$name was called on thread pool-") { elsewhere(call) }
@@ -151,7 +153,8 @@ class SessionTest {
     fun aGenerationRunsAlone() {
         val refused = ArrayList<String>()
         session.generate("hello", Options(3)) {
-            for (call in listOf<() -> Unit>({ session.switch("alpha") }, session::close, session::reset)) {
+            val switch = { session.switch("alpha") }
+            for (call in listOf<() -> Any>(switch, session::close, session::reset)) {
                 refuses<UsageException>("was called while generate runs") { call() }
                 refused.add(it)
             }
@@ -175,7 +178,8 @@ class SessionTest {
 
     @Test
     fun aFailureOfTheCallerEndsTheGenerationOnly() {
-        val error = runCatching { session.generate("hello") { throw IllegalStateException("mine") } }
+        val error =
+            runCatching { session.generate("hello") { throw IllegalStateException("mine") } }
         assertEquals("mine", error.exceptionOrNull()?.message)
         assertEquals(3, session.generate("hello", Options(3)).ids.size)
     }
@@ -190,7 +194,9 @@ class SessionTest {
 
     @Test
     fun wrongInputsAreOneClearLine() {
-        refuses<TaskException>("no task 'delta'; there are: alpha, beta, gamma") { session.switch("delta") }
+        refuses<TaskException>("no task 'delta'; there are: alpha, beta, gamma") {
+            session.switch("delta")
+        }
         refuses<TaskException>("the prompt is empty, expected at least one token") {
             session.forward(intArrayOf())
         }
@@ -204,10 +210,14 @@ class SessionTest {
         session.forward(IntArray(1))
         refuses<TaskException>("33 tokens, expected at most") { session.forward(IntArray(1)) }
         assertEquals(32, session.position)
-        refuses<TaskException>("expected at most 31 in a prompt") { session.generate("x".repeat(40)) }
+        refuses<TaskException>("expected at most 31 in a prompt") {
+            session.generate("x".repeat(40))
+        }
         TaskSession.open(Fixtures.file("portable")).use {
             assertNull(it.task)
-            refuses<TaskException>("no task is current; switch to one of: alpha") { it.generate("a") }
+            refuses<TaskException>("no task is current; switch to one of: alpha") {
+                it.generate("a")
+            }
             it.switch("beta")
             refuses<TaskException>("has no chat template, as its base model's tokenizer has none") {
                 it.generate("a", Options(chat = true))
@@ -217,11 +227,15 @@ class SessionTest {
 
     @Test
     fun wrongOptionsAreOneClearLine() {
-        refuses<UsageException>("temperature is -1.0, expected 0 (greedy)") { Options(temperature = -1f) }
+        refuses<UsageException>("temperature is -1.0, expected 0 (greedy)") {
+            Options(temperature = -1f)
+        }
         refuses<UsageException>("temperature is NaN") { Options(temperature = Float.NaN) }
         refuses<UsageException>("topP is 0.0, expected more than 0") { Options(topP = 0f) }
         refuses<UsageException>("topK is 0, expected at least 1") { Options(topK = 0) }
-        refuses<UsageException>("maxNewTokens is 0, expected at least 1") { Options(maxNewTokens = 0) }
+        refuses<UsageException>("maxNewTokens is 0, expected at least 1") {
+            Options(maxNewTokens = 0)
+        }
     }
 
     @Test
@@ -250,7 +264,7 @@ class SessionTest {
         for (answer in answers) {
             try {
                 assertEquals(List(20) { wanted }, answer.get())
-            } catch (error: ExecutionException) {  // the other one was running already
+            } catch (error: ExecutionException) { // the other one was running already
                 assertTrue("${error.cause}", error.cause is UsageException)
             }
         }

@@ -13,7 +13,7 @@ open class Module private constructor(path: String, loadMode: Int, numThreads: I
     private val lock = ReentrantLock()
 
     init {
-        getMethodsNative()  // loads the program: a damaged file fails here, as with the AAR
+        getMethodsNative() // loads the program: a damaged file fails here, as with the AAR
     }
 
     open fun forward(vararg inputs: EValue): Array<EValue> = execute("forward", *inputs)
@@ -24,7 +24,8 @@ open class Module private constructor(path: String, loadMode: Int, numThreads: I
     open fun loadMethod(methodName: String): Unit = alone {
         val code = loadMethodNative(methodName)
         if (code != 0) {
-            throw ExecutorchRuntimeException.makeExecutorchException(code, "cannot load $methodName")
+            val what = "cannot load $methodName"
+            throw ExecutorchRuntimeException.makeExecutorchException(code, what)
         }
     }
 

@@ -81,11 +81,12 @@ abstract class Tensor internal constructor(shape: LongArray) {
             data: ByteBuffer,
             shape: LongArray,
             dtype: Int,
-            hybridData: HybridData,
+            hybridData: HybridData
         ): Tensor {
-            val floats = dtype == DType.FLOAT.jniCode
-            val tensor: Tensor =
-                if (floats) Floats(data.asFloatBuffer(), shape) else Bytes(data, shape, DType.fromJniCode(dtype))
+            val tensor: Tensor = when (val type = DType.fromJniCode(dtype)) {
+                DType.FLOAT -> Floats(data.asFloatBuffer(), shape)
+                else -> Bytes(data, shape, type)
+            }
             tensor.mHybridData = hybridData
             return tensor
         }
