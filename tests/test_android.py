@@ -6,17 +6,14 @@ and compare with what Python's session and PyPI's ``tokenizers`` make of the sam
 
 import json
 import re
-import subprocess
 import time
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import quantiles
 from xml.etree import ElementTree
 
 import pytest
 from android_bundles import write_answers, write_damaged, write_probabilities
-from android_host import DEMO, HOST, host_library, java_home, maven
+from android_host import HOST, host_library, java_home, maven
 from android_tokenizers import write_golden, write_refused
 from chat_templates import chat_tokenizer
 from conftest import save_adapter, tiny_llama
@@ -27,7 +24,7 @@ from run_rules import MachineLacksError
 from hydraopt.adapters import read_adapters
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
-from hydraopt.lowering.static import export_static, fixed_merged
+from hydraopt.lowering.static import static_merged
 from hydraopt.merging import MergedAdapters, average, hydraopt, private
 from hydraopt.packing import Coder, code_verbatim
 from hydraopt.runtime import Session
@@ -70,8 +67,7 @@ def forms(merged, adapter_dirs, base, bundle, tmp_path_factory) -> dict[str, Pat
     export("methods", swap="methods")
     export("data", swap="data")
     average(read_adapters(adapter_dirs)).save(root / "averaged")
-    averaged = MergedAdapters.load(root / "averaged")
-    export_static(fixed_merged(averaged), str(base), root / "static")
+    export("static", static_merged(MergedAdapters.load(root / "averaged")))
     save_base(tiny_bert(), root / "bert")
     save_lora(root / "alpha", tiny_bert(), ENCODER_ID, 0, target_modules=["query", "value"])
     export("encoder", private(read_adapters([root / "alpha"])), root / "bert")
