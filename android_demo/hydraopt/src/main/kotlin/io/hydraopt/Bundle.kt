@@ -69,6 +69,13 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
             Bundle(directory, readManifest(File(directory, MANIFEST)), hashes)
 
         private fun readManifest(path: File): Manifest {
+            val directory = path.absoluteFile.parentFile
+            if (directory.isDirectory && !directory.canExecute()) {
+                throw BundleException(
+                    "$directory cannot be read: the app has no permission; copy the bundle into " +
+                        "the app's own files"
+                )
+            }
             if (!path.isFile) {
                 throw BundleException("$path is missing; expected a directory that $WRITER wrote")
             }

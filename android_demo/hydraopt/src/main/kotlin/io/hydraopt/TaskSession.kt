@@ -113,7 +113,7 @@ class TaskSession private constructor(
         checkAsked()
         val text = encoder().stream()
         Program.running {
-            sequence.generate(encode(prompt, options.chat), options, owner::cancelled) { token ->
+            sequence.generate(ids(prompt, options.chat), options, owner::cancelled) { token ->
                 val piece = if (token == null) text.finish() else text.push(token)
                 if (piece.isNotEmpty()) onPiece(piece)
                 piece
@@ -131,7 +131,11 @@ class TaskSession private constructor(
      * @throws TaskException the bundle has no tokenizer, or no chat template.
      */
     @JvmOverloads
-    fun encode(text: String, chat: Boolean = false): IntArray {
+    fun encode(text: String, chat: Boolean = false): IntArray = owner.call("encode") {
+        ids(text, chat)
+    }
+
+    private fun ids(text: String, chat: Boolean): IntArray {
         if (!chat) return encoder().encode(text)
         val template = manifest.chat ?: throw TaskException(
             "${bundle.directory} has no chat template, as its base model's tokenizer has none " +
@@ -141,7 +145,7 @@ class TaskSession private constructor(
     }
 
     /** Text of token ids, without special tokens; empty if the bundle has no tokenizer. */
-    fun decode(ids: IntArray): String = tokenizer?.decode(ids) ?: ""
+    fun decode(ids: IntArray): String = owner.call("decode") { tokenizer?.decode(ids) ?: "" }
 
     /** Frees the program. The session cannot be used any more; closing again does nothing. */
     override fun close() = owner.close { program.close() }

@@ -137,6 +137,8 @@ class SessionTest {
             "forward" to { session.forward(intArrayOf(1)) },
             "generate" to { session.generate("hello") },
             "reset" to { session.reset() },
+            "encode" to { session.encode("hello") },
+            "decode" to { session.decode(intArrayOf(1)) },
             "close" to { session.close() }
         )
         for ((name, call) in calls) {
