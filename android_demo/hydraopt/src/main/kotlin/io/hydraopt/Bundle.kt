@@ -142,4 +142,9 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
 
 internal fun grouped(bytes: Long): String = String.format(Locale.ROOT, "%,d", bytes)
 
-internal fun ByteArray.hex(): String = joinToString("") { "%02x".format(it) }
+internal fun ByteArray.hex(): String {
+    val digits = CharArray(2 * size) {
+        Character.forDigit(this[it / 2].toInt() shr (if (it % 2 == 0) 4 else 0) and 15, 16)
+    }
+    return String(digits)
+}

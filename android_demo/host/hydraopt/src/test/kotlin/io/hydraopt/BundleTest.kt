@@ -23,7 +23,7 @@ class BundleTest {
     fun whatABundleHolds() {
         val bundle = Bundle.open(Fixtures.file("zoo"))
         assertEquals(40, bundle.tasks.size)
-        assertEquals("date-en", bundle.tasks.first())
+        assertTrue("date-en" in bundle.tasks)
         assertEquals("hydraopt/zoo-base", bundle.manifest.baseModel)
         assertEquals(setOf(257), bundle.manifest.eosIds)
         val files = Fixtures.file("zoo").walk().filter { it.isFile && it.name != "manifest.json" }
@@ -50,7 +50,7 @@ class BundleTest {
             session.switch("beta")
             assertEquals(wanted, session.generate("hello").ids)
             RandomAccessFile(pack, "rw").use { it.setLength(100) }
-            refuses<BundleException>("beta.pack is damaged or from another bundle: 100 bytes") {
+            refuses<BundleException>("beta.pack is damaged: it ends after 100 bytes") {
                 session.switch("beta")
             }
         }
@@ -87,7 +87,7 @@ class BundleTest {
         }
         pack.appendText("x")
         File(directory, "tokenizer.json").appendText(" ")
-        refuses<BundleException>("tokenizer.json is damaged or from another bundle") {
+        refuses<BundleException>("tokenizer.json is damaged or from another directory") {
             Bundle.open(directory, hashes = false)
         }
         directory.deleteRecursively()
