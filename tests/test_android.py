@@ -27,7 +27,9 @@ from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.static import static_merged
-from hydraopt.merging import MergedAdapters, average, hydraopt, private
+from hydraopt.merging import MergedAdapters
+from hydraopt.merging.hydraopt import average, hydraopt
+from hydraopt.merging.private import private
 from hydraopt.packing import Coder, code_verbatim
 from hydraopt.profiling.host import Host
 from hydraopt.profiling.runner import host_runner, run_plan
