@@ -23,6 +23,7 @@ from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
 from run_rules import MachineLacksError
 
 from hydraopt.adapters import read_adapters
+from hydraopt.compression import compress
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
@@ -30,7 +31,7 @@ from hydraopt.lowering.static import static_merged
 from hydraopt.merging import MergedAdapters
 from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.merging.private import private
-from hydraopt.packing import Coder, code_verbatim
+from hydraopt.packing import code_verbatim
 from hydraopt.profiling.host import Host
 from hydraopt.profiling.runner import host_runner, run_plan
 from hydraopt.profiling.variants import bundle_variant
@@ -78,8 +79,7 @@ def forms(merged, adapter_dirs, base, bundle, tmp_path_factory) -> dict[str, Pat
     save_base(tiny_bert(), root / "bert")
     save_lora(root / "alpha", tiny_bert(), ENCODER_ID, 0, target_modules=["query", "value"])
     export("encoder", private(read_adapters([root / "alpha"])), root / "bert")
-    adapters = load_adapters()
-    export("zoo", Coder.of(adapters).code(adapters.fp16_bytes // 10), BASE)
+    export("zoo", compress(load_adapters(), "10%"), BASE)
     return {"tiny": bundle, **{name: root / name for name in (*FORMS, "data", "encoder")}}
 
 
