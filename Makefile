@@ -4,6 +4,8 @@ BIN := .venv/bin
 
 # for emulated devices and for building the runner that is pushed to them
 DEVICE_PACKAGES := adb bubblewrap mmdebstrap qemu-system-arm cpio g++ g++-aarch64-linux-gnu
+# for the Android library on a JVM
+JVM_PACKAGES := default-jdk-headless maven g++
 
 .PHONY: demo test frontier llm bench lint packages
 
@@ -45,10 +47,14 @@ lint: .venv/ready
 
 # installed where that is possible without asking; tests that lack one are skipped
 packages:
-	@dpkg -s $(DEVICE_PACKAGES) > /dev/null 2>&1 || \
-	{ [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-	apt-get -qq install --no-install-recommends -y $(DEVICE_PACKAGES) > /dev/null; } || \
+	@$(call installed,$(DEVICE_PACKAGES)) || \
 	echo "tests on emulated devices are skipped; to run them: sudo apt-get install $(DEVICE_PACKAGES)"
+	@$(call installed,$(JVM_PACKAGES)) || \
+	echo "tests of the Android library are skipped; to run them: sudo apt-get install $(JVM_PACKAGES)"
+
+installed = dpkg -s $(1) > /dev/null 2>&1 || \
+	{ [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	apt-get -qq install --no-install-recommends -y $(1) > /dev/null; }
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv

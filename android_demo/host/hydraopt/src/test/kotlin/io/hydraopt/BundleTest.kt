@@ -1,0 +1,124 @@
+package io.hydraopt
+
+import java.io.File
+import java.io.RandomAccessFile
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertTrue
+import org.junit.BeforeClass
+import org.junit.Test
+
+/** Every kind of damage is refused with a clear line, before and after a bundle was opened. */
+class BundleTest {
+    @Test
+    fun everyDamagedBundleIsRefusedAsInPython() {
+        val cases = Fixtures.records("damaged/damaged.json")
+        assertTrue(cases.size > 40)
+        for (case in cases) {
+            val directory = Fixtures.file("damaged/${case.string("bundle")}")
+            refuses<BundleException>(case.string("message")) { TaskSession.open(directory).close() }
+        }
+    }
+
+    @Test
+    fun whatABundleHolds() {
+        val bundle = Bundle.open(Fixtures.file("zoo"))
+        assertEquals(40, bundle.tasks.size)
+        assertTrue("date-en" in bundle.tasks)
+        assertEquals("hydraopt/zoo-base", bundle.manifest.baseModel)
+        assertEquals(setOf(257), bundle.manifest.eosIds)
+        val files = Fixtures.file("zoo").walk().filter { it.isFile && it.name != "manifest.json" }
+        assertEquals(files.sumOf { it.length() }, bundle.bytes)
+    }
+
+    @Test
+    fun aPackThatIsOverwrittenAfterOpeningIsRefused() {
+        val directory = Fixtures.copied("pieces")
+        val pack = File(directory, "packs/beta.pack")
+        val good = pack.readBytes()
+        TaskSession.open(directory).use { session ->
+            session.switch("beta")
+            val wanted = session.generate("hello").ids
+            RandomAccessFile(pack, "rw").use {
+                it.seek(100)
+                it.write(good[100].toInt() xor 1)
+            }
+            refuses<BundleException>("beta.pack is damaged or from another bundle") {
+                session.switch("beta")
+            }
+            assertEquals(wanted, session.generate("hello").ids) // the task before is still current
+            pack.writeBytes(good)
+            session.switch("beta")
+            assertEquals(wanted, session.generate("hello").ids)
+            RandomAccessFile(pack, "rw").use { it.setLength(100) }
+            refuses<BundleException>("beta.pack is damaged: it ends after 100 bytes") {
+                session.switch("beta")
+            }
+        }
+        directory.deleteRecursively()
+    }
+
+    @Test
+    fun aPackThatIsReplacedByRenamingChangesNothing() {
+        val directory = Fixtures.copied("pieces")
+        TaskSession.open(directory).use { session ->
+            session.switch("beta")
+            val wanted = session.generate("hello").ids
+            File(directory, "packs/alpha.pack").copyTo(File(directory, "new"))
+            assertTrue(File(directory, "new").renameTo(File(directory, "packs/beta.pack")))
+            session.switch("beta")
+            assertEquals(wanted, session.generate("hello").ids)
+        }
+        directory.deleteRecursively()
+    }
+
+    @Test
+    fun withoutHashesSizesAndPacksAreStillChecked() {
+        val directory = Fixtures.copied("pieces")
+        val pack = File(directory, "packs/beta.pack")
+        RandomAccessFile(pack, "rw").use {
+            it.seek(100)
+            it.write(it.read() xor 1)
+        }
+        TaskSession.open(Bundle.open(directory, hashes = false)).use { session ->
+            session.switch("alpha")
+            refuses<BundleException>("beta.pack is damaged or from another") {
+                session.switch("beta")
+            }
+        }
+        pack.appendText("x")
+        File(directory, "tokenizer.json").appendText(" ")
+        refuses<BundleException>("tokenizer.json is damaged or from another directory") {
+            Bundle.open(directory, hashes = false)
+        }
+        directory.deleteRecursively()
+    }
+
+    @Test
+    fun aProgramThatIsLargerThanTheFreeMemoryIsRefused() {
+        val program = Fixtures.file("zoo/model.pte")
+        refuses<BundleException>("has 3 MB, but only 1 MB of memory are free; close other apps") {
+            Memory.check(program, 1_000_000)
+        }
+        Memory.check(program, 10_000_000)
+        Memory.check(program, null)
+        assertTrue(Memory.available()!! > 1_000_000)
+    }
+
+    @Test
+    fun aDirectoryThatIsNoneIsRefused() {
+        refuses<BundleException>(
+            "manifest.json is missing; expected a directory that `hydraopt export`"
+        ) {
+            Bundle.open(File("/nowhere/at/all"))
+        }
+        refuses<BundleException>("manifest.json is missing") {
+            Bundle.open(Fixtures.file("zoo/model.pte"))
+        }
+    }
+
+    companion object {
+        @JvmStatic
+        @BeforeClass
+        fun runtime() = Fixtures.loadRuntime()
+    }
+}

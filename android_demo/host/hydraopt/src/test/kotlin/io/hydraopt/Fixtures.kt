@@ -1,0 +1,59 @@
+package io.hydraopt
+
+import com.facebook.soloader.nativeloader.NativeLoader
+import com.facebook.soloader.nativeloader.NativeLoaderDelegate
+import java.io.File
+import org.junit.Assert.assertThrows
+import org.junit.Assert.assertTrue
+
+/** What tests/test_android.py made for this run: bundles, and what Python makes of the same inputs. */
+object Fixtures {
+    private val root = File(System.getProperty("fixtures"))
+
+    fun file(name: String): File = File(root, name)
+
+    /** The records of a JSON file that Python wrote. */
+    internal fun records(name: String): List<Fields> =
+        (Json.parse(file(name).readText()) as List<*>).map { Fields("a record of $name", it) }
+
+    internal fun floats(fields: Fields, name: String): FloatArray =
+        fields.list(name).map { (it as Number).toFloat() }.toFloatArray()
+
+    /** A copy of a bundle that a test may change. */
+    fun copied(name: String): File {
+        val target = File.createTempFile("bundle", "")
+        target.delete()
+        target.deleteOnExit()
+        file(name).copyRecursively(target)
+        return target
+    }
+
+    /** Has ExecuTorch's classes call the host's library where Android has libexecutorch.so. */
+    fun loadRuntime() {
+        if (NativeLoader.isInitialized()) return
+        NativeLoader.init(
+            object : NativeLoaderDelegate {
+                override fun loadLibrary(shortName: String, flags: Int): Boolean {
+                    if (shortName == "executorch") System.load(System.getProperty("host.library"))
+                    return true
+                }
+
+                override fun getLibraryPath(libName: String): String? = null
+
+                override fun getSoSourcesVersion(): Int = 0
+            }
+        )
+    }
+
+    /** Resident bytes of this process. */
+    fun resident(): Long =
+        File("/proc/self/status").readLines().first { it.startsWith("VmRSS") }
+            .filter(Char::isDigit).toLong() * 1024
+}
+
+/** The body is refused in one line that has [message]. */
+inline fun <reified T : HydraOptException> refuses(message: String, crossinline body: () -> Unit) {
+    val error = assertThrows(message, T::class.java) { body() }
+    assertTrue("${error.message} lacks: $message", message in error.message!!)
+    assertTrue(error.message, '\n' !in error.message!!)
+}

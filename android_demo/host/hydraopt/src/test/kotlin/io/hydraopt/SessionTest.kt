@@ -1,0 +1,285 @@
+package io.hydraopt
+
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.ExecutionException
+import java.util.concurrent.Executors
+import java.util.concurrent.Future
+import org.junit.After
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertNotEquals
+import org.junit.Assert.assertNull
+import org.junit.Assert.assertTrue
+import org.junit.Before
+import org.junit.BeforeClass
+import org.junit.Test
+
+/** Switches, generations and their ends, the thread rule. */
+class SessionTest {
+    private lateinit var session: TaskSession
+
+    @Before
+    fun open() {
+        session = TaskSession.open(Fixtures.file("pieces"))
+        session.switch("beta")
+    }
+
+    @After
+    fun close() = session.close()
+
+    /** Runs on another thread, and throws here what it threw there. */
+    private fun elsewhere(body: () -> Unit) {
+        val executor = Executors.newSingleThreadExecutor()
+        try {
+            executor.submit(body).get()
+        } catch (error: ExecutionException) {
+            throw error.cause!!
+        } finally {
+            executor.shutdown()
+        }
+    }
+
+    @Test
+    fun thousandsOfSwitchesTakeNoMoreMemory() {
+        TaskSession.open(Fixtures.file("zoo")).use { zoo ->
+            val times = ArrayList<Double>()
+            var before = 0L
+            for (round in 0 until SWITCHES) {
+                times.add(zoo.switch(zoo.tasks[round % zoo.tasks.size]).millis)
+                zoo.forward(intArrayOf(round % 256))
+                if (round == SWITCHES / 5) before = Fixtures.resident()
+            }
+            val growth = Fixtures.resident() - before
+            assertTrue("$growth bytes more", growth < 8_000_000)
+            times.sort()
+            val (p50, p95) = listOf(50, 95).map { times[SWITCHES * it / 100] }
+            Fixtures.file("switches.json").writeText("""{"p50": $p50, "p95": $p95}""")
+        }
+    }
+
+    @Test
+    fun aSwitchForgetsTheCache() {
+        session.forward(IntArray(20) { it })
+        assertEquals(20, session.position)
+        session.switch("alpha")
+        assertEquals(0, session.position)
+        val found = session.forward(intArrayOf(9, 8)).copyOf()
+        session.reset()
+        assertEquals(found.toList(), session.forward(intArrayOf(9, 8)).toList())
+        assertEquals("alpha", session.task)
+    }
+
+    @Test
+    fun aGenerationEndsAtItsLengthTheContextOrAnEndToken() {
+        val short = session.generate("hello", Options(maxNewTokens = 3))
+        assertEquals(End.MAX_NEW_TOKENS, short.end)
+        assertEquals(3, short.ids.size)
+        assertTrue(short.prefillTokensPerSecond > 0 && short.decodeTokensPerSecond > 0)
+        val free = Options(maxNewTokens = 100, temperature = 50f) // an end token is a rare one
+        val long = (1L..20L).map { session.generate("hello", free.copy(seed = it)) }
+            .first { it.end != End.END_TOKEN }
+        assertEquals(End.CONTEXT, long.end)
+        assertEquals(session.bundle.manifest.maxLength!! + 1, long.promptTokens + long.ids.size)
+        TaskSession.open(Fixtures.file("zoo")).use { zoo ->
+            zoo.switch("date-de")
+            assertEquals(End.END_TOKEN, zoo.generate("date 2026-11-22=").end)
+        }
+    }
+
+    @Test
+    fun equalSeedsGiveEqualTexts() {
+        fun text(seed: Long): List<Int> {
+            val options = Options(12, temperature = 1.5f, seed = seed)
+            return session.generate("hello", options).ids
+        }
+        assertEquals(text(7), text(7))
+        assertTrue((1L..5L).map(::text).distinct().size > 1)
+        val greedy = session.generate("hello", Options(12))
+        val one = session.generate("hello", Options(12, temperature = 1.5f, topK = 1))
+        assertEquals(greedy.ids, one.ids)
+        assertNotEquals(greedy.ids, text(7))
+    }
+
+    @Test
+    fun cancellingInTheMiddleKeepsWhatCame() {
+        val whole = session.generate("hello", LONG).ids
+        var pieces = 0
+        val cut = session.generate("hello", LONG) { if (++pieces == 3) session.cancel() }
+        assertEquals(End.CANCELLED, cut.end)
+        assertTrue(cut.ids.size in 3 until whole.size)
+        assertEquals(whole.take(cut.ids.size), cut.ids)
+        assertEquals(whole, session.generate("hello", LONG).ids)
+        session.cancel() // nothing runs
+        assertEquals(whole, session.generate("hello", LONG).ids)
+    }
+
+    @Test
+    fun anyThreadMayCancel() {
+        val started = CountDownLatch(1)
+        val cancelled = CountDownLatch(1)
+        val other = Thread {
+            started.await()
+            session.cancel()
+            cancelled.countDown()
+        }
+        other.start()
+        val cut = session.generate("hello", LONG) {
+            started.countDown()
+            cancelled.await()
+        }
+        other.join()
+        assertEquals(End.CANCELLED, cut.end)
+        assertTrue(cut.ids.size < 8)
+    }
+
+    @Test
+    fun anotherThreadIsRefused() {
+        val calls = mapOf<String, () -> Unit>(
+            "switch" to { session.switch("alpha") },
+            "forward" to { session.forward(intArrayOf(1)) },
+            "generate" to { session.generate("hello") },
+            "reset" to { session.reset() },
+            "encode" to { session.encode("hello") },
+            "decode" to { session.decode(intArrayOf(1)) },
+            "close" to { session.close() }
+        )
+        for ((name, call) in calls) {
+            refuses<UsageException>("$name was called on thread pool-") { elsewhere(call) }
+            refuses<UsageException>("expected ${Thread.currentThread().name}, which opened") {
+                elsewhere(call)
+            }
+        }
+        assertEquals("beta", session.task)
+        assertEquals(3, session.generate("hello", Options(3)).ids.size)
+    }
+
+    @Test
+    fun aGenerationRunsAlone() {
+        val refused = ArrayList<String>()
+        session.generate("hello", Options(3)) {
+            val switch = { session.switch("alpha") }
+            for (call in listOf<() -> Any>(switch, session::close, session::reset)) {
+                refuses<UsageException>("was called while generate runs") { call() }
+                refused.add(it)
+            }
+        }
+        assertTrue(refused.isNotEmpty())
+        assertEquals("beta", session.task)
+    }
+
+    @Test
+    fun noSessionIsOpenedWhileAnotherGenerates() {
+        var asked = 0
+        session.generate("hello", Options(3)) {
+            val open = { TaskSession.open(Fixtures.file("pieces")).close() }
+            refuses<UsageException>("cannot be opened while another one runs") { open() }
+            refuses<UsageException>("cannot be opened while another one runs") { elsewhere(open) }
+            asked++
+        }
+        assertTrue(asked > 0)
+        elsewhere { TaskSession.open(Fixtures.file("pieces")).close() }
+    }
+
+    @Test
+    fun aFailureOfTheCallerEndsTheGenerationOnly() {
+        val error =
+            runCatching { session.generate("hello") { throw IllegalStateException("mine") } }
+        assertEquals("mine", error.exceptionOrNull()?.message)
+        assertEquals(3, session.generate("hello", Options(3)).ids.size)
+    }
+
+    @Test
+    fun aClosedSessionIsRefused() {
+        session.close()
+        session.close()
+        refuses<UsageException>("switch was called on a closed session") { session.switch("alpha") }
+        refuses<UsageException>("generate was called on a closed session") { session.generate("a") }
+    }
+
+    @Test
+    fun wrongInputsAreOneClearLine() {
+        refuses<TaskException>("no task 'delta'; there are: alpha, beta, gamma") {
+            session.switch("delta")
+        }
+        refuses<TaskException>("the prompt is empty, expected at least one token") {
+            session.forward(intArrayOf())
+        }
+        refuses<TaskException>("token id 261 is outside the vocabulary of 261") {
+            session.forward(intArrayOf(261))
+        }
+        refuses<TaskException>("32 tokens, expected at most 31 in a prompt and 32 in all") {
+            session.forward(IntArray(32))
+        }
+        session.forward(IntArray(31))
+        session.forward(IntArray(1))
+        refuses<TaskException>("33 tokens, expected at most") { session.forward(IntArray(1)) }
+        assertEquals(32, session.position)
+        refuses<TaskException>("expected at most 31 in a prompt") {
+            session.generate("x".repeat(40))
+        }
+        TaskSession.open(Fixtures.file("portable")).use {
+            assertNull(it.task)
+            refuses<TaskException>("no task is current; switch to one of: alpha") {
+                it.generate("a")
+            }
+            it.switch("beta")
+            refuses<TaskException>("has no chat template, as its base model's tokenizer has none") {
+                it.generate("a", Options(chat = true))
+            }
+        }
+    }
+
+    @Test
+    fun wrongOptionsAreOneClearLine() {
+        refuses<UsageException>("temperature is -1.0, expected 0 (greedy)") {
+            Options(temperature = -1f)
+        }
+        refuses<UsageException>("temperature is NaN") { Options(temperature = Float.NaN) }
+        refuses<UsageException>("topP is 0.0, expected more than 0") { Options(topP = 0f) }
+        refuses<UsageException>("topK is 0, expected at least 1") { Options(topK = 0) }
+        refuses<UsageException>("maxNewTokens is 0, expected at least 1") {
+            Options(maxNewTokens = 0)
+        }
+    }
+
+    @Test
+    fun otherKindsOfBundlesAreRefused() {
+        refuses<BundleException>("swaps .ptd files") { TaskSession.open(Fixtures.file("data")) }
+        TaskSession.open(Fixtures.file("encoder")).use {
+            it.switch("alpha")
+            refuses<TaskException>("is of kind encoder, expected causal_lm") { it.generate("a") }
+        }
+    }
+
+    @Test
+    fun twoSessionsAnswerSideBySide() {
+        val wanted = session.generate("hello", LONG).ids
+        val executor = Executors.newFixedThreadPool(2)
+        val answers: List<Future<List<List<Int>>>> = List(2) {
+            executor.submit<List<List<Int>>> {
+                TaskSession.open(Fixtures.file("pieces").absoluteFile).use { mine ->
+                    List(20) {
+                        mine.switch("beta")
+                        mine.generate("hello", LONG).ids
+                    }
+                }
+            }
+        }
+        for (answer in answers) {
+            try {
+                assertEquals(List(20) { wanted }, answer.get())
+            } catch (error: ExecutionException) { // the other one was running already
+                assertTrue("${error.cause}", error.cause is UsageException)
+            }
+        }
+        executor.shutdown()
+    }
+
+    companion object {
+        private const val SWITCHES = 5000
+        private val LONG = Options(maxNewTokens = 20)
+
+        @JvmStatic
+        @BeforeClass
+        fun runtime() = Fixtures.loadRuntime()
+    }
+}

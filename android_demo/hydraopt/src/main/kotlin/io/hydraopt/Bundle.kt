@@ -1,0 +1,150 @@
+package io.hydraopt
+
+import io.hydraopt.ManifestFormat.LARGEST
+import io.hydraopt.ManifestFormat.MANIFEST
+import io.hydraopt.ManifestFormat.PROGRAM
+import io.hydraopt.ManifestFormat.SHARED
+import io.hydraopt.ManifestFormat.TOKENIZER
+import io.hydraopt.ManifestFormat.WRITER
+import java.io.File
+import java.io.FileInputStream
+import java.io.IOException
+import java.security.MessageDigest
+import java.util.Locale
+
+/**
+ * A directory that `hydraopt export` wrote, checked: its manifest, every file and every pack.
+ *
+ * Packs are mapped, not read. A bundle may be opened on any thread, and read on all.
+ *
+ * @property directory where it lies.
+ * @property manifest what it holds.
+ */
+class Bundle private constructor(val directory: File, val manifest: Manifest, hashes: Boolean) {
+    /** Names of the tasks, in the bundle's order. */
+    val tasks: List<String> get() = manifest.tasks
+
+    /** Bytes of program, packs and all other files together, without the manifest. */
+    val bytes: Long
+        get() = manifest.files.values.sumOf { it.bytes } +
+            manifest.packs.values.distinct().sumOf { it.length }
+
+    internal val program: File get() = File(directory, PROGRAM)
+
+    internal val tokenizer: File?
+        get() = if (TOKENIZER in manifest.files) File(directory, TOKENIZER) else null
+
+    /** What all tasks share, if `decode` takes it. */
+    private val shared: Pack?
+
+    private val packs: Map<String, Pack>
+
+    init {
+        for ((name, record) in manifest.files) check(File(directory, name), record, hashes)
+        val records = if (manifest.swap == Swap.INPUTS) manifest.packs else mapOf()
+        val mapped = records.values.distinct().associateWith { Pack(directory, it, hashes) }
+        packs = records.mapValues { mapped.getValue(it.value) }
+        shared = manifest.files[SHARED]
+            ?.takeUnless { manifest.staticRows }
+            ?.let { Pack(directory, PackRecord(SHARED, 0, it.bytes, it.sha256), hash = false) }
+    }
+
+    /** What `decode` takes for a task, checked now. Throws [BundleException]. */
+    internal fun packs(task: String): List<Pack> =
+        listOfNotNull(shared, packs.getValue(task)).onEach { it.check() }
+
+    companion object {
+        /**
+         * Opens a bundle.
+         *
+         * @param directory what `hydraopt export` wrote, or a copy of it.
+         * @param hashes whether the SHA-256 of everything is computed, which reads all of it once;
+         *   else only sizes are compared. A pack is hashed at every switch in any case.
+         * @throws BundleException a file that is missing, damaged, from another bundle or of
+         *   another version, or a directory that may not be read.
+         */
+        @JvmStatic
+        @JvmOverloads
+        fun open(directory: File, hashes: Boolean = true): Bundle =
+            Bundle(directory, readManifest(File(directory, MANIFEST)), hashes)
+
+        private fun readManifest(path: File): Manifest {
+            val directory = path.absoluteFile.parentFile
+            if (directory.isDirectory && !directory.canExecute()) {
+                throw BundleException(
+                    "$directory cannot be read: the app has no permission; copy the bundle into " +
+                        "the app's own files"
+                )
+            }
+            if (!path.isFile) {
+                throw BundleException("$path is missing; expected a directory that $WRITER wrote")
+            }
+            if (path.length() > LARGEST) {
+                throw BundleException(
+                    "$path has ${grouped(path.length())} bytes, expected at most " +
+                        "${grouped(LARGEST)}; it is none that $WRITER wrote"
+                )
+            }
+            try {
+                return ManifestFormat.read(path, readable(path) { path.readBytes() })
+            } catch (error: FormatException) {
+                val reason = error.message
+                throw BundleException(
+                    "$path is damaged ($reason); write it again with $WRITER",
+                    error
+                )
+            }
+        }
+
+        private fun check(path: File, expected: FileRecord, hashes: Boolean) {
+            if (!path.isFile) throw BundleException("$path is missing; export or copy it again")
+            val bytes = path.length()
+            if (bytes != expected.bytes) {
+                throw BundleException(
+                    "$path is damaged or from another directory: ${grouped(bytes)} bytes, " +
+                        "expected ${grouped(expected.bytes)}; export or copy it again"
+                )
+            }
+            val hash = if (hashes) sha256(path) else expected.sha256
+            if (hash != expected.sha256) {
+                throw BundleException(
+                    "$path is damaged or from another directory: SHA-256 ${hash.take(12)}…, " +
+                        "expected ${expected.sha256.take(12)}…; export or copy it again"
+                )
+            }
+        }
+
+        private fun sha256(path: File): String = readable(path) {
+            val digest = MessageDigest.getInstance("SHA-256")
+            val block = ByteArray(1 shl 17)
+            FileInputStream(path).use {
+                while (true) {
+                    val count = it.read(block)
+                    if (count < 0) break
+                    digest.update(block, 0, count)
+                }
+            }
+            digest.digest().hex()
+        }
+
+        private inline fun <T> readable(path: File, read: () -> T): T =
+            try {
+                read()
+            } catch (error: IOException) {
+                val reason = error.message
+                throw BundleException(
+                    "$path cannot be read ($reason); give the app access to it or copy it again",
+                    error
+                )
+            }
+    }
+}
+
+internal fun grouped(bytes: Long): String = String.format(Locale.ROOT, "%,d", bytes)
+
+internal fun ByteArray.hex(): String {
+    val digits = CharArray(2 * size) {
+        Character.forDigit(this[it / 2].toInt() shr (if (it % 2 == 0) 4 else 0) and 15, 16)
+    }
+    return String(digits)
+}

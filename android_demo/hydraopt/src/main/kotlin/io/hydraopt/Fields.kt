@@ -1,0 +1,61 @@
+package io.hydraopt
+
+/** The members of a JSON object, read by name and kind; throws [FormatException] for any other. */
+internal class Fields(private val what: String, value: Any?) {
+    private val members = value as? Map<*, *> ?: throw FormatException("$what is no object")
+    private val taken = HashSet<String>()
+
+    val names: Set<String> get() = members.keys.mapTo(LinkedHashSet()) { it as String }
+
+    fun any(name: String): Any? {
+        if (name !in members) throw FormatException("$what has no $name")
+        taken.add(name)
+        return members[name]
+    }
+
+    /** The same for a member that may be missing. */
+    fun optional(name: String): Any? = if (name in members) any(name) else null
+
+    fun string(name: String): String = any(name) as? String ?: wrong(name, "a text")
+
+    fun stringOrNull(name: String): String? = any(name)?.let { string(name) }
+
+    fun boolean(name: String): Boolean = any(name) as? Boolean ?: wrong(name, "true or false")
+
+    fun long(name: String): Long = any(name) as? Long ?: wrong(name, "a whole number")
+
+    fun int(name: String): Int {
+        val value = long(name)
+        if (value != value.toInt().toLong()) wrong(name, "a number below 2^31")
+        return value.toInt()
+    }
+
+    fun intOrNull(name: String): Int? = any(name)?.let { int(name) }
+
+    fun list(name: String): List<Any?> = any(name) as? List<*> ?: wrong(name, "a list")
+
+    fun ints(name: String): List<Int> = list(name).map {
+        (it as? Long)?.takeIf { value -> value == value.toInt().toLong() }?.toInt()
+            ?: wrong(name, "whole numbers")
+    }
+
+    fun fields(name: String): Fields = Fields(name, any(name))
+
+    fun fieldsOrNull(name: String): Fields? = optional(name)?.let { Fields(name, it) }
+
+    /** An object as a map whose values [read] reads by their names. */
+    fun <T> map(name: String, read: Fields.(String) -> T): Map<String, T> {
+        val inner = fields(name)
+        return inner.names.associateWith { inner.read(it) }
+    }
+
+    /** Throws if there is a member that nobody asked for. */
+    fun end() {
+        val unknown = names - taken
+        if (unknown.isNotEmpty()) throw FormatException("$what has an unknown ${unknown.first()}")
+    }
+
+    private fun wrong(name: String, expected: String): Nothing = throw FormatException(
+        "$name of $what is not $expected"
+    )
+}

@@ -1,0 +1,169 @@
+package io.hydraopt
+
+import java.io.File
+import java.security.MessageDigest
+
+/** All that is known here of `manifest.json`, format version 5, and of a bundle's file names. */
+internal object ManifestFormat {
+    const val MANIFEST = "manifest.json"
+    const val PROGRAM = "model.pte"
+    const val TOKENIZER = "tokenizer.json"
+    const val SHARED = "shared.pack"
+    const val FORWARD = "forward"
+    const val DECODE = "decode"
+    const val WRITER = "`hydraopt export`"
+    const val LARGEST = 64L shl 20
+
+    private const val VERSION = 5L
+    private const val CODEC = "trellis-1"
+    private const val LAYOUT = "layout.json"
+    private const val LONGEST_PATH = 300
+    private const val LONGEST_TASK = 100
+    private val DIGEST = Regex("\"digest\": \"([0-9a-f]{64})\"")
+    private val SHA256 = Regex("[0-9a-f]{64}")
+
+    /** What a phone has no use for: it must be there all the same. */
+    private val UNUSED = listOf(
+        "digest",
+        "base_config_sha256",
+        "embedding",
+        "attention",
+        "constant_bytes",
+        "image"
+    )
+
+    /**
+     * Reads the manifest in [path] from its [content].
+     *
+     * @throws FormatException if it is damaged, or parts do not fit together.
+     * @throws BundleException if it is of another version, or its digest differs.
+     */
+    fun read(path: File, content: ByteArray): Manifest {
+        val fields = Fields("it", Json.parse(String(content)))
+        val version = fields.any("format_version")
+        if (version != VERSION) {
+            val newer = version is Number && version.toDouble() > VERSION
+            throw BundleException(
+                "$path has format version $version, expected $VERSION; " +
+                    if (newer) "update hydraopt" else "write it again with $WRITER"
+            )
+        }
+        if (!isSealed(content)) {
+            throw BundleException(
+                "$path is damaged or was changed: its digest differs; write it again with $WRITER"
+            )
+        }
+        return manifest(fields).also(::checkFits)
+    }
+
+    /** The digest is the SHA-256 of the file with zeros for its own digits. */
+    private fun isSealed(content: ByteArray): Boolean {
+        val digits =
+            DIGEST.find(String(content, Charsets.ISO_8859_1))?.groups?.get(1) ?: return false
+        val blank = content.copyOf()
+        blank.fill('0'.code.toByte(), digits.range.first, digits.range.last + 1)
+        return MessageDigest.getInstance("SHA-256").digest(blank).hex() == digits.value
+    }
+
+    private fun manifest(fields: Fields): Manifest {
+        for (name in UNUSED) fields.any(name)
+        val codec = fields.stringOrNull("codec")
+        val manifest = Manifest(
+            baseModel = fields.string("base_model"),
+            kind = fields.choice("kind", Kind.values().associateBy { it.id }),
+            executorch = fields.string("executorch"),
+            method = fields.string("method"),
+            adapterBytes = fields.positive("adapter_bytes"),
+            quantize = fields.string("quantize"),
+            swap = fields.choice("swap", Swap.values().associateBy { it.id }),
+            staticRows = fields.boolean("static_rows"),
+            maxLength = fields.positiveOrNull("max_length"),
+            prefillLength = fields.positiveOrNull("prefill_length"),
+            vocabulary = fields.positiveOrNull("vocabulary"),
+            eosIds = fields.ints("eos_ids").toSet(),
+            chat = fields.fieldsOrNull("chat")?.let(::chat),
+            factors = fields.fields("factors").names.toList(),
+            packs = fields.map("packs") { pack(fields(task(it))) },
+            methods = fields.map("methods") { string(task(it)) },
+            classes = fields.map("classes") { positiveOrNull(it) ?: none(it) },
+            files = fields.map("files") { file(fields(inside(it))) }
+        )
+        fields.end()
+        if (codec != if (manifest.swap == Swap.INPUTS) CODEC else null) none("codec")
+        return manifest
+    }
+
+    private fun pack(fields: Fields): PackRecord {
+        val file = inside(fields.string("file"))
+        val offset = fields.long("offset")
+        if (offset < 0) none("offset")
+        val record = PackRecord(file, offset, fields.positive("length"), sha256(fields))
+        fields.end()
+        return record
+    }
+
+    private fun file(fields: Fields): FileRecord {
+        val record = FileRecord(fields.long("bytes"), sha256(fields))
+        fields.end()
+        return record
+    }
+
+    private fun sha256(fields: Fields): String =
+        fields.string("sha256").takeIf(SHA256::matches) ?: none("sha256")
+
+    private fun chat(fields: Fields): Chat {
+        val chat = Chat(fields.string("prefix"), fields.string("suffix"), fields.boolean("strip"))
+        fields.end()
+        return chat
+    }
+
+    private fun Fields.positive(name: String): Long = long(name).takeIf { it > 0 } ?: none(name)
+
+    private fun Fields.positiveOrNull(name: String): Int? =
+        intOrNull(name)?.also { if (it <= 0) none(name) }
+
+    private fun <T> Fields.choice(name: String, choices: Map<String, T>): T =
+        choices[string(name)] ?: none(name)
+
+    /** A path inside the bundle: names without leading dots, slashes between them. */
+    private fun inside(path: String): String {
+        val good = path.length <= LONGEST_PATH && path.split('/').all(::isName)
+        return path.takeIf { good } ?: throw FormatException("$path is no path inside the bundle")
+    }
+
+    private fun task(name: String): String =
+        name.takeIf { it.length <= LONGEST_TASK && isName(it) }
+            ?: throw FormatException("$name is no task's name")
+
+    private fun isName(name: String): Boolean {
+        val first = name.firstOrNull() ?: return false
+        return isPlain(first) && name.all { isPlain(it) || it in ".+-" }
+    }
+
+    private fun isPlain(char: Char) =
+        Characters.isLetter(char.code) || Characters.isNumber(char.code) || char == '_'
+
+    private fun checkFits(manifest: Manifest) {
+        val packed = manifest.swap == Swap.INPUTS || manifest.swap == Swap.DATA
+        val shared = if (manifest.swap == Swap.INPUTS) setOf(LAYOUT, SHARED) else setOf()
+        val numbers = when (manifest.kind) {
+            Kind.CAUSAL_LM ->
+                listOf(manifest.maxLength, manifest.prefillLength, manifest.vocabulary)
+            Kind.ENCODER -> listOf(manifest.maxLength, manifest.vocabulary)
+            Kind.IMAGE -> listOf()
+        }
+        val classes = manifest.classes.keys
+        val fits = mapOf(
+            "packs" to (manifest.packs.isEmpty() != packed && manifest.methods.isEmpty() == packed),
+            "files" to manifest.files.keys.containsAll(shared + PROGRAM),
+            "classes" to (classes.isEmpty() || classes == manifest.tasks.toSet()),
+            "numbers" to (null !in numbers && !isTooLong(manifest))
+        )
+        for ((what, holds) in fits) if (!holds) throw FormatException("its $what do not fit")
+    }
+
+    private fun isTooLong(manifest: Manifest): Boolean =
+        manifest.kind == Kind.CAUSAL_LM && manifest.prefillLength!! >= manifest.maxLength!!
+
+    private fun none(what: String): Nothing = throw FormatException("$what has a wrong value")
+}

@@ -1,0 +1,56 @@
+package io.hydraopt
+
+/** Holds a session to its thread, and to one call at a time. */
+internal class Owner {
+    private val thread = Thread.currentThread()
+    private var calling: String? = null
+    private var closed = false
+
+    /** Whether the call that runs was cancelled. */
+    @Volatile
+    var cancelled = false
+        private set
+
+    /** Runs a call of the session. Throws [UsageException] if it may not run now or here. */
+    inline fun <T> call(name: String, body: () -> T): T {
+        enter(name)
+        try {
+            return body()
+        } finally {
+            calling = null
+        }
+    }
+
+    fun enter(name: String) {
+        checkHere(name)
+        if (closed) throw UsageException("$name was called on a closed session; open it again")
+        cancelled = false
+        calling = name
+    }
+
+    private fun checkHere(name: String) {
+        val here = Thread.currentThread()
+        if (here !== thread) {
+            throw UsageException(
+                "$name was called on thread ${here.name}, expected ${thread.name}, which opened " +
+                    "the session; call it there (any thread may call cancel)"
+            )
+        }
+        calling?.let {
+            throw UsageException(
+                "$name was called while $it runs; wait for its end, or call cancel"
+            )
+        }
+    }
+
+    fun cancel() {
+        cancelled = true
+    }
+
+    /** Runs [body] unless it ran before. */
+    fun close(body: () -> Unit) {
+        checkHere("close")
+        if (!closed) body()
+        closed = true
+    }
+}

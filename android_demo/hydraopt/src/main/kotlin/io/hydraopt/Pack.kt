@@ -1,0 +1,96 @@
+package io.hydraopt
+
+import java.io.File
+import java.io.IOException
+import java.io.RandomAccessFile
+import java.nio.Buffer
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import java.nio.channels.FileChannel
+import java.security.MessageDigest
+
+/**
+ * A pack as a view of a mapped file: 64 bytes of header, of which magic and payload bytes matter
+ * here, then the payload. Pages are read when they are touched.
+ *
+ * The file is mapped once: what is renamed to its name later changes nothing for the holder.
+ */
+internal class Pack(directory: File, private val record: PackRecord, hash: Boolean) {
+    private val file = File(directory, record.file)
+    private val bytes = map()
+
+    /** The payload: direct, native order, of its own size. */
+    val payload: ByteBuffer
+
+    init {
+        if (hash) check()
+        if (bytes.capacity() < HEADER || MAGIC.indices.any { bytes.get(it) != MAGIC[it] }) {
+            throw BundleException(
+                "$file is no pack: it does not start with HYDRAPK1; copy it again"
+            )
+        }
+        payload = view(bytes, HEADER, bytes.capacity() - HEADER)
+        val length = bytes.duplicate().order(ByteOrder.LITTLE_ENDIAN).getLong(MAGIC.size)
+        if (length != payload.capacity().toLong()) {
+            throw BundleException(
+                "pack $file has ${grouped(payload.capacity().toLong())} bytes after its header, " +
+                    "expected ${grouped(length)}; copy it again"
+            )
+        }
+    }
+
+    /** Compares what is there now with the manifest. Throws [BundleException]. */
+    fun check() {
+        checkLength(file.length()) // touching a page that is gone would end the process
+        val digest = MessageDigest.getInstance("SHA-256")
+        digest.update(bytes.duplicate())
+        if (digest.digest().hex() != record.sha256) {
+            throw BundleException(
+                "$file is damaged or from another bundle: its SHA-256 differs; export or copy " +
+                    "it again"
+            )
+        }
+    }
+
+    private fun checkLength(found: Long) {
+        val expected = record.offset + record.length
+        if (found < expected) {
+            throw BundleException(
+                "$file is damaged: it ends after ${grouped(found)} bytes, expected " +
+                    "${grouped(expected)}; export or copy it again"
+            )
+        }
+    }
+
+    private fun map(): ByteBuffer =
+        try {
+            RandomAccessFile(file, "r").use {
+                checkLength(it.length())
+                it.channel.map(FileChannel.MapMode.READ_ONLY, record.offset, record.length)
+            }
+        } catch (error: IOException) {
+            val reason = error.message
+            throw BundleException(
+                "pack $file cannot be read ($reason); export or copy it again",
+                error
+            )
+        }
+
+    private companion object {
+        const val HEADER = 64
+        val MAGIC = "HYDRAPK1".toByteArray()
+
+        /** [size] bytes from [start] as a buffer of their own, in native order. */
+        fun view(bytes: ByteBuffer, start: Int, size: Int): ByteBuffer {
+            val all = bytes.duplicate()
+            within(all, start, start + size)
+            return all.slice().order(ByteOrder.nativeOrder())
+        }
+
+        // Methods of Buffer: those of ByteBuffer return another type than before Android 9.
+        fun within(buffer: Buffer, start: Int, end: Int) {
+            buffer.limit(end)
+            buffer.position(start)
+        }
+    }
+}

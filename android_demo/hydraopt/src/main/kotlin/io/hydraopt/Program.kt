@@ -1,0 +1,84 @@
+package io.hydraopt
+
+import java.io.Closeable
+import java.util.concurrent.locks.ReentrantReadWriteLock
+import org.pytorch.executorch.EValue
+import org.pytorch.executorch.Module
+
+/** ExecuTorch's `Module` of a bundle; its errors in words. */
+internal class Program private constructor(private val bundle: Bundle, private val module: Module) :
+    Closeable {
+    private val methods = module.getMethods().toSet()
+
+    /** Loads a method ahead of its first call. Throws [BundleException]. */
+    fun load(method: String) {
+        if (method !in methods) {
+            throw BundleException("${bundle.program} has no method '$method'; export again")
+        }
+        inWords("load method $method of ${bundle.program}") { module.loadMethod(method) }
+    }
+
+    /** Calls a method. What it returns lies in native memory until its next call. */
+    fun execute(method: String, inputs: Array<EValue>): Array<EValue> =
+        inWords("run method $method of ${bundle.program}") { module.execute(method, *inputs) }
+
+    override fun close() = module.close()
+
+    companion object {
+        private val gate = ReentrantReadWriteLock()
+
+        /**
+         * Loads a bundle's program.
+         *
+         * @param threads of the process's thread pool, which every load makes anew; 0 for
+         *   ExecuTorch's default.
+         * @throws UsageException a program is running.
+         * @throws BundleException ExecuTorch refuses it, or it is larger than the free memory.
+         */
+        fun load(bundle: Bundle, threads: Int): Program {
+            if (!gate.writeLock().tryLock()) {
+                throw UsageException(
+                    "a session cannot be opened while another one runs, as that resets the " +
+                        "threads of both; wait for it or cancel it"
+                )
+            }
+            try {
+                Memory.check(bundle.program, Memory.available())
+                val version = bundle.manifest.executorch
+                return inWords("load ${bundle.program}, made with executorch $version") {
+                    val path = bundle.program.path
+                    Program(bundle, Module.load(path, Module.LOAD_MODE_MMAP, threads))
+                }
+            } finally {
+                gate.writeLock().unlock()
+            }
+        }
+
+        /** Keeps programs from being loaded meanwhile. */
+        inline fun <T> running(body: () -> T): T {
+            gate.readLock().lock()
+            try {
+                return body()
+            } finally {
+                gate.readLock().unlock()
+            }
+        }
+
+        private inline fun <T> inWords(what: String, body: () -> T): T =
+            try {
+                body()
+            } catch (error: HydraOptException) {
+                throw error
+            } catch (error: RuntimeException) {
+                val reason = error.message?.replace(SPACES, " ")?.take(MAX_REASON) ?: "$error"
+                throw BundleException(
+                    "ExecuTorch cannot $what ($reason); export again with the version of the " +
+                        "app, or copy the bundle again",
+                    error
+                )
+            }
+
+        private val SPACES = Regex("\\s+")
+        private const val MAX_REASON = 400
+    }
+}

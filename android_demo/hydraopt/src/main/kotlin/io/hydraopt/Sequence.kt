@@ -1,0 +1,137 @@
+package io.hydraopt
+
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import java.nio.FloatBuffer
+import java.nio.LongBuffer
+import org.pytorch.executorch.EValue
+import org.pytorch.executorch.Tensor
+
+/** The tokens in a program's KV cache, and how more are appended. */
+internal class Sequence(private val bundle: Bundle, private val program: Program) {
+    private val manifest = bundle.manifest
+    private val logits = FloatArray(manifest.vocabulary ?: 0)
+    private val step = Piece(1) // used again for every token: no garbage
+
+    var method = ManifestFormat.FORWARD
+    var factors: Array<EValue> = arrayOf()
+    var position = 0
+        private set
+
+    fun reset() {
+        position = 0
+    }
+
+    /** Token ids and positions of one call, int64 `[1, S]` and `[S]`. */
+    private class Piece(size: Int) {
+        val ids = longs(size)
+        val positions = longs(size)
+        val values = arrayOf(
+            EValue.from(Tensor.fromBlob(ids, longArrayOf(1, size.toLong()))),
+            EValue.from(Tensor.fromBlob(positions, longArrayOf(size.toLong())))
+        )
+
+        private fun longs(size: Int): LongBuffer =
+            ByteBuffer.allocateDirect(8 * size).order(ByteOrder.nativeOrder()).asLongBuffer()
+    }
+
+    /** Appends [ids]; logits after the last one, or null if [cancelled] before that. */
+    fun append(ids: IntArray, cancelled: () -> Boolean): FloatArray? {
+        check(ids)
+        val size = manifest.prefillLength!!
+        for (start in ids.indices step size) {
+            if (cancelled()) return null
+            forward(ids, start, minOf(start + size, ids.size))
+        }
+        return logits
+    }
+
+    private fun check(ids: IntArray) {
+        val most = manifest.maxLength!!
+        if (ids.isEmpty()) throw TaskException("the prompt is empty, expected at least one token")
+        ids.firstOrNull { it !in 0 until manifest.vocabulary!! }?.let {
+            throw TaskException("token id $it is outside the vocabulary of ${manifest.vocabulary}")
+        }
+        if (position + ids.size > most || ids.size >= most) {
+            throw TaskException(
+                "${position + ids.size} tokens, expected at most ${most - 1} in a prompt and " +
+                    "$most in all; shorten it or export with more --max-length"
+            )
+        }
+    }
+
+    private fun forward(ids: IntArray, start: Int, end: Int) {
+        val piece = if (end - start == 1) step else Piece(end - start)
+        for (index in 0 until end - start) {
+            piece.ids.put(index, ids[start + index].toLong())
+            piece.positions.put(index, (position + index).toLong())
+        }
+        val result = program.execute(method, piece.values + factors)[0].toTensor()
+        val count = result.numel()
+        if (count == logits.size.toLong()) {
+            result.copyDataInto(FloatBuffer.wrap(logits))
+        } else if (count > logits.size && count % logits.size == 0L) {
+            val all = result.dataAsFloatArray
+            all.copyInto(logits, 0, all.size - logits.size)
+        } else {
+            throw BundleException(
+                "${bundle.program} gives $count logits, expected ${logits.size} as in " +
+                    "manifest.json; export or copy the bundle again"
+            )
+        }
+        position += end - start
+    }
+
+    /**
+     * Continues a new sequence.
+     *
+     * @param cancelled is asked before and after every forward pass.
+     * @param emit takes a token, or null after the last one, and gives its part of the text.
+     */
+    fun generate(
+        ids: IntArray,
+        options: Options,
+        cancelled: () -> Boolean,
+        emit: (Int?) -> String
+    ): Generation {
+        reset()
+        val sampler = Sampler(options)
+        val text = StringBuilder()
+        val found = ArrayList<Int>()
+        var prefill = 0L
+        var decode = 0L
+        var steps = 0
+        var following = ids
+        var end: End? = null
+        while (end == null) {
+            val start = System.nanoTime()
+            val logits = append(following, cancelled)
+            val spent = System.nanoTime() - start
+            if (logits == null || cancelled()) {
+                end = End.CANCELLED
+                break
+            }
+            if (following === ids) {
+                prefill = spent
+            } else {
+                decode += spent
+                steps++
+            }
+            val token = sampler.next(logits)
+            if (token in manifest.eosIds) {
+                end = End.END_TOKEN
+                break
+            }
+            found.add(token)
+            text.append(emit(token))
+            following = intArrayOf(token)
+            if (found.size == options.maxNewTokens) {
+                end = End.MAX_NEW_TOKENS
+            } else if (position == manifest.maxLength) {
+                end = End.CONTEXT
+            }
+        }
+        text.append(emit(null))
+        return Generation("$text", found, ids.size, end!!, prefill, decode, steps)
+    }
+}

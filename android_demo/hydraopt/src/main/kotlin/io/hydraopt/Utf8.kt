@@ -1,0 +1,75 @@
+package io.hydraopt
+
+/**
+ * Text of bytes that come piece by piece. What is no UTF-8 becomes U+FFFD, one for every longest
+ * beginning of a character, as Unicode recommends; a character that has not ended is held back.
+ */
+internal class Utf8 {
+    private var pending = ByteArray(0)
+
+    /** Characters that are whole after [bytes]. */
+    fun push(bytes: ByteArray): String = decode(pending + bytes, last = false)
+
+    /** What is left at the end. */
+    fun finish(): String = decode(pending, last = true)
+
+    private fun decode(bytes: ByteArray, last: Boolean): String {
+        val text = StringBuilder()
+        var at = 0
+        while (at < bytes.size) {
+            val length = length(bytes, at)
+            val good = goodBytes(bytes, at, length)
+            if (good == length) {
+                text.appendCodePoint(code(bytes, at, length))
+            } else if (at + good == bytes.size && good > 0 && !last) {
+                break
+            } else {
+                text.append('\ufffd')
+            }
+            at += maxOf(good, 1)
+        }
+        pending = bytes.copyOfRange(at, bytes.size)
+        return text.toString()
+    }
+
+    /** Bytes of the character that starts at [at], by its first one. */
+    private fun length(bytes: ByteArray, at: Int): Int {
+        val first = bytes[at].toInt() and 0xff
+        return when {
+            first < 0x80 -> 1
+            first < 0xe0 -> 2
+            first < 0xf0 -> 3
+            else -> 4
+        }
+    }
+
+    /** How many bytes from [at] can be those of a character of [length] bytes. */
+    private fun goodBytes(bytes: ByteArray, at: Int, length: Int): Int {
+        val first = bytes[at].toInt() and 0xff
+        if (first in 0x80..0xc1 || first > 0xf4) return 0
+        var good = 1
+        while (good < length && at + good < bytes.size) {
+            val byte = bytes[at + good].toInt() and 0xff
+            val range = if (good == 1) second(first) else 0x80..0xbf
+            if (byte !in range) break
+            good++
+        }
+        return good
+    }
+
+    /** Second bytes that may follow [first]: no character is written longer than it has to be. */
+    private fun second(first: Int): IntRange = when (first) {
+        0xe0 -> 0xa0..0xbf
+        0xed -> 0x80..0x9f
+        0xf0 -> 0x90..0xbf
+        0xf4 -> 0x80..0x8f
+        else -> 0x80..0xbf
+    }
+
+    private fun code(bytes: ByteArray, at: Int, length: Int): Int {
+        val first = bytes[at].toInt() and 0xff
+        var code = if (length == 1) first else first and (0xff shr (length + 1))
+        for (index in 1 until length) code = (code shl 6) or (bytes[at + index].toInt() and 0x3f)
+        return code
+    }
+}

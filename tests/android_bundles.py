@@ -1,0 +1,196 @@
+"""Bundles for the JVM tests of ``android_demo/host``: what Python answers, and damaged ones."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from hydraopt.errors import HydraOptError
+from hydraopt.formats.documents import sealed
+from hydraopt.runtime import Sampling, Session
+from hydraopt.runtime.sampling import probabilities
+
+Change = Callable[[Path], object]
+
+
+def write_answers(bundle: Path, asked: Sequence[tuple[str, str, bool]], path: Path) -> None:
+    """Record what Python's session answers to ``(task, prompt, chat)``."""
+    session = Session.open(bundle)
+    records = []
+    for task, prompt, chat in asked:
+        session.switch(task)
+        prompt_ids = session.encode(prompt, chat=chat)
+        ids = list(session.generate_ids(prompt_ids))
+        session.reset()
+        logits = session.forward(prompt_ids).tolist()
+        records.append(
+            {
+                "task": task,
+                "prompt": prompt,
+                "chat": chat,
+                "prompt_ids": prompt_ids,
+                "ids": ids,
+                "text": session.decode(ids),
+                "logits": logits,
+            }
+        )
+    path.write_text(json.dumps(records))
+
+
+def write_probabilities(path: Path) -> None:
+    """Record what tokens are drawn from, for logits with and without ties."""
+    generator = torch.Generator().manual_seed(0)
+    records = []
+    for ties in (False, True):
+        for temperature in (0.3, 1.0, 2.5):
+            for top_k in (None, 1, 7, 500):
+                for top_p in (1.0, 0.9, 0.5, 0.01):
+                    logits = 3 * torch.randn(300, generator=generator)
+                    logits = logits.round() if ties else logits
+                    sampling = Sampling(temperature, top_p, top_k)
+                    records.append(
+                        {
+                            "logits": logits.tolist(),
+                            "temperature": temperature,
+                            "top_k": top_k,
+                            "top_p": top_p,
+                            "probabilities": probabilities(logits, sampling).tolist(),
+                        }
+                    )
+    path.write_text(json.dumps(records))
+
+
+def _sealed(change: Callable[[dict], object]) -> Change:
+    """A change of the manifest's fields, with a digest that fits."""
+
+    def changed(bundle: Path) -> None:
+        path = bundle / "manifest.json"
+        fields = json.loads(path.read_text())
+        del fields["digest"]
+        change(fields)
+        path.write_bytes(sealed(fields))
+
+    return changed
+
+
+def _manifest(**changes: object) -> Change:
+    return _sealed(lambda fields: fields.update(changes))
+
+
+def _without(name: str) -> Change:
+    return _sealed(lambda fields: fields.pop(name))
+
+
+def _pack(**changes: object) -> Change:
+    return _sealed(lambda fields: fields["packs"]["beta"].update(changes))
+
+
+def _text(old: str, new: str) -> Change:
+    def changed(bundle: Path) -> None:
+        path = bundle / "manifest.json"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return changed
+
+
+def _flip(name: str, position: int) -> Change:
+    def change(bundle: Path) -> None:
+        content = bytearray((bundle / name).read_bytes())
+        content[position] ^= 1
+        (bundle / name).write_bytes(bytes(content))
+
+    return change
+
+
+def _cut(name: str, by: int) -> Change:
+    return lambda bundle: (bundle / name).write_bytes((bundle / name).read_bytes()[:-by])
+
+
+def _write(name: str, content: str) -> Change:
+    return lambda bundle: (bundle / name).write_text(content)
+
+
+def _gone(name: str) -> Change:
+    return lambda bundle: (bundle / name).unlink()
+
+
+def _foreign(other: Path, name: str) -> Change:
+    return lambda bundle: shutil.copyfile(other / name, bundle / name)
+
+
+FILES = ("model.pte", "shared.pack", "tokenizer.json", "layout.json")
+PACK = "packs/beta.pack"
+
+
+def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
+    """``(name, change, what Python and Kotlin both say)``; ``other`` is another bundle."""
+    for name in FILES:
+        for position in (100, -5):
+            yield f"flip{position}", _flip(name, position), f"{name} is damaged or from another di"
+        yield "cut", _cut(name, 1), f"{name} is damaged or from another directory"
+        yield "gone", _gone(name), f"{name} is missing; export or copy it again"
+    for position in (3, 20, 50, 100, -5):
+        yield "pack", _flip(PACK, position), f"{PACK} is damaged or from another bundle: its SHA-2"
+    yield "pack-cut", _cut(PACK, 1), f"{PACK} is damaged: it ends after"
+    yield "pack-gone", _gone(PACK), f"{PACK} cannot be read"
+    yield "pack-foreign", _foreign(other, PACK), f"{PACK} is damaged or from another bundle"
+    yield "pack-offset", _pack(offset=64), f"{PACK} is damaged: it ends after"
+    yield "pack-length", _pack(length=100), f"{PACK} is damaged or from another bundle"
+    for file in ("../outside.pack", "/etc/passwd", "packs/../../x", ".hidden", "a//b", ""):
+        yield "pack-outside", _pack(file=file), "manifest.json is damaged"
+    for changes in ({"offset": -1}, {"length": 0}, {"sha256": "00"}, {"sha256": None}):
+        yield "pack-record", _pack(**changes), "manifest.json is damaged"
+    yield "no-manifest", _gone("manifest.json"), "manifest.json is missing; expected a directory"
+    yield "half", _cut("manifest.json", 40), "manifest.json is damaged"
+    for content in ("[1]", "manifest", "", "[" * 1000, '{"format_version": NaN}'):
+        yield "content", _write("manifest.json", content), "manifest.json is damaged"
+    yield "newer", _manifest(format_version=9), "format version 9, expected 5; update hydraopt"
+    yield "older", _manifest(format_version=4), "expected 5; write it again with `hydraopt export`"
+    yield "digest", _text('"eos_ids": [\n    257', '"eos_ids": [\n    256'), "its digest differs"
+    yield "name", _text('"alpha"', '"omega"'), "its digest differs"
+    yield "space", _text("{", "{ "), "its digest differs"
+    for name in (
+        "kind",
+        "factors",
+        "files",
+        "eos_ids",
+        "swap",
+        "executorch",
+        "vocabulary",
+        "codec",
+    ):
+        yield f"no-{name}", _without(name), "manifest.json is damaged"
+    for name, value in (
+        *(("factors", [1]), ("files", None), ("files", {}), ("surprise", 1), ("packs", {})),
+        *(("packs", None), ("packs", {"../x": {}}), ("codec", "other"), ("codec", None)),
+        *(("swap", "x"), ("swap", "methods"), ("kind", "x"), ("max_length", "32")),
+        *(("max_length", None), ("prefill_length", 0), ("prefill_length", 32)),
+        *(("vocabulary", 10**400), ("vocabulary", 1.5), ("chat", {"prefix": "x"})),
+        *(("chat", {"prefix": "x", "suffix": 1, "strip": False}), ("classes", {"alpha": 2})),
+        *(("static_rows", 1), ("eos_ids", [1.5]), ("methods", {"alpha": "forward"})),
+    ):
+        yield f"field-{name}", _manifest(**{name: value}), "manifest.json is damaged"
+
+
+def write_damaged(bundle: Path, other: Path, directory: Path) -> None:
+    """Write every damaged copy of ``bundle``, and what is said of it; Python says so, too."""
+    records = []
+    for number, (name, change, message) in enumerate(damages(other)):
+        copy = directory / f"{number}-{name}"
+        shutil.copytree(bundle, copy)
+        change(copy)
+        assert message in _refusal(copy), copy
+        records.append({"bundle": copy.name, "message": message})
+    (directory / "damaged.json").write_text(json.dumps(records))
+
+
+def _refusal(bundle: Path) -> str:
+    try:
+        Session.open(bundle)
+    except HydraOptError as error:
+        return str(error)
+    raise AssertionError(f"{bundle} is not refused")

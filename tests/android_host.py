@@ -1,0 +1,49 @@
+"""What the JVM tests of ``android_demo/host`` run on: a native library and Maven."""
+
+import hashlib
+import shutil
+import subprocess
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from hydraopt.profiling import runner
+from hydraopt.profiling.cache import cached
+from hydraopt.profiling.process import call
+
+DEMO = Path(__file__).resolve().parents[1] / "android_demo"
+HOST = DEMO / "host"
+SOURCES = (HOST / "jni" / "hydraopt_host.cpp", runner.KERNELS)
+HEADER = HOST / "jni" / "jvm.h"
+
+
+def java_home() -> Path:
+    """The directory of the JDK whose compiler is on the PATH."""
+    return Path(shutil.which("javac")).resolve().parents[1]
+
+
+def host_library(java_home: Path) -> Path:
+    """The native half of ExecuTorch's Java classes for this machine, built the first time."""
+    package = Path(find_spec("executorch").submodule_search_locations[0])
+    include = package / "include"
+    flags = [x for x in runner.FLAGS if x != "-DET_EVENT_TRACER_ENABLED"]  # as in the AAR
+    command = ["g++", *flags, "-fPIC", "-shared", "-fvisibility=hidden", f"-I{include}"]
+    command += [f"-I{include}/executorch/runtime/core/portable_type/c10"]
+    command += [f"-I{java_home}/include", f"-I{java_home}/include/linux", *map(str, SOURCES)]
+    command += [f"-L{package}/lib", "-Wl,--no-as-needed", f"-Wl,-rpath,{package}/lib"]
+    command += [f"-l{name}" for name in runner.LIBRARIES]
+    recipe = b"".join(path.read_bytes() for path in (*SOURCES, HEADER)) + " ".join(command).encode()
+    directory = cached(
+        f"android-host/{version('executorch')}-{hashlib.sha256(recipe).hexdigest()[:12]}",
+        lambda target: call(
+            [*command, "-o", str(target / "libhydraopt_host.so")], "compile the JVM's library"
+        ),
+    )
+    return directory / "libhydraopt_host.so"
+
+
+def maven(*goals: str, **properties: object) -> subprocess.CompletedProcess:
+    """Run Maven on the host's build."""
+    options = [f"-D{name.replace('_', '.')}={value}" for name, value in properties.items()]
+    command = ["mvn", "-B", "-ntp", "-f", str(HOST), *options, *goals]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)

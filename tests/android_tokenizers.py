@@ -1,0 +1,225 @@
+"""Tokenizers of published models' kinds, and what PyPI's ``tokenizers`` makes of many texts."""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from tokenizers.pre_tokenizers import ByteLevel, Digits, Split
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX as QWEN2
+from transformers.models.qwen3_5.tokenization_qwen3_5 import PRETOKENIZE_REGEX as QWEN3_5
+
+from hydraopt.profiling.cache import cache_directory
+from hydraopt.zoo import BASE
+
+LLAMA3 = QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|")
+SCRIPTS = {  # ranges of code points
+    "ascii": (0x20, 0x7E),
+    "latin": (0xA1, 0x24F),
+    "greek": (0x370, 0x3FF),
+    "cyrillic": (0x400, 0x4FF),
+    "hebrew": (0x5B0, 0x5F4),
+    "arabic": (0x600, 0x6FF),
+    "devanagari": (0x900, 0x97F),
+    "bengali": (0x980, 0x9FE),
+    "tamil": (0xB82, 0xBFA),
+    "thai": (0xE01, 0xE5B),
+    "tibetan": (0xF00, 0xFDA),
+    "georgian": (0x10A0, 0x10FF),
+    "jamo": (0x1100, 0x11FF),
+    "ethiopic": (0x1200, 0x137C),
+    "khmer": (0x1780, 0x17F9),
+    "vietnamese": (0x1EA0, 0x1EFF),
+    "marks": (0x300, 0x36F),
+    "punctuation": (0x2010, 0x2070),
+    "numbers": (0x2150, 0x218B),
+    "arrows": (0x2190, 0x2300),
+    "kana": (0x3041, 0x30FF),
+    "han": (0x4E00, 0x9FFF),
+    "hangul": (0xAC00, 0xD7A3),
+    "fullwidth": (0xFF01, 0xFFEE),
+    "gothic": (0x10330, 0x1034A),
+    "math": (0x1D400, 0x1D7FF),
+    "emoji": (0x1F300, 0x1F64F),
+    "skin": (0x1F3FB, 0x1F3FF),
+    "han-b": (0x20000, 0x2A6D6),
+}
+SPACES = [
+    *"\t\n\v\f\r \x1c\x1d\x85\xa0\u1680\u2003\u2009\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
+]
+WORDS = [
+    *("don't", "I'LL", "we'Ve", "it'\u017f", "'re", "x'D", "O'Neil", "''s", "l'été", "'", "'l"),
+    *(
+        "123",
+        "1234567",
+        "3.14",
+        "٣٤٥",
+        "१२३४",
+        "Ⅷ",
+        "½",
+        "x²",
+        "\r\n",
+        "\n\n\n",
+        " \n ",
+        "  ",
+        "   ",
+    ),
+    *(
+        "hello",
+        " world",
+        "Straße",
+        "naïve",
+        "e\u0301",
+        "한국어",
+        "日本語",
+        "العربية",
+        "हिन्दी",
+        "தமிழ்",
+    ),
+    *("👩‍👩‍👧", "🇩🇪", "🏽", "fn(x) {", "// a", "<tag>", "a_b-c", "http://x.y/z?q=1", "\0", "\x7f"),
+    *("<|begin|>", "<|end|>", "<think>", "<|beg", "<pad>", "<eos>", "<|im_start|>", "\ufffd"),
+]
+
+
+def texts(count: int) -> Iterator[str]:
+    """Texts of one to thirty words, spaces and runs of one script's characters."""
+    draw = random.Random(0)
+    yield from ("", " ", "\n", *WORDS, *SPACES)
+    for _ in range(count):
+        parts = []
+        for _ in range(draw.randrange(1, 16)):
+            kind = draw.random()
+            if kind < 0.35:
+                parts.append(draw.choice(WORDS))
+            elif kind < 0.6:
+                parts.append(draw.choice(SPACES + [" "] * 20) * draw.choice((1, 1, 1, 2, 3)))
+            else:
+                first, last = SCRIPTS[draw.choice(list(SCRIPTS))]
+                codes = [draw.randint(first, last) for _ in range(draw.randrange(1, 12))]
+                parts.append("".join(map(chr, codes)))
+        yield "".join(parts)
+
+
+def _trained(pre_tokenizer, *, ignore_merges: bool = False, added=(), **parts) -> Tokenizer:
+    """A byte-level BPE of 1200 tokens, learnt from the texts themselves."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1200, initial_alphabet=ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(texts(3000), trainer)
+    tokenizer.add_tokens([AddedToken(x, normalized=False) for x in added])
+    tokenizer.add_special_tokens(["<|begin|>", "<|end|>"])
+    for name, part in parts.items():
+        setattr(tokenizer, name, part)
+    return tokenizer
+
+
+def _split(pattern: str) -> pre_tokenizers.PreTokenizer:
+    split = Split(Regex(pattern), behavior="isolated")
+    return pre_tokenizers.Sequence([split, ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def _begin(tokenizer_id: int) -> processors.PostProcessor:
+    template = processors.TemplateProcessing(
+        single="<|begin|> $A <|end|>",
+        special_tokens=[("<|begin|>", tokenizer_id), ("<|end|>", tokenizer_id + 1)],
+    )
+    return processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
+
+
+def tokenizers() -> Iterator[tuple[str, Tokenizer]]:
+    """The zoo's, SmolLM2's if it was fetched, and small ones of other models' kinds."""
+    yield "zoo", Tokenizer.from_file(str(BASE / "tokenizer.json"))
+    for file in sorted(cache_directory().glob("smollm2/*/base/tokenizer.json")):
+        yield "smollm2", Tokenizer.from_file(str(file))
+    yield "gpt2", _trained(ByteLevel(add_prefix_space=True))
+    digits = pre_tokenizers.Sequence([Digits(individual_digits=True), ByteLevel(False)])
+    yield "digits", _trained(digits, added=["hello", "hell"])
+    runs = pre_tokenizers.Sequence([Digits(individual_digits=False), ByteLevel(False)])
+    yield "numbers", _trained(runs)
+    llama = _trained(_split(LLAMA3), ignore_merges=True)
+    llama.post_processor = _begin(llama.token_to_id("<|begin|>"))
+    yield "llama3", llama
+    yield "qwen2", _trained(_split(QWEN2), normalizer=normalizers.NFC(), added=["<think>"])
+    nfc = normalizers.Sequence([normalizers.NFC()])
+    yield "qwen3.5", _trained(_split(QWEN3_5), normalizer=nfc, added=["<think>"])
+
+
+def write_golden(directory: Path, count: int) -> None:
+    """Write every tokenizer and what it makes of ``count`` texts and of random ids."""
+    draw = random.Random(1)
+    for name, tokenizer in tokenizers():
+        (directory / name).mkdir(parents=True)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.save(str(directory / name / "tokenizer.json"))
+        encoded = [_encoded(tokenizer, text) for text in texts(count)]
+        size = tokenizer.get_vocab_size() + 3  # a few that are none
+        drawn = [[draw.randrange(size) for _ in range(draw.randrange(1, 20))] for _ in range(500)]
+        decoded = [{"ids": ids, "text": tokenizer.decode(ids)} for ids in drawn]
+        golden = {"encoded": encoded, "decoded": decoded}
+        (directory / name / "golden.json").write_text(json.dumps(golden))
+
+
+def _encoded(tokenizer: Tokenizer, text: str) -> dict:
+    ids = tokenizer.encode(text).ids
+    return {
+        "text": text,
+        "ids": ids,
+        "plain": tokenizer.encode(text, add_special_tokens=False).ids,
+        "decoded": tokenizer.decode(ids),
+        "special": tokenizer.decode(ids, skip_special_tokens=False),
+    }
+
+
+def refused() -> Iterator[tuple[str, dict, str]]:
+    """``(name, tokenizer.json, what the refusal says)`` of kinds that the library does not read."""
+    good = json.loads(_trained(ByteLevel(False)).to_str())
+
+    def changed(part: str, **fields) -> dict:
+        return {**good, part: {**(good[part] or {}), **fields}}
+
+    def replaced(part: str, content) -> dict:
+        return {**good, part: content}
+
+    yield "wordpiece", changed("model", type="WordPiece"), "the model is WordPiece, expected BPE"
+    yield "unigram", changed("model", type="Unigram"), "the model is Unigram, expected BPE"
+    yield "characters", changed("model", byte_fallback=True), "expected BPE of bytes"
+    yield "unknown", changed("model", unk_token="<unk>"), "unk_token is <unk>, expected none"
+    yield "suffix", changed("model", end_of_word_suffix="</w>"), "end_of_word_suffix is </w>"
+    metaspace = json.loads(pre_tokenizers.Metaspace().__getstate__())
+    yield "metaspace", replaced("pre_tokenizer", metaspace), "the pre-tokenizer is Metaspace"
+    pattern = json.loads(_split(r"\w+").__getstate__())
+    yield "pattern", replaced("pre_tokenizer", pattern), r"the pattern \w+, expected that of GPT-2"
+    yield "lowercase", replaced("normalizer", {"type": "Lowercase"}), "the normalizer is Lowercase"
+    yield "no-decoder", replaced("decoder", None), "the decoder is null, expected ByteLevel"
+    token = {**good["added_tokens"][0], "lstrip": True}
+    yield "lstrip", replaced("added_tokens", [token]), "the added token <|begin|> is lstrip"
+    truncation = {"max_length": 8, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    yield "truncation", replaced("truncation", truncation), "truncation is its own rule"
+    yield "merges", changed("model", merges=[["\u0120", "nothing"]]), "merge 0 makes no token"
+    yield "no-model", {k: v for k, v in good.items() if k != "model"}, "it has no model"
+
+
+def write_refused(directory: Path) -> None:
+    """Write tokenizers that are refused, and what is said of each."""
+    records = []
+    for name, content, message in refused():
+        (directory / f"{name}.json").write_text(json.dumps(content))
+        records.append({"file": f"{name}.json", "message": message})
+    (directory / "cut.json").write_text('{"model": {')
+    records.append({"file": "cut.json", "message": "no JSON: it ends too early"})
+    (directory / "refused.json").write_text(json.dumps(records))

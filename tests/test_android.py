@@ -1,0 +1,169 @@
+"""The Android library on a JVM: Maven builds ``android_demo/host`` and runs its tests.
+
+They run on real programs and the real ExecuTorch runtime, under stand-ins for the AAR's classes,
+and compare with what Python's session and PyPI's ``tokenizers`` make of the same inputs.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from xml.etree import ElementTree
+
+import pytest
+from android_bundles import write_answers, write_damaged, write_probabilities
+from android_host import HOST, host_library, java_home, maven
+from android_tokenizers import write_golden, write_refused
+from chat_templates import chat_tokenizer
+from conftest import save_adapter, tiny_llama
+from devices import require_packages
+from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
+from run_rules import MachineLacksError
+
+from hydraopt.adapters import read_adapters
+from hydraopt.compression import compress
+from hydraopt.formats.manifest import Manifest
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.form import Form
+from hydraopt.lowering.static import static_merged
+from hydraopt.merging import MergedAdapters
+from hydraopt.merging.hydraopt import average, hydraopt
+from hydraopt.merging.private import private
+from hydraopt.packing import code_verbatim
+from hydraopt.profiling.host import Host
+from hydraopt.profiling.runner import host_runner, run_plan
+from hydraopt.profiling.variants import bundle_variant
+from hydraopt.runtime import Session
+from hydraopt.zoo import BASE, load_adapters
+from hydraopt.zoo.tasks import TASKS, test_examples
+
+test_examples.__test__ = False  # a function of the zoo, not a test
+pytestmark = pytest.mark.android
+
+TESTS = sorted(path.stem for path in (HOST / "hydraopt" / "src" / "test").rglob("*Test.kt"))
+ONLY_WITH_THE_AAR = {"theAarHasAllThatIsPinned"}
+FORMS = ("zoo", "pieces", "portable", "quantised", "methods", "static")  # that are asked
+TINY_TASKS = ("alpha", "beta", "gamma")
+PROMPTS = ("hello", "x", "a longer prompt of 27 bytes")
+CHATS = ("Hi", " Grüße\n", "<|im_end|>")
+
+
+@pytest.fixture(scope="module")
+def jvm(compiler) -> Path:
+    """The JDK that Maven uses."""
+    require_packages({"javac": "default-jdk-headless", "mvn": "maven"}, "the Android library")
+    return java_home()
+
+
+@pytest.fixture(scope="module")
+def forms(merged, adapter_dirs, base, bundle, tmp_path_factory) -> dict[str, Path]:
+    """Bundles of every form that a phone may get, by name."""
+    root = tmp_path_factory.mktemp("forms")
+
+    def export(name: str, adapters=merged, source: Path = base, form=None, **options) -> None:
+        export_bundle(adapters, str(source), root / name, form, **options)
+
+    model = tiny_llama()
+    model.resize_token_embeddings(261, mean_resizing=False)
+    model.save_pretrained(root / "chat-base")
+    chat_tokenizer().save_pretrained(root / "chat-base")
+    export("pieces", source=root / "chat-base", form=Form(max_length=32, prefill_length=8))
+    export("portable", form=Form(attention="portable"))
+    export("quantised", adapters=code_verbatim(merged), form=Form(quantize="8da4w"))
+    export("methods", swap="methods")
+    export("data", swap="data")
+    average(read_adapters(adapter_dirs)).save(root / "averaged")
+    export("static", static_merged(MergedAdapters.load(root / "averaged")))
+    save_base(tiny_bert(), root / "bert")
+    save_lora(root / "alpha", tiny_bert(), ENCODER_ID, 0, target_modules=["query", "value"])
+    export("encoder", private(read_adapters([root / "alpha"])), root / "bert")
+    export("zoo", compress(load_adapters(), "10%"), BASE)
+    return {"tiny": bundle, **{name: root / name for name in (*FORMS, "data", "encoder")}}
+
+
+@pytest.fixture(scope="module")
+def other_bundle(base, tmp_path_factory) -> Path:
+    """Tasks and shapes of the tiny bundle, other adapters."""
+    root = tmp_path_factory.mktemp("other")
+    directories = [root / name for name in TINY_TASKS]
+    for seed, directory in enumerate(directories):
+        save_adapter(directory, 10 + seed)
+    hydraopt(read_adapters(directories), rank=8).save(root / "merged")
+    export_bundle(MergedAdapters.load(root / "merged"), str(base), root / "bundle")
+    return root / "bundle"
+
+
+@pytest.fixture(scope="module")
+def fixtures(forms, other_bundle, tmp_path_factory) -> Path:
+    """The directory that JVM tests read: bundles, tokenizers, what Python makes of inputs."""
+    root = tmp_path_factory.mktemp("fixtures")
+    for name, bundle in forms.items():
+        (root / name).symlink_to(bundle)
+    asked = {name: [(task, p, False) for task in TINY_TASKS for p in PROMPTS] for name in FORMS}
+    asked["pieces"] += [("beta", message, True) for message in CHATS]
+    asked["zoo"] = [(task, test_examples(task, 1)[0][0], False) for task in sorted(TASKS)]
+    for name, cases in asked.items():
+        write_answers(forms[name], cases, root / f"{name}-answers.json")
+    for name in ("damaged", "refused"):
+        (root / name).mkdir()
+    write_damaged(forms["tiny"], other_bundle, root / "damaged")
+    write_refused(root / "refused")
+    write_golden(root / "tokenizers", 2000)
+    write_probabilities(root / "probabilities.json")
+    return root
+
+
+@pytest.fixture(scope="module")
+def reports(jvm, fixtures) -> dict[str, ElementTree.Element]:
+    """Maven's reports by test class."""
+    return _run(jvm, fixtures)
+
+
+def _run(jvm: Path, fixtures: Path, **properties: object) -> dict[str, ElementTree.Element]:
+    library = host_library(jvm)
+    result = maven("clean", "test", fixtures=fixtures, host_library=library, **properties)
+    if re.search("Could not transfer artifact|Unknown host", result.stdout):
+        raise MachineLacksError("Maven Central cannot be reached")
+    reports = {}
+    for path in (HOST / "hydraopt" / "target" / "surefire-reports").glob("TEST-*.xml"):
+        reports[path.stem.rpartition(".")[2]] = ElementTree.parse(path).getroot()
+    assert reports, result.stdout[-5000:]
+    return reports
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_on_a_jvm(reports, name):
+    cases = reports[name].findall("testcase")
+    failures = [x for case in cases for x in (*case.findall("failure"), *case.findall("error"))]
+    assert not failures, "\n".join(x.text for x in failures)
+    skipped = {case.get("name") for case in cases if case.find("skipped") is not None}
+    assert cases and skipped <= ONLY_WITH_THE_AAR
+
+
+def test_a_switch_takes_about_as_long_as_in_python(reports, fixtures):
+    bundle = fixtures / "zoo"
+    jvm = json.loads((fixtures / "switches.json").read_text())["p50"]
+    python, runner = median(_python_switches(bundle)), median(_runner_switches(bundle))
+    print(f"a switch takes {jvm:.2f} ms on the JVM, {python:.2f} in Python, {runner:.2f} in C++")
+    assert jvm < 3 * python + 1
+
+
+def _python_switches(bundle: Path) -> Iterator[float]:
+    session = Session.open(bundle)
+    for task in session.tasks * 10:
+        start = time.perf_counter()
+        session.switch(task)
+        yield 1000 * (time.perf_counter() - start)
+
+
+def _runner_switches(bundle: Path) -> Iterator[float]:
+    """Without comparing hashes, which the runner does not."""
+    variant, runner = bundle_variant(bundle, Manifest.read(bundle)), host_runner()
+    switches = [line for switch in variant.switches * 10 for line in switch]
+    with Host().workspace() as workspace:
+        workspace.put({**runner.files, **variant.files})
+        records = run_plan(workspace, runner, ["threads 1", *variant.load, *switches])
+    for record in records[-len(switches) :]:
+        yield record["map_ms"] + record["decode_ms"]
