@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -108,7 +109,7 @@ def main(family: Family) -> None:
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(help=f"Export {family.base} with adapters.")(command)
-    run_command_line(app)
+    run_command_line(partial(app, standalone_mode=False))
 
 
 def export(

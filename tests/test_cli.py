@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from unittest import mock
 import pytest
 
 from hydraopt.cli import main
+from hydraopt.cli.ending import UNEXPECTED
 from hydraopt.merging import METHODS
 
 MERGED_FILES = {"merged.json", "layout.json", "shared.pack", "packs", "README.md", "errors.png"}
@@ -26,7 +28,7 @@ class Done:
 
 
 def hydraopt(*arguments) -> Done:
-    """The entry point in this process; an exception that escapes it fails the test."""
+    """The entry point in this process; what it does not expect fails the test."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
     with (
@@ -38,6 +40,7 @@ def hydraopt(*arguments) -> Done:
             main()
         except SystemExit as stop:
             code = stop.code or 0
+    assert UNEXPECTED not in err.getvalue(), err.getvalue()
     return Done(code, out.getvalue(), err.getvalue())
 
 
@@ -166,6 +169,45 @@ def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_
     ]:
         assert message in fails(*arguments, code=2)
     assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("merge", "x"), "Missing option '--output'"),
+        (("nonsense",), "No such command 'nonsense'"),
+        (("info",), "Missing argument"),
+        (("run", "b", "--task", "t", "--seed", "x"), "Invalid value for '--seed'"),
+        (("compress", "x", "-o", "y", "--surprise"), "No such option: --surprise"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_help(arguments, message):
+    error = fails(*arguments, code=2)
+    assert error.startswith("error: ") and message in error
+    assert error.endswith("--help\n") and error.count("\n") == 1
+
+
+def test_what_nobody_expected_is_one_line_and_a_traceback_with_v(tmp_path):
+    code = (
+        "from unittest import mock; from hydraopt.cli import main;"
+        "mock.patch('hydraopt.cli.report.describe', side_effect=KeyError('x' * 9999)).start();"
+        "main()"
+    )
+    for option in ((), ("-v",)):
+        command = [sys.executable, "-c", code, *option, "info", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and not done.stdout
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("error: KeyError: 'xxx") and len(last) < 1100
+        assert ("Traceback" in done.stderr) == bool(option)
+
+
+def test_a_terminal_without_a_character_and_a_closed_one_are_no_crash():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", "from hydraopt.cli import main; main()", "info", "/né"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.stderr.startswith("error: /n\\xe9 is no adapter")
+    assert done.stderr.count("\n") == 1
 
 
 def test_any_option_of_a_method_is_settable(adapter_dirs, tmp_path):

@@ -1,6 +1,7 @@
 """All commands, put together."""
 
 import logging
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -58,4 +59,4 @@ def options(
 
 def main() -> None:
     """Entry point."""
-    run_command_line(app)
+    run_command_line(partial(app, standalone_mode=False))

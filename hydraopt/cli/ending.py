@@ -1,33 +1,67 @@
-"""How a command line ends: whatever a user did wrong is one line."""
+"""How a command line ends: whatever went wrong is one line."""
 
+import logging
 import sys
+import traceback
 from collections.abc import Callable
 
 from ..errors import HydraOptError, UsageError
 from .interrupts import ending_on_signals
 
 EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "babel", "num2words", "matplotlib")
+LONGEST = 1000  # characters of a line
+UNEXPECTED = "this was not expected; pass -v for where it happened"
 
 
 def run_command_line(command: Callable[[], object]) -> None:
     """Call it: a user's mistake is one line and exit code 1, or 2 for wrong usage.
 
-    So is a signal, with exit code 128 + its number.
+    So is a signal, with exit code 128 + its number; and what no command expects, whose traceback
+    ``-v`` shows.
+
+    Args:
+        command: does the work; of a Typer application, with ``standalone_mode=False``. An int that
+            it gives is the exit code.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # terminals that lack a character
     try:
         with ending_on_signals():
-            command()
+            code = command()
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] in EXTRAS:
             fail(f"{error.name} is not installed; run pip install 'hydraopt[all]'")
-        raise
+        _fail_unexpectedly(error)
     except UsageError as error:
         fail(error, code=2)
     except (HydraOptError, OSError) as error:
         fail(error)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # the parser's, which has no public base class
+            _fail_of_usage(error)
+        _fail_unexpectedly(error)
+    if isinstance(code, int):
+        sys.exit(code)
 
 
 def fail(error: object, code: int = 1) -> None:
     """Print one line and exit."""
-    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    line = " ".join(str(error).split())
+    print("error:", line if len(line) <= LONGEST else f"{line[:LONGEST]}…", file=sys.stderr)
     sys.exit(code)
+
+
+def _fail_of_usage(error: Exception) -> None:
+    message = error.format_message()
+    if not message:  # without arguments the help was shown
+        sys.exit(2)
+    context = getattr(error, "ctx", None)
+    step = f"; run {context.command_path} --help" if context else ""
+    fail(message.rstrip(".") + step, code=2)
+
+
+def _fail_unexpectedly(error: Exception) -> None:
+    if logging.getLogger("hydraopt").isEnabledFor(logging.INFO):
+        traceback.print_exception(error)
+    fail(f"{type(error).__name__}: {error}; {UNEXPECTED}")

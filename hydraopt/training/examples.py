@@ -41,7 +41,7 @@ def read_lines(path: Path, keys: Sequence[str]) -> list[tuple[int, dict[str, str
         DataError: an unreadable or empty file, or a broken line (with its number).
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # U+2028 and the like are text
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path} ({error}); expected UTF-8 JSON lines") from error
     objects = [(n, _object(path, n, line, keys)) for n, line in enumerate(lines, 1) if line.strip()]
@@ -53,7 +53,7 @@ def read_lines(path: Path, keys: Sequence[str]) -> list[tuple[int, dict[str, str
 def _object(path: Path, number: int, line: str, keys: Sequence[str]) -> dict[str, str]:
     try:
         fields = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}, line {number} is no JSON ({error}); correct it") from None
     for key in keys:
         if not isinstance(fields, dict) or not isinstance(fields.get(key), str) or not fields[key]:
