@@ -43,7 +43,7 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/sparse_vs_lora.py
 
 lint: .venv/ready
-	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
+	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy
 
 # installed where that is possible without asking; tests that lack one are skipped
 packages:

@@ -1,5 +1,9 @@
 """One exception family. A message is one line: what, where, expected and found, next step."""
 
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class HydraOptError(Exception):
     """Base of every error that a user's input can cause."""
@@ -55,3 +59,14 @@ class DeviceError(ProfilingError):
 
 class DeviceLostError(DeviceError):
     """A device that was there and went away."""
+
+
+def known(value: T | None, what: str) -> T:
+    """``value``, which other kinds of models or inputs lack, where it is known to be there.
+
+    Raises:
+        HydraOptError: it is None.
+    """
+    if value is None:
+        raise HydraOptError(f"there is no {what}, expected one for what was asked; report this")
+    return value

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -10,18 +10,26 @@ T = TypeVar("T")
 _shows: list[Callable[[str], None]] = []
 
 
-def progress(
-    items: Iterable[T] | None, description: str, *, total: int | None = None, done: int = 0
-) -> "tqdm[T]":
+def progress(items: Iterable[T], description: str, *, total: int | None = None) -> "tqdm[T]":
     """``items`` with a bar on a terminal, which is gone at the end.
 
     Args:
-        items: what to go through; None for a bar that is updated by hand.
+        items: what to go through.
         description: before the bar.
-        total: number of steps, where ``items`` do not tell it.
+        total: number of items, where they do not tell it.
+    """
+    return tqdm(items, desc=description, total=total, disable=None, leave=False)
+
+
+def steps(description: str, *, total: int | None = None, done: int = 0) -> "tqdm[NoReturn]":
+    """A bar as of :func:`progress` that is updated by hand.
+
+    Args:
+        description: before the bar.
+        total: number of steps.
         done: steps that were taken before.
     """
-    return tqdm(items, desc=description, total=total, initial=done, disable=None, leave=False)
+    return tqdm(desc=description, total=total, initial=done, disable=None, leave=False)
 
 
 def doing(what: str) -> None:

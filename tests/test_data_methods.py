@@ -12,7 +12,7 @@ from hydraopt.errors import DataError, MergeError, UsageError
 from hydraopt.merging import METHODS, merge_with
 from hydraopt.merging.task_arithmetic import task_arithmetic
 from hydraopt.merging.zipit import singular_directions, zipit, zipped
-from hydraopt.training import CalibrationData, read_examples
+from hydraopt.training import CalibrationData, read_examples, read_unanswered
 
 
 @pytest.mark.parametrize("method", NEEDING)
@@ -213,9 +213,9 @@ def test_lines_need_answers_only_for_labels(tmp_path):
     path = tmp_path / "data.jsonl"
     lines = [{"task": "a", "prompt": "p", "answer": "x"}, {"task": "a", "prompt": "q"}]
     path.write_text("\n".join(map(json.dumps, lines)))
-    assert read_examples(path, ["a"], labels=False) == {"a": [("p", None), ("q", None)]}
+    assert read_unanswered(path, ["a"]) == {"a": [("p", None), ("q", None)]}
     with pytest.raises(DataError, match=r"data.jsonl, line 2 has no text 'answer'"):
         read_examples(path, ["a"])
     path.write_text('{"task": "a", "prompt": "p"}\n{"task": "a", prompt}\n')
     with pytest.raises(DataError, match=r"data.jsonl, line 2 is no JSON"):
-        read_examples(path, ["a"], labels=False)
+        read_unanswered(path, ["a"])

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from safetensors import SafetensorError
@@ -163,7 +164,7 @@ def _read_config(path: Path, name: str) -> dict:
 
 
 def _check_config(config: object, path: Path, name: str) -> None:
-    def refuse(problem: str, step: str) -> None:
+    def refuse(problem: str, step: str) -> NoReturn:
         raise AdapterError(f"adapter {name!r}: {problem} in {path}; {step}")
 
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
@@ -193,13 +194,16 @@ def _check_config(config: object, path: Path, name: str) -> None:
 
 
 def _is_positive(value: object) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+    # True is an int
+    return isinstance(value, int | float) and value is not True and 0 < value < math.inf
 
 
 def _is_pattern(patterns: object) -> bool:
     try:
-        return all(re.compile(key) and _is_positive(value) for key, value in patterns.items())
-    except (AttributeError, re.error):
+        return isinstance(patterns, dict) and all(
+            re.compile(key) and _is_positive(value) for key, value in patterns.items()
+        )
+    except re.error:
         return False
 
 

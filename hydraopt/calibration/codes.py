@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 from torch.nn.functional import kl_div, log_softmax
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..adapters import AdapterSet, LoraAdapter
@@ -23,6 +22,7 @@ from ..merging import relative_errors
 from ..merging.assemble import zero
 from ..merging.weighted import applied, stacks_of
 from ..packing import Coded, CodedAdapters
+from ..progress import progress
 from ..training import CalibrationData, Schedule, batch, continuations, fit
 from ..training.batches import IGNORE, Row
 from ..training.continuations import prompt_batches
@@ -58,7 +58,7 @@ def calibrate(coded: CodedAdapters, adapters: AdapterSet, data: CalibrationData)
     data.check(adapters, labels=False)
     data.model.requires_grad_(False)
     payloads = {}
-    for adapter in tqdm(adapters.adapters, desc="calibrate", disable=None, leave=False):
+    for adapter in progress(adapters.adapters, "calibrate"):
         prompts = [prompt for prompt, _ in data.prompts([adapter.name])]
         try:
             columns = _fitted(coded, adapter, data.model, prompts)
@@ -100,7 +100,7 @@ def _fitted(
 
 @torch.no_grad()
 def _texts(model: PreTrainedModel, prompts: Sequence[list[int]]) -> list[Text]:
-    texts = []
+    texts: list[Text] = []
     for together in prompt_batches(model, prompts, GENERATED):
         rows = continuations(model, together)
         texts += map(Text, rows, _predictions(model, rows))

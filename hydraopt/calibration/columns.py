@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..adapters import Factors
+from ..errors import known
 from ..formats.layout import ModuleLayout
 from ..hooks import outputs_plus
 from ..packing import Coded, decode_vectors, encode_columns, fit_columns, scaled
@@ -57,9 +58,9 @@ class Columns:
     @torch.no_grad()
     def coded(self) -> list[Coded]:
         """The rounded columns' codes with their tuned steps."""
-        top = self.layout.tops[1]
+        codes, top = known(self.codes, "codes of columns"), self.layout.tops[1]
         gains = self.change.exp().cpu()
-        return [scaled(code, gain[0], top) for code, gain in zip(self.codes, gains, strict=True)]
+        return [scaled(code, gain[0], top) for code, gain in zip(codes, gains, strict=True)]
 
 
 def added(model: PreTrainedModel, columns: Mapping[str, Columns]) -> AbstractContextManager[None]:

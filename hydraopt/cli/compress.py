@@ -62,7 +62,7 @@ def compress(
     if max_drop is None:
         compression.parse_budget(budget or DEFAULT_BUDGET, 1)  # before anything is read
     sources = read_adapters(adapters)
-    if max_drop is not None:
+    if max_drop is not None and base and validation:
         coded = compression.compress_within_drop(sources, max_drop, base, validation)
     else:
         coded = compression.compress(

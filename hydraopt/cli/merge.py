@@ -48,7 +48,7 @@ def merge(
         raise UsageError(f"method {method} needs --base and --data, JSON lines of {fields}")
     sources = read_adapters(adapters)
     examples = None
-    if needs != "nothing":
+    if base and data:
         examples = CalibrationData.read(base, data, sources.tasks, labels=needs == "labels")
     result = merge_with(method, sources, examples, **settings)
     result.save(merged, overwrite=overwrite)

@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import HydraOptError
 
 if TYPE_CHECKING:
     from ..formats.layout import ModuleLayout
-    from ..merging import Merged, MergedAdapters
+    from ..merging import MergedAdapters
     from ..packing import CodedAdapters
 
 
@@ -94,7 +94,7 @@ def of_sparse(path: Path) -> dict:
     }
 
 
-def of_merged(merged: "Merged") -> dict:
+def of_merged(merged: "MergedAdapters | CodedAdapters") -> dict:
     """Record of merged adapters."""
     from ..packing import CodedAdapters
 
@@ -178,7 +178,7 @@ def of_modules(merged: "MergedAdapters | CodedAdapters") -> list[dict]:
     rows = []
     for module in merged.modules:
         errors = {task: e[module] for task, e in merged.errors.items() if module in e}
-        row = {"module": module, **_errors(errors)}
+        row: dict[str, Any] = {"module": module, **_errors(errors)}
         if isinstance(merged, CodedAdapters):
             row |= _bytes(merged.layout.modules[module], len(merged.tasks))
         rows.append(row)

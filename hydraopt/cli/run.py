@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -71,7 +71,8 @@ def run(
         print(json.dumps({"task": task, "output": output} if as_json else output))
         return
     form = "json" if as_json else "text" if ids is None else "ids"
-    tokens = tokens or session.encode(prompt, chat=chat)
+    if prompt is not None:
+        tokens = session.encode(prompt, chat=chat)
     show(session, tokens, max_new_tokens, sampling, form)
 
 
@@ -81,8 +82,8 @@ def sampling_of(
     """The sampling options; raises ``UsageError`` for a wrong one, or one that does nothing."""
     from ..runtime import Sampling
 
-    given = {"top_p": top_p, "top_k": top_k, "seed": seed}
-    given = {name: value for name, value in given.items() if value is not None}
+    options = {"top_p": top_p, "top_k": top_k, "seed": seed}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     sampling = Sampling(temperature, **given)
     if given and temperature == 0:
         option = "--" + next(iter(given)).replace("_", "-")

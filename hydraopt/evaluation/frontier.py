@@ -80,10 +80,8 @@ class Point:
 
     def summary(self) -> dict[str, float | str]:
         """What a table shows of it."""
-        others = {name: mean(getattr(self, name).values()) for name in OTHERS}
-        return {"mean": self.mean, "worst": self.worst, "worst_task": self.worst_task} | {
-            f"mean_{name}": value for name, value in others.items()
-        }
+        others = {f"mean_{name}": mean(getattr(self, name).values()) for name in OTHERS}
+        return {"mean": self.mean, "worst": self.worst, "worst_task": self.worst_task, **others}
 
     def s_score(self, unmerged: "Point") -> float:
         """Mean of all tasks' chrF2 over that of the unmerged adapter, as K-Merge does it.

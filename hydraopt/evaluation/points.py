@@ -12,7 +12,7 @@ import torch
 from joblib import Parallel, delayed
 
 from ..adapters import AdapterSet
-from ..errors import UsageError
+from ..errors import UsageError, known
 from ..files import write_json
 from ..merging import METHODS, MergedAdapters, find_method, merge_with
 from ..progress import progress
@@ -40,8 +40,9 @@ def measured(
     """
     (directory / POINTS).mkdir(parents=True, exist_ok=True)
     paths = {name: directory / POINTS / f"{_file_name(name)}.json" for name in work}
-    results = {name: _read(path, fingerprint) for name, path in paths.items()}
-    missing = [name for name, result in results.items() if result is None]
+    kept = {name: _read(path, fingerprint) for name, path in paths.items()}
+    results = {name: result for name, result in kept.items() if result is not None}
+    missing = [name for name in work if name not in results]
     threads = max(1, (os.cpu_count() or 1) // jobs)
     calls = (delayed(_call)(work[name], threads) for name in missing)
     computed = Parallel(n_jobs=jobs, return_as="generator")(calls)
@@ -49,7 +50,7 @@ def measured(
     for name, result in zip(missing, bar, strict=True):
         results[name] = result
         write_json(paths[name], {"of": fingerprint, "result": result})
-    return results
+    return {name: results[name] for name in work}
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,12 @@ class Subject:
     def merge(self, method: str, adapters: AdapterSet, **settings: object) -> MergedAdapters:
         """Merge some of the adapters by a method's name, with the training examples if it must."""
         if find_method(method).needs == "nothing":
-            return merge_with(method, adapters, **settings)
+            return merge_with(method, adapters, None, **settings)
         return merge_with(method, adapters, self.data(), **settings)
 
     def data(self) -> CalibrationData:
         """The base model and the training examples."""
-        return CalibrationData.load(self.base, self.training)
+        return CalibrationData.load(self.base, known(self.training, "training example"))
 
 
 @cache

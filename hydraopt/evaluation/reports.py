@@ -42,7 +42,7 @@ def subject_of(
     """
     if bool(sources) != bool(base) or bool(sources) != bool(data) or (train and not sources):
         raise UsageError("pass ADAPTERS with --base and --data, or none of them for the zoo")
-    if not sources:
+    if not (sources and base and data):
         from ..zoo.evaluate import TEST_INPUTS, zoo_subject
 
         zoo = zoo_subject(inputs or TEST_INPUTS, ZOO_TRAINING if experts else ZOO_PROMPTS)

@@ -7,7 +7,7 @@ from statistics import mean
 from ..adapters import AdapterSet
 from ..errors import MergeError
 from ..packing import CodedAdapters, Coder
-from ..progress import progress
+from ..progress import steps
 from .evaluator import Evaluator
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def smallest_budget(
     wanted = 100 * mean(evaluator.unmerged(adapters).values()) - max_drop
     low, high, evaluations, best = coder.smallest, adapters.fp16_bytes, 0, None
     limit = high
-    with progress(None, "bisect") as bar:
+    with steps("bisect") as bar:
         while best is None or high > CLOSE * low:
             coded = coder.code(limit)
             score = 100 * mean(evaluator.merged(coded).values())

@@ -79,32 +79,35 @@ class ModuleLayout:
             if code.shared == shared
         )
 
+    @property
+    def _runs(self) -> list[tuple[int, Direction]]:
+        """Equal directions that follow each other, once with their number."""
+        return [(len(list(same)), direction) for direction, same in groupby(self.directions)]
+
     def text(self) -> str:
         """This module in ``layout.json``; equal directions that follow each other come once."""
-        runs = [[len(list(same)), *direction] for direction, same in groupby(self.directions)]
         return _dump(
             {
                 "shape": self.shape,
                 "tops": self.tops,
                 "directions": [
-                    [count, *([code.bits, int(code.shared)] for code in codes)]
-                    for count, *codes in runs
+                    [count, *([code.bits, int(code.shared)] for code in direction)]
+                    for count, direction in self._runs
                 ],
             }
         )
 
     def summary(self) -> str:
         """Bits of row and column for each run of equal directions: ``8 x 4s/2`` (s: shared)."""
-        runs = [(len(list(same)), direction) for direction, same in groupby(self.directions)]
-        return ", ".join(f"{count} x {_name(d.row)}/{_name(d.column)}" for count, d in runs)
+        return ", ".join(f"{count} x {_name(d.row)}/{_name(d.column)}" for count, d in self._runs)
 
 
 class Vector(NamedTuple):
-    """One vector's place: direction ``index`` of ``side`` of ``module``, and its largest step."""
+    """One vector's place: number ``direction`` of ``side`` of ``module``, and its largest step."""
 
     module: str
     side: str
-    index: int
+    direction: int
     top: float
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..errors import BundleError
+from ..errors import BundleError, known
 from ..files import Output, write_bytes
 from .codes import CODEC
 from .documents import read_document, sealed
@@ -174,7 +174,11 @@ class Manifest:
             "codec": (self.codec is not None) == (self.swap == INPUTS),
             "classes": not self.classes or {*self.classes} == {*self.tasks},
             "numbers": None not in numbers
-            and (self.kind != CAUSAL_LM or self.prefill_length < self.max_length),
+            and (
+                self.kind != CAUSAL_LM
+                or known(self.prefill_length, "prefill length")
+                < known(self.max_length, "max length")
+            ),
             "image": (self.image is not None) == (self.kind == IMAGE),
         }
 

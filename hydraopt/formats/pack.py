@@ -49,7 +49,7 @@ class Pack:
                 f"{path} is damaged: it ends after {self.offset + len(content):,} bytes, expected "
                 f"{self.offset + self.length:,}; export or copy it again"
             )
-        if hashlib.sha256(content).hexdigest() != self.sha256:
+        if hashlib.sha256(content.data).hexdigest() != self.sha256:
             raise BundleError(
                 f"{path} is damaged or from another bundle: its SHA-256 differs; export or copy "
                 "it again"
@@ -110,7 +110,7 @@ def _bytes(path: Path, offset: int, count: int) -> np.ndarray:
 def _payload(content: np.ndarray, path: Path, size: int, binding: bytes | None) -> np.ndarray:
     if len(content) < HEADER.size or content[: len(MAGIC)].tobytes() != MAGIC:
         raise BundleError(f"{path} is no pack: it does not start with {MAGIC!r}; copy it again")
-    _, length, bound, digest = HEADER.unpack_from(content)
+    _, length, bound, digest = HEADER.unpack_from(content.data)
     if binding is not None and bound != binding:
         raise BundleError(
             f"pack {path} belongs to another layout: it is bound to {bound.hex()[:12]}…, expected "
@@ -122,6 +122,6 @@ def _payload(content: np.ndarray, path: Path, size: int, binding: bytes | None) 
             f"pack {path} has {len(payload):,} bytes after its header, expected {size:,}; "
             "copy it again"
         )
-    if hashlib.sha256(payload).digest() != digest:
+    if hashlib.sha256(payload.data).digest() != digest:
         raise BundleError(f"pack {path} is damaged: its SHA-256 differs; copy it again")
     return payload

@@ -37,10 +37,10 @@ def check_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
         path = directory / name
         if not path.is_file():
             raise BundleError(f"{path} is missing; export or copy it again")
-        found = path.stat().st_size
-        if found != expected.bytes:
+        size = path.stat().st_size
+        if size != expected.bytes:
             raise BundleError(
-                f"{path} is damaged or from another directory: {found:,} bytes, expected "
+                f"{path} is damaged or from another directory: {size:,} bytes, expected "
                 f"{expected.bytes:,}; export or copy it again"
             )
         found = FileRecord.of(path).sha256

@@ -14,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..adapters import Factors
-from ..errors import LoweringError
+from ..errors import LoweringError, known
 from ..formats.manifest import FORWARD, Manifest
 from .base_model import BaseModel, load_base
 from .data_files import lower_with_data
@@ -105,13 +105,14 @@ def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dic
 def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     decoder = _slotted(factors, manifest, base)
     set_constants(decoder, factors)
-    exported = export_forward(decoder, {}, manifest.prefill_length)
+    exported = export_forward(decoder, {}, known(manifest.prefill_length, "prefill length"))
     return {"constants.pte": lower({FORWARD: exported}).buffer}
 
 
 def _with_data(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     own = slot_factors(factors)
-    lowered = lower_with_data(_slotted(factors, manifest, base), own, manifest.prefill_length)
+    prefill_length = known(manifest.prefill_length, "prefill length")
+    lowered = lower_with_data(_slotted(factors, manifest, base), own, prefill_length)
     return {"ptd.pte": lowered.program.buffer, "ptd.ptd": lowered.data(own)}
 
 

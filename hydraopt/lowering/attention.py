@@ -31,12 +31,12 @@ class Step:
     """The running call, as the layers see it.
 
     Attributes:
-        positions: of its tokens, int64 ``[S]``.
+        positions: of its tokens, int64 ``[S]``; none before the first call.
         start: the first of them as a number.
         masks: by window; layers share them.
     """
 
-    positions: torch.Tensor | None = None
+    positions: torch.Tensor = field(default_factory=partial(torch.arange, 0))
     start: int = 0
     masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
 
@@ -199,7 +199,7 @@ def _check_pieces(model: PreTrainedModel, step: Step, wanted: torch.Tensor) -> N
         for start, end in ((0, TRIAL - 3), (TRIAL - 3, TRIAL)):
             step.begin(torch.arange(start, end), start)
             found = _run(model, start, end)
-    for cache in (x for x in model.modules() if isinstance(x, tuple(CACHES.values()))):
+    for cache in (x for x in model.modules() if isinstance(x, LlmCache | PortableCache)):
         cache.keys.zero_()
         cache.values.zero_()
     if not (found - wanted).norm() <= 1e-3 * wanted.norm():

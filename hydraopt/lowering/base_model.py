@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from ..errors import LoweringError
+from ..errors import LoweringError, known
 from .form import Form
 from .kinds import Kind, kind_of
 from .metadata import NO_METADATA, Metadatum, runner_metadata
@@ -46,7 +46,8 @@ class BaseModel:
         if not self.kind.generates:
             return NO_METADATA
         begin = self.tokenizer and self.tokenizer.bos_token_id
-        return runner_metadata(form, self.vocabulary, self.eos_ids, begin)
+        vocabulary = known(self.vocabulary, "vocabulary")
+        return runner_metadata(form, vocabulary, self.eos_ids, begin)
 
 
 def load_base(source: str, trained_on: str, *, heads: bool = False) -> BaseModel:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..errors import known
 from ..progress import doing
 from .attention import Step, add_caches
 from .form import Form
@@ -36,10 +37,11 @@ def prepare(model: PreTrainedModel, form: Form) -> Step:
     Raises:
         LoweringError: a form that the model cannot have.
     """
-    step = add_caches(model, form.attention, form.max_length)
+    max_length = known(form.max_length, "max length")
+    step = add_caches(model, known(form.attention, "attention"), max_length)
     doing("Quantising the base model")
     quantize_linear(model, form.quantize)
-    quantize_embedding(model, form.embedding)
+    quantize_embedding(model, known(form.embedding, "embedding"))
     delegate_norms(model)
     model.set_output_embeddings(LastPosition(model.get_output_embeddings()))
     return step

@@ -112,7 +112,7 @@ def _free_name(task: str, payload: np.ndarray, manifest: Manifest) -> str:
     name = pack_name(task)
     if name not in taken:
         return name
-    return pack_name(f"{task}-{hashlib.sha256(payload).hexdigest()[:16]}")
+    return pack_name(f"{task}-{hashlib.sha256(payload.data).hexdigest()[:16]}")
 
 
 def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> None:

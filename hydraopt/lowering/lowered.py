@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..errors import known
 from ..formats.manifest import DATA, DECODE, FORWARD, INPUTS, METHODS, STATIC
 from ..formats.pack import Pack
 from ..packing import Groups
@@ -83,7 +84,7 @@ def _with_data(plan: Plan, directory: Path) -> Lowered:
     lowered = lower_with_data(
         slotted(base, form, plan.shapes),
         slot_factors(coded.task_factors(coded.tasks[0])),
-        form.prefill_length,
+        known(form.prefill_length, "prefill length"),
         slot_layers(coded.modules),
         base.metadata(form),
     )

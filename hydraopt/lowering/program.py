@@ -83,15 +83,13 @@ def export_module(
         LoweringError: a model that cannot be traced.
     """
     factors = {name: torch.zeros(*shape) for name, shape in shapes.items()}
-    dynamic = {**dynamic, "factors": {name: None for name in factors}}
+    sizes = {**dynamic, "factors": dict.fromkeys(factors)}
     doing("Tracing the model")
     # torch prints whole graphs beside some of its exceptions
     held = redirect_stderr(StringIO())
     with torch.no_grad(), _tracing(), _refusing("this base model"), held:
         # strict: without it the export succeeds, but lowering to XNNPACK fails
-        return torch.export.export(
-            module, (*arguments, factors), dynamic_shapes=dynamic, strict=True
-        )
+        return torch.export.export(module, (*arguments, factors), dynamic_shapes=sizes, strict=True)
 
 
 def export_decode(layout: Layout, *, static_rows: bool) -> torch.export.ExportedProgram:

@@ -14,8 +14,8 @@ from torch import nn
 
 from ..adapters import TASK_NAME, Factors, add_delta, headed_layer, operated_layer
 from ..errors import LoweringError
-from ..merging import Merged, MergedAdapters
-from ..packing import open_merged
+from ..merging import MergedAdapters
+from ..packing import CodedAdapters, open_merged
 from ..training.hydralora import HydraLinear
 from ..training.hydralora_directory import CONFIG as HYDRALORA
 from ..training.hydralora_directory import HydraLora
@@ -69,7 +69,7 @@ def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collecti
     return slot_layers(parts)
 
 
-def static_merged(merged: Merged) -> StaticAdapter:
+def static_merged(merged: MergedAdapters | CodedAdapters) -> StaticAdapter:
     """Merged adapters as a change of the base's weights.
 
     Raises:
@@ -93,7 +93,7 @@ def static_merged(merged: Merged) -> StaticAdapter:
     )
 
 
-def _is_one_for_all(merged: Merged) -> bool:
+def _is_one_for_all(merged: MergedAdapters | CodedAdapters) -> bool:
     """Whether all tasks have the same adapter."""
     if len(merged.tasks) == 1:
         return True

@@ -25,16 +25,17 @@ def fast_tracing() -> Iterator[None]:
     traces that a node went through, of which each trace copies all, is shared instead. Also
     collects no garbage: a graph is all cycles, and there is nothing to free before it is done.
     """
+    shapes: dict[str, Callable] = {
+        "choose_qparams_affine": _scale_and_zero,
+        "quantize_affine": _like_with_dtype,
+        "dequantize_affine": _like_dequantized,
+    }
     collecting = gc.isenabled()
     library = torch.library.Library("torchao", "IMPL")
     gc.disable()
     NodeSource.__deepcopy__ = lambda source, _: source
     try:
-        for name, shape in {
-            "choose_qparams_affine": _scale_and_zero,
-            "quantize_affine": _like_with_dtype,
-            "dequantize_affine": _like_dequantized,
-        }.items():
+        for name, shape in shapes.items():
             computed = decompositions[getattr(OPERATORS, name).default]
             library.impl(
                 name,

@@ -3,17 +3,15 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
 
 import torch
-from tqdm import tqdm
 
 from ..adapters import AdapterSet, Factors
+from ..progress import progress
 from .checks import check_rank
 from .lowrank import Delta, cut, padded
 from .merged import MergedAdapters, Setting, Side
 
-Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
 
 
@@ -40,7 +38,7 @@ def merge_modules(
     """
     check_rank(rank)
     sides, lost, energy = {}, 0.0, 0.0
-    for module in progress(adapters.shapes):
+    for module in progress(adapters.shapes, "merge"):
         merged = merge(module)
         if isinstance(merged, Delta):
             limit = rank or full_rank(adapters, module)
@@ -84,11 +82,6 @@ def head_sides(adapters: AdapterSet) -> dict[str, tuple[Side, Side]]:
         name: stacked([adapter.heads[name] for adapter in adapters.adapters], everyone)
         for name in adapters.adapters[0].heads
     }
-
-
-def progress(items: Iterable[Item]) -> Iterable[Item]:
-    """The items behind a progress bar, on a terminal."""
-    return tqdm(items, desc="merge", disable=None, leave=False)
 
 
 def zero(shape: tuple[int, int]) -> Factors:

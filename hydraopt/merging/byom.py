@@ -36,8 +36,8 @@ def byom(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
 
     def parts(module: str) -> Iterator[Factors]:
         for adapter in adapters.adapters:
-            a, b = adapter.factors.get(module, zero(adapters.shapes[module]))
-            yield Factors(a.double(), b.double())
+            own = adapter.factors.get(module, zero(adapters.shapes[module]))
+            yield Factors(own.a.double(), own.b.double())
 
     half = max(1, adapters.max_rank // 2)
     return merge_modules(NAME, adapters, parts, half if rank is None else rank, {})

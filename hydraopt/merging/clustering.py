@@ -4,31 +4,34 @@ Labels are dense, 0..k-1 without a gap. Tasks that are equal leave fewer cluster
 """
 
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 RESTARTS = 32
 
 
 def cluster(gram: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
     """Labels ``[T]`` of at most ``clusters`` clusters: the best of seeded k-means++ restarts."""
-    return _labels(KMeans(clusters, n_init=RESTARTS, random_state=seed), _points(gram))
+    return _labels(_points(gram), clusters, n_init=RESTARTS, random_state=seed)
 
 
 def refine(gram: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Labels after Lloyd steps that start from ``labels``; the scatter does not grow."""
     points = _points(gram)
     means = [points[(labels == k).numpy()].mean(0) for k in range(int(labels.max()) + 1)]
-    return _labels(KMeans(len(means), init=means, n_init=1), points)
+    return _labels(points, len(means), init=means, n_init=1)
 
 
-def _labels(means: KMeans, points: np.ndarray) -> torch.Tensor:
+def _labels(points: np.ndarray, clusters: int, **options: Any) -> torch.Tensor:
+    """Labels of ``points [T, T]``; ``options`` are those of scikit-learn's ``KMeans``."""
+    from sklearn.cluster import KMeans  # takes a second, and few methods cluster
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
-        labels = torch.from_numpy(means.fit(points).labels_)
+        labels = torch.from_numpy(KMeans(clusters, **options).fit(points).labels_)
     return labels.unique(return_inverse=True)[1]
 
 

@@ -19,9 +19,9 @@ import logging
 from dataclasses import replace
 
 import torch
-from tqdm import tqdm
 
 from ..adapters import AdapterSet
+from ..progress import progress
 from .assemble import assemble
 from .checks import check_clusters, check_rank, check_seed
 from .clustering import cluster, refine
@@ -75,7 +75,7 @@ def hydraopt(
     labels = assign(adapters, clusters, rank, seed)
     modules = {
         module: _merge_module(Stack.from_adapters(adapters, module), labels, rank, soft)
-        for module in tqdm(adapters.shapes, desc="merge", disable=None, leave=False)
+        for module in progress(adapters.shapes, "merge")
     }
     settings = {"clusters": _count(labels), "rank": rank, "soft": soft, "seed": seed}
     return assemble(HYDRAOPT, adapters, modules, settings)

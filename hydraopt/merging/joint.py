@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from ..adapters import AdapterSet
-from .assemble import assemble, progress
+from ..progress import progress
+from .assemble import assemble
 from .checks import check_rank
 from .coordinates import Coordinates, Stack
 from .merged import MergedAdapters, Side
@@ -82,6 +83,6 @@ def merge_jointly(
         module: merge(
             Joint.from_stack(Stack.from_adapters(adapters, module), len(adapters.tasks)), size
         )
-        for module in progress(adapters.shapes)
+        for module in progress(adapters.shapes, "merge")
     }
     return assemble(method, adapters, sides, {"rank": size})

@@ -18,7 +18,8 @@ import torch
 
 from ..adapters import AdapterSet, Factors
 from ..errors import MergeError
-from .assemble import assemble, progress, stacked, zero
+from ..progress import progress
+from .assemble import assemble, stacked, zero
 from .checks import check_clusters, check_rank
 from .lowrank import cut, inner
 from .merged import MergedAdapters
@@ -72,14 +73,14 @@ def kmerge(
         raise MergeError(f"threshold is {threshold}, a cosine, expected -1 to 1")
     stored: list[StoredAdapter] = []
     labels = []
-    for adapter in progress(adapters.adapters):
+    for adapter in progress(adapters.adapters, "merge"):
         alike = [similarity(adapter.factors, other.factors) for other in stored]
         best = max(range(len(stored)), key=alike.__getitem__, default=None)
-        joins = threshold is not None and stored and alike[best] >= threshold
-        if len(stored) < count and not joins:
+        joins = threshold is not None and best is not None and alike[best] >= threshold
+        if best is None or (len(stored) < count and not joins):
+            best = len(stored)
             factors = {m: cut(f, size).factors for m, f in adapter.factors.items()}
             stored.append(StoredAdapter(factors))
-            best = len(stored) - 1
         else:
             stored[best] = join(stored[best], adapter.factors, size)
         labels.append(best)

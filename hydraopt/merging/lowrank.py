@@ -1,6 +1,6 @@
 """Cutting a module's delta to a rank: in factor space where it is a product, else by SVD."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 
@@ -26,7 +26,7 @@ class Svd(NamedTuple):
     vh: torch.Tensor
 
 
-Delta = Factors | Svd | torch.Tensor
+Delta: TypeAlias = Factors | Svd | torch.Tensor
 """One module's delta: a product, its decomposition, or dense ``[out, in]``."""
 
 

@@ -1,9 +1,10 @@
 """``MergedAdapters``: what every merging method returns and all that later stages see."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -97,12 +98,23 @@ class Merged(ABC):
 
     method: str
     settings: Mapping[str, Setting]
-    base_model: str
-    tasks: tuple[str, ...]
-    modules: Iterable[str]
     adapter_bytes: int
     errors: Mapping[str, Mapping[str, float]]
     task_type: str | None
+
+    if TYPE_CHECKING:  # fields of one kind, derived by another; a field cannot replace a property
+
+        @property
+        def base_model(self) -> str:
+            """Identifier of the base model."""
+
+        @property
+        def tasks(self) -> tuple[str, ...]:
+            """The tasks' names."""
+
+        @property
+        def modules(self) -> Collection[str]:
+            """Dotted names of the adapted modules."""
 
     @property
     @abstractmethod
@@ -237,8 +249,9 @@ class MergedAdapters(Merged):
                 about["base_model"],
                 tasks,
                 {
-                    module: tuple(
-                        Side.restored(f"{module}.{letter}", tensors, len(tasks)) for letter in "AB"
+                    module: (
+                        Side.restored(f"{module}.A", tensors, len(tasks)),
+                        Side.restored(f"{module}.B", tensors, len(tasks)),
                     )
                     for module in about["modules"]
                 },

@@ -23,7 +23,7 @@ from .assemble import merge_modules
 from .checks import check_density
 from .elementwise import deltas
 from .lowrank import Delta
-from .merged import MergedAdapters
+from .merged import MergedAdapters, Setting
 from .registry import merging_method
 from .ties import trimmed_mean
 
@@ -68,7 +68,7 @@ def onebit(
             return (x.sign() * x.abs().mean() for x in deltas(adapters, module))
         return scale * trimmed_mean(adapters, module, density)
 
-    settings = {"modules": modules, "density": density, "scale": scale}
+    settings: dict[str, Setting] = {"modules": modules, "density": density, "scale": scale}
     return merge_modules(NAME, adapters, merge, rank, settings)
 
 

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
-from tqdm import tqdm
 
 from ..adapters import Factors
 from ..errors import AdapterError, MergeError
+from ..progress import progress
 from ..training.sparse_directory import SparseAdapter, SparseDelta
 from .lowrank import cut
 
@@ -33,7 +33,7 @@ def merge_sparse(adapters: Sequence[SparseAdapter], *, alpha: float = 1.0) -> Sp
     tasks = _checked_tasks(adapters)
     names = sorted({name for adapter in adapters for name in adapter.modules})
     modules = {}
-    for name in tqdm(names, desc="merge", disable=None, leave=False):
+    for name in progress(names, "merge"):
         deltas = [adapter.modules[name] for adapter in adapters if name in adapter.modules]
         modules[name] = _merge_module(name, deltas, alpha)
     return SparseAdapter(adapters[0].base_model, tasks, modules, {"alpha": alpha})
@@ -47,7 +47,7 @@ def project(adapter: SparseAdapter, rank: int) -> tuple[dict[str, Factors], floa
     """
     if rank < 1:
         raise MergeError(f"rank is {rank}, expected at least 1")
-    modules = tqdm(adapter.modules.items(), desc="project", disable=None, leave=False)
+    modules = progress(adapter.modules.items(), "project")
     cuts = {name: cut(delta.dense(), min(rank, *delta.shape)) for name, delta in modules}
     energy = sum(x.energy for x in cuts.values())
     error = math.sqrt(sum(x.lost for x in cuts.values()) / energy) if energy else 0.0

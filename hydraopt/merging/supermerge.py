@@ -128,8 +128,8 @@ class _Training(NamedTuple):
         factors = {}
         for module in adapters.shapes:
             total = weighted(stack_of(adapters, module), coefficients[module])
-            limit = min(self.rank or math.inf, full_rank(adapters, module))
-            factors[module] = _smallest(total, limit)
+            full = full_rank(adapters, module)
+            factors[module] = _smallest(total, min(self.rank or full, full))
         return LoraAdapter(adapters.tasks[0], adapters.base_model, factors)
 
 

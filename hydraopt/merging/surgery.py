@@ -18,12 +18,13 @@ from torch.nn.functional import l1_loss
 from ..adapters import SUFFIX, AdapterSet, Factors, LoraAdapter, operate
 from ..errors import MergeError
 from ..hooks import inputs_of
+from ..progress import progress
 from ..training import Batch, CalibrationData, Schedule, batch, continuations, fit
 from ..training.batches import IGNORE, Row
 from ..training.continuations import prompt_batches
-from .assemble import progress, stacked
+from .assemble import stacked
 from .checks import check_training
-from .merged import MergedAdapters
+from .merged import MergedAdapters, Setting
 from .registry import METHODS, merging_method
 from .weighted import applied, stacks_of
 
@@ -81,10 +82,16 @@ def surgery(
     merged = METHODS[after].function(adapters, **({} if rank is None else {"rank": rank}))
     corrections = [
         _correction(_features(adapter, merged.task_factors(adapter.name), data), width, schedule)
-        for adapter in progress(adapters.adapters)
+        for adapter in progress(adapters.adapters, "merge")
     ]
     sides = stacked(corrections, torch.arange(len(corrections)))
-    settings = {"after": after, "width": width, "steps": steps, "rate": rate, "batch": batch}
+    settings: dict[str, Setting] = {
+        "after": after,
+        "width": width,
+        "steps": steps,
+        "rate": rate,
+        "batch": batch,
+    }
     return replace(
         merged,
         method=NAME,
@@ -106,7 +113,7 @@ def _features(
     own = stacks_of(AdapterSet([adapter]), data.model.device)
     common = stacks_of(AdapterSet([replace(adapter, factors=merged)]), data.model.device)
     prompts = [prompt for prompt, _ in data.prompts([adapter.name])]
-    features = []
+    features: Features = []
     for together in prompt_batches(data.model, prompts, PROMPTS):
         with _alone(data.model, own):
             rows = continuations(data.model, together)

@@ -24,8 +24,9 @@ import torch
 from ..adapters import AdapterSet, Factors
 from ..errors import MergeError
 from ..hooks import inputs_of
+from ..progress import progress
 from ..training import CalibrationData, batch
-from .assemble import merge_modules, progress
+from .assemble import merge_modules
 from .checks import check_rank
 from .lowrank import svd
 from .merged import MergedAdapters
@@ -96,7 +97,7 @@ def second_moments(
     moments = {m: torch.zeros(len(x.a), len(x.a)).double() for m, x in directions.items()}
     weights = {module: x.a.to(model.device) for module, x in directions.items()}
     with torch.no_grad():
-        for first in progress(range(0, len(rows), BATCH)):
+        for first in progress(range(0, len(rows), BATCH), "merge"):
             chosen = rows[first : first + BATCH]
             ids = batch(chosen).ids
             lengths = torch.tensor([[len(prompt)] for prompt, _ in chosen])

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import torch
-from tqdm import tqdm
 
 from ..adapters import AdapterSet, Factors, LoraAdapter, headed_layer
 from ..errors import BundleError
@@ -14,6 +13,7 @@ from ..formats.layout import Layout, ModuleLayout
 from ..formats.pack import pack_bytes
 from ..merging import relative_errors
 from ..merging.assemble import head_sides, zero
+from ..progress import progress
 from .allocate import MULTIPLIERS, Spectrum, allocate
 from .codec import Coded
 from .coded import CodedAdapters, assemble, disassemble
@@ -31,7 +31,7 @@ class Coder:
     @classmethod
     def from_adapters(cls, adapters: AdapterSet) -> "Coder":
         """Measure every module."""
-        modules = tqdm(adapters.shapes, desc="measure", disable=None, leave=False)
+        modules = progress(adapters.shapes, "measure")
         return cls(
             adapters, {module: Spectrum.from_adapters(adapters, module) for module in modules}
         )
@@ -56,7 +56,7 @@ class Coder:
         layout = Layout(self.adapters.base_model, {**modules, **self.heads})
         shared: dict[tuple[str, str, int], Coded] = {}
         tasks: dict[tuple[str, str, int], Coded] = {}
-        for name, module in tqdm(layout.modules.items(), desc="code", disable=None, leave=False):
+        for name, module in progress(layout.modules.items(), "code"):
             first = []
             if name in self.spectra:
                 first = encode_shared(module, self.spectra[name].rows)

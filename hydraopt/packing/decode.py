@@ -1,6 +1,5 @@
 """Payloads to factors: one module, run by PyTorch on the desk and by ExecuTorch on the phone."""
 
-from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -73,7 +72,7 @@ class SectionDecoder(nn.Module):
         return levels(codes, section.bits, section.length, trellis) * steps
 
 
-def _spans(layout: Layout, *, static_rows: bool) -> list[Sequence[Span]]:
+def _spans(layout: Layout, *, static_rows: bool) -> list[list[Span]]:
     """Of every factor, in the layout's order, the spans that it consists of."""
     sections = layout.task if static_rows else layout.shared + layout.task
     places = {

@@ -63,7 +63,7 @@ def main(
     vectors: int = VECTORS,
 ) -> None:
     """Train the tables for 1, 2 and 4 bits; store them in fp16."""
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for bits in TRELLIS_BITS:
         current, previous = train(bits, rounds, vectors)
         tensors |= {f"current.{bits}": current.half(), f"previous.{bits}": previous.half()}

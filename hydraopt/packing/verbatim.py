@@ -6,12 +6,12 @@ Uniform over a vector's range, 16-bit codes err less than fp16 does.
 from collections.abc import Sequence
 
 import torch
-from tqdm import tqdm
 
 from ..adapters import Factors, headed_layer
 from ..formats.layout import SIDES, Code, Direction, Layout, ModuleLayout
 from ..merging import MergedAdapters, Side
 from ..merging.lowrank import padded
+from ..progress import progress
 from .codec import TINY, Coded, encode, uniform_step
 from .coded import CodedAdapters, assemble
 
@@ -27,7 +27,7 @@ def code_verbatim(merged: MergedAdapters) -> CodedAdapters:
     )
     payloads = {
         task: assemble(layout.task, _vectors(merged, layout, index, shared=False))
-        for index, task in enumerate(tqdm(merged.tasks, desc="code", disable=None, leave=False))
+        for index, task in enumerate(progress(merged.tasks, "code"))
     }
     shared = assemble(layout.shared, _vectors(merged, layout, 0, shared=True))
     return CodedAdapters(
@@ -49,9 +49,9 @@ def layout_of(name: str, sides: tuple[Side, Side]) -> ModuleLayout:
     largest = [_largest(side) for side in sides]
     if headed_layer(name):
         largest[1] = largest[1].clamp_min(LEAST_BIAS)
-    tops = tuple(HEADROOM * max(TINY, float(uniform_step(x, VERBATIM_BITS))) for x in largest)
+    row, column = (HEADROOM * max(TINY, float(uniform_step(x, VERBATIM_BITS))) for x in largest)
     shape = (b.stack.shape[1], a.stack.shape[2])
-    return ModuleLayout(shape, (direction,) * a.stack.shape[1], tops)
+    return ModuleLayout(shape, (direction,) * a.stack.shape[1], (row, column))
 
 
 def encode_heads(layout: ModuleLayout, heads: Sequence[Factors]) -> tuple[list[Coded], list[Coded]]:
@@ -60,9 +60,10 @@ def encode_heads(layout: ModuleLayout, heads: Sequence[Factors]) -> tuple[list[C
     together = [padded(head, rank) for head in heads]
     rows = torch.stack([head.a for head in together], 1)
     biases = torch.stack([head.b.T for head in together], 1)
-    return tuple(
-        [encode(x, VERBATIM_BITS, top) for x in vectors]
-        for vectors, top in zip((rows, biases), layout.tops, strict=True)
+    row_top, bias_top = layout.tops
+    return (
+        [encode(x, VERBATIM_BITS, row_top) for x in rows],
+        [encode(x, VERBATIM_BITS, bias_top) for x in biases],
     )
 
 

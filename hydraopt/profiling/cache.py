@@ -21,7 +21,7 @@ def cache_directory() -> Path:
     return Path(root) / "hydraopt"
 
 
-def cached(name: str, build: Callable[[Path], None]) -> Path:
+def cached(name: str, build: Callable[[Path], object]) -> Path:
     """Directory ``name`` of the cache; ``build`` fills it the first time.
 
     Put everything that the content depends on into ``name``. A second process waits for the first.

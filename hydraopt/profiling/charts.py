@@ -73,12 +73,12 @@ def _size(results: Mapping, axes) -> bool:
 def _switch(results: Mapping, axes) -> bool:
     measured = Measurements(results)
     rows = {name: measured.get(name, "swap_ms") for name in measured.variants}
-    rows = {name: row["samples"] for name, row in rows.items() if row}
-    if not rows:
+    times = {name: row["samples"] for name, row in rows.items() if row}
+    if not times:
         return False
-    every = [sample for samples in rows.values() for sample in samples]
+    every = [sample for samples in times.values() for sample in samples]
     bins = np.geomspace(min(every) * 0.95, max(every) * 1.05, 70)
-    for name, samples in rows.items():
+    for name, samples in times.items():
         what = "switch" if name == BUNDLE else "loading again"
         weights = np.full(len(samples), 100 / len(samples))
         label = f"{NAMES[name]}: {what}, p50 {np.median(samples):.2f} ms"
@@ -104,8 +104,9 @@ def _decode(results: Mapping, axes) -> bool:
         return False
     width = 0.8 / len(measured.variants)
     for place, name in enumerate(measured.variants):
-        rows = [measured.get(name, "decode_ms", threads) for threads in measured.threads]
-        if None in rows:
+        found = [measured.get(name, "decode_ms", threads) for threads in measured.threads]
+        rows = [row for row in found if row is not None]
+        if len(rows) < len(found):
             continue
         x = np.arange(len(rows)) + (place - (len(measured.variants) - 1) / 2) * width
         middle = np.array([row["median"] for row in rows])
@@ -124,7 +125,7 @@ def _operators(results: Mapping, axes) -> bool:
     if BUNDLE not in operators:
         return False
     times = {variant: _by_operator(records) for variant, records in operators.items()}
-    names = sorted(times[BUNDLE], key=times[BUNDLE].get)[-BARS:]
+    names = sorted(times[BUNDLE], key=times[BUNDLE].__getitem__)[-BARS:]
     height = 0.8 / len(times)
     for place, (variant, own) in enumerate(reversed(times.items())):
         y = np.arange(len(names)) + (place - (len(times) - 1) / 2) * height

@@ -58,14 +58,15 @@ class Emulator:
         serial: adb's serial number of it.
         port: TCP port of its adbd on this machine's loopback interface.
         pid: its first process, leader of a process group that holds all of them.
-        started: kernel's start time of that process, which tells a reused pid apart.
+        started: kernel's start time of that process, which tells a reused pid apart;
+            None if it ended at once.
     """
 
     tier: str
     serial: str
     port: int
     pid: int
-    started: int
+    started: int | None
 
 
 def start(tier: str, *, die_with_parent: bool = False) -> Emulator:

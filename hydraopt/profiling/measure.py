@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import BundleError, DeviceLostError, UsageError
+from ..errors import BundleError, DeviceLostError, UsageError, known
 from ..formats.manifest import CAUSAL_LM, DATA, METHODS, PROGRAM, STATIC, Manifest
 from .adb import Device
 from .conditions import SCRIPT, condition_notes, parse_conditions
@@ -94,8 +94,9 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
             run.put()
             outcome.conditions["before"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
             run.outputs(expected, manifest.quantize)
-            lengths = manifest.max_length, manifest.prefill_length
-            _measure(run, Workload.fitting(*lengths, least=not outcome.timing_valid))
+            context = known(manifest.max_length, "max length")
+            call = known(manifest.prefill_length, "prefill length")
+            _measure(run, Workload.fitting(context, call, least=not outcome.timing_valid))
             outcome.conditions["after"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
             if outcome.timing_valid:
                 outcome.notes += condition_notes(**outcome.conditions, cores=facts.cores)

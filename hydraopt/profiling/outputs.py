@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import ProfilingError
+from ..errors import ProfilingError, known
 from ..formats.manifest import Manifest
 from ..progress import progress
 from ..runtime import Session
@@ -40,8 +40,9 @@ def expected_outputs(bundle: Path, manifest: Manifest) -> dict[str, Expected]:
         BundleError: a damaged bundle.
     """
     session = Session.open(bundle)
-    length = min(PROMPT, manifest.prefill_length)
-    prompt = tuple(7919 * i % manifest.vocabulary for i in range(1, length + 1))
+    length = min(PROMPT, known(manifest.prefill_length, "prefill length"))
+    vocabulary = known(manifest.vocabulary, "vocabulary")
+    prompt = tuple(7919 * i % vocabulary for i in range(1, length + 1))
     expected = {}
     for task in progress(session.tasks, "outputs here"):
         session.switch(task)
@@ -93,7 +94,7 @@ def compare_outputs(
     difference = ((logits.view_as(reference) - reference).abs().amax((1, 2)) / scale).tolist()
     shares = dict(zip(expected, difference, strict=True))
     _check(shares, tolerance, where)
-    worst = max(shares, key=shares.get)
+    worst = max(shares, key=shares.__getitem__)
     return {
         "tasks": len(shares),
         "positions": TOKENS + 1,

@@ -1,7 +1,7 @@
 """The report as files: results, a Markdown table, plots and one self-contained HTML page."""
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -73,5 +73,5 @@ def _table(table: Table) -> Iterator[str]:
         yield f'<p class="note">{escape(table.note)}</p>'
 
 
-def _row(tag: str, cells: tuple[str, ...]) -> str:
+def _row(tag: str, cells: Sequence[str]) -> str:
     return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"

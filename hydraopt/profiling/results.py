@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Profile:
     facts: Facts
     bundle: Mapping[str, object]
     sizes: Mapping[str, object]
-    settings: dict[str, object]
+    settings: dict[str, Any]
     rounds: dict[Key, list[list[float]]] = field(default_factory=dict)
     outputs: dict[str, dict] = field(default_factory=dict)
     operators: dict[str, list[dict]] = field(default_factory=dict)
@@ -142,11 +142,11 @@ class Measurements:
 
     def overhead(self, variant: str, metric: str, floor: str, threads: int) -> list[float]:
         """``variant`` over ``floor`` minus one, round by round; empty if either is missing."""
-        pair = self.get(variant, metric, threads), self.get(floor, metric, threads)
-        if None in pair:
+        over, under = self.get(variant, metric, threads), self.get(floor, metric, threads)
+        if over is None or under is None:
             return []
-        medians = zip(*(row["round_medians"] for row in pair), strict=False)
-        return [over / under - 1 for over, under in medians]
+        medians = zip(over["round_medians"], under["round_medians"], strict=False)
+        return [own / least - 1 for own, least in medians]
 
 
 def read_results(path: Path) -> dict:

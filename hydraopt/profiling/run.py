@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceLostError, ProfilingError
-from ..progress import progress
+from ..progress import progress, steps
 from .operators import operator_times
 from .outputs import LOGITS, TOLERANCE, compare_outputs, output_plan
 from .plan import Step, Workload, cold_plan, lines, samples, trace_plan, warm_plan
@@ -71,7 +71,7 @@ class DeviceRun:
     def rounds(self, count: int, threads: Sequence[int], workload: Workload) -> None:
         """All variants in turns; each round starts with another one."""
         total = count * len(threads) * len(self.variants)
-        with progress(None, "measure", total=total) as bar:
+        with steps("measure", total=total) as bar:
             for number in range(count):
                 start = number % len(self.variants)
                 turns = [*self.variants[start:], *self.variants[:start]]

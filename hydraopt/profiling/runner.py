@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -187,7 +186,9 @@ def _compiler(abi: str) -> str:
 def _package(abi: str) -> Path:
     """ExecuTorch's package for an ABI, with ``include`` and ``lib``; downloaded if foreign."""
     if abi == host_facts().abi:
-        return Path(find_spec("executorch").submodule_search_locations[0])
+        import executorch  # a namespace: nothing is loaded
+
+        return Path(executorch.__path__[0])
     machine, release = TOOLCHAINS[abi].machine, version("executorch")
     directory = cached(
         f"executorch/{release}-{machine}", lambda target: _download(release, machine, target)

@@ -1,11 +1,12 @@
 """Inputs of programs that are no causal LM: checked, and in the form that the program takes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from ..adapters import HEAD
-from ..errors import BundleError, TaskError
+from ..errors import BundleError, TaskError, known
 from ..formats.manifest import IMAGE, Manifest
 
 
@@ -19,9 +20,10 @@ def inputs_of(given: Sequence[int] | torch.Tensor, manifest: Manifest) -> list[t
         return [_image(given, manifest)]
     ids = list(given)
     check_ids(ids, manifest)
-    if len(ids) > manifest.max_length:
+    most = known(manifest.max_length, "max length")
+    if len(ids) > most:
         raise TaskError(
-            f"{len(ids)} tokens, expected at most {manifest.max_length}; shorten the text or "
+            f"{len(ids)} tokens, expected at most {most}; shorten the text or "
             "export with more --max-length"
         )
     return [torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64)]
@@ -31,8 +33,9 @@ def check_ids(ids: Sequence[int], manifest: Manifest) -> None:
     """Raise ``TaskError`` if there are no token ids, or unknown ones."""
     if not ids:
         raise TaskError("the prompt is empty, expected at least one token")
-    if wrong := [token for token in ids if not 0 <= token < manifest.vocabulary]:
-        raise TaskError(f"token id {wrong[0]} is outside the vocabulary of {manifest.vocabulary}")
+    vocabulary = known(manifest.vocabulary, "vocabulary")
+    if wrong := [token for token in ids if not 0 <= token < vocabulary]:
+        raise TaskError(f"token id {wrong[0]} is outside the vocabulary of {vocabulary}")
 
 
 def check_classes(factors: Sequence[torch.Tensor], task: str, manifest: Manifest) -> None:
@@ -52,11 +55,12 @@ def example(manifest: Manifest) -> list[int] | torch.Tensor:
     return torch.zeros(manifest.image) if manifest.kind == IMAGE else [0]
 
 
-def _image(pixels: object, manifest: Manifest) -> torch.Tensor:
+def _image(pixels: Any, manifest: Manifest) -> torch.Tensor:
+    expected = known(manifest.image, "image")
     shape = tuple(pixels.shape) if isinstance(pixels, torch.Tensor) else type(pixels).__name__
-    if shape not in (manifest.image, (1, *manifest.image)):
+    if shape not in (expected, (1, *expected)):
         raise TaskError(
-            f"the input is {shape}, expected an image {manifest.image} (channels, height, width) "
+            f"the input is {shape}, expected an image {expected} (channels, height, width) "
             "as a tensor; resize it"
         )
-    return pixels.to(torch.float32).reshape(1, *manifest.image).contiguous()
+    return pixels.to(torch.float32).reshape(1, *expected).contiguous()

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import BundleError
@@ -23,10 +22,11 @@ def load_kernels() -> None:
     The libraries are loaded by themselves: ExecuTorch's modules around them import compilers of
     PyTorch, which takes seconds.
     """
+    import executorch
     import torch
     from executorch.extension.pybindings import portable_lib  # noqa: F401  they link to it
 
-    package = Path(find_spec("executorch").submodule_search_locations[0])
+    package = Path(executorch.__path__[0])
     for pattern in KERNELS:
         for library in package.glob(pattern):
             torch.ops.load_library(library)

@@ -8,7 +8,7 @@ from executorch.runtime import Method, Program, Runtime
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from ..errors import BundleError, TaskError
+from ..errors import BundleError, TaskError, known
 from ..formats.layout import payload_bytes, read_layout
 from ..formats.manifest import (
     CAUSAL_LM,
@@ -133,7 +133,7 @@ class Session:
         if isinstance(given, str) and self.manifest.kind != IMAGE:
             given = self.encode(given)
         (output,) = self._method.execute([*inputs_of(given, self.manifest), *self.factors])
-        return output[0, : self.manifest.classes.get(self.task)]
+        return output[0, : self.manifest.classes.get(known(self.task, "current task"))]
 
     def _check_kind(self, *, causal_lm: bool) -> None:
         """Raise ``TaskError`` unless the base is, or is not, a causal LM, and a task is current."""
@@ -156,12 +156,13 @@ class Session:
         self._check_kind(causal_lm=True)
         end = self.position + len(ids)
         check_ids(ids, self.manifest)
-        if end > self.manifest.max_length or len(ids) >= self.manifest.max_length:
+        most = known(self.manifest.max_length, "max length")
+        if end > most or len(ids) >= most:
             raise TaskError(
-                f"{end} tokens, expected at most {self.manifest.max_length - 1} in a prompt and "
-                f"{self.manifest.max_length} in all; shorten it or export with more --max-length"
+                f"{end} tokens, expected at most {most - 1} in a prompt and "
+                f"{most} in all; shorten it or export with more --max-length"
             )
-        step = self.manifest.prefill_length
+        step = known(self.manifest.prefill_length, "prefill length")
         for piece in (ids[start : start + step] for start in range(0, len(ids), step)):
             positions = torch.arange(self.position, self.position + len(piece))
             (logits,) = self._method.execute([torch.tensor([piece]), positions, *self.factors])
@@ -253,9 +254,10 @@ class Session:
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Text of token ids, piece by piece as soon as a piece is whole characters."""
+        tokenizer = known(self._tokenizer, "tokenizer")
         decoding = DecodeStream(skip_special_tokens=True)
         for token in ids:
-            if piece := decoding.step(self._tokenizer, token):
+            if piece := decoding.step(tokenizer, token):
                 yield piece
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -3,7 +3,7 @@
 from .batches import Batch, answer_logits, answer_loss, batch, encode, load_model
 from .continuations import continuations
 from .data import CalibrationData
-from .examples import Examples, read_examples, read_lines
+from .examples import Examples, read_examples, read_lines, read_unanswered
 from .loop import Fitted, Schedule, fit, pick_device
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "pick_device",
     "read_examples",
     "read_lines",
+    "read_unanswered",
 ]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ..adapters import AdapterSet
-from ..errors import DataError
+from ..errors import DataError, known
 from ..models import context_length
 from .batches import Row, encode, load_model
-from .examples import read_examples
+from .examples import read_examples, read_unanswered
 from .loop import pick_device
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class CalibrationData:
             DataError: an unreadable file, a broken line (with its number), a task without lines,
                 or a base that cannot be loaded.
         """
-        return cls.load(base, read_examples(path, tasks, labels=labels))
+        read = read_examples if labels else read_unanswered
+        return cls.load(base, read(path, tasks))
 
     def check(self, adapters: AdapterSet, *, labels: bool) -> None:
         """Refuse a base that lacks a module of ``adapters``, and tasks without usable examples.
@@ -103,4 +104,5 @@ class CalibrationData:
 
     def answered(self, tasks: Iterable[str]) -> list[Row]:
         """The tokens of all prompts of some tasks with their answers, which must be there."""
-        return encode(self.tokenizer, (pair for task in tasks for pair in self.examples[task]))
+        pairs = (pair for task in tasks for pair in self.examples[task])
+        return encode(self.tokenizer, ((prompt, known(x, "answer")) for prompt, x in pairs))

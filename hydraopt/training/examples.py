@@ -10,28 +10,40 @@ from ..errors import DataError
 Examples = Mapping[str, Sequence[tuple[str, str]]]
 
 
-def read_examples(
-    path: Path, tasks: Sequence[str], *, labels: bool = True
-) -> dict[str, list[tuple[str, str | None]]]:
+def read_examples(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     """Read ``{"task": …, "prompt": …, "answer": …}`` lines, some for each of ``tasks``.
-
-    Without ``labels`` answers need not be there, and those that are become None.
 
     Raises:
         DataError: an unreadable file, a broken line (with its number), or a task without lines.
     """
-    pairs: dict[str, list[tuple[str, str | None]]] = {task: [] for task in tasks}
-    keys = ("task", "prompt", "answer") if labels else ("task", "prompt")
+    lines = _by_task(path, tasks, ("task", "prompt", "answer"))
+    return {task: [(x["prompt"], x["answer"]) for x in own] for task, own in lines.items()}
+
+
+def read_unanswered(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, None]]]:
+    """Read ``{"task": …, "prompt": …}`` lines, some for each of ``tasks``, with None as answers.
+
+    Raises:
+        DataError: as :func:`read_examples`.
+    """
+    lines = _by_task(path, tasks, ("task", "prompt"))
+    return {task: [(x["prompt"], None) for x in own] for task, own in lines.items()}
+
+
+def _by_task(
+    path: Path, tasks: Sequence[str], keys: Sequence[str]
+) -> dict[str, list[dict[str, str]]]:
+    lines: dict[str, list[dict[str, str]]] = {task: [] for task in tasks}
     for number, fields in read_lines(path, keys):
-        if fields["task"] not in pairs:
+        if fields["task"] not in lines:
             raise DataError(
                 f"{path}, line {number}: no adapter is named {fields['task']!r}; "
                 f"there are: {', '.join(tasks)}"
             )
-        pairs[fields["task"]].append((fields["prompt"], fields["answer"] if labels else None))
-    if missing := [task for task, examples in pairs.items() if not examples]:
+        lines[fields["task"]].append(fields)
+    if missing := [task for task, own in lines.items() if not own]:
         raise DataError(f"{path} has no line for task {missing[0]!r}, expected some for each task")
-    return pairs
+    return lines
 
 
 def read_lines(path: Path, keys: Sequence[str]) -> list[tuple[int, dict[str, str]]]:

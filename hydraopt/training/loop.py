@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ..errors import DataError, TrainingError
 from ..files import replaced_file
-from ..progress import progress
+from ..progress import steps
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def fit(
     try:
         with (
             torch.random.fork_rng(),
-            progress(None, description, total=schedule.steps, done=state.step) as bar,
+            steps(description, total=schedule.steps, done=state.step) as bar,
         ):
             while state.step < schedule.steps and not state.is_stale():
                 torch.manual_seed(schedule.seed * 1_000_003 + state.step)  # dropout, also resumed

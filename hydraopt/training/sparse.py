@@ -17,7 +17,7 @@ so that it carries neither masks that are chosen in training nor a share of a la
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
@@ -92,7 +92,7 @@ def add_sparse(
 
 
 @dataclass(frozen=True)
-class Masks:
+class Masks(Generic[T]):
     """When masks are chosen, and how.
 
     Attributes:

@@ -164,7 +164,7 @@ def _delta(module: str, tensors: Mapping[str, torch.Tensor], shape: Sequence[int
         raise ValueError(f"{module} has positions or values that do not fit a weight {shape}")
     if not values.isfinite().all():
         raise ValueError(f"{module} has values that are not finite")
-    return SparseDelta(tuple(shape), index, values)
+    return SparseDelta((shape[0], shape[1]), index, values)
 
 
 def sparse_adapter(

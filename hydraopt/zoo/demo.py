@@ -10,10 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..compression import compress
+from ..errors import known
 from ..files import Output, output_directory
 from ..formats.manifest import MANIFEST
 from ..lowering.bundle import export_bundle
-from ..packing import CodedAdapters, open_merged
+from ..merging import Merged
+from ..packing import open_merged
 from ..runtime import Session
 from . import BASE, load_adapters
 from .evaluate import bundle_exact_match, zoo_evaluator
@@ -26,9 +28,7 @@ SWITCHES = 200
 TOKENS = 200
 
 
-def run_demo(
-    output: Path, console: Console, *, inputs: int, overwrite: bool
-) -> Mapping[str, float]:
+def run_demo(output: Path, console: Console, *, inputs: int, overwrite: bool) -> dict[str, float]:
     """Write ``output/merged`` and ``output/bundle`` from the zoo and run tasks.
 
     Args:
@@ -73,7 +73,7 @@ def answers(session: Session) -> Table:
     return table
 
 
-def qualities(merged: CodedAdapters, session: Session, inputs: int) -> Mapping[str, float]:
+def qualities(merged: Merged, session: Session, inputs: int) -> Mapping[str, float]:
     """Mean exact match in percent: unmerged, merged, and merged through the program."""
     evaluator = zoo_evaluator(inputs)
     unmerged = evaluator.unmerged(load_adapters())
@@ -94,7 +94,7 @@ def speeds(session: Session) -> Mapping[str, float]:
         start = time.perf_counter()
         session.switch(session.tasks[index % len(session.tasks)])
         times.append(1e3 * (time.perf_counter() - start))
-    half = session.manifest.max_length // 2
+    half = known(session.manifest.max_length, "max length") // 2
     start = time.perf_counter()
     for index in range(TOKENS):
         if index % half == 0:

@@ -13,6 +13,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ...errors import known
 from ...formats.manifest import CAUSAL_LM as NAME
 from ...models import end_tokens
 from ..decoder import Decoder, prepare
@@ -27,13 +28,13 @@ def _load(source: str, _: PretrainedConfig, heads: bool) -> PreTrainedModel:
 
 
 def _prepared(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
-    return partial(Decoder, model, prepare(model, form), form.max_length)
+    return partial(Decoder, model, prepare(model, form), known(form.max_length, "max length"))
 
 
 def _export(
     module: nn.Module, shapes: Mapping[str, Sequence[int]], form: Form
 ) -> torch.export.ExportedProgram:
-    return export_forward(module, shapes, form.prefill_length)
+    return export_forward(module, shapes, known(form.prefill_length, "prefill length"))
 
 
 def _describe(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:

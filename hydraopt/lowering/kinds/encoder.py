@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ...errors import LoweringError
+from ...errors import LoweringError, known
 from ...formats.manifest import ENCODER as NAME
 from ...models import context_length
 from ...progress import doing
@@ -92,7 +92,7 @@ def _positions(model: PreTrainedModel) -> int:
 def _prepared(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
     doing("Quantising the base model")
     quantize_linear(model, form.quantize)
-    quantize_embedding(model, form.embedding)
+    quantize_embedding(model, known(form.embedding, "embedding"))
     return partial(Encoder, model)
 
 
