@@ -5,6 +5,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from typer.exceptions import TyperException
+
 from ..errors import HydraOptError, UsageError
 from .interrupts import ending_on_signals
 
@@ -37,9 +39,9 @@ def run_command_line(command: Callable[[], object]) -> None:
         fail(error, code=2)
     except (HydraOptError, OSError) as error:
         fail(error)
+    except TyperException as error:
+        _fail_of_usage(error)
     except Exception as error:
-        if hasattr(error, "format_message"):  # the parser's, which has no public base class
-            _fail_of_usage(error)
         _fail_unexpectedly(error)
     if isinstance(code, int):
         sys.exit(code)
@@ -52,8 +54,8 @@ def fail(error: object, code: int = 1) -> None:
     sys.exit(code)
 
 
-def _fail_of_usage(error: Exception) -> None:
-    message = error.format_message()
+def _fail_of_usage(error: TyperException) -> None:
+    message = getattr(error, "format_message", error.__str__)()
     if not message:  # without arguments the help was shown
         sys.exit(2)
     context = getattr(error, "ctx", None)
