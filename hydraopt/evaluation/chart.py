@@ -9,7 +9,12 @@ from .experts import BASE, UNMERGED, ExpertPoint
 from .frontier import Point
 
 PAPER_SHARE = 52  # percent of fp16 that HydraOpt's paper keeps (arXiv 2507.17706)
-TICKS = (1, 2, 5, 10, 20, 50, 100)
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
+COLORS = [
+    f"tab:{x}" for x in ("blue", "orange", "green", "red", "purple", "brown", "pink", "gray")
+] + [
+    *("olive", "cyan", "gold", "navy", "lime", "black"),
+]
 MARKERS = "osv^"  # for the twenty methods of each round of colours
 ZOOM = 5  # points below the unmerged adapters that the middle panel shows
 
@@ -35,7 +40,8 @@ def table(points: Sequence[Point]) -> str:
 def plot(points: Sequence[Point], directory: Path) -> None:
     """Write ``frontier.png`` and ``frontier.svg``.
 
-    They show the mean, the mean from close by, the worst task, and the S-score of generated texts.
+    They show mean exact match, the same from close by, and the S-score of generated texts, mean
+    and of the worst task.
     """
     import matplotlib
 
@@ -50,8 +56,8 @@ def plot(points: Sequence[Point], directory: Path) -> None:
     shown = (
         ("mean of all tasks", lambda point: point.mean),
         (f"mean, the top {ZOOM} points", lambda point: point.mean),
-        ("worst task", lambda point: point.worst),
         ("S-score: chrF, generated / unmerged", lambda point: point.s_score(unmerged)),
+        ("the same of the worst task", lambda point: point.worst_s_score(unmerged)),
     )
     for axes, (title, score) in zip(panels, shown, strict=True):
         _panel(axes, series, score)
@@ -68,6 +74,7 @@ def plot(points: Sequence[Point], directory: Path) -> None:
 
 
 def _panel(axes, series: Mapping[str, Sequence[Point]], score: Callable[[Point], float]) -> None:
+    axes.set_prop_cycle(color=COLORS)
     for name, points in series.items():
         shares = [100 * point.share for point in points]
         values = [100 * score(point) for point in points]
@@ -75,7 +82,8 @@ def _panel(axes, series: Mapping[str, Sequence[Point]], score: Callable[[Point],
     axes.set_xscale("log")
     axes.set_xticks(TICKS, labels=map(str, TICKS))
     axes.minorticks_off()
-    axes.set_xlim(0.9, 110)
+    shares = [100 * point.share for points in series.values() for point in points]
+    axes.set_xlim(0.9, max(110, 1.1 * max(shares)))
     axes.set_xlabel("stored bytes, % of the adapters' fp16 bytes")
     axes.grid(alpha=0.3)
 

@@ -89,8 +89,14 @@ class Point:
         Tasks of which the unmerged adapter gets nothing right are left out (arXiv 2510.13537); 0
         if there are no others.
         """
-        ratios = [self.chrf[task] / top for task, top in unmerged.chrf.items() if top]
-        return mean(ratios) if ratios else 0.0
+        return mean(self._ratios(unmerged))
+
+    def worst_s_score(self, unmerged: "Point") -> float:
+        """The least of these ratios."""
+        return min(self._ratios(unmerged))
+
+    def _ratios(self, unmerged: "Point") -> list[float]:
+        return [self.chrf[task] / top for task, top in unmerged.chrf.items() if top] or [0.0]
 
 
 def candidates(
