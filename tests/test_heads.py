@@ -14,6 +14,7 @@ from encoders import (
 )
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from sealed_files import reseal
 from test_cli import fails, succeeds
 from test_kinds import quantised_eager
 from transformers import BertForMaskedLM, BertForSequenceClassification
@@ -215,9 +216,7 @@ def test_a_head_that_the_bundle_has_no_place_for_is_refused(copied, tmp_path):
 @pytest.mark.slow
 def test_a_pack_with_another_number_of_classes_is_refused(copied):
     path = copied / "manifest.json"
-    fields = json.loads(path.read_text())
-    fields["classes"]["mood"] = 3
-    path.write_text(json.dumps(fields))
+    reseal(path, classes=json.loads(path.read_text())["classes"] | {"mood": 3})
     session = Session.open(copied)
     with pytest.raises(BundleError, match="'mood' has a head of 2 classes, expected 3"):
         session.switch("mood")

@@ -90,6 +90,8 @@ def test_where_no_exception_can_be_raised(number):
     """Python prints what a finaliser raises, and goes on."""
     script = """
 class Finalised:
+    def __init__(self, **_):
+        pass
     def __del__(self):
         arrive()
 cli.app = Finalised
@@ -103,7 +105,7 @@ def test_a_crash_leaves_nothing_behind(tmp_path, number):
     """As when compiled code calls back into Python and cannot pass an exception on."""
     script = f"""
 from hydraopt.files import Output, output_directory
-def command():
+def command(**_):
     with output_directory({str(tmp_path / "out")!r}, Output("marker", "", ())) as staging:
         (staging / "half").write_text("x")
         try:
@@ -122,7 +124,7 @@ def test_an_ignored_interrupt_stays_ignored():
     """As in a command that a script started in the background."""
     script = """
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-cli.app = lambda: (arrive(), print("went on"))
+cli.app = lambda **_: (arrive(), print("went on"))
 cli.main()
 """
     assert run(script, signal.SIGINT) == (0, "went on\n", "")

@@ -218,8 +218,8 @@ def test_frontier_takes_what_was_trained(tmp_path, base, small_data):
     arguments[budgets] = "30,60"  # three tiny adapters share little
     app(arguments, standalone_mode=False)
     points = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert {point["series"] for point in points} == {"unmerged", *METHODS}
-    assert [point["label"] for point in points[1:3]] == ["30 %", "60 %"]
+    assert {point["series"] for point in points} == {"unmerged", "base model", *METHODS}
+    assert [point["label"] for point in points[1:4]] == ["base model", "30 %", "60 %"]
     assert all(point["chrf"].keys() == adapters.keys() for point in points)
     assert summary(adapters)[0] == {"task": "ui-de", "steps": 3}
 

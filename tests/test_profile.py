@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 from devices import living_processes, require_tier, wait_until
+from sealed_files import reseal
 from typer.testing import CliRunner
 
 from hydraopt.cli import app as cli
@@ -260,9 +261,8 @@ def test_what_cannot_be_profiled_is_refused_before_anything_runs(
 ):
     monkeypatch.setattr(Host, "workspace", lambda _: pytest.fail("something runs"))
     closed = shutil.copytree(bundle, tmp_path / "closed")
-    manifest = json.loads((closed / "manifest.json").read_text())
-    manifest |= {"swap": "methods", "tasks": {"alpha": "task_0"}}
-    (closed / "manifest.json").write_text(json.dumps(manifest))
+    changes = {"swap": "methods", "packs": {}, "methods": {"alpha": "task_0"}, "codec": None}
+    reseal(closed / "manifest.json", **changes)
     for arguments, error, message in (
         ([closed], BundleError, "has one method per task; profile a bundle that was exported"),
         ([bundle, "--threads", "1,999"], UsageError, "expected numbers from 1 to"),

@@ -30,7 +30,7 @@ def run_command_line(command: Callable[[], object]) -> None:
             stream.reconfigure(errors="backslashreplace")  # terminals that lack a character
     try:
         with ending_on_signals():
-            code = command()
+            code = _exit_code(command)
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] in EXTRAS:
             fail(f"{error.name} is not installed; run pip install 'hydraopt[all]'")
@@ -43,8 +43,13 @@ def run_command_line(command: Callable[[], object]) -> None:
         _fail_of_usage(error)
     except Exception as error:
         _fail_unexpectedly(error)
-    if isinstance(code, int):
-        sys.exit(code)
+    sys.exit(code)
+
+
+def _exit_code(command: Callable[[], object]) -> int:
+    """Call it; what it gives is gone, finalised too, when this returns."""
+    result = command()
+    return result if isinstance(result, int) else 0
 
 
 def fail(error: object, code: int = 1) -> None:
