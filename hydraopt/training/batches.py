@@ -82,7 +82,7 @@ def answer_logits(
 
     handle = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        given = {} if past is None else {"past_key_values": past}
+        given = {} if past is None else {"cache": past}
         logits = model(input_ids=texts.ids, use_cache=past is not None, **given).logits[0]
     finally:
         handle.remove()
@@ -94,7 +94,7 @@ def prefix_cache(model: "PreTrainedModel", prefix: torch.Tensor, count: int) -> 
     from transformers import DynamicCache
 
     past = DynamicCache(config=model.config)
-    model(input_ids=prefix[None], past_key_values=past, logits_to_keep=1)
+    model(input_ids=prefix[None], cache=past, logits_to_keep=1)
     past.batch_repeat_interleave(count)
     return past
 
