@@ -10,7 +10,7 @@ from .codes import CODEC
 from .documents import read_document, sealed
 from .layout import LAYOUT
 from .pack import PACKS, SHARED, SUFFIX, Pack
-from .records import FileRecord, check_files
+from .records import FileRecord, check_files, parse_records
 
 FORMAT_VERSION = 5
 WRITER = "hydraopt export"
@@ -154,7 +154,7 @@ class Manifest:
         del fields["format_version"], fields["digest"]
         fields["factors"] = {k: tuple(v) for k, v in fields["factors"].items()}
         fields["packs"] = {k: Pack(**v) for k, v in fields["packs"].items()}
-        fields["files"] = {k: FileRecord(**v) for k, v in fields["files"].items()}
+        fields["files"] = parse_records(fields["files"])
         fields["eos_ids"] = tuple(fields["eos_ids"])
         fields["image"] = fields["image"] and tuple(fields["image"])
         fields["chat"] = fields["chat"] and Chat(**fields["chat"])

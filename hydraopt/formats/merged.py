@@ -9,7 +9,7 @@ from ..files import Output, write_bytes
 from .documents import read_document, sealed
 from .layout import LAYOUT
 from .pack import PACKS, SHARED, SUFFIX, Pack
-from .records import FileRecord, check_files, records
+from .records import check_files, parse_records, records
 
 FORMAT_VERSION = 2
 DESCRIPTION = "merged.json"
@@ -56,5 +56,5 @@ def read_description(directory: Path) -> dict:
     if packs is not None and packs.keys() != {*fields["tasks"]}:
         raise BundleError(f"{path} is damaged: its packs do not fit its tasks; compress again")
     fields["packs"] = packs and {task: Pack(**pack) for task, pack in packs.items()}
-    check_files(directory, {name: FileRecord(**x) for name, x in fields["files"].items()})
+    check_files(directory, parse_records(fields["files"]))
     return fields

@@ -1,11 +1,11 @@
 """Sizes and hashes of a directory's files, by which it is known to be whole."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import BundleError
+from ..files import sha256
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,17 @@ class FileRecord:
     @classmethod
     def of(cls, path: Path) -> "FileRecord":
         """Measure a file."""
-        with path.open("rb") as file:
-            return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        return cls(path.stat().st_size, sha256(path))
 
 
 def records(directory: Path, names: Iterable[str]) -> dict[str, dict]:
     """Records of some files, ready for JSON."""
     return {name: asdict(FileRecord.of(directory / name)) for name in names}
+
+
+def parse_records(fields: Mapping[str, Mapping]) -> dict[str, FileRecord]:
+    """The inverse of :func:`records`."""
+    return {name: FileRecord(**record) for name, record in fields.items()}
 
 
 def check_files(directory: Path, files: Mapping[str, FileRecord]) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from ..errors import BundleError, TrainingError
 from ..files import Output, output_directory, write_bytes, write_tensors
 from ..formats.documents import read_document, sealed
-from ..formats.records import FileRecord, check_files, records
+from ..formats.records import check_files, parse_records, records
 from .hydralora import HydraConfig, HydraLinear
 
 FORMAT_VERSION = 2
@@ -115,7 +115,7 @@ class HydraLora:
         """
         directory = Path(directory)
         about = read_document(directory / CONFIG, "hydralora", FORMAT_VERSION, WRITER)
-        check_files(directory, {name: FileRecord(**x) for name, x in about["files"].items()})
+        check_files(directory, parse_records(about["files"]))
         try:
             config = HydraConfig(**{name: about[name] for name in HydraConfig.__annotations__})
             tensors = load_file(directory / WEIGHTS)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from ..errors import BundleError, TrainingError
 from ..files import Output, output_directory, write_bytes, write_tensors
 from ..formats.documents import read_document, sealed
-from ..formats.records import FileRecord, check_files, records
+from ..formats.records import check_files, parse_records, records
 from .sparse import BLOCK, SparseLinear, as_blocks, from_blocks
 
 FORMAT_VERSION = 2
@@ -133,7 +133,7 @@ class SparseAdapter:
         """
         directory = Path(directory)
         about = read_document(directory / CONFIG, "sparse", FORMAT_VERSION, WRITER)
-        check_files(directory, {name: FileRecord(**x) for name, x in about["files"].items()})
+        check_files(directory, parse_records(about["files"]))
         try:
             tensors = load_file(directory / WEIGHTS)
             modules = {
