@@ -14,7 +14,7 @@ from hydraopt.profiling.process import call
 DEMO = Path(__file__).resolve().parents[1] / "android_demo"
 HOST = DEMO / "host"
 SOURCES = (HOST / "jni" / "hydraopt_host.cpp", runner.KERNELS)
-HEADER = HOST / "jni" / "jvm.h"
+HEADERS = (HOST / "jni" / "jvm.h", *runner.HEADERS)
 
 
 def java_home() -> Path:
@@ -29,10 +29,17 @@ def host_library(java_home: Path) -> Path:
     flags = [x for x in runner.FLAGS if x != "-DET_EVENT_TRACER_ENABLED"]  # as in the AAR
     command = ["g++", *flags, "-fPIC", "-shared", "-fvisibility=hidden", f"-I{include}"]
     command += [f"-I{include}/executorch/runtime/core/portable_type/c10"]
-    command += [f"-I{java_home}/include", f"-I{java_home}/include/linux", *map(str, SOURCES)]
+    command += [
+        f"-I{runner.SOURCE.parent}",
+        f"-I{java_home}/include",
+        f"-I{java_home}/include/linux",
+        *map(str, SOURCES),
+    ]
     command += [f"-L{package}/lib", "-Wl,--no-as-needed", f"-Wl,-rpath,{package}/lib"]
     command += [f"-l{name}" for name in runner.LIBRARIES]
-    recipe = b"".join(path.read_bytes() for path in (*SOURCES, HEADER)) + " ".join(command).encode()
+    recipe = (
+        b"".join(path.read_bytes() for path in (*SOURCES, *HEADERS)) + " ".join(command).encode()
+    )
     directory = cached(
         f"android-host/{version('executorch')}-{hashlib.sha256(recipe).hexdigest()[:12]}",
         lambda target: call(

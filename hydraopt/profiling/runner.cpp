@@ -44,16 +44,7 @@
 #include <vector>
 
 #include "reader.hpp"
-
-// threadpool.h is not among the headers of ExecuTorch's Python package
-namespace executorch::extension::threadpool {
-class ThreadPool {
- public:
-  size_t get_thread_count() const;
-  bool _unsafe_reset_threadpool(uint32_t threads);
-};
-ThreadPool* get_threadpool();
-}  // namespace executorch::extension::threadpool
+#include "threadpool.hpp"
 
 using executorch::aten::ScalarType;
 using executorch::etdump::ETDumpGen;

@@ -19,7 +19,7 @@ from .process import call, error_line, require
 
 SOURCE = Path(__file__).with_name("runner.cpp")
 KERNELS = Path(__file__).with_name("llm_kernels.cpp")
-READER = Path(__file__).with_name("reader.hpp")
+HEADERS = tuple(Path(__file__).with_name(x) for x in ("reader.hpp", "threadpool.hpp"))
 FLAGS = (
     *("-std=c++20", "-O3", "-fopenmp-simd", "-w", "-DC10_USING_CUSTOM_GENERATED_MACROS"),
     *("-DET_EVENT_TRACER_ENABLED", "-DET_USE_THREADPOOL"),
@@ -165,7 +165,7 @@ def _build(abi: str) -> Path:
     command += [str(SOURCE), str(KERNELS)]
     command += [f"-L{package}/lib", "-Wl,--no-as-needed", *(f"-l{name}" for name in LIBRARIES)]
     command += [f"-Wl,-rpath,{package}/lib"]
-    sources = b"".join(path.read_bytes() for path in (SOURCE, KERNELS, READER))
+    sources = b"".join(path.read_bytes() for path in (SOURCE, KERNELS, *HEADERS))
     recipe = hashlib.sha256(sources + " ".join(command).encode()).hexdigest()
     directory = cached(
         f"runner/{version('executorch')}-{abi}-{recipe[:12]}",

@@ -18,15 +18,7 @@
 #include <vector>
 
 #include "jvm.h"
-
-// threadpool.h is not among the headers of ExecuTorch's Python package
-namespace executorch::extension::threadpool {
-class ThreadPool {
- public:
-  bool _unsafe_reset_threadpool(uint32_t threads);
-};
-ThreadPool* get_threadpool();
-}  // namespace executorch::extension::threadpool
+#include "threadpool.hpp"
 
 using executorch::aten::ScalarType;
 using executorch::aten::SizesType;
