@@ -1,12 +1,15 @@
 """The training commands; each calls the library and prints."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import records, report
 from .options import Json, Output, Overwrite
+
+if TYPE_CHECKING:
+    from ..training.loop import Fitted
 
 train = typer.Typer(
     help="Train adapters of other kinds than LoRA; for LoRA itself use PEFT.",
@@ -55,8 +58,7 @@ def hydralora(
     schedule = Schedule(steps, rate, batch, seed=seed)
     job = Job(base, data, output, schedule, resume, overwrite)
     fitted = train_hydralora(job, targets.split(","), heads, rank, alpha)
-    trained = {"steps": fitted.steps, "loss": round(fitted.best, 4)}
-    report.show(records.describe(output) | trained, as_json)
+    _show(output, fitted, as_json)
 
 
 @train.command()
@@ -84,5 +86,10 @@ def sparse(
     schedule = Schedule(steps, rate, batch, seed=seed)
     job = Job(base, data, output, schedule, resume, overwrite)
     fitted = train_sparse(job, targets.split(","), SparseConfig(keep, block))
+    _show(output, fitted, as_json)
+
+
+def _show(output: Path, fitted: "Fitted", as_json: bool) -> None:
+    """What was written, and how the training went."""
     trained = {"steps": fitted.steps, "loss": round(fitted.best, 4)}
     report.show(records.describe(output) | trained, as_json)
