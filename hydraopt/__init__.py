@@ -1,7 +1,7 @@
 """Many LoRA adapters of one base model on one phone.
 
     adapters = read_adapters(["adapters/mail", "adapters/chat"])
-    coded = compress(adapters, "5%")                 # or merge(adapters, "ties")
+    coded = compress(adapters, "5%")                 # or merge("ties", adapters)
     export(coded, "base", "bundle", Form("8da4w"))
     session = Session.open("bundle")
     session.switch("mail")
