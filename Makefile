@@ -24,6 +24,7 @@ frontier: .venv/ready
 # LLM_OPTIONS=--with-data adds methods that learn from examples, and hours
 llm: .venv/ready
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o docs/results/llm $(LLM_OPTIONS)
+	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.program -o docs/results/llm/program.json
 
 # speed against the alternatives; classifiers of a real encoder; time and memory of coding and
 # merging; other kinds of adapters

@@ -12,7 +12,8 @@ from conftest import delta, random_set
 from llama_data import NEEDING, QUICK, data_of, llama_set
 
 from hydraopt.errors import BundleError, MergeError
-from hydraopt.formats.codes import BITS
+from hydraopt.formats.codes import BITS, CODEC
+from hydraopt.formats.documents import SCHEMAS
 from hydraopt.formats.layout import (
     Code,
     Direction,
@@ -57,6 +58,12 @@ def random_layout(seed: int) -> Layout:
 
 def random_payload(sections) -> torch.Tensor:
     return torch.randint(0, 256, (payload_bytes(sections),), dtype=torch.uint8)
+
+
+def test_the_schema_knows_the_codec_and_its_bits():
+    schema = json.loads((SCHEMAS / "layout.json").read_text(encoding="utf-8"))
+    assert schema["properties"]["codec"]["const"] == CODEC
+    assert schema["definitions"]["code"]["items"][0]["enum"] == [*BITS]
 
 
 @pytest.mark.parametrize("seed", range(5))
