@@ -10,11 +10,10 @@ from .frontier import Point
 
 PAPER_SHARE = 52  # percent of fp16 that HydraOpt's paper keeps (arXiv 2507.17706)
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
-COLORS = [
-    f"tab:{x}" for x in ("blue", "orange", "green", "red", "purple", "brown", "pink", "gray")
-] + [
-    *("olive", "cyan", "gold", "navy", "lime", "black"),
-]
+COLORS = (  # more series than matplotlib's ten
+    *("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink"),
+    *("tab:gray", "olive", "cyan", "gold", "navy", "lime", "black"),
+)
 MARKERS = "osv^"  # for the twenty methods of each round of colours
 ZOOM = 5  # points below the unmerged adapters that the middle panel shows
 
