@@ -4,8 +4,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from conftest import tiny_llama
 
 import hydraopt
+from hydraopt.evaluation import adapted
 
 
 def test_every_public_name_is_there_and_documented():
@@ -37,4 +40,7 @@ def test_adapters_to_answers(adapter_dirs, base, tmp_path):
         hydraopt.export(merged, str(base), tmp_path / "bundle", overwrite=True)
         session = hydraopt.Session.open(tmp_path / "bundle")
         session.switch("beta")
-        assert len(session.forward([1, 2, 3])) == session.manifest.vocabulary
+        model = tiny_llama()
+        with adapted(model, merged.task_factors("beta")), torch.no_grad():
+            wanted = model(torch.tensor([[1, 2, 3]])).logits[0, -1]
+        torch.testing.assert_close(session.forward([1, 2, 3]), wanted, atol=1e-4, rtol=0)

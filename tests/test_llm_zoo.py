@@ -15,12 +15,14 @@ from llm_zoo.catalogues import plain, translations
 from llm_zoo.data import CALIBRATION, TEST, TRAIN, chat_prompt, short_pairs
 from llm_zoo.dictionaries import number, translation, words
 from llm_zoo.examples import TEST_SHARE, Example, key, split
+from llm_zoo.program import compared
 from llm_zoo.tasks import TASKS, Task
 from llm_zoo.train import Recipe, batches, recipe
 from llm_zoo.wordnet import Noun, nouns, questions
 
 from hydraopt.adapters import TASK_NAME, read_adapters
 from hydraopt.cli.app import app
+from hydraopt.evaluation.chrf import chrf
 
 STRINGS = {
     "_Open": "Ö_ffnen",
@@ -230,3 +232,18 @@ def test_methods_that_learn_are_added_to_what_was_measured():
     added = command(place, place, place, {"ui-de": place}, with_data=True)
     (changed,) = [pair for pair in zip(without, added, strict=True) if pair[0] != pair[1]]
     assert changed[1] == f"{changed[0]},calibrated,supermerge"
+
+
+def test_texts_of_the_program_are_compared_without_the_end():
+    program = {"a": [[1, 2], [3]], "b": [[4]]}
+    peft = {"a": [[1, 2, 9], [3, 3, 9]], "b": [[4, 9]]}
+    answers = {"a": ["12", "3"], "b": ["four"]}
+    found = compared(program, peft, [9], answers, lambda ids: "".join(map(str, ids)))
+    assert (found["equal"], found["of"]) == (2, 3)
+    assert found["tasks"]["a"] == {
+        "equal": 1,
+        "of": 2,
+        "program_chrf": chrf(["12", "3"], answers["a"]),
+        "peft_chrf": chrf(["12", "33"], answers["a"]),
+    }
+    assert found["program_chrf"] == sum(x["program_chrf"] for x in found["tasks"].values()) / 2
