@@ -123,6 +123,7 @@ from hydraopt import cli, renames
 from hydraopt.cli import app
 from hydraopt.files import Output, output_directory
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where tests run behind nohup
 left = [int(sys.argv[2])]
 if sys.argv[4] == "portable":
     renames._renameat2 = lambda *_: False
