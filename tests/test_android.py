@@ -79,7 +79,7 @@ def forms(merged, adapter_dirs, base, bundle, tmp_path_factory) -> dict[str, Pat
     save_base(tiny_bert(), root / "bert")
     save_lora(root / "alpha", tiny_bert(), ENCODER_ID, 0, target_modules=["query", "value"])
     export("encoder", private(read_adapters([root / "alpha"])), root / "bert")
-    export("zoo", compress(load_adapters(), "10%"), BASE)
+    export("zoo", compress(load_adapters(), "10%"), BASE, single_pack=True)
     return {"tiny": bundle, **{name: root / name for name in (*FORMS, "data", "encoder")}}
 
 

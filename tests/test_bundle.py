@@ -12,6 +12,7 @@ from hydraopt.adapters import read_adapters
 from hydraopt.errors import BundleError, OutputError, TaskError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.merging import MergedAdapters
 from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.runtime import Session, verify
@@ -37,6 +38,23 @@ def other_bundle(tmp_path_factory, base):
     return root / "bundle"
 
 
+@pytest.fixture
+def single(tmp_path, merged, base):
+    export_bundle(merged, str(base), tmp_path / "single", single_pack=True)
+    return tmp_path / "single"
+
+
+def contents(directory):
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+
+
+def logits(bundle, task):
+    session = Session.open(bundle)
+    session.switch(task)
+    return session.forward(PROMPT)
+
+
 def flip_a_bit(path, position):
     content = bytearray(path.read_bytes())
     content[position] ^= 1
@@ -49,6 +67,23 @@ def test_a_bundle_has_exactly_these_files(bundle):
     once = {"manifest.json", "model.pte", "tokenizer.json", "layout.json", "shared.pack"}
     assert names == once | packs
     assert names - {"manifest.json"} == Manifest.read(bundle).names
+
+
+def test_one_file_may_hold_the_packs_of_all_tasks(single, bundle, adapter_dirs):
+    """The rest is the same to the byte, and so are the answers; a new task has its own file."""
+    expected, found = contents(bundle), contents(single)
+    assert expected.keys() ^ found.keys() == {
+        "tasks.pack",
+        *(f"packs/{task}.pack" for task in ("alpha", "beta", "gamma")),
+    }
+    assert found["model.pte"] == expected["model.pte"]
+    for task in ("alpha", "beta", "gamma"):
+        assert torch.equal(logits(single, task), logits(bundle, task))
+    add_task(single, str(adapter_dirs[0]), "later")
+    remove_task(single, "alpha")
+    assert verify(single)["tasks"] == 3
+    assert (single / "packs" / "later.pack").exists()
+    assert contents(single)["tasks.pack"] == found["tasks.pack"]
 
 
 def test_the_manifest_reads_back_what_was_written(bundle, tmp_path):

@@ -1,6 +1,5 @@
 """Layouts and packs: bytes are counted as they are stored, and any damage is refused."""
 
-import hashlib
 import json
 import os
 import random
@@ -22,7 +21,7 @@ from hydraopt.formats.layout import (
     payload_bytes,
     read_layout,
 )
-from hydraopt.formats.pack import Pack, pack, read_shared_pack
+from hydraopt.formats.pack import ALIGNMENT, Pack, pack, read_shared_pack, write_single
 from hydraopt.merging import METHODS, merge_with, relative_error
 from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.packing import (
@@ -254,14 +253,13 @@ def test_damaged_packs_are_refused(tmp_path):
 
 
 def test_one_file_may_hold_several_packs(tmp_path):
-    payloads, binding = [np.arange(n, dtype=np.uint8) for n in (30, 200)], b"b" * 16
-    packs = [pack(payload, binding) for payload in payloads]
-    (tmp_path / "all").write_bytes(b"".join(packs))
-    offset = 0
-    for content, payload in zip(packs, payloads, strict=True):
-        place = Pack("all", offset, len(content), hashlib.sha256(content).hexdigest())
-        assert (place.payload(tmp_path, len(payload), binding) == payload).all()
-        offset += len(content)
+    payloads, binding = {n: np.arange(n, dtype=np.uint8) for n in (30, 200)}, b"b" * 16
+    packs = {str(n): pack(payload, binding) for n, payload in payloads.items()}
+    places = write_single(tmp_path, packs)
+    assert {place.file for place in places.values()} == {"tasks.pack"}
+    assert all(place.offset % ALIGNMENT == 0 for place in places.values())
+    for n, payload in payloads.items():
+        assert (places[str(n)].payload(tmp_path, n, binding) == payload).all()
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

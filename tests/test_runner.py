@@ -8,6 +8,7 @@ import torch
 from tiny_program import Tiny
 
 from hydraopt.errors import DeviceError, ProfilingError
+from hydraopt.formats.pack import write_single
 from hydraopt.profiling.host import Host
 from hydraopt.profiling.runner import device_runner, host_runner, own_runner, run_plan
 
@@ -80,6 +81,19 @@ def test_runs_the_alternatives(host, tiny, program):
     assert tokens_of(steps, plan) == [tiny.reference("one", PROMPT, STEPS)[0]]
 
 
+def test_packs_may_lie_in_one_file(compiler, tiny, tmp_path):
+    contents = {task: tiny.files[f"packs/{task}.pack"].read_bytes() for task in ("one", "two")}
+    places = write_single(tmp_path, contents)
+    plan = list(LOAD)
+    for place in places.values():
+        plan += [f"switch tasks.pack {place.offset} {place.length}", *SEQUENCE[:2]]
+    runner = host_runner()
+    with Host().workspace() as workspace:
+        workspace.put({**runner.files, **tiny.files, "tasks.pack": tmp_path / "tasks.pack"})
+        steps = run_plan(workspace, runner, plan)
+    assert tokens_of(steps, plan) == [tiny.reference(task, PROMPT, STEPS)[0] for task in contents]
+
+
 def test_times_every_part(host):
     steps, _ = host([*LOAD, "switch packs/one.pack", "prefill 1,2,3", "decode 4"])
     program, method, shared, switch, prefill, decode = steps[1:]
@@ -148,6 +162,10 @@ def test_refuses_a_bad_pack(compiler, tiny, tmp_path, content, message):
         ([*LOAD, "switch packs/none.pack"], "cannot open packs/none.pack"),
         ([*LOAD, "switch packs/one.pack", "prefill 1", "decode 64"], "cannot execute forward"),
         (["threads 0"], "expected a positive number, found 0"),
+        (["threads -1"], "expected a number, found -1"),
+        ([*LOAD, "switch packs/one.pack 0"], "expected FILE or FILE OFFSET LENGTH"),
+        ([*LOAD, "switch packs/one.pack 0 1x"], "expected a number, found 1x"),
+        ([*LOAD, "switch packs/one.pack 64 999"], "ends after"),
     ],
 )
 def test_says_which_command_failed(host, plan, message):

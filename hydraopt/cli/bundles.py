@@ -34,6 +34,10 @@ def export(
             help="Make factors inputs (the default), or a method or a .ptd file per task."
         ),
     ] = None,
+    packs: Annotated[
+        Literal["files", "single"],
+        typer.Option(help="Write a file for each task's pack, or one file for all of them."),
+    ] = "files",
     static: Annotated[
         bool, typer.Option("--static", help="Put one adapter for all tasks into the weights.")
     ] = False,
@@ -59,7 +63,15 @@ def export(
     console = Console(file=sys.stderr)
     with console.status("Loading the base model") as status, shown_by(status.update):
         adapters = read_static(merged) if static or is_static(merged) else open_merged(merged)
-        exported = export_bundle(adapters, base, bundle, form, swap=swap, overwrite=overwrite)
+        exported = export_bundle(
+            adapters,
+            base,
+            bundle,
+            form,
+            swap=swap,
+            single_pack=packs == "single",
+            overwrite=overwrite,
+        )
     report.show_export(exported, records.describe(bundle), as_json)
 
 

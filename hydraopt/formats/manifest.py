@@ -9,7 +9,7 @@ from ..files import Output, write_bytes
 from .codes import CODEC
 from .documents import read_document, sealed
 from .layout import LAYOUT
-from .pack import PACKS, SHARED, SUFFIX, Pack
+from .pack import PACKS, SHARED, SINGLE, SUFFIX, Pack
 from .records import FileRecord, check_files, parse_records
 
 FORMAT_VERSION = 5
@@ -26,7 +26,7 @@ MANIFEST, PROGRAM, TOKENIZER = "manifest.json", "model.pte", "tokenizer.json"
 BUNDLE = Output(
     MANIFEST,
     "format_version",
-    (PROGRAM, TOKENIZER, LAYOUT, SHARED, f"{PACKS}/*{SUFFIX}", "data/*.ptd"),
+    (PROGRAM, TOKENIZER, LAYOUT, SHARED, SINGLE, f"{PACKS}/*{SUFFIX}", "data/*.ptd"),
 )
 
 

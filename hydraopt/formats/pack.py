@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 from ..errors import BundleError
 
 MAGIC = b"HYDRAPK1"
+ALIGNMENT = 64  # bytes, of packs in one file
 HEADER = struct.Struct("<8sQ16s32s")  # magic, payload bytes, binding, SHA-256 of the payload
 SHARED, PACKS, SUFFIX = "shared.pack", "packs", ".pack"
+SINGLE = "tasks.pack"  # holds the packs of all tasks, if they are not to be files of their own
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,26 @@ def pack(payload: np.ndarray, binding: bytes) -> bytes:
     content = payload.tobytes()
     digest = hashlib.sha256(content).digest()
     return HEADER.pack(MAGIC, len(content), binding, digest) + content
+
+
+def write_each(directory: Path, contents: Mapping[str, bytes]) -> dict[str, Pack]:
+    """Write packs into files of their own; path inside ``directory`` -> where its pack is."""
+    (directory / PACKS).mkdir()
+    for name, content in contents.items():
+        (directory / name).write_bytes(content)
+    return {name: Pack.of(directory, name) for name in contents}
+
+
+def write_single(directory: Path, contents: Mapping[str, bytes]) -> dict[str, Pack]:
+    """Write packs one behind the other into one file; the same name -> where its pack is."""
+    with open(directory / SINGLE, "xb") as file:
+        places = {}
+        for name, content in contents.items():
+            digest = hashlib.sha256(content).hexdigest()
+            places[name] = Pack(SINGLE, file.tell(), len(content), digest)
+            file.write(content)
+            file.write(bytes(-len(content) % ALIGNMENT))
+    return places
 
 
 def pack_name(task: str) -> str:

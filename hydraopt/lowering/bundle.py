@@ -37,6 +37,7 @@ def export_bundle(
     form: Form | None = None,
     *,
     swap: str | None = None,
+    single_pack: bool = False,
     overwrite: bool = False,
 ) -> Exported:
     """Lower ``base`` with adapters and write a bundle; whole or not at all.
@@ -50,15 +51,17 @@ def export_bundle(
             ``methods``: a closed set of tasks, one method each, factors as constants, the base
             stored once. ``data``: one method and a .ptd file per task, as ExecuTorch's
             ``LlmModule`` takes them. One adapter for all tasks takes none of them.
+        single_pack: write the packs of all tasks into one file.
         overwrite: replace an existing ``directory``.
 
     Raises:
-        UsageError: a ``swap`` that there is not, or for adapters that are not swapped.
+        UsageError: a ``swap`` that there is not, or for adapters that are not swapped; one file
+            of packs where there are none.
         LoweringError: a base that does not fit the adapters, or a slot that was not delegated.
         OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
     """
     with output_directory(directory, BUNDLE, overwrite=overwrite) as staging:
-        plan = make_plan(adapters, base, form, swap)
+        plan = make_plan(adapters, base, form, swap, single_pack=single_pack)
         lowered = lower_plan(plan, staging)
         return Exported(write_bundle(staging, plan, lowered), lowered.program.delegation)
 

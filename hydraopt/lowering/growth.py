@@ -11,7 +11,7 @@ from ..errors import AdapterError, BundleError, TaskError
 from ..files import locked, replaced_file, write_bytes
 from ..formats.layout import Layout
 from ..formats.manifest import INPUTS, MANIFEST, Manifest
-from ..formats.pack import Pack, pack, pack_name
+from ..formats.pack import PACKS, Pack, pack, pack_name
 from ..merging import relative_errors
 from ..packing import CodedAdapters, encode_adapter, read_coded_layout
 from .factors import task_classes
@@ -58,6 +58,7 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
         )
         coded = replace(coded, errors=relative_errors(adapters, coded))
         name = _free_name(task, payload.numpy(), manifest)
+        (bundle / PACKS).mkdir(exist_ok=True)
         with replaced_file(bundle / name) as staging:
             write_bytes(staging, pack(payload.numpy(), layout.binding(shared.numpy())))
         _replace_manifest(

@@ -58,7 +58,8 @@ def _with_inputs(plan: Plan, directory: Path) -> Lowered:
         DECODE: export_decode(coded.layout, static_rows=plan.static_rows),
     }
     program = lower(methods, slot_layers(coded.modules), base.metadata(form))
-    return Lowered(program, _row_bytes(plan.rows), coded.write_packs(directory))
+    packs = coded.write_packs(directory, single=plan.single_pack)
+    return Lowered(program, _row_bytes(plan.rows), packs)
 
 
 def _with_methods(plan: Plan, _: Path) -> Lowered:

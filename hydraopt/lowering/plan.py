@@ -1,7 +1,7 @@
 """What an export is going to make, decided before anything is lowered."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -32,6 +32,7 @@ class Plan:
         rows: module -> rows that all tasks share and that become layers of the program; None if
             rows are inputs like the rest.
         classes: task -> number of classes of its head; empty if the tasks have none.
+        single_pack: whether one file holds the packs of all tasks.
     """
 
     base: BaseModel
@@ -43,6 +44,7 @@ class Plan:
     factors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     rows: Mapping[str, Groups | torch.Tensor] | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
+    single_pack: bool = False
 
     @property
     def coded(self) -> CodedAdapters:
@@ -69,6 +71,8 @@ def make_plan(
     base: str,
     form: Form | None = None,
     swap: str | None = None,
+    *,
+    single_pack: bool = False,
 ) -> Plan:
     """Load the base and decide everything else.
 
@@ -77,11 +81,15 @@ def make_plan(
         base: directory or hub id of the base model they belong to.
         form: of the program.
         swap: as in the manifest; None: ``inputs``, or ``static`` for one adapter for all tasks.
+        single_pack: write the packs of all tasks into one file.
 
     Raises:
-        UsageError: a ``swap`` that there is not, or for adapters that are not swapped.
+        UsageError: a ``swap`` that there is not, or for adapters that are not swapped; one file
+            of packs where there are none.
         LoweringError: a base that does not fit the adapters, or a form that it cannot have.
     """
+    if single_pack and (isinstance(adapters, StaticAdapter) or swap not in (None, INPUTS)):
+        raise UsageError("--packs single goes with --swap inputs only: nothing else has packs")
     if isinstance(adapters, StaticAdapter):
         if swap is not None:
             raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
@@ -93,7 +101,8 @@ def make_plan(
     coded = adapters if isinstance(adapters, CodedAdapters) else code_verbatim(adapters)
     classes = task_classes(coded)
     loaded, form = _load(coded, base, form, classes)
-    return _swapping(loaded, form, coded, swap or INPUTS, classes)
+    plan = _swapping(loaded, form, coded, swap or INPUTS, classes)
+    return replace(plan, single_pack=single_pack)
 
 
 def _load(

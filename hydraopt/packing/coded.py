@@ -13,7 +13,7 @@ from ..errors import BundleError, TaskError
 from ..files import output_directory
 from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
 from ..formats.merged import DESCRIPTION, MERGED, read_description, write_description
-from ..formats.pack import PACKS, SHARED, Pack, pack, pack_bytes, pack_name
+from ..formats.pack import SHARED, Pack, pack, pack_bytes, pack_name, write_each, write_single
 from ..merging import Merged
 from ..merging.description import write_card
 from .codec import Coded
@@ -106,17 +106,24 @@ class CodedAdapters(Merged):
             for task, payload in self.payloads.items()
         }
 
-    def write_packs(self, directory: Path) -> dict[str, Pack]:
-        """Write layout, shared pack and packs; task -> where its pack is."""
+    def write_packs(self, directory: Path, *, single: bool = False) -> dict[str, Pack]:
+        """Write layout, shared pack and packs; task -> where its pack is.
+
+        Args:
+            directory: gets the files.
+            single: write the packs of all tasks into one file.
+        """
         (directory / LAYOUT).write_text(self.layout.text(), encoding="utf-8")
         binding = self.layout.binding(self.shared.numpy())
         (directory / SHARED).write_bytes(pack(self.shared.numpy(), binding))
-        (directory / PACKS).mkdir()
         names = self.pack_names()
-        for task, name in names.items():
-            if name == pack_name(task):
-                (directory / name).write_bytes(pack(self.payloads[task].numpy(), binding))
-        return {task: Pack.of(directory, name) for task, name in names.items()}
+        contents = {
+            name: pack(self.payloads[task].numpy(), binding)
+            for task, name in names.items()
+            if name == pack_name(task)
+        }
+        places = write_single(directory, contents) if single else write_each(directory, contents)
+        return {task: places[name] for task, name in names.items()}
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write a merged directory with packs; whole or not at all.

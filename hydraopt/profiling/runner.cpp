@@ -31,18 +31,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <memory>
 #include <numeric>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "command.hpp"
 #include "reader.hpp"
 #include "threadpool.hpp"
 
@@ -56,50 +54,6 @@ using executorch::runtime::Error;
 using executorch::runtime::EValue;
 
 namespace {
-
-int current_line = 0;  // of the plan, for messages
-
-[[noreturn]] void fail(const char* format, ...) {
-  va_list values;
-  va_start(values, format);
-  fprintf(stderr, "\nerror: line %d of the plan: ", current_line);
-  vfprintf(stderr, format, values);
-  fprintf(stderr, "\n");
-  va_end(values);
-  exit(1);
-}
-
-void check(Error error, const std::string& what) {
-  if (error != Error::Ok) {
-    fail("cannot %s: %s (0x%x)", what.c_str(), executorch::runtime::to_string(error),
-         static_cast<unsigned>(error));
-  }
-}
-
-double now() {
-  using namespace std::chrono;
-  return duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
-}
-
-std::string json(double value) {
-  char text[32];
-  snprintf(text, sizeof text, "%.6f", value);
-  return text;
-}
-
-template <typename T>
-std::string json(const std::vector<T>& values) {
-  std::string text = "[";
-  for (const T& value : values) {
-    if constexpr (std::is_floating_point_v<T>) {
-      text += json(value) + ",";
-    } else {
-      text += std::to_string(value) + ",";
-    }
-  }
-  if (!values.empty()) text.pop_back();
-  return text + "]";
-}
 
 // Share of a file that is in the page cache.
 double resident(const hydraopt::File& file) {
@@ -140,28 +94,8 @@ class Runner {
   void finish() { unload(); }
 
  private:
-  static std::vector<std::string> words(std::istringstream& arguments) {
-    std::vector<std::string> all;
-    for (std::string one; arguments >> one;) all.push_back(one);
-    if (all.empty()) fail("an argument is missing");
-    return all;
-  }
-
-  static std::string word(std::istringstream& arguments) {
-    auto all = words(arguments);
-    if (all.size() != 1) fail("expected one argument, found %zu", all.size());
-    return all[0];
-  }
-
-  static int number(const std::string& text) {
-    char* end;
-    long value = strtol(text.c_str(), &end, 10);
-    if (*end || value < 1) fail("expected a positive number, found %s", text.c_str());
-    return value;
-  }
-
   std::string threads(const std::string& count) {
-    get_threadpool()->_unsafe_reset_threadpool(number(count));
+    get_threadpool()->_unsafe_reset_threadpool(positive(count));
     return "{\"threads\": " + std::to_string(get_threadpool()->get_thread_count()) + "}";
   }
 
@@ -239,8 +173,8 @@ class Runner {
     bool part = place.size() == 3;
     check(module_->load_method("decode"), "load method decode");
     double start = now();
-    auto pack = part ? std::make_unique<hydraopt::Pack>(path, atoll(place[1].c_str()),
-                                                        number(place[2]))
+    auto pack = part ? std::make_unique<hydraopt::Pack>(path, natural(place[1]),
+                                                        positive(place[2]))
                      : std::make_unique<hydraopt::Pack>(path);
     std::vector<TensorPtr> payloads;
     if (shared_) payloads.push_back(payload(*shared_));
@@ -311,7 +245,7 @@ class Runner {
   std::string append(const std::string& list, int64_t position) {
     std::vector<int64_t> ids;
     std::istringstream parts(list);
-    for (std::string id; std::getline(parts, id, ',');) ids.push_back(atoll(id.c_str()));
+    for (std::string id; std::getline(parts, id, ',');) ids.push_back(natural(id));
     position_ = position;
     double elapsed = forward(ids);
     return "{\"ms\": " + json(elapsed) + ", \"token\": " + std::to_string(likeliest()) + "}";
@@ -321,7 +255,7 @@ class Runner {
     if (logits_.empty()) fail("decode before prefill");
     std::vector<double> times;
     std::vector<int64_t> tokens;
-    for (int left = number(count); left > 0; left--) {
+    for (int left = positive(count); left > 0; left--) {
       times.push_back(forward({likeliest()}));
       tokens.push_back(likeliest());
     }

@@ -19,7 +19,10 @@ from .process import call, error_line, require
 
 SOURCE = Path(__file__).with_name("runner.cpp")
 KERNELS = Path(__file__).with_name("llm_kernels.cpp")
-HEADERS = tuple(Path(__file__).with_name(x) for x in ("reader.hpp", "threadpool.hpp"))
+HEADER_NAMES = ("command.hpp", "reader.hpp", "threadpool.hpp")
+HEADERS = tuple(
+    Path(__file__).with_name(x) for x in ("command.hpp", "reader.hpp", "threadpool.hpp")
+)
 FLAGS = (
     *("-std=c++20", "-O3", "-fopenmp-simd", "-w", "-DC10_USING_CUSTOM_GENERATED_MACROS"),
     *("-DET_EVENT_TRACER_ENABLED", "-DET_USE_THREADPOOL"),

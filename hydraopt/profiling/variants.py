@@ -50,17 +50,17 @@ def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
     """The bundle itself."""
     if manifest.swap == STATIC:
         return reloading_variant(BUNDLE, Alternative(bundle / PROGRAM))
-    packs = [pack.file for pack in manifest.packs.values()]
+    packs = manifest.packs.values()
     shared = () if manifest.static_rows else (SHARED,)
     return Variant(
         BUNDLE,
-        {name: bundle / name for name in (PROGRAM, *shared, *packs)},
+        {name: bundle / name for name in (PROGRAM, *shared, *(pack.file for pack in packs))},
         (
             f"program {PROGRAM}",
             *(f"method {name}" for name in (DECODE, FORWARD)),
             *(f"shared {name}" for name in shared),
         ),
-        tuple((f"switch {pack}",) for pack in packs),
+        tuple((f"switch {pack.file} {pack.offset} {pack.length}",) for pack in packs),
     )
 
 
