@@ -8,7 +8,8 @@ reach. Squared error of a unit Gaussian (scalar levels; Shannon's bound): .29 (.
 .077 (.119; .0625) at 2 bits, .0051 (.0115; .0039) at 4 bits. Trellis coding of weights: QTIP, arXiv
 2406.11235, whose codes slide bit by bit; these slide by bytes, which decodes without shifts.
 
-The tables are part of the codec, see ``CODEC`` in formats/codes.py. ``train_trellis.py`` made them.
+The tables are part of the codec, see ``CODEC`` in formats/codes.py; they were made by
+``tests/benchmarks/train_trellis.py``.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Train the zoo from nothing: the base model, then one LoRA adapter per task.
 
-    python -m hydraopt.zoo.train -o DIR
+    python tests/benchmarks/train_zoo.py -o DIR
 
 writes ``DIR/base`` (a Hugging Face model directory) and ``DIR/adapters/<task>`` (PEFT
 directories), all weights in fp16. Every adapter starts from the same seed, and LoRA+ (arXiv
@@ -25,10 +25,10 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from ..evaluation import exact_match
-from ..training import Schedule, answer_loss, batch, encode, fit
-from .model import new_model, new_tokenizer
-from .tasks import APPLICATIONS, BASE_LANGUAGES, TASKS, examples, test_examples
+from hydraopt.evaluation import exact_match
+from hydraopt.training import Schedule, answer_loss, batch, encode, fit
+from hydraopt.zoo.model import new_model, new_tokenizer
+from hydraopt.zoo.tasks import APPLICATIONS, BASE_LANGUAGES, TASKS, examples, test_examples
 
 BASE_MODEL_ID = "hydraopt/zoo-base"
 LEARNING_RATE_A = 3e-4

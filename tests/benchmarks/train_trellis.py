@@ -1,6 +1,6 @@
 """Train the tables of ``trellis.py`` on Gaussian noise.
 
-    python -m hydraopt.packing.train_trellis -o FILE
+    python tests/benchmarks/train_trellis.py -o FILE
 
 alternates the best codes for the tables and the least-squares tables for the codes (Lloyd's
 algorithm). About half an hour on one core. New tables are a new codec, with another hash in
@@ -15,8 +15,8 @@ import typer
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from .codec import TRELLIS_BITS
-from .trellis import Tables, search, trellis_values
+from hydraopt.packing.codec import TRELLIS_BITS
+from hydraopt.packing.trellis import Tables, search, trellis_values
 
 WIDTH = 32  # bytes of a training vector
 VECTORS = 2400
