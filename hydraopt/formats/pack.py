@@ -70,7 +70,14 @@ class Pack:
         Raises:
             BundleError: a pack that is missing, damaged or of another layout.
         """
-        return _payload(self.read(directory), directory / self.file, size, binding)
+        path = directory / self.file
+        payload, bound, _ = _opened(self.read(directory), path, size)
+        if bound != binding:
+            raise BundleError(
+                f"pack {path} belongs to another layout: it is bound to {bound.hex()[:12]}…, "
+                f"expected {binding.hex()[:12]}…; copy the right pack"
+            )
+        return payload
 
 
 def read_shared_pack(path: Path, size: int) -> np.ndarray:
@@ -79,7 +86,11 @@ def read_shared_pack(path: Path, size: int) -> np.ndarray:
     Raises:
         BundleError: a pack that is missing, truncated, of another layout, or damaged.
     """
-    return _payload(_bytes(path, 0, HEADER.size + size + 1), path, size, None)
+    content = _bytes(path, 0, HEADER.size + size + 1)
+    payload, _, digest = _opened(content, path, size)
+    if hashlib.sha256(payload.data).digest() != digest:
+        raise BundleError(f"pack {path} is damaged: its SHA-256 differs; copy it again")
+    return payload
 
 
 def pack_bytes(payload: int) -> int:
@@ -130,21 +141,15 @@ def _bytes(path: Path, offset: int, count: int) -> np.ndarray:
         ) from error
 
 
-def _payload(content: np.ndarray, path: Path, size: int, binding: bytes | None) -> np.ndarray:
+def _opened(content: np.ndarray, path: Path, size: int) -> tuple[np.ndarray, bytes, bytes]:
+    """Payload, binding and the payload's SHA-256, which is not compared."""
     if len(content) < HEADER.size or content[: len(MAGIC)].tobytes() != MAGIC:
         raise BundleError(f"{path} is no pack: it does not start with {MAGIC!r}; copy it again")
-    _, length, bound, digest = HEADER.unpack_from(content.data)
-    if binding is not None and bound != binding:
-        raise BundleError(
-            f"pack {path} belongs to another layout: it is bound to {bound.hex()[:12]}…, expected "
-            f"{binding.hex()[:12]}…; copy the right pack"
-        )
+    _, length, binding, digest = HEADER.unpack_from(content.data)
     payload = content[HEADER.size :]
     if not len(payload) == length == size:
         raise BundleError(
             f"pack {path} has {len(payload):,} bytes after its header, expected {size:,}; "
             "copy it again"
         )
-    if hashlib.sha256(payload.data).digest() != digest:
-        raise BundleError(f"pack {path} is damaged: its SHA-256 differs; copy it again")
-    return payload
+    return payload, binding, digest
