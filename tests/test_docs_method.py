@@ -57,6 +57,12 @@ def test_the_example_is_a_method_like_all_others(example, tmp_path):
     assert MergedAdapters.load(tmp_path / "merged").method == example
 
 
+def test_the_page_about_methods_has_all_of_them():
+    page = (DOCS / "methods.md").read_text(encoding="utf-8")
+    _, *rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    assert sorted(re.findall(r"`([\w-]+)`", " ".join(rows))) == sorted(METHODS)
+
+
 def test_the_example_leaves_nothing_behind():
     assert "equal-norms" not in METHODS
     assert "hydraopt.merging.equal_norms" not in sys.modules

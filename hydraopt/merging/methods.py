@@ -1,6 +1,7 @@
 """All merging methods, a line each: to import a method's module registers it in ``METHODS``.
 
-``hydraopt methods`` lists them in the order of these lines.
+``hydraopt methods`` lists them in the order of these lines: first those that need nothing beside
+the adapters, then those that need prompts, last those that need answers.
 """
 
 # ruff: noqa: F401
