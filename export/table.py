@@ -1,4 +1,7 @@
-"""Export every family at tiny size, in float32 and quantised: `python export/table.py`."""
+"""Export families at tiny size, in float32 and quantised.
+
+`python export/table.py` exports all of them, `python export/table.py qwen3` one.
+"""
 
 import importlib
 import json
@@ -55,12 +58,28 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def with_new(rows: list[dict], new: list[dict]) -> list[dict]:
+    """Rows of which some are measured again or new, in the order of ``FAMILIES``."""
+    found = {row["family"]: row for row in (*rows, *new)}
+    return [found[family] for family in FAMILIES if family in found]
+
+
 def main(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
+    families: Annotated[
+        list[str] | None, typer.Argument(help="Export these families, all by default.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="JSON to write; other families' rows in it stay."),
+    ] = None,
 ) -> None:
-    """Export every family and print the table."""
+    """Export families and print the table."""
+    if unknown := sorted({*(families or ())} - {*FAMILIES}):
+        raise typer.BadParameter(f"no family {unknown[0]!r}, expected some of {FAMILIES}")
     logging.disable_progress_bar()
-    rows = [measure(family) for family in tqdm(FAMILIES, desc="export", disable=None)]
+    chosen = tqdm(families or FAMILIES, desc="export", disable=None)
+    before = json.loads(output.read_text(encoding="utf-8")) if output and output.exists() else []
+    rows = with_new(before, [measure(family) for family in chosen])
     print(table(rows))
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)

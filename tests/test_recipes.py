@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from check import example
 from recipe import TINY_BUDGET, export, tiny_family
-from table import FAMILIES
+from table import FAMILIES, with_new
 from table import table as markdown
 
 from hydraopt.lowering.form import Form
@@ -82,3 +82,17 @@ def test_a_recipe_without_adapters_says_what_to_pass(arguments, tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: pass --adapters DIR")
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_family_measured_alone_gets_its_row_and_leaves_the_others():
+    before = [{"family": family, "run": 1} for family in ("llama3", "qwen2", "bert")]
+    after = with_new(before, [{"family": family, "run": 2} for family in ("bert", "qwen3")])
+    found = [(row["family"], row["run"]) for row in after]
+    assert found == [("llama3", 1), ("qwen2", 1), ("qwen3", 2), ("bert", 2)]
+
+
+def test_an_unknown_family_is_refused_before_any_work(tmp_path):
+    done = run("export/table.py", "mamba", "-o", str(tmp_path / "families.json"))
+    assert done.returncode == 2
+    assert "no family 'mamba'" in done.stderr
+    assert not (tmp_path / "families.json").exists()
