@@ -8,7 +8,14 @@ from conftest import BASE_ID, TARGETS, delta, random_set, save_adapter, tiny_lla
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from hydraopt.adapters import AdapterSet, read_adapter, read_adapters, write_adapter
+from hydraopt.adapters import (
+    AdapterSet,
+    Role,
+    Target,
+    read_adapter,
+    read_adapters,
+    write_adapter,
+)
 from hydraopt.errors import AdapterError
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -158,6 +165,33 @@ def test_refuses_broken_tensors(tmp_path, change, message):
     edit_tensors(tmp_path / "a", change)
     with pytest.raises(AdapterError, match=message):
         read_adapter(tmp_path / "a")
+
+
+@pytest.mark.parametrize("ending", [".surgery", ".task_head"])
+def test_refuses_a_layer_whose_name_means_something_else_here(tmp_path, ending):
+    save_adapter(tmp_path / "a")
+
+    def rename(tensors, key):
+        layer = key.removesuffix(".lora_A.weight")
+        for side in "AB":
+            tensors[f"{layer}{ending}.lora_{side}.weight"] = tensors.pop(
+                f"{layer}.lora_{side}.weight"
+            )
+
+    edit_tensors(tmp_path / "a", rename)
+    with pytest.raises(AdapterError, match=rf"a layer .*\{ending}, expected no name that ends"):
+        read_adapter(tmp_path / "a")
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_targets_name_tells_its_layer_and_its_role(role):
+    target = Target("model.layers.0.mlp.up_proj", role)
+    assert Target.parse(target.module) == target
+
+
+def test_names_of_targets_are_those_of_the_format():
+    names = [Target("lm_head", role).module for role in Role]
+    assert names == ["lm_head", "lm_head.surgery", "lm_head.task_head"]
 
 
 def test_refuses_truncated_and_missing_files(tmp_path):

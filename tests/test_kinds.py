@@ -18,7 +18,7 @@ from peft import PeftModel
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel
 
-from hydraopt.adapters import headed_layer, read_adapters
+from hydraopt.adapters import is_head, read_adapters
 from hydraopt.errors import LoweringError, TaskError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
@@ -45,7 +45,7 @@ def embedding(model, ids):
 
 def quantised_eager(base, coded, task, *inputs):
     """What PyTorch makes of the module that is exported, with 8da4w layers in it."""
-    heads = any(map(headed_layer, coded.layout.modules))
+    heads = any(map(is_head, coded.layout.modules))
     loaded = load_base(base, coded.base_model, heads=heads)
     form = loaded.kind.resolved(Form(quantize="8da4w"), loaded.model)
     make = loaded.kind.prepared(loaded.model, form)

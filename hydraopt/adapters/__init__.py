@@ -1,26 +1,26 @@
 """Reading and writing LoRA adapters in PEFT's directory format."""
 
-from .heads import HEAD, classes_of, headed_layer
+from .heads import classes_of
 from .lora import CAUSAL_LM, TASK_NAME, AdapterSet, Factors, LoraAdapter, add_delta
 from .peft_directory import ADAPTER, read_adapter, read_adapters, write_adapter
 from .peft_directory import CONFIG as ADAPTER_CONFIG
-from .surgery import SUFFIX, operate, operated_layer
+from .surgery import apply_surgery
+from .targets import Role, Target, is_head
 
 __all__ = [
     "ADAPTER",
     "ADAPTER_CONFIG",
     "CAUSAL_LM",
-    "HEAD",
-    "SUFFIX",
     "TASK_NAME",
     "AdapterSet",
     "Factors",
     "LoraAdapter",
+    "Role",
+    "Target",
     "add_delta",
+    "apply_surgery",
     "classes_of",
-    "headed_layer",
-    "operate",
-    "operated_layer",
+    "is_head",
     "read_adapter",
     "read_adapters",
     "write_adapter",

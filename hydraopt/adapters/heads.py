@@ -10,13 +10,6 @@ import torch
 
 from .lora import Factors
 
-HEAD = ".task_head"  # no name of a layer
-
-
-def headed_layer(module: str) -> str | None:
-    """The layer in whose place ``module`` is the head; None if ``module`` is no head."""
-    return module.removesuffix(HEAD) if module.endswith(HEAD) else None
-
 
 def head_factors(weight: torch.Tensor, bias: torch.Tensor) -> Factors:
     """A head from its weight ``[classes, d]`` and bias ``[classes]``."""

@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 
 from ..errors import AdapterError
 from ..files import Output, write_json, write_tensors
-from .heads import HEAD, classes_of, head_factors, head_tensors, headed_layer
+from .heads import classes_of, head_factors, head_tensors
 from .lora import CAUSAL_LM, AdapterSet, Factors, LoraAdapter
+from .targets import Role, Target, is_head
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ADAPTER = Output(CONFIG, "peft_type", (WEIGHTS,))
@@ -96,14 +97,13 @@ def write_adapter(
 
     They get ``alpha = r``, which is scale 1. ``task_type`` is PEFT's.
     """
-    tensors, heads = {}, []
-    for module, head in factors.items():
-        if layer := headed_layer(module):
-            weight, bias = head_tensors(head)
-            tensors[f"{PREFIX}{layer}.weight"] = weight.half().contiguous()
-            tensors[f"{PREFIX}{layer}.bias"] = bias.half().contiguous()
-            heads.append(layer)
-    factors = {module: x for module, x in factors.items() if not headed_layer(module)}
+    tensors = {}
+    heads = {Target.parse(module).layer: x for module, x in factors.items() if is_head(module)}
+    for layer, head in heads.items():
+        weight, bias = head_tensors(head)
+        tensors[f"{PREFIX}{layer}.weight"] = weight.half().contiguous()
+        tensors[f"{PREFIX}{layer}.bias"] = bias.half().contiguous()
+    factors = {module: x for module, x in factors.items() if not is_head(module)}
     for module, (a, b) in factors.items():
         tensors[f"{PREFIX}{module}.lora_A.weight"] = a.half().contiguous()
         tensors[f"{PREFIX}{module}.lora_B.weight"] = b.half().contiguous()
@@ -121,7 +121,7 @@ def write_adapter(
         "alpha_pattern": other_ranks,
         "target_modules": sorted(factors),
         "bias": "none",
-        "modules_to_save": heads or None,
+        "modules_to_save": list(heads) or None,
     }
     directory.mkdir(parents=True, exist_ok=True)
     write_tensors(directory / WEIGHTS, tensors, {"format": "pt"})
@@ -245,7 +245,7 @@ def _take_head(
             f"adapter {name!r}: the weights of {layer} are {list(weight.shape)}, "
             f"{len(weight) - classes_of(head)} rows of them zero; expected [classes, d], trained"
         )
-    return {layer + HEAD: head}
+    return {Target(layer, Role.HEAD).module: head}
 
 
 def _pair(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, Factors]:
@@ -260,6 +260,11 @@ def _pair(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, Factors]:
             )
         sides.setdefault(match["module"], {})[match["side"]] = tensor
     for module, pair in sides.items():
+        if role := Target.parse(module).role:
+            raise AdapterError(
+                f"adapter {name!r} changes a layer {module}, expected no name that ends with "
+                f"{role}, which marks factors that are no update; rename the layer in the base"
+            )
         if len(pair) != 2:
             raise AdapterError(f"adapter {name!r}: {module} has only lora_{next(iter(pair))}")
     return {module: Factors(pair["A"], pair["B"]) for module, pair in sides.items()}

@@ -8,14 +8,7 @@ a model tells it apart.
 import torch
 from torch.nn.functional import linear
 
-SUFFIX = ".surgery"
 
-
-def operated_layer(module: str) -> str | None:
-    """The layer whose input ``module`` corrects; None if ``module`` is no surgery."""
-    return module.removesuffix(SUFFIX) if module.endswith(SUFFIX) else None
-
-
-def operate(y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def apply_surgery(y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """``y + B relu(A y)`` for ``y [..., in]``."""
     return y + linear(linear(y, a).relu(), b)

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..adapters import AdapterSet, Factors, add_delta, operate, operated_layer
+from ..adapters import AdapterSet, Factors, Role, Target, add_delta, apply_surgery
 from ..merging import Merged
 from ..progress import progress
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
@@ -153,12 +153,13 @@ def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
 
 @contextmanager
 def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[None]:
-    """Add ``B @ A`` to the weights of ``model`` for the duration of the block; or operate."""
+    """Add ``B @ A`` to weights of ``model``, and apply surgery, for the duration of the block."""
     before, handles = {}, []
     for module, update in factors.items():
-        if layer := operated_layer(module):
-            hook = partial(_operate, a=update.a, b=update.b)
-            handles.append(model.get_submodule(layer).register_forward_pre_hook(hook))
+        target = Target.parse(module)
+        if target.role is Role.SURGERY:
+            hook = partial(_corrected, a=update.a, b=update.b)
+            handles.append(model.get_submodule(target.layer).register_forward_pre_hook(hook))
             continue
         weight = model.get_submodule(module).weight
         before[module] = weight.detach().clone()
@@ -173,10 +174,10 @@ def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[
                 model.get_submodule(module).weight.copy_(weight)
 
 
-def _operate(
+def _corrected(
     _: torch.nn.Module, inputs: tuple[torch.Tensor], a: torch.Tensor, b: torch.Tensor
 ) -> torch.Tensor:
-    return operate(inputs[0], a.to(inputs[0]), b.to(inputs[0]))
+    return apply_surgery(inputs[0], a.to(inputs[0]), b.to(inputs[0]))
 
 
 def _batches(rows: list[Row]) -> Iterator[Batch]:

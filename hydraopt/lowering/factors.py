@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from ..adapters import Factors, classes_of, headed_layer
+from ..adapters import Factors, classes_of, is_head
 from ..formats.layout import Layout
 from ..merging import Merged
 
@@ -31,7 +31,7 @@ def module_shapes(layout: Layout) -> dict[str, tuple[int, int]]:
 
 def task_classes(merged: Merged) -> dict[str, int]:
     """Task -> number of classes of its head; empty if the tasks have none."""
-    heads = list(filter(headed_layer, merged.modules))
+    heads = list(filter(is_head, merged.modules))
     if not heads:
         return {}  # all factors would be decoded to find that out
     return {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..adapters import AdapterSet, LoraAdapter, headed_layer, read_adapter
+from ..adapters import AdapterSet, LoraAdapter, is_head, read_adapter
 from ..errors import AdapterError, BundleError, TaskError
 from ..files import locked, replaced_file, write_bytes
 from ..formats.layout import Layout
@@ -129,7 +129,7 @@ def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> Non
                 f"adapter {adapter.name!r} changes {module} of shape {factors.shape} (out, in), "
                 f"but the bundle has {shapes.get(module, 'no such module')}; export a new bundle"
             )
-    for module in filter(headed_layer, layout.modules):
+    for module in filter(is_head, layout.modules):
         found = len(adapter.heads[module].a) if module in adapter.heads else 0
         most = len(layout.modules[module].directions)
         if not 1 <= found <= most:

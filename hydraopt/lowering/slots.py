@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from ..adapters import Factors, headed_layer, operated_layer
+from ..adapters import Factors, Role, Target
 from ..errors import LoweringError
 from ..packing import Groups
 from .decoder import LastPosition
@@ -102,27 +102,23 @@ def insert_slots(
     inputs: dict[str, torch.Tensor] = {}
     layers = {name: row_layer(x) for name, x in (rows or {}).items()}
     for name, shape in shapes.items():
-        if operated := operated_layer(name):
-            layer = model.get_submodule(_place(model, operated))
+        target = Target.parse(name)
+        if target.role is Role.SURGERY:
+            layer = model.get_submodule(_place(model, target.layer))
             slot = SurgerySlot(layer, name, inputs, layers.get(name))
-        elif headed := headed_layer(name):
-            _check_head(model, headed, shape[1])
+        elif target.role is Role.HEAD:
+            _check_head(model, target.layer, shape[1])
             slot = HeadSlot(nn.Identity(), name, inputs)
         else:
             layer = linear_layer(model, name, shape)
             slot = Slot(layer, name, inputs, layers.get(name))
-        model.set_submodule(_place(model, slot_layer(name)), slot)
+        model.set_submodule(_place(model, target.layer), slot)
     return inputs
 
 
 def slot_layers(modules: Collection[str]) -> list[str]:
     """Dotted names under which the slots of adapted modules lie in the base model."""
-    return [slot_layer(name) for name in modules]
-
-
-def slot_layer(module: str) -> str:
-    """Dotted name under which the slot of an adapted module lies in the base model."""
-    return operated_layer(module) or headed_layer(module) or module
+    return [Target.parse(name).layer for name in modules]
 
 
 def set_constants(model: nn.Module, factors: Mapping[str, Factors]) -> None:

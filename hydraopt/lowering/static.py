@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..adapters import TASK_NAME, Factors, add_delta, headed_layer, operated_layer
+from ..adapters import TASK_NAME, Factors, Target, add_delta
 from ..errors import LoweringError
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters, open_merged
@@ -60,7 +60,7 @@ def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collecti
     Raises:
         LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
     """
-    parts = {n: x for n, x in factors.items() if operated_layer(n) or headed_layer(n)}
+    parts = {name: x for name, x in factors.items() if Target.parse(name).role}
     for name in factors.keys() - parts.keys():
         update = factors[name]
         add_delta(linear_layer(model, name, update.shape).weight, update)

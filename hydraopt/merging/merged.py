@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..adapters import ADAPTER, CAUSAL_LM, Factors, operated_layer, write_adapter
+from ..adapters import ADAPTER, CAUSAL_LM, Factors, Role, Target, write_adapter
 from ..errors import BundleError, MergeError, TaskError
 from ..files import output_directory, safetensors_bytes, write_tensors
 from ..formats.merged import DESCRIPTION, MERGED, read_description, write_description
@@ -153,7 +153,7 @@ class Merged(ABC):
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
         factors = self.task_factors(task)
-        if any(map(operated_layer, factors)):
+        if any(Target.parse(module).role is Role.SURGERY for module in factors):
             raise MergeError(
                 f"method {self.method} corrects features of task {task!r} beside its adapter; "
                 "PEFT has no place for that, export a bundle"

@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch.nn.functional import l1_loss
 
-from ..adapters import SUFFIX, AdapterSet, Factors, LoraAdapter, operate
+from ..adapters import AdapterSet, Factors, LoraAdapter, Role, Target, apply_surgery
 from ..errors import MergeError
 from ..hooks import inputs_of
 from ..progress import progress
@@ -92,11 +92,12 @@ def surgery(
         "rate": rate,
         "batch": batch,
     }
+    corrected = Target(head_name(data.model), Role.SURGERY).module
     return replace(
         merged,
         method=NAME,
         settings={**merged.settings, **settings, "seed": seed},
-        modules={**merged.modules, head_name(data.model) + SUFFIX: sides},
+        modules={**merged.modules, corrected: sides},
     )
 
 
@@ -148,7 +149,7 @@ def _correction(features: Features, width: int, schedule: Schedule) -> Factors:
 
     def loss(chosen: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         merged, own = (torch.cat(x) for x in zip(*chosen, strict=True))
-        return l1_loss(operate(merged, down, up), own)
+        return l1_loss(apply_surgery(merged, down, up), own)
 
     fit({"down": down, "up": up}, loss, features, schedule, description="learn a correction")
     return Factors(down.detach().cpu(), up.detach().cpu())

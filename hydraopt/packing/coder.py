@@ -7,7 +7,7 @@ from functools import cache, cached_property
 
 import torch
 
-from ..adapters import AdapterSet, Factors, LoraAdapter, headed_layer
+from ..adapters import AdapterSet, Factors, LoraAdapter, is_head
 from ..errors import BundleError
 from ..formats.layout import Layout, ModuleLayout
 from ..formats.pack import pack_bytes
@@ -122,7 +122,7 @@ def _private(
     name: str, module: ModuleLayout, shared: list[Coded], factors: list[Factors]
 ) -> dict[tuple[str, str, int], Coded]:
     """Private rows and all columns of N tasks, each with N vectors."""
-    if headed_layer(name):
+    if is_head(name):
         rows, columns = encode_heads(module, factors)
     else:
         rows, columns = encode_module(module, shared, factors)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..adapters import Factors, headed_layer
+from ..adapters import Factors, is_head
 from ..formats.layout import SIDES, Code, Direction, Layout, ModuleLayout
 from ..merging import MergedAdapters, Side
 from ..merging.lowrank import padded
@@ -47,7 +47,7 @@ def layout_of(name: str, sides: tuple[Side, Side]) -> ModuleLayout:
     a, b = sides
     direction = Direction(Code(VERBATIM_BITS, a.is_shared), Code(VERBATIM_BITS, b.is_shared))
     largest = [_largest(side) for side in sides]
-    if headed_layer(name):
+    if is_head(name):
         largest[1] = largest[1].clamp_min(LEAST_BIAS)
     row, column = (HEADROOM * max(TINY, float(uniform_step(x, VERBATIM_BITS))) for x in largest)
     shape = (b.stack.shape[1], a.stack.shape[2])

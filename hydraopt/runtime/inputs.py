@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..adapters import HEAD
+from ..adapters import is_head
 from ..errors import BundleError, TaskError, known
 from ..formats.manifest import IMAGE, Manifest
 
@@ -41,7 +41,8 @@ def check_ids(ids: Sequence[int], manifest: Manifest) -> None:
 def check_classes(factors: Sequence[torch.Tensor], task: str, manifest: Manifest) -> None:
     """Raise ``BundleError`` if a task's head has not as many classes as the manifest says."""
     for name, factor in zip(manifest.factors, factors, strict=True):
-        if name.endswith(f"{HEAD}.A"):
+        module, _, side = name.rpartition(".")
+        if is_head(module) and side == "A":
             classes, expected = int(factor[0].any(0).sum()), manifest.classes.get(task)
             if classes != expected:
                 raise BundleError(
