@@ -22,7 +22,9 @@ def outputs_plus(model: torch.nn.Module, changes: Mapping[str, Change]) -> Itera
 
 
 @contextmanager
-def inputs_of(model: torch.nn.Module, modules: Iterable[str]) -> Iterator[dict[str, torch.Tensor]]:
+def captured_inputs(
+    model: torch.nn.Module, modules: Iterable[str]
+) -> Iterator[dict[str, torch.Tensor]]:
     """Keep what each of ``modules`` is given while the block runs."""
     found: dict[str, torch.Tensor] = {}
 

@@ -13,7 +13,7 @@ from test_packs import random_layout
 
 from hydraopt.packing import Coded, CodedAdapters, Decode
 from hydraopt.packing.codec import encode
-from hydraopt.packing.coded import assemble
+from hydraopt.packing.coded import join_vectors
 from hydraopt.packing.trellis import TABLES
 
 TRELLIS = load_file(TABLES)
@@ -79,7 +79,7 @@ def random_payload(sections) -> torch.Tensor:
         for vector in section.vectors:
             x = torch.randn(1, section.length) * (len(vectors) != 1)
             vectors[vector[:3]] = Coded(*(part[0] for part in encode(x, section.bits, vector.top)))
-    return assemble(sections, vectors)
+    return join_vectors(sections, vectors)
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -8,7 +8,7 @@ import pytest
 from hydraopt.adapters import AdapterSet, read_adapters
 from hydraopt.errors import OutputError, UsageError
 from hydraopt.evaluation.chart import experts_table, table
-from hydraopt.evaluation.experts import BASE, UNMERGED, choose, compare_experts
+from hydraopt.evaluation.experts import BASE, UNMERGED, compare_experts, evenly_spaced
 from hydraopt.evaluation.frontier import candidates, frontier
 from hydraopt.evaluation.points import Subject
 from hydraopt.evaluation.reports import subject_of, write_experts, write_frontier
@@ -46,9 +46,9 @@ def test_other_examples_are_measured_again(subject, tmp_path):
 
 
 def test_tasks_are_chosen_evenly():
-    assert choose("abcdefgh", 4) == list("aceg")
-    assert choose("abcdefgh", 8) == list("abcdefgh")
-    assert choose("abc", 0) == []
+    assert evenly_spaced("abcdefgh", 4) == list("aceg")
+    assert evenly_spaced("abcdefgh", 8) == list("abcdefgh")
+    assert evenly_spaced("abc", 0) == []
 
 
 def test_experts_are_compared_on_their_own_tasks_and_on_unseen_ones(subject, tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ from hydraopt.packing import (
     encode_adapter,
     open_merged,
 )
-from hydraopt.packing.coded import assemble, disassemble
+from hydraopt.packing.coded import join_vectors, split_payload
 
 
 def random_layout(seed: int) -> Layout:
@@ -77,7 +77,7 @@ def test_every_vector_has_its_place_in_a_payload(seed):
     for shared, sections in ((True, layout.shared), (False, layout.task)):
         payload = random_payload(sections)
         assert len(payload) == sum(m.bytes(shared=shared) for m in layout.modules.values())
-        assert torch.equal(assemble(sections, disassemble(sections, payload)), payload)
+        assert torch.equal(join_vectors(sections, split_payload(sections, payload)), payload)
 
 
 @pytest.mark.parametrize("seed", range(5))

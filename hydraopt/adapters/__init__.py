@@ -1,7 +1,7 @@
 """Reading and writing LoRA adapters in PEFT's directory format."""
 
 from .heads import classes_of
-from .lora import CAUSAL_LM, TASK_NAME, AdapterSet, Factors, LoraAdapter, add_delta
+from .lora import PEFT_CAUSAL_LM, TASK_NAME, AdapterSet, Factors, LoraAdapter, add_delta
 from .peft_directory import ADAPTER, read_adapter, read_adapters, write_adapter
 from .peft_directory import CONFIG as ADAPTER_CONFIG
 from .surgery import apply_surgery
@@ -10,7 +10,7 @@ from .targets import Role, Target, is_head
 __all__ = [
     "ADAPTER",
     "ADAPTER_CONFIG",
-    "CAUSAL_LM",
+    "PEFT_CAUSAL_LM",
     "TASK_NAME",
     "AdapterSet",
     "Factors",

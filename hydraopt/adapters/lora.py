@@ -12,7 +12,7 @@ import torch
 from ..errors import AdapterError
 
 FP16_BYTES = 2
-CAUSAL_LM = "CAUSAL_LM"
+PEFT_CAUSAL_LM = "CAUSAL_LM"
 TASK_NAME = re.compile(r"\w[\w.+-]{0,99}")  # it becomes a file name
 
 
@@ -47,7 +47,7 @@ class LoraAdapter:
     base_model: str
     factors: Mapping[str, Factors]
     heads: Mapping[str, Factors] = field(default_factory=dict)
-    task_type: str | None = CAUSAL_LM
+    task_type: str | None = PEFT_CAUSAL_LM
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from ..errors import AdapterError
 from ..files import Output, write_json, write_tensors
 from .heads import classes_of, head_factors, head_tensors
-from .lora import CAUSAL_LM, AdapterSet, Factors, LoraAdapter
+from .lora import PEFT_CAUSAL_LM, AdapterSet, Factors, LoraAdapter
 from .targets import Role, Target, is_head
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -91,7 +91,7 @@ def write_adapter(
     directory: Path,
     factors: Mapping[str, Factors],
     base_model: str,
-    task_type: str | None = CAUSAL_LM,
+    task_type: str | None = PEFT_CAUSAL_LM,
 ) -> None:
     """Write ``factors``, a head among them or not, as a PEFT LoRA directory in fp16.
 

@@ -40,7 +40,7 @@ class ExpertPoint:
         return asdict(self) | {"held_in": held_in, "held_out": held_out}
 
 
-def choose(tasks: Sequence[str], count: int) -> list[str]:
+def evenly_spaced(tasks: Sequence[str], count: int) -> list[str]:
     """``count`` of the tasks, evenly spaced, in their order."""
     return [tasks[i * len(tasks) // count] for i in range(count)]
 
@@ -67,7 +67,7 @@ def compare_experts(
         UsageError: an unknown method, or more experts than there are tasks.
     """
     tasks = subject.adapters.tasks
-    unseen = choose(tasks, held_out)
+    unseen = evenly_spaced(tasks, held_out)
     rest = [task for task in tasks if task not in unseen]
     for method in methods:
         find_method(method)
@@ -78,7 +78,9 @@ def compare_experts(
             f"{len(unseen)} held out"
         )
     work = {
-        f"{method} {count} experts": partial(_measure, subject, method, choose(rest, count), unseen)
+        f"{method} {count} experts": partial(
+            _measure, subject, method, evenly_spaced(rest, count), unseen
+        )
         for count in counts
         for method in (UNMERGED, BASE, *methods)
     }

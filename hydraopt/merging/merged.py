@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..adapters import ADAPTER, CAUSAL_LM, Factors, Role, Target, write_adapter
+from ..adapters import ADAPTER, PEFT_CAUSAL_LM, Factors, Role, Target, write_adapter
 from ..errors import BundleError, MergeError, TaskError
 from ..files import output_directory, safetensors_bytes, write_tensors
 from ..formats.merged import DESCRIPTION, MERGED, read_description, write_description
@@ -184,7 +184,7 @@ class MergedAdapters(Merged):
     modules: Mapping[str, tuple[Side, Side]]
     adapter_bytes: int
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    task_type: str | None = CAUSAL_LM
+    task_type: str | None = PEFT_CAUSAL_LM
 
     def task_factors(self, task: str) -> dict[str, Factors]:
         """:meth:`factors` of all modules."""

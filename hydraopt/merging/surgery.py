@@ -17,7 +17,7 @@ from torch.nn.functional import l1_loss
 
 from ..adapters import AdapterSet, Factors, LoraAdapter, Role, Target, apply_surgery
 from ..errors import MergeError
-from ..hooks import inputs_of
+from ..hooks import captured_inputs
 from ..progress import progress
 from ..training import Batch, CalibrationData, Schedule, batch, continuations, fit
 from ..training.batches import IGNORE, Row
@@ -133,7 +133,7 @@ def _into_head(model: torch.nn.Module, rows: Sequence[Row]) -> list[torch.Tensor
     """Per row, what goes into the head where a token of the continuation is predicted."""
     texts = Batch(*(x.to(model.device) for x in batch(rows)))
     name = head_name(model)
-    with inputs_of(model, [name]) as inputs:
+    with captured_inputs(model, [name]) as inputs:
         model(input_ids=texts.ids, use_cache=False)
     predicting = texts.labels[:, 1:] != IGNORE
     return [x[chosen] for x, chosen in zip(inputs[name][:, :-1], predicting, strict=True)]

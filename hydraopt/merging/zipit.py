@@ -23,7 +23,7 @@ import torch
 
 from ..adapters import AdapterSet, Factors
 from ..errors import MergeError
-from ..hooks import inputs_of
+from ..hooks import captured_inputs
 from ..progress import progress
 from ..training import CalibrationData, batch
 from .assemble import merge_modules
@@ -102,7 +102,7 @@ def second_moments(
             ids = batch(chosen).ids
             lengths = torch.tensor([[len(prompt)] for prompt, _ in chosen])
             inside = (torch.arange(ids.shape[1]) < lengths).to(model.device)
-            with inputs_of(model, directions) as inputs:
+            with captured_inputs(model, directions) as inputs:
                 model(input_ids=ids.to(model.device), use_cache=False)
             for module, x in inputs.items():
                 h = (x[inside] @ weights[module].T).double().cpu()

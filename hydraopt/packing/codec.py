@@ -11,13 +11,12 @@ from typing import NamedTuple
 import torch
 
 from ..formats.codes import GROUPED
-from .groups import encode_groups, group_levels
+from .groups import TINY, encode_groups, group_levels
 from .trellis import Tables, search, tables, trellis_values
 
 TRELLIS_BITS = (1, 2, 4)
 STEPS_PER_OCTAVE = 16  # neighbours differ by 4.4 %; 255 of them span 16 octaves
 ROUND_UP = 2 ** (0.5 / STEPS_PER_OCTAVE)  # then the nearest step on the grid is no smaller
-TINY = 1e-20
 
 
 class Coded(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..adapters import CAUSAL_LM, Factors
+from ..adapters import PEFT_CAUSAL_LM, Factors
 from ..errors import BundleError, TaskError
 from ..files import output_directory
 from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
@@ -45,7 +45,7 @@ class CodedAdapters(Merged):
     payloads: Mapping[str, torch.Tensor]
     adapter_bytes: int
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    task_type: str | None = CAUSAL_LM
+    task_type: str | None = PEFT_CAUSAL_LM
 
     @property
     def base_model(self) -> str:
@@ -86,10 +86,10 @@ class CodedAdapters(Merged):
 
     def with_columns(self, task: str, columns: Mapping[str, Sequence[Coded]]) -> torch.Tensor:
         """A task's payload with other columns: module -> R codes."""
-        vectors = dict(disassemble(self.layout.task, self.payloads[task]))
+        vectors = dict(split_payload(self.layout.task, self.payloads[task]))
         for module, codes in columns.items():
             vectors |= {(module, "B", index): code for index, code in enumerate(codes)}
-        return assemble(self.layout.task, vectors)
+        return join_vectors(self.layout.task, vectors)
 
     @property
     def stored_bytes(self) -> int:
@@ -179,7 +179,7 @@ def read_coded_layout(directory: Path) -> tuple[Layout, torch.Tensor]:
     return layout, torch.from_numpy(shared)
 
 
-def assemble(sections: Sequence[Section], vectors: Vectors) -> torch.Tensor:
+def join_vectors(sections: Sequence[Section], vectors: Vectors) -> torch.Tensor:
     """A payload, uint8 ``[N]``, from its vectors."""
     parts = [torch.zeros(0, dtype=torch.uint8)]
     for section in sections:
@@ -189,8 +189,8 @@ def assemble(sections: Sequence[Section], vectors: Vectors) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def disassemble(sections: Sequence[Section], payload: torch.Tensor) -> Vectors:
-    """The inverse of :func:`assemble`."""
+def split_payload(sections: Sequence[Section], payload: torch.Tensor) -> Vectors:
+    """The inverse of :func:`join_vectors`."""
     vectors = {}
     for section in sections:
         codes = payload[section.offset : section.steps].view(-1, section.width)

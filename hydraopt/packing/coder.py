@@ -16,7 +16,7 @@ from ..merging.assemble import head_sides, zero
 from ..progress import progress
 from .allocate import MULTIPLIERS, Spectrum, allocate
 from .codec import Coded
-from .coded import CodedAdapters, assemble, disassemble
+from .coded import CodedAdapters, join_vectors, split_payload
 from .encode import encode_module, encode_shared
 from .verbatim import encode_heads, layout_of
 
@@ -65,14 +65,16 @@ class Coder:
             factors = [{**x.factors, **x.heads}.get(name, absent) for x in self.adapters.adapters]
             tasks |= _private(name, module, first, factors)
         payloads = {
-            task: assemble(layout.task, {k: Coded(*(x[i] for x in v)) for k, v in tasks.items()})
+            task: join_vectors(
+                layout.task, {k: Coded(*(x[i] for x in v)) for k, v in tasks.items()}
+            )
             for i, task in enumerate(self.adapters.tasks)
         }
         coded = CodedAdapters(
             "budget",
             {"limit": limit},
             layout,
-            assemble(layout.shared, shared),
+            join_vectors(layout.shared, shared),
             payloads,
             self.adapters.fp16_bytes,
             task_type=self.adapters.task_type,
@@ -106,7 +108,7 @@ def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -
     Raises:
         BundleError: a layout whose tasks share columns too, so that no task has its own.
     """
-    first = disassemble(layout.shared, shared)
+    first = split_payload(layout.shared, shared)
     own = {**adapter.factors, **adapter.heads}
     vectors: dict[tuple[str, str, int], Coded] = {}
     for name, module in layout.modules.items():
@@ -115,7 +117,7 @@ def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -
         count = sum(code.shared for code in module.codes("A"))
         rows = [first[name, "A", index] for index in range(count)]
         vectors |= _private(name, module, rows, [own.get(name, zero(module.shape))])
-    return assemble(layout.task, {k: Coded(*(x[0] for x in v)) for k, v in vectors.items()})
+    return join_vectors(layout.task, {k: Coded(*(x[0] for x in v)) for k, v in vectors.items()})
 
 
 def _private(

@@ -13,7 +13,7 @@ from ..formats.codes import GROUP
 
 SMALLEST, LARGEST = -8, 7
 SHRINK = torch.arange(0.6, 1.05, 0.04)  # of the scale that clips nothing
-TINY = 1e-20
+TINY = 1e-20  # in place of 0, to divide by and to take logarithms of
 
 
 class Groups(NamedTuple):

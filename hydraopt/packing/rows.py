@@ -7,7 +7,7 @@ import torch
 from ..formats.codes import GROUP, GROUPED
 from ..formats.layout import Layout, ModuleLayout
 from .codec import decode_steps
-from .coded import disassemble
+from .coded import split_payload
 from .encode import decode_vectors
 from .groups import Groups, read_groups
 
@@ -22,7 +22,7 @@ def shared_rows(layout: Layout, shared: torch.Tensor) -> Mapping[str, Groups | t
     Returns:
         module -> int4 groups of ``[n, in]``, where the rows are coded so; float32 ``[n, in]`` else.
     """
-    vectors = disassemble(layout.shared, shared)
+    vectors = split_payload(layout.shared, shared)
     rows: dict[str, Groups | torch.Tensor] = {}
     for name, module in layout.modules.items():
         coded = [vectors[name, "A", index] for index in range(module.shared_rows)]

@@ -12,8 +12,9 @@ from ..formats.layout import SIDES, Code, Direction, Layout, ModuleLayout
 from ..merging import MergedAdapters, Side
 from ..merging.lowrank import padded
 from ..progress import progress
-from .codec import TINY, Coded, encode, uniform_step
-from .coded import CodedAdapters, assemble
+from .codec import Coded, encode, uniform_step
+from .coded import CodedAdapters, join_vectors
+from .groups import TINY
 
 VERBATIM_BITS = 16
 HEADROOM = 16.0  # for adapters that come later
@@ -26,10 +27,10 @@ def code_verbatim(merged: MergedAdapters) -> CodedAdapters:
         merged.base_model, {name: layout_of(name, sides) for name, sides in merged.modules.items()}
     )
     payloads = {
-        task: assemble(layout.task, _vectors(merged, layout, index, shared=False))
+        task: join_vectors(layout.task, _vectors(merged, layout, index, shared=False))
         for index, task in enumerate(progress(merged.tasks, "code"))
     }
-    shared = assemble(layout.shared, _vectors(merged, layout, 0, shared=True))
+    shared = join_vectors(layout.shared, _vectors(merged, layout, 0, shared=True))
     return CodedAdapters(
         merged.method,
         merged.settings,
