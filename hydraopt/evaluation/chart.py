@@ -123,30 +123,35 @@ def plot_experts(points: Sequence[ExpertPoint], directory: Path) -> None:
         ("unseen tasks: tokens right", "held_out", "tokens"),
     )
     figure, all_axes = pyplot.subplots(1, 3, figsize=(16, 5.4), layout="constrained")
-    methods = list(dict.fromkeys(point.method for point in points))
     for axes, (title, tasks, score) in zip(all_axes, panels, strict=True):
-        for place, method in enumerate(methods):
-            line = [p for p in points if p.method == method and getattr(p, tasks) is not None]
-            axes.plot(
-                [point.experts for point in line],
-                [100 * getattr(getattr(point, tasks), score) for point in line],
-                color=pyplot.cm.tab20(place % 20),
-                marker=MARKERS[place // 20 % len(MARKERS)],
-                ms=4,
-                ls="--" if method in (BASE, UNMERGED) else "-",
-                label=method,
-            )
-        counts = sorted({point.experts for point in points})
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(counts, labels=map(str, counts))
-        axes.set_xlabel("experts merged")
+        _experts_panel(axes, points, tasks, score, pyplot.cm.tab20)
         axes.set_title(title)
-        axes.grid(alpha=0.3)
     all_axes[0].set_ylabel("%")
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     for suffix in ("png", "svg"):
         figure.savefig(directory / f"experts.{suffix}", dpi=130, metadata=_undated(suffix))
     pyplot.close(figure)
+
+
+def _experts_panel(
+    axes, points: Sequence[ExpertPoint], tasks: str, score: str, colors: Callable[[int], object]
+) -> None:
+    for place, method in enumerate(dict.fromkeys(point.method for point in points)):
+        line = [p for p in points if p.method == method and getattr(p, tasks) is not None]
+        axes.plot(
+            [point.experts for point in line],
+            [100 * getattr(getattr(point, tasks), score) for point in line],
+            color=colors(place % 20),
+            marker=MARKERS[place // 20 % len(MARKERS)],
+            ms=4,
+            ls="--" if method in (BASE, UNMERGED) else "-",
+            label=method,
+        )
+    counts = sorted({point.experts for point in points})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, labels=map(str, counts))
+    axes.set_xlabel("experts merged")
+    axes.grid(alpha=0.3)
 
 
 def _undated(suffix: str) -> dict[str, None]:

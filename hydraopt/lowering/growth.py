@@ -40,15 +40,7 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
     bundle = Path(bundle)
     with locked(bundle):
         manifest = Manifest.read(bundle)
-        if manifest.swap != INPUTS:
-            raise BundleError(
-                f"{bundle} has its adapters in the program and takes no further one; export it "
-                "with --swap inputs"
-            )
-        if task.casefold() in {known.casefold() for known in manifest.tasks}:
-            raise TaskError(
-                f"{bundle} has a task {task!r} already; remove it or choose another name"
-            )
+        _check_takes(bundle, manifest, task)
         adapters = AdapterSet([replace(read_adapter(source), name=task)])
         layout, shared = read_coded_layout(bundle)
         _check_fits(adapters.adapters[0], manifest, layout)
@@ -114,6 +106,16 @@ def _free_name(task: str, payload: np.ndarray, manifest: Manifest) -> str:
     if name not in taken:
         return name
     return pack_name(f"{task}-{hashlib.sha256(payload.data).hexdigest()[:16]}")
+
+
+def _check_takes(bundle: Path, manifest: Manifest, task: str) -> None:
+    if manifest.swap != INPUTS:
+        raise BundleError(
+            f"{bundle} has its adapters in the program and takes no further one; export it "
+            "with --swap inputs"
+        )
+    if task.casefold() in {name.casefold() for name in manifest.tasks}:
+        raise TaskError(f"{bundle} has a task {task!r} already; remove it or choose another name")
 
 
 def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> None:
