@@ -1,0 +1,5 @@
+"""``python -m hydraopt``: the command line."""
+
+from .cli import main
+
+main()
