@@ -4,8 +4,8 @@ BIN := .venv/bin
 
 # for emulated devices and for building the runner that is pushed to them
 DEVICE_PACKAGES := adb bubblewrap mmdebstrap qemu-system-arm cpio g++ g++-aarch64-linux-gnu
-# for the Android library on a JVM
-JVM_PACKAGES := default-jdk-headless maven g++
+# for the Android library and app on a JVM
+JVM_PACKAGES := default-jdk-headless maven g++ aapt android-framework-res
 
 .PHONY: demo test frontier llm bench lint packages
 
@@ -51,7 +51,7 @@ packages:
 	@$(call installed,$(DEVICE_PACKAGES)) || \
 	echo "tests on emulated devices are skipped; to run them: sudo apt-get install $(DEVICE_PACKAGES)"
 	@$(call installed,$(JVM_PACKAGES)) || \
-	echo "tests of the Android library are skipped; to run them: sudo apt-get install $(JVM_PACKAGES)"
+	echo "tests of the Android library and app are skipped; to run them: sudo apt-get install $(JVM_PACKAGES)"
 
 installed = dpkg -s $(1) > /dev/null 2>&1 || \
 	{ [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive \

@@ -123,7 +123,8 @@ def reports(jvm, fixtures) -> dict[str, ElementTree.Element]:
 
 def _run(jvm: Path, fixtures: Path, **properties: object) -> dict[str, ElementTree.Element]:
     library = host_library(jvm)
-    result = maven("clean", "test", fixtures=fixtures, host_library=library, **properties)
+    goals = ("clean", "test", "-pl", "hydraopt", "-am")
+    result = maven(*goals, fixtures=fixtures, host_library=library, **properties)
     if re.search("Could not transfer artifact|Unknown host", result.stdout):
         raise MachineLacksError("Maven Central cannot be reached")
     reports = {}
