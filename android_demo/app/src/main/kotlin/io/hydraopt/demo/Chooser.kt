@@ -1,0 +1,87 @@
+package io.hydraopt.demo
+
+import android.app.Activity
+import android.app.AlertDialog
+import android.view.View
+import android.view.ViewGroup
+import android.widget.BaseAdapter
+import android.widget.EditText
+import android.widget.ListView
+import android.widget.TextView
+
+/** A list over the screen: tasks with search, or bundles. */
+class Chooser(
+    private val activity: Activity,
+    private val presenter: Presenter,
+    val picker: Picker,
+    pickDirectory: () -> Unit
+) {
+    private val content = activity.layoutInflater.inflate(R.layout.chooser, null)
+    private val search: EditText = content.findViewById(R.id.search)!!
+    private val list: ListView = content.findViewById(R.id.list)!!
+    private val nothing: TextView = content.findViewById(R.id.nothing)!!
+    private val rows = Rows()
+    private val dialog: AlertDialog
+
+    init {
+        val isTasks = picker == Picker.TASKS
+        search.visibility = if (isTasks) View.VISIBLE else View.GONE
+        search.onText(presenter::search)
+        nothing.setText(if (isTasks) R.string.no_task_found else R.string.no_bundle_found)
+        list.adapter = rows
+        list.emptyView = nothing
+        list.setOnItemClickListener { _, _, index, _ -> rows.items[index].choose() }
+        val builder = AlertDialog.Builder(activity)
+            .setTitle(if (isTasks) R.string.choose_task else R.string.choose_bundle)
+            .setView(content)
+            .setNegativeButton(android.R.string.cancel) { _, _ -> presenter.choose(null) }
+            .setOnCancelListener { presenter.choose(null) }
+        if (!isTasks) builder.setPositiveButton(R.string.pick) { _, _ -> pickDirectory() }
+        dialog = builder.show()
+    }
+
+    /** Shows what there is to choose from. */
+    fun render(state: State) {
+        if (search.text.toString() != state.query) search.setText(state.query)
+        val items = when (picker) {
+            Picker.TASKS -> state.found.map { Item(it, null) { presenter.pick(it) } }
+            Picker.BUNDLES -> state.places.map { Item(it.name, origin(it)) { presenter.open(it) } }
+        }
+        rows.show(items)
+    }
+
+    private fun origin(place: Place): String = activity.getString(
+        when {
+            place is Foreign -> R.string.brought
+            place is Stored && place.pushed -> R.string.pushed
+            else -> R.string.copied
+        }
+    )
+
+    fun close() = dialog.dismiss()
+
+    private class Item(val name: String, val details: String?, val choose: () -> Unit)
+
+    private inner class Rows : BaseAdapter() {
+        var items = listOf<Item>()
+            private set
+
+        fun show(items: List<Item>) {
+            this.items = items
+            notifyDataSetChanged()
+        }
+
+        override fun getCount() = items.size
+
+        override fun getItem(position: Int) = items[position]
+
+        override fun getItemId(position: Int) = position.toLong()
+
+        override fun getView(position: Int, convertView: View?, parent: ViewGroup): View {
+            val row = convertView ?: activity.layoutInflater.inflate(R.layout.row, parent, false)!!
+            row.findViewById<TextView>(R.id.name)!!.text = items[position].name
+            row.findViewById<TextView>(R.id.details)!!.show(items[position].details)
+            return row
+        }
+    }
+}

@@ -1,0 +1,36 @@
+package io.hydraopt.demo
+
+import android.app.Activity
+import android.view.View
+import android.widget.TextView
+
+/** The tiles with what was measured. */
+class FiguresView(private val activity: Activity) {
+    /** Shows figures; a dash for what there is not yet. */
+    fun render(figures: Figures) {
+        show(R.id.switch_last, R.string.switch_last, millis(figures.switches.lastOrNull()))
+        show(R.id.switch_p50, R.string.switch_p50, millis(figures.switchPercentile(50)))
+        show(R.id.switch_p95, R.string.switch_p95, millis(figures.switchPercentile(95)))
+        show(R.id.first_token, R.string.first_token, millis(figures.firstToken))
+        show(R.id.prefill, R.string.prefill, rate(figures.prefill))
+        show(R.id.decode, R.string.decode, rate(figures.decode))
+        show(R.id.memory_before, R.string.memory_before, megabytes(figures.memoryBefore))
+        show(R.id.memory_now, R.string.memory_now, megabytes(figures.memoryNow))
+    }
+
+    /** The label and the value are read aloud together. */
+    private fun show(tile: Int, label: Int, value: String?) {
+        val view: View = activity.findViewById(tile)!!
+        val name = activity.getString(label)
+        view.findViewById<TextView>(R.id.label)!!.text = name
+        view.findViewById<TextView>(R.id.value)!!.text = value ?: "–"
+        view.contentDescription = "$name: ${value ?: activity.getString(R.string.unmeasured)}"
+    }
+
+    private fun millis(value: Double?) = value?.let { activity.getString(R.string.millis, it) }
+
+    private fun rate(value: Double?) = value?.let { activity.getString(R.string.rate, it) }
+
+    private fun megabytes(value: Long?) =
+        value?.let { activity.getString(R.string.megabytes, it / 1e6) }
+}

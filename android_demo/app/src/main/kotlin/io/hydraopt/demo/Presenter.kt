@@ -1,0 +1,204 @@
+package io.hydraopt.demo
+
+import io.hydraopt.HydraOptException
+import io.hydraopt.Options
+import io.hydraopt.TaskSession
+import java.util.concurrent.Executors
+
+/** What outlives the process: the bundle's and the task's name, and the prompt. */
+data class Remembered(val bundle: String?, val task: String?, val prompt: String)
+
+/**
+ * Does what the screen asks for, and tells it what to show.
+ *
+ * All calls come from the main thread. The session lives on a thread of its own, on which one
+ * [Job] follows the other; what they have to show goes back through [post].
+ *
+ * @param post runs a function on the main thread, later.
+ * @param memory bytes of the process.
+ */
+class Presenter(
+    private val shelf: Shelf,
+    private val post: (() -> Unit) -> Unit,
+    private val memory: () -> Long = ProcessMemory::pss
+) {
+    private val worker = Executors.newSingleThreadExecutor { Thread(it, "session") }
+    private var job = Job()
+
+    @Volatile
+    private var session: TaskSession? = null // changed by jobs only
+    private var switched = false // since the last answer; jobs' only
+
+    /** What is to be shown now. */
+    var state = State()
+        private set
+
+    /** Shows states, the current one at once; null while there is no screen. */
+    var view: ((State) -> Unit)? = null
+        set(value) {
+            field = value
+            value?.invoke(state)
+        }
+
+    private fun show(change: State.() -> State) {
+        state = state.change()
+        view?.invoke(state)
+    }
+
+    /** Something that the session's thread does, until it ends, is stopped, or another follows. */
+    private inner class Job {
+        @Volatile
+        var stopped = false
+            private set
+
+        fun stop() {
+            stopped = true
+            session?.cancel()
+        }
+
+        /** Shows a change, unless another job has begun since. */
+        fun show(change: State.() -> State) = post {
+            if (job === this) this@Presenter.show(change)
+        }
+
+        fun run(body: Job.() -> Unit) {
+            try {
+                if (!stopped) body()
+            } catch (_: StoppedException) {
+                // nothing to tell: it was asked for
+            } catch (error: HydraOptException) {
+                show { copy(error = error.message) }
+            } catch (error: OutOfMemoryError) {
+                show { copy(error = "the memory does not suffice (${error.message})") }
+            }
+            show { copy(work = Work.NONE) }
+        }
+    }
+
+    private fun work(work: Work, change: State.() -> State, body: Job.() -> Unit) {
+        job.stop()
+        val next = Job()
+        job = next
+        show { change().copy(work = work, error = null) }
+        worker.execute { next.run(body) }
+    }
+
+    /** Looks for bundles, and opens the one of [remembered], or the only one. */
+    fun start(remembered: Remembered? = null) {
+        if (remembered != null) show { copy(prompt = remembered.prompt) }
+        worker.execute {
+            shelf.tidy()
+            list { places ->
+                val place = places.find { it.name == remembered?.bundle } ?: places.singleOrNull()
+                if (place != null) open(place, remembered?.task)
+            }
+        }
+    }
+
+    private fun list(then: (List<Place>) -> Unit = {}) {
+        val places = shelf.places()
+        post {
+            show { copy(places = places) }
+            then(places)
+        }
+    }
+
+    /** What [start] needs to come back to this. */
+    fun remembered(): Remembered = Remembered(state.bundle?.name, state.task, state.prompt)
+
+    /** Opens a bundle in the place of the current one, and [task] of it if it has that. */
+    fun open(place: Place, task: String? = null) {
+        if (!state.isOpen) return
+        val work = if (place is Foreign) Work.COPYING else Work.OPENING
+        work(work, { copy(picker = null) }) {
+            val bundle = shelf.open(place) { stopped }
+            session?.close() // two programs at a time might be too large
+            session = null
+            show { State(Work.OPENING, places, prompt = prompt) }
+            val before = memory()
+            val opened = TaskSession.open(bundle)
+            session = opened
+            val hasChat = bundle.manifest.chat != null
+            val shown = OpenBundle(place.name, bundle.tasks, bundle.bytes, hasChat)
+            val figures = Figures(memoryBefore = before, memoryNow = memory())
+            show { copy(bundle = shown, figures = figures) }
+            if (task != null && task in bundle.tasks) switch(opened, task)
+            list()
+        }
+    }
+
+    /** Makes a task the current one. */
+    fun pick(task: String) {
+        if (!state.isOpen) return
+        val change: State.() -> State = { copy(picker = null, answer = "", end = null) }
+        work(Work.SWITCHING, change) { switch(session ?: return@work, task) }
+    }
+
+    private fun Job.switch(session: TaskSession, task: String) {
+        show { copy(task = null) }
+        val times = session.switch(task)
+        switched = true
+        show { copy(task = task, figures = figures.after(times)) }
+    }
+
+    /** Asks the current task. */
+    fun run() {
+        if (!state.canRun) return
+        val options = Options(maxNewTokens = LONGEST, chat = state.chat)
+        val prompt = state.prompt
+        work(Work.ANSWERING, { copy(answer = "", end = null) }) {
+            val session = session ?: return@work
+            val answer = session.generate(prompt, options) { piece ->
+                if (stopped) session.cancel() // the call was not there yet when it was stopped
+                show { copy(answer = this.answer + piece) }
+            }
+            val first = switched
+            switched = false
+            val now = memory()
+            show {
+                copy(
+                    end = answer.end,
+                    tokens = answer.ids.size,
+                    figures = figures.after(answer, first, now)
+                )
+            }
+        }
+    }
+
+    /** Ends the answer or the copy that runs; what came of an answer stays. */
+    fun stop() = job.stop()
+
+    /** The prompt's text was changed. */
+    fun type(prompt: String) {
+        if (prompt != state.prompt) show { copy(prompt = prompt) }
+    }
+
+    /** Whether the prompt is one turn of a chat. */
+    fun chat(chat: Boolean) = show { copy(chat = chat) }
+
+    /** Lays a list over the screen, or takes it away. */
+    fun choose(picker: Picker?) {
+        show { copy(picker = picker, query = "") }
+        if (picker == Picker.BUNDLES) worker.execute { list() }
+    }
+
+    /** Searches tasks. */
+    fun search(query: String) {
+        if (query != state.query) show { copy(query = query) }
+    }
+
+    /** Something outside of the session went wrong. */
+    fun fail(error: String) = show { copy(error = error) }
+
+    /** Ends all; the session's thread frees the program. */
+    fun close() {
+        view = null
+        job.stop()
+        worker.execute { session?.close() }
+        worker.shutdown()
+    }
+
+    private companion object {
+        const val LONGEST = 512 // tokens of an answer
+    }
+}
