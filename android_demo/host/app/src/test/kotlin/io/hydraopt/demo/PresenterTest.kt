@@ -1,0 +1,303 @@
+package io.hydraopt.demo
+
+import io.hydraopt.End
+import io.hydraopt.Options
+import io.hydraopt.TaskSession
+import java.io.File
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.LinkedBlockingQueue
+import java.util.concurrent.TimeUnit
+import kotlin.concurrent.thread
+import org.junit.After
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNotNull
+import org.junit.Assert.assertNull
+import org.junit.Assert.assertTrue
+import org.junit.Before
+import org.junit.Rule
+import org.junit.Test
+import org.junit.rules.TemporaryFolder
+
+/** The presenter on a plain JVM, with real bundles. */
+class PresenterTest {
+    @get:Rule
+    val folder = TemporaryFolder()
+
+    private val main = LinkedBlockingQueue<() -> Unit>()
+    private val seen = ArrayList<State>()
+    private lateinit var pushed: File
+    private lateinit var presenter: Presenter
+
+    @Before
+    fun make() {
+        pushed = folder.newFolder("pushed")
+        Fixtures.linked("zoo", pushed)
+        presenter = made()
+    }
+
+    private fun made(): Presenter {
+        val shelf = Shelf(File(folder.root, "own"), pushed) { listOf() }
+        return Presenter(shelf, { main.add(it) }).also { it.view = { state -> seen.add(state) } }
+    }
+
+    @After
+    fun close() = presenter.close()
+
+    private val state get() = presenter.state
+
+    private fun await(what: String, fit: (State) -> Boolean) =
+        await("$what in $state", { main.poll(10, TimeUnit.MILLISECONDS)?.invoke() }) { fit(state) }
+
+    private fun awaitRest() = await("rest") { it.work == Work.NONE && it.bundle != null }
+
+    private fun start() {
+        presenter.start()
+        awaitRest()
+    }
+
+    private fun open(name: String) {
+        presenter.open(Stored(File(pushed, name), pushed = true))
+        await("an end") { it.work == Work.NONE }
+    }
+
+    private fun ask(task: String, prompt: String) {
+        presenter.pick(task)
+        await("the task") { it.work == Work.NONE }
+        presenter.type(prompt)
+        presenter.run()
+        await("the answer") { it.work == Work.NONE }
+    }
+
+    /** Opens the slow bundle and asks it; returns when the first pieces came. */
+    private fun askSlowly(): Asked {
+        Fixtures.linked("slow", pushed)
+        open("slow")
+        val asked = Fixtures.answers("slow").first()
+        presenter.pick(asked.task)
+        awaitRest()
+        presenter.type(asked.prompt)
+        presenter.run()
+        await("a piece") { it.answer.length > 3 }
+        assertEquals(Work.ANSWERING, state.work)
+        return asked
+    }
+
+    @Test
+    fun theOnlyBundleIsOpened() {
+        start()
+        assertEquals("zoo", state.bundle!!.name)
+        assertEquals(40, state.bundle!!.tasks.size)
+        assertEquals(listOf(Stored(File(pushed, "zoo"), true)), state.places)
+        assertNull(state.task)
+        assertFalse(state.canRun)
+        assertTrue(state.figures.memoryNow!! > state.figures.memoryBefore!! / 2)
+        assertEquals(listOf(Work.NONE, Work.OPENING, Work.NONE), seen.map { it.work }.runs())
+    }
+
+    private fun <T> List<T>.runs() = filterIndexed { i, x -> i == 0 || x != this[i - 1] }
+
+    @Test
+    fun allTasksAnswerAsInPython() {
+        start()
+        for ((task, prompt, answer) in Fixtures.answers("zoo")) {
+            ask(task, prompt)
+            assertEquals(task, state.task)
+            assertEquals(answer, state.answer)
+            assertEquals(End.END_TOKEN, state.end)
+            assertNull(state.error)
+        }
+        val figures = state.figures
+        assertEquals(40, figures.switches.size)
+        assertTrue(figures.switchPercentile(50)!! <= figures.switchPercentile(95)!!)
+        assertTrue(figures.firstToken!! > 0 && figures.prefill!! > 0 && figures.decode!! > 0)
+    }
+
+    @Test
+    fun anAnswerComesPieceByPiece() {
+        start()
+        val (task, prompt, answer) = Fixtures.answers("zoo").maxBy { it.answer.length }
+        ask(task, prompt)
+        val texts = seen.map { it.answer }.filter { it.isNotEmpty() }.distinct()
+        assertTrue("$texts", texts.size > 3)
+        for (text in texts) assertTrue("$text is no beginning of $answer", answer.startsWith(text))
+    }
+
+    @Test
+    fun onlyTheFirstAnswerAfterASwitchTellsItsFirstToken() {
+        start()
+        val (task, prompt) = Fixtures.answers("zoo").first()
+        ask(task, prompt)
+        val first = state.figures.firstToken
+        presenter.run()
+        await("the answer again") { it.work == Work.NONE }
+        assertEquals(first, state.figures.firstToken)
+    }
+
+    @Test
+    fun stoppingKeepsWhatCame() {
+        start()
+        val asked = askSlowly()
+        presenter.stop()
+        await("the end") { it.work == Work.NONE }
+        assertEquals(End.CANCELLED, state.end)
+        assertTrue(state.answer.length < asked.answer.length)
+        assertTrue(asked.answer.startsWith(state.answer.trimEnd('\uFFFD')))
+        presenter.run()
+        await("a whole answer") { it.work == Work.NONE }
+        assertEquals(asked.answer, state.answer)
+    }
+
+    @Test
+    fun anotherTaskEndsTheAnswer() {
+        start()
+        askSlowly()
+        seen.clear()
+        presenter.pick("second")
+        await("the switch") { it.work == Work.NONE }
+        assertEquals("second", state.task)
+        assertEquals(setOf(""), seen.map { it.answer }.toSet())
+        assertNull(state.end)
+    }
+
+    @Test
+    fun anotherBundleEndsTheAnswer() {
+        start()
+        askSlowly()
+        open("zoo")
+        assertEquals("zoo", state.bundle!!.name)
+        assertEquals("", state.answer)
+        assertTrue(state.prompt.isNotEmpty())
+    }
+
+    @Test
+    fun anotherScreenSeesWhatTheFirstOneDid() {
+        start()
+        val asked = askSlowly()
+        presenter.view = null
+        val count = seen.size
+        await("more") { it.answer.length > 10 }
+        assertEquals(count, seen.size)
+        val others = ArrayList<State>()
+        presenter.view = { others.add(it) }
+        assertTrue(others.single().answer.length > 10)
+        await("the end") { it.work == Work.NONE }
+        assertEquals(asked.answer, others.last().answer)
+    }
+
+    @Test
+    fun wrongBundlesAreToldInWords() {
+        start()
+        val cases = mapOf<String, (File) -> Unit>(
+            "manifest.json is missing" to { File(it, "manifest.json").delete() },
+            "model.pte is damaged or from another directory" to { Fixtures.cut(File(it, "model.pte")) },
+            "has format version 9, expected 5; update hydraopt" to {
+                val manifest = File(it, "manifest.json")
+                val text = manifest.readText()
+                manifest.writeText(text.replace("\"format_version\": 5", "\"format_version\": 9"))
+            },
+            "model.pte is missing; export or copy it again" to { File(it, "model.pte").delete() }
+        )
+        for ((message, damage) in cases) {
+            val bundle = Fixtures.copied("zoo", pushed, "damaged-${message.length}")
+            damage(bundle)
+            open(bundle.name)
+            assertTrue("${state.error} lacks: $message", message in state.error!!)
+            assertFalse('\n' in state.error!!)
+            assertEquals("what was open stays", "zoo", state.bundle?.name)
+        }
+        open("zoo")
+        assertNull(state.error)
+    }
+
+    @Test
+    fun aPackThatIsCutLaterIsToldAndOtherTasksGoOn() {
+        Fixtures.copied("zoo", pushed, "zoo2")
+        presenter.open(Stored(File(pushed, "zoo2"), true))
+        awaitRest()
+        val (bad, good) = Fixtures.answers("zoo")
+        Fixtures.flip(File(pushed, "zoo2/packs/${bad.task}.pack"))
+        presenter.pick(bad.task)
+        await("the refusal") { it.work == Work.NONE }
+        assertTrue(state.error, "${bad.task}.pack is damaged" in state.error!!)
+        assertNull(state.task)
+        ask(good.task, good.prompt)
+        assertEquals(good.answer, state.answer)
+        assertNull(state.error)
+    }
+
+    @Test
+    fun wrongTasksAndPromptsAreToldInWords() {
+        start()
+        presenter.pick("delta")
+        await("the refusal") { it.work == Work.NONE }
+        assertTrue(state.error, "no task 'delta'; there are: " in state.error!!)
+        ask(state.bundle!!.tasks.first(), "x".repeat(10_000))
+        assertTrue(state.error, "tokens, expected at most" in state.error!!)
+        assertEquals("", state.answer)
+        presenter.type("")
+        assertFalse(state.canRun)
+    }
+
+    @Test
+    fun aSecondSessionWaitsForTheFirst() {
+        val generates = CountDownLatch(1)
+        val goOn = CountDownLatch(1)
+        val other = thread {
+            TaskSession.open(Fixtures.bundle("zoo")).use {
+                it.switch(it.tasks.first())
+                it.generate("a", Options(maxNewTokens = 2)) {
+                    generates.countDown()
+                    goOn.await()
+                }
+            }
+        }
+        generates.await()
+        open("zoo")
+        assertTrue(state.error, "cannot be opened while another one runs" in state.error!!)
+        assertNull(state.bundle)
+        goOn.countDown()
+        other.join()
+        open("zoo")
+        assertNotNull(state.bundle)
+    }
+
+    @Test
+    fun anotherProcessComesBackToTheSame() {
+        start()
+        val (task, prompt) = Fixtures.answers("zoo")[7]
+        ask(task, prompt)
+        val remembered = presenter.remembered()
+        presenter.close()
+        Fixtures.linked("slow", pushed)
+        presenter = made()
+        presenter.start(remembered)
+        await("the task") { it.task != null && it.work == Work.NONE }
+        assertEquals(remembered, presenter.remembered())
+        assertEquals(Remembered("zoo", task, prompt), remembered)
+    }
+
+    @Test
+    fun tasksAreFoundByWords() {
+        start()
+        presenter.choose(Picker.TASKS)
+        assertEquals(40, state.found.size)
+        presenter.search(" DE money")
+        assertEquals(listOf("money-de"), state.found)
+        presenter.choose(null)
+        assertEquals(40, state.found.size)
+    }
+
+    @Test
+    fun percentilesAreTheProfilers() {
+        val figures = Figures(switches = listOf(4.0, 1.0, 3.0, 2.0))
+        assertEquals(2.5, figures.switchPercentile(50)!!, 1e-9)
+        assertEquals(3.85, figures.switchPercentile(95)!!, 1e-9)
+        assertNull(Figures().switchPercentile(50))
+    }
+
+    @Test
+    fun memoryIsWhatTheKernelTells() {
+        assertTrue(ProcessMemory.pss() > 10_000_000)
+    }
+}
