@@ -16,6 +16,7 @@ class FiguresView(private val activity: Activity) {
         show(R.id.decode, R.string.decode, rate(figures.decode))
         show(R.id.memory_before, R.string.memory_before, megabytes(figures.memoryBefore))
         show(R.id.memory_now, R.string.memory_now, megabytes(figures.memoryNow))
+        show(R.id.switch_count, R.string.switch_count, "${figures.switches.size}")
     }
 
     /** The label and the value are read aloud together. */
@@ -24,7 +25,7 @@ class FiguresView(private val activity: Activity) {
         val name = activity.getString(label)
         view.findViewById<TextView>(R.id.label)!!.text = name
         view.findViewById<TextView>(R.id.value)!!.text = value ?: "–"
-        view.contentDescription = "$name: ${value ?: activity.getString(R.string.unmeasured)}"
+        view.contentDescription = "${name.replace('\n', ' ')}: ${value ?: activity.getString(R.string.unmeasured)}"
     }
 
     private fun millis(value: Double?) = value?.let { activity.getString(R.string.millis, it) }

@@ -38,7 +38,7 @@ class DocumentNode private constructor(
         }
 
     override fun open(): InputStream =
-        resolver.openInputStream(uri) ?: throw IOException("$name is gone")
+        asking { resolver.openInputStream(uri) } ?: throw IOException("$name is gone")
 
     companion object {
         private val COLUMNS = arrayOf(
@@ -55,13 +55,23 @@ class DocumentNode private constructor(
             return DocumentNode(resolver, uri, name.ifEmpty { "bundle" }, isDirectory = true)
         }
 
+        /** What goes wrong in the other app is thrown here, too. */
+        private inline fun <T> asking(call: () -> T): T =
+            try {
+                call()
+            } catch (error: SecurityException) {
+                throw error
+            } catch (error: RuntimeException) {
+                throw IOException("its app fails with $error", error)
+            }
+
         private fun <T> query(
             resolver: ContentResolver,
             uri: Uri,
             make: (String, String, Boolean) -> T
         ): List<T> {
-            val cursor = resolver.query(uri, COLUMNS, null, null, null)
-                ?: throw IOException("its provider does not answer")
+            val cursor = asking { resolver.query(uri, COLUMNS, null, null) }
+                ?: throw IOException("its app does not answer")
             cursor.use {
                 val rows = ArrayList<T>()
                 while (it.moveToNext()) {

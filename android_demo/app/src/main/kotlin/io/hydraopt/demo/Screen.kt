@@ -22,6 +22,7 @@ class Screen(
     private val bundle: View = find(R.id.bundle)
     private val bundleName: TextView = find(R.id.bundle_name)
     private val bundleDetails: TextView = find(R.id.bundle_details)
+    private val bundleChange: TextView = find(R.id.bundle_change)
     private val task: TextView = find(R.id.task)
     private val prompt: EditText = find(R.id.prompt)
     private val chat: CheckBox = find(R.id.chat)
@@ -76,8 +77,13 @@ class Screen(
                 activity.resources.getQuantityString(R.plurals.details, count, count, size)
             }
         }
-        bundle.contentDescription =
-            text(R.string.bundle_description, bundleName.text, bundleDetails.text)
+        bundleChange.setText(if (open == null) R.string.choose else R.string.change)
+        bundle.contentDescription = text(
+            R.string.bundle_description,
+            bundleName.text,
+            bundleDetails.text,
+            bundleChange.text
+        )
         bundle.isEnabled = state.isOpen
     }
 

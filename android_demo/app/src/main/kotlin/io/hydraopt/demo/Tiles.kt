@@ -5,40 +5,43 @@ import android.util.AttributeSet
 import android.view.View
 import android.view.ViewGroup
 
-/** A grid with as many columns of equal width as its widest child leaves room for. */
+/** A grid: as many columns as the size of its text leaves room for, rows of equal height. */
 class Tiles(context: Context, attributes: AttributeSet?) : ViewGroup(context, attributes) {
-    private val gap = resources.getDimensionPixelSize(R.dimen.gap)
+    private val gap = resources.getDimensionPixelSize(R.dimen.tile_gap)
+    private val narrowest = resources.getDimensionPixelSize(R.dimen.tile)
     private var columns = 1
     private var cell = 0
 
-    private val children: List<View>
-        get() = List(childCount) { getChildAt(it)!! }.filter { it.visibility != GONE }
+    private val rows: List<List<View>>
+        get() = List(childCount) { getChildAt(it)!! }.chunked(columns)
 
     override fun onMeasure(widthMeasureSpec: Int, heightMeasureSpec: Int) {
         val width = MeasureSpec.getSize(widthMeasureSpec)
-        val free = MeasureSpec.makeMeasureSpec(0, MeasureSpec.UNSPECIFIED)
-        children.forEach { it.measure(free, free) }
-        val widest = children.maxOfOrNull { it.measuredWidth } ?: 0
-        columns = ((width + gap) / (widest + gap)).coerceIn(1, MOST)
+        columns = ((width + gap) / (narrowest + gap)).coerceIn(1, MOST)
         cell = (width - gap * (columns - 1)) / columns
-        val exact = MeasureSpec.makeMeasureSpec(cell, MeasureSpec.EXACTLY)
-        children.forEach { it.measure(exact, free) }
-        val heights = rows().sumOf { row -> row.maxOf { it.measuredHeight } }
-        setMeasuredDimension(width, heights + gap * maxOf(0, rows().size - 1))
+        val heights = rows.sumOf(::measureRow)
+        setMeasuredDimension(width, heights + gap * (rows.size - 1))
     }
 
-    private fun rows() = children.chunked(columns)
+    private fun measureRow(row: List<View>): Int {
+        val width = MeasureSpec.makeMeasureSpec(cell, MeasureSpec.EXACTLY)
+        val free = MeasureSpec.makeMeasureSpec(0, MeasureSpec.UNSPECIFIED)
+        row.forEach { it.measure(width, free) }
+        val height = row.maxOf { it.measuredHeight }
+        val exact = MeasureSpec.makeMeasureSpec(height, MeasureSpec.EXACTLY)
+        row.forEach { it.measure(width, exact) }
+        return height
+    }
 
     override fun onLayout(changed: Boolean, l: Int, t: Int, r: Int, b: Int) {
         var top = 0
-        for (row in rows()) {
-            val height = row.maxOf { it.measuredHeight }
-            row.forEachIndexed { column, child ->
-                val place = if (layoutDirection == LAYOUT_DIRECTION_RTL) columns - 1 - column else column
-                val left = place * (cell + gap)
-                child.layout(left, top, left + cell, top + height)
+        for (row in rows) {
+            for ((index, child) in row.withIndex()) {
+                val rightToLeft = layoutDirection == LAYOUT_DIRECTION_RTL
+                val left = (if (rightToLeft) columns - 1 - index else index) * (cell + gap)
+                child.layout(left, top, left + cell, top + child.measuredHeight)
             }
-            top += height + gap
+            top += row[0].measuredHeight + gap
         }
     }
 

@@ -50,7 +50,7 @@ data class Asked(val task: String, val prompt: String, val answer: String)
 
 /** [fit] becomes true while [step] is called again and again. */
 fun await(what: String, step: () -> Unit, fit: () -> Boolean) {
-    val end = System.nanoTime() + 120_000_000_000
+    val end = System.nanoTime() + 60_000_000_000
     while (!fit()) {
         check(System.nanoTime() < end) { "this did not happen: $what" }
         step()
