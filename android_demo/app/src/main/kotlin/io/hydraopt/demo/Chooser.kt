@@ -42,7 +42,7 @@ class Chooser(
 
     /** Shows what there is to choose from. */
     fun render(state: State) {
-        if (search.text.toString() != state.query) search.setText(state.query)
+        search.put(state.query)
         val items = when (picker) {
             Picker.TASKS -> state.found.map { Item(it, null) { presenter.pick(it) } }
             Picker.BUNDLES -> state.places.map { Item(it.name, origin(it)) { presenter.open(it) } }

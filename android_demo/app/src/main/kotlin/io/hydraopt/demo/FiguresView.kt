@@ -6,8 +6,12 @@ import android.widget.TextView
 
 /** The tiles with what was measured. */
 class FiguresView(private val activity: Activity) {
+    private var shown: Figures? = null
+
     /** Shows figures; a dash for what there is not yet. */
     fun render(figures: Figures) {
+        if (figures == shown) return
+        shown = figures
         show(R.id.switch_last, R.string.switch_last, millis(figures.switches.lastOrNull()))
         show(R.id.switch_p50, R.string.switch_p50, millis(figures.switchPercentile(50)))
         show(R.id.switch_p95, R.string.switch_p95, millis(figures.switchPercentile(95)))

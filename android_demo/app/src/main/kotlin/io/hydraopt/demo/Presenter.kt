@@ -51,6 +51,8 @@ class Presenter(
         var stopped = false
             private set
 
+        private val pieces = StringBuilder() // that are not shown yet
+
         fun stop() {
             stopped = true
             session?.cancel()
@@ -60,6 +62,17 @@ class Presenter(
         fun show(change: State.() -> State) = post {
             if (job === this) this@Presenter.show(change)
         }
+
+        /** Appends to the answer. Pieces that come faster than they are shown go together. */
+        fun append(piece: String) {
+            val isFirst = synchronized(pieces) {
+                pieces.append(piece)
+                pieces.length == piece.length
+            }
+            if (isFirst) show { copy(answer = answer + taken()) }
+        }
+
+        private fun taken() = synchronized(pieces) { "$pieces".also { pieces.setLength(0) } }
 
         fun run(body: Job.() -> Unit) {
             try {
@@ -150,7 +163,7 @@ class Presenter(
             val session = session ?: return@work
             val answer = session.generate(prompt, options) { piece ->
                 if (stopped) session.cancel() // the call was not there yet when it was stopped
-                show { copy(answer = this.answer + piece) }
+                append(piece)
             }
             val first = switched
             switched = false

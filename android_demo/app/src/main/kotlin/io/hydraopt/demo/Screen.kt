@@ -50,10 +50,10 @@ class Screen(
     /** Shows a state. */
     fun render(state: State) {
         renderBundle(state)
-        task.text = state.task ?: text(R.string.task_none)
+        task.put(state.task ?: text(R.string.task_none))
         task.contentDescription = text(R.string.task_description, task.text)
         task.isEnabled = state.bundle != null && state.isOpen
-        if (prompt.text.toString() != state.prompt) prompt.setText(state.prompt)
+        prompt.put(state.prompt)
         chat.visibility = if (state.bundle?.hasChat == true) View.VISIBLE else View.GONE
         chat.isChecked = state.chat
         run.isEnabled = state.canRun
@@ -66,18 +66,9 @@ class Screen(
 
     private fun renderBundle(state: State) {
         val open = state.bundle
-        bundleName.text = open?.name ?: text(R.string.bundle_none)
-        bundleDetails.text = when {
-            state.work == Work.COPYING -> text(R.string.copying)
-            state.work == Work.OPENING -> text(R.string.opening)
-            open == null -> text(R.string.bundle_hint)
-            else -> {
-                val size = Formatter.formatShortFileSize(activity, open.bytes)
-                val count = open.tasks.size
-                activity.resources.getQuantityString(R.plurals.details, count, count, size)
-            }
-        }
-        bundleChange.setText(if (open == null) R.string.choose else R.string.change)
+        bundleName.put(open?.name ?: text(R.string.bundle_none))
+        bundleDetails.put(details(state))
+        bundleChange.put(text(if (open == null) R.string.choose else R.string.change))
         bundle.contentDescription = text(
             R.string.bundle_description,
             bundleName.text,
@@ -87,9 +78,20 @@ class Screen(
         bundle.isEnabled = state.isOpen
     }
 
+    private fun details(state: State): String = when {
+        state.work == Work.COPYING -> text(R.string.copying)
+        state.work == Work.OPENING -> text(R.string.opening)
+        state.bundle == null -> text(R.string.bundle_hint)
+        else -> {
+            val size = Formatter.formatShortFileSize(activity, state.bundle.bytes)
+            val count = state.bundle.tasks.size
+            activity.resources.getQuantityString(R.plurals.details, count, count, size)
+        }
+    }
+
     private fun renderAnswer(state: State) {
         val words = status(state)
-        answer.text = state.answer.ifEmpty { text(R.string.answer_none) }
+        answer.put(state.answer.ifEmpty { text(R.string.answer_none) })
         answer.isEnabled = state.answer.isNotEmpty()
         if (status.text.toString() == words) return
         status.text = words // read aloud when it changes, with the answer at its end

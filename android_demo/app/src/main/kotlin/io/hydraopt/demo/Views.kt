@@ -9,7 +9,12 @@ import android.widget.TextView
 /** Shows a text; null: takes the view away. */
 internal fun TextView.show(words: String?) {
     visibility = if (words == null) View.GONE else View.VISIBLE
-    if (text.toString() != words.orEmpty()) text = words
+    put(words.orEmpty())
+}
+
+/** Shows a text; laying it out anew, only if it is another one. */
+internal fun TextView.put(words: String) {
+    if (text.toString() != words) text = words
 }
 
 /** Calls [changed] with every text that the user makes. */

@@ -116,8 +116,9 @@ class PresenterTest {
     @Test
     fun anAnswerComesPieceByPiece() {
         start()
-        val (task, prompt, answer) = Fixtures.answers("zoo").maxBy { it.answer.length }
-        ask(task, prompt)
+        val answer = askSlowly().answer
+        await("the end") { it.work == Work.NONE }
+        assertEquals(answer, state.answer)
         val texts = seen.map { it.answer }.filter { it.isNotEmpty() }.distinct()
         assertTrue("$texts", texts.size > 3)
         for (text in texts) assertTrue("$text is no beginning of $answer", answer.startsWith(text))
