@@ -7,7 +7,7 @@ DEVICE_PACKAGES := adb bubblewrap mmdebstrap qemu-system-arm cpio g++ g++-aarch6
 # for the Android library and app on a JVM
 JVM_PACKAGES := default-jdk-headless maven g++ aapt android-framework-res
 
-.PHONY: demo test frontier llm bench lint packages
+.PHONY: demo test frontier llm bench screenshots lint packages
 
 demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
@@ -42,6 +42,12 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/hierarchical_memory.py
 	$(BIN)/python tests/benchmarks/hydralora_vs_lora.py
 	$(BIN)/python tests/benchmarks/sparse_vs_lora.py
+
+# pictures of the Android app that its README shows: docs/images/android/*
+screenshots: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n 0 tests/test_android_app.py
+	cd docs/images/android && for picture in *.png; do \
+	cp ../../../android_demo/host/app/build/app/screenshots/$$picture .; done
 
 lint: .venv/ready
 	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy

@@ -1,5 +1,6 @@
 """Bundles for the JVM tests of ``android_demo/host``: what Python answers, and damaged ones."""
 
+import base64
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from hydraopt.formats.documents import sealed
 from hydraopt.runtime import Sampling, Session
 from hydraopt.runtime.sampling import probabilities
 
+LONGEST = 512  # tokens of an answer in the app
 Change = Callable[[Path], object]
 
 
@@ -37,6 +39,17 @@ def write_answers(bundle: Path, asked: Sequence[tuple[str, str, bool]], path: Pa
             }
         )
     path.write_text(json.dumps(records))
+
+
+def write_texts(bundle: Path, asked: Sequence[tuple[str, str]], path: Path) -> None:
+    """Record what Python's session answers to ``(task, prompt)``, as lines of words in base64."""
+    session = Session.open(bundle)
+    lines = []
+    for task, prompt in asked:
+        session.switch(task)
+        words = (task, prompt, session.generate(prompt, LONGEST))
+        lines.append(" ".join(base64.b64encode(word.encode()).decode() for word in words))
+    path.write_text("\n".join(lines))
 
 
 def write_probabilities(path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test asks a hub
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter, read_adapters
+from hydraopt.compression import compress
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.merging import MergedAdapters
 from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.profiling.cache import locked
+from hydraopt.zoo import BASE, load_adapters
 from hydraopt.zoo.model import new_tokenizer
 
 pytest_plugins = ["run_rules", "isolation", "devices"]
@@ -49,11 +52,16 @@ def tiny_llama() -> LlamaForCausalLM:
 
 
 def save_adapter(
-    directory: Path, seed: int = 1, base_id: str = BASE_ID, **config
+    directory: Path,
+    seed: int = 1,
+    base_id: str = BASE_ID,
+    base_model: LlamaForCausalLM | None = None,
+    **config,
 ) -> torch.nn.Module:
     """Write a random adapter with PEFT and return the PEFT model."""
     settings = {"r": 4, "lora_alpha": 8, "target_modules": TARGETS, "init_lora_weights": False}
-    model = get_peft_model(tiny_llama(), LoraConfig(task_type="CAUSAL_LM", **(settings | config)))
+    lora = LoraConfig(task_type="CAUSAL_LM", **(settings | config))
+    model = get_peft_model(base_model or tiny_llama(), lora)
     model.peft_config["default"].base_model_name_or_path = base_id
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -131,12 +139,28 @@ def merged(adapter_dirs, tmp_path_factory) -> MergedAdapters:
     return MergedAdapters.load(directory)
 
 
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory, merged, base) -> Path:
-    """Lowered once in a run, whichever of its processes needs it first."""
+def once_in_a_run(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
+    """A directory that is made once, by whichever process of the run needs it first."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    with locked(root / "bundle.lock"):
-        if not (root / "bundle").exists():
-            export_bundle(merged, str(base), root / "bundle")
-    return root / "bundle"
+    with locked(root / f"{name}.lock"):
+        if not (root / name).exists():
+            make(root / name)
+    return root / name
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory, merged, base) -> Path:
+    return once_in_a_run(
+        tmp_path_factory, "bundle", lambda target: export_bundle(merged, str(base), target)
+    )
+
+
+@pytest.fixture(scope="session")
+def zoo_bundle(tmp_path_factory) -> Path:
+    """All 40 tasks in a tenth of their bytes, packs in one file."""
+
+    def make(target: Path) -> None:
+        export_bundle(compress(load_adapters(), "10%"), BASE, target, single_pack=True)
+
+    return once_in_a_run(tmp_path_factory, "zoo", make)

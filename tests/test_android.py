@@ -5,7 +5,6 @@ and compare with what Python's session and PyPI's ``tokenizers`` make of the sam
 """
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +13,14 @@ from xml.etree import ElementTree
 
 import pytest
 from android_bundles import write_answers, write_damaged, write_probabilities
-from android_host import HOST, host_library, java_home, maven
+from android_host import HOST, check_passed, host_library, java_home, run_tests
 from android_tokenizers import write_golden, write_refused
 from chat_templates import chat_tokenizer
 from conftest import save_adapter, tiny_llama
 from devices import require_packages
 from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
-from run_rules import MachineLacksError
 
 from hydraopt.adapters import read_adapters
-from hydraopt.compression import compress
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
@@ -36,7 +33,6 @@ from hydraopt.profiling.host import Host
 from hydraopt.profiling.runner import host_runner, run_plan
 from hydraopt.profiling.variants import bundle_variant
 from hydraopt.runtime import Session
-from hydraopt.zoo import BASE, load_adapters
 from hydraopt.zoo.tasks import TASKS, test_examples
 
 test_examples.__test__ = False  # a function of the zoo, not a test
@@ -58,7 +54,7 @@ def jvm(compiler) -> Path:
 
 
 @pytest.fixture(scope="module")
-def forms(merged, adapter_dirs, base, bundle, tmp_path_factory) -> dict[str, Path]:
+def forms(merged, adapter_dirs, base, bundle, zoo_bundle, tmp_path_factory) -> dict[str, Path]:
     """Bundles of every form that a phone may get, by name."""
     root = tmp_path_factory.mktemp("forms")
 
@@ -79,8 +75,8 @@ def forms(merged, adapter_dirs, base, bundle, tmp_path_factory) -> dict[str, Pat
     save_base(tiny_bert(), root / "bert")
     save_lora(root / "alpha", tiny_bert(), ENCODER_ID, 0, target_modules=["query", "value"])
     export("encoder", private(read_adapters([root / "alpha"])), root / "bert")
-    export("zoo", compress(load_adapters(), "10%"), BASE, single_pack=True)
-    return {"tiny": bundle, **{name: root / name for name in (*FORMS, "data", "encoder")}}
+    made = (*FORMS[1:], "data", "encoder")
+    return {"tiny": bundle, "zoo": zoo_bundle, **{name: root / name for name in made}}
 
 
 @pytest.fixture(scope="module")
@@ -118,29 +114,12 @@ def fixtures(forms, other_bundle, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def reports(jvm, fixtures) -> dict[str, ElementTree.Element]:
     """Maven's reports by test class."""
-    return _run(jvm, fixtures)
-
-
-def _run(jvm: Path, fixtures: Path, **properties: object) -> dict[str, ElementTree.Element]:
-    library = host_library(jvm)
-    goals = ("clean", "test", "-pl", "hydraopt", "-am")
-    result = maven(*goals, fixtures=fixtures, host_library=library, **properties)
-    if re.search("Could not transfer artifact|Unknown host", result.stdout):
-        raise MachineLacksError("Maven Central cannot be reached")
-    reports = {}
-    for path in (HOST / "hydraopt" / "target" / "surefire-reports").glob("TEST-*.xml"):
-        reports[path.stem.rpartition(".")[2]] = ElementTree.parse(path).getroot()
-    assert reports, result.stdout[-5000:]
-    return reports
+    return run_tests("hydraopt", fixtures=fixtures, host_library=host_library(jvm))
 
 
 @pytest.mark.parametrize("name", TESTS)
 def test_on_a_jvm(reports, name):
-    cases = reports[name].findall("testcase")
-    failures = [x for case in cases for x in (*case.findall("failure"), *case.findall("error"))]
-    assert not failures, "\n".join(x.text for x in failures)
-    skipped = {case.get("name") for case in cases if case.find("skipped") is not None}
-    assert cases and skipped <= ONLY_WITH_THE_AAR
+    check_passed(reports[name], may_skip=ONLY_WITH_THE_AAR)
 
 
 def test_a_switch_takes_about_as_long_as_in_python(reports, fixtures):
