@@ -38,7 +38,7 @@ def slow_model() -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=258,
         hidden_size=768,
-        intermediate_size=4096,
+        intermediate_size=8192,
         num_hidden_layers=1,
         num_attention_heads=12,
         num_key_value_heads=4,

@@ -8,7 +8,9 @@ import android.view.ViewGroup
 /** A grid: as many columns as the size of its text leaves room for, rows of equal height. */
 class Tiles(context: Context, attributes: AttributeSet?) : ViewGroup(context, attributes) {
     private val gap = resources.getDimensionPixelSize(R.dimen.tile_gap)
-    private val narrowest = resources.getDimensionPixelSize(R.dimen.tile)
+    // sp would not do: from Android 14 on large ones grow less than the text
+    private val narrowest =
+        (resources.getDimension(R.dimen.tile) * resources.configuration.fontScale).toInt()
     private var columns = 1
     private var cell = 0
 

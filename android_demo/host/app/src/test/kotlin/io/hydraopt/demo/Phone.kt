@@ -43,7 +43,7 @@ class Phone {
     /** Does what is to be done on the main thread; not forever, while an answer comes. */
     fun idle() {
         val looper = shadowOf(Looper.getMainLooper())
-        for (count in 0 until 100) {
+        for (count in 0 until 20) {
             if (looper.isIdle) return
             looper.runOneTask()
         }

@@ -96,6 +96,7 @@ class ScreenTest {
         phone.change("+land")
         assertNotSame(before, phone.activity)
         assertEquals("Answering…", phone.text(R.id.status))
+        assertTrue(phone.text(R.id.answer).length < asked.answer.length)
         phone.awaitRest()
         assertEquals(asked.answer, phone.text(R.id.answer))
         assertEquals(asked.task, phone.text(R.id.task))
