@@ -29,7 +29,8 @@ class FiguresView(private val activity: Activity) {
         val name = activity.getString(label)
         view.findViewById<TextView>(R.id.label)!!.text = name
         view.findViewById<TextView>(R.id.value)!!.text = value ?: "–"
-        view.contentDescription = "${name.replace('\n', ' ')}: ${value ?: activity.getString(R.string.unmeasured)}"
+        val spoken = value ?: activity.getString(R.string.unmeasured)
+        view.contentDescription = "${name.replace('\n', ' ')}: $spoken"
     }
 
     private fun millis(value: Double?) = value?.let { activity.getString(R.string.millis, it) }

@@ -70,16 +70,17 @@ class DocumentNode private constructor(
             uri: Uri,
             make: (String, String, Boolean) -> T
         ): List<T> {
-            val cursor = asking { resolver.query(uri, COLUMNS, null, null) }
-                ?: throw IOException("its app does not answer")
-            cursor.use {
-                val rows = ArrayList<T>()
-                while (it.moveToNext()) {
-                    val isDirectory = it.getString(2) == Document.MIME_TYPE_DIR
-                    rows.add(make(it.getString(0), it.getString(1), isDirectory))
+            val rows = asking {
+                resolver.query(uri, COLUMNS, null, null)?.use { cursor ->
+                    val rows = ArrayList<T>()
+                    while (cursor.moveToNext()) {
+                        val isDirectory = cursor.getString(2) == Document.MIME_TYPE_DIR
+                        rows.add(make(cursor.getString(0), cursor.getString(1) ?: "", isDirectory))
+                    }
+                    rows
                 }
-                return rows
             }
+            return rows ?: throw IOException("its app does not answer")
         }
     }
 }

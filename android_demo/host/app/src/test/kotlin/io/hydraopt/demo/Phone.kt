@@ -130,6 +130,7 @@ class Phone {
         const val SIZE = "w400dp-h880dp-xhdpi"
 
         /** Where adb pushes bundles. */
-        val pushed: File get() = RuntimeEnvironment.getApplication().getExternalFilesDir("bundles")!!
+        val pushed: File
+            get() = RuntimeEnvironment.getApplication().getExternalFilesDir("bundles")!!
     }
 }

@@ -184,7 +184,8 @@ class ScreenTest {
         Documents.serve(Fixtures.bundle("slow"), permitted = false)
         start()
         pick("slow")
-        assertTrue(phone.text(R.id.error), "slow cannot be read: the app has no permission" in phone.text(R.id.error))
+        val error = phone.text(R.id.error)
+        assertTrue(error, "slow cannot be read: the app has no permission" in error)
         assertEquals("zoo", phone.text(R.id.bundle_name))
     }
 
@@ -209,7 +210,8 @@ class ScreenTest {
                 val name = view.contentDescription ?: (view as TextView).text
                 assertTrue("$view", name.isNotBlank())
             }
-            if (view.isClickable && view.id != R.id.answer) assertTrue("$view", view.height >= touch)
+            val isText = view.id == R.id.answer || view.id == R.id.error // selectable
+            if (view.isClickable && !isText) assertTrue("$view", view.height >= touch)
             if (view is TextView) assertTrue("${view.text} is cut", isWhole(view))
         }
         val labels = all(phone.view(R.id.screen)).map { it.labelFor }.filter { it != View.NO_ID }
@@ -220,8 +222,10 @@ class ScreenTest {
         }
     }
 
-    private fun all(view: View): List<View> = listOf(view) +
-        if (view is ViewGroup) List(view.childCount) { all(view.getChildAt(it)!!) }.flatten() else listOf()
+    private fun all(view: View): List<View> {
+        val children = (view as? ViewGroup)?.childCount ?: 0
+        return listOf(view) + List(children) { all((view as ViewGroup).getChildAt(it)!!) }.flatten()
+    }
 
     private fun isWhole(view: TextView): Boolean {
         val layout = view.layout!!
