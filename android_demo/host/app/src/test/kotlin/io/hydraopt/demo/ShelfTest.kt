@@ -87,9 +87,9 @@ class ShelfTest {
     fun aStoppedCopyLeavesNothing() {
         var count = 0
         assertThrows(StoppedException::class.java) {
-            open(zoo { count++ }) { count > 5 }
+            open(zoo { count++ }) { count > 3 }
         }
-        assertEquals(6, count)
+        assertEquals(4, count)
         assertEquals(listOf<String>(), own.list()!!.toList())
     }
 
