@@ -27,7 +27,7 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
     /** Bytes of program, packs and all other files together, without the manifest. */
     val bytes: Long
         get() = manifest.files.values.sumOf { it.bytes } +
-            manifest.packs.values.distinct().sumOf { it.length }
+            manifest.packs.values.map { File(directory, it.file) }.distinct().sumOf { it.length() }
 
     internal val program: File get() = File(directory, PROGRAM)
 
