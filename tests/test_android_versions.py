@@ -1,37 +1,90 @@
-"""The Android project's versions are those of the Python package and of the Maven build."""
+"""The Gradle project names the versions and folders of the Maven build, which is what is tested."""
 
 import re
 import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
-CATALOG = ROOT / "android_demo" / "gradle" / "libs.versions.toml"
-POM = ROOT / "android_demo" / "host" / "pom.xml"
+DEMO = ROOT / "android_demo"
+CATALOG = DEMO / "gradle" / "libs.versions.toml"
+SPACE = {"": "http://maven.apache.org/POM/4.0.0"}
+MODULES = ("hydraopt", "app")
+
+
+def versions() -> dict[str, str]:
+    return tomllib.loads(CATALOG.read_text())["versions"]
+
+
+def gradle(module: str) -> str:
+    return (DEMO / module / "build.gradle.kts").read_text()
+
+
+def pom(*module: str) -> ElementTree.Element:
+    return ElementTree.parse(DEMO.joinpath("host", *module, "pom.xml")).getroot()
 
 
 def test_the_aar_has_the_version_of_the_python_pin():
-    versions = tomllib.loads(CATALOG.read_text())["versions"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = " ".join(project["optional-dependencies"]["executorch"])
-    assert re.search(r"executorch==(\S+)", pins)[1] == versions["executorch"]
+    assert re.search(r"executorch==(\S+)", pins)[1] == versions()["executorch"]
 
 
 def test_no_other_file_names_that_version():
-    version = tomllib.loads(CATALOG.read_text())["versions"]["executorch"]
-    sources = (path for path in CATALOG.parents[1].rglob("*") if path.is_file())
+    version = versions()["executorch"]
+    sources = (path for path in DEMO.rglob("*") if path.is_file())
     named = [
         path
         for path in sources
         if "target" not in path.parts
-        and path.suffix in {".kt", ".kts", ".xml", ".toml", ".md", ".txt", ".cpp"}
+        and path.suffix in {".kt", ".kts", ".xml", ".toml", ".md", ".txt", ".cpp", ".py"}
         and version in path.read_text(encoding="utf-8")
     ]
     assert named == [CATALOG]
 
 
-def test_maven_compiles_with_the_same_kotlin():
-    versions = tomllib.loads(CATALOG.read_text())["versions"]
-    space = {"": "http://maven.apache.org/POM/4.0.0"}
-    found = ElementTree.parse(POM).find(".//properties/kotlin.version", space)
-    assert found.text == versions["kotlin"]
+def test_both_builds_compile_with_the_same_kotlin():
+    assert pom().find(".//properties/kotlin.version", SPACE).text == versions()["kotlin"]
+    plugins = tomllib.loads(CATALOG.read_text())["plugins"]
+    assert plugins["kotlin-android"]["version"] == {"ref": "kotlin"}
+    assert pom().find(".//jvmTarget", SPACE).text == "1.8"
+    for module in MODULES:
+        assert re.findall(r"= JvmTarget\.(\w+)", gradle(module)) == ["JVM_1_8"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_both_builds_compile_the_same_sources(module):
+    folder = pom(module).find("./build/sourceDirectory", SPACE).text
+    sources = (DEMO / "host" / module / folder).resolve()
+    assert sources == DEMO / module / "src" / "main" / "kotlin"  # where Gradle looks by itself
+    assert "sourceSets" not in gradle(module)
+    assert {path.name for path in (DEMO / module / "src").iterdir()} == {"main"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_gradle_takes_the_levels_of_android_from_the_catalog(module):
+    levels = {"compileSdk", "minSdk"} | ({"targetSdk"} if module == "app" else set())
+    assigned = dict(re.findall(r"(\w+Sdk) = (\S+)", gradle(module)))
+    assert assigned == {name: f"libs.versions.{name}.get().toInt()" for name in levels}
+
+
+def test_every_module_and_plugin_of_gradle_is_there():
+    settings = (DEMO / "settings.gradle.kts").read_text()
+    (included,) = re.findall(r"include\((.*)\)", settings)
+    assert included == ", ".join(f'":{module}"' for module in MODULES)
+    catalog = tomllib.loads(CATALOG.read_text())
+    for text in map(gradle, MODULES):
+        for group, name in re.findall(r"\blibs\.(plugins|)\.?((?!versions)[\w.]+)", text):
+            assert name.replace(".", "-") in catalog[group or "libraries"]
+
+
+def test_the_wrapper_is_pinned():
+    text = (DEMO / "gradle" / "wrapper" / "gradle-wrapper.properties").read_text()
+    properties = dict(line.split("=", 1) for line in text.splitlines())
+    url = properties["distributionUrl"]
+    assert re.fullmatch(
+        r"https\\://services\.gradle\.org/distributions/gradle-8\.\S+-bin\.zip", url
+    )
+    assert re.fullmatch("[0-9a-f]{64}", properties["distributionSha256Sum"])
