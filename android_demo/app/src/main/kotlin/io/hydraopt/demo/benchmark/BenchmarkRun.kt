@@ -1,0 +1,87 @@
+package io.hydraopt.demo.benchmark
+
+import io.hydraopt.Bundle
+import io.hydraopt.Swap
+import io.hydraopt.UsageException
+import java.io.File
+import java.io.FileOutputStream
+import java.io.IOException
+
+/**
+ * How a run ended.
+ *
+ * @property failure why it failed, in one line; null if it did not.
+ * @property lines what it found, for a screen.
+ */
+internal class Outcome(val failure: String?, val lines: List<String>)
+
+/**
+ * One run from its options to its results in [directory].
+ *
+ * @param record makes what is written.
+ * @param directory gets [RESULTS] and, if asked for, [LOGITS]; made if it is missing.
+ */
+internal class BenchmarkRun(private val record: Record, private val directory: File) {
+    /**
+     * Measures and writes the results; what goes wrong is written in their place.
+     *
+     * @param runId whose results they are.
+     * @param request reads the options.
+     */
+    fun run(
+        runId: String,
+        request: () -> BenchmarkRequest,
+        progress: (Int, Int) -> Unit
+    ): Outcome {
+        val failure = try {
+            return measure(request(), progress)
+        } catch (error: Exception) {
+            (error.message ?: "$error").replace(Regex("\\s+"), " ")
+        } catch (error: OutOfMemoryError) {
+            "the app has too little memory: ${error.message}"
+        } catch (error: UnsatisfiedLinkError) {
+            "ExecuTorch's library cannot be loaded: ${error.message}"
+        }
+        write(record.failed(runId, failure))
+        return Outcome(failure, listOf())
+    }
+
+    private fun measure(request: BenchmarkRequest, progress: (Int, Int) -> Unit): Outcome {
+        val bundle = Bundle.open(request.bundle)
+        if (bundle.manifest.swap != Swap.INPUTS || bundle.manifest.maxLength == null) {
+            throw UsageException(
+                "${request.bundle} is no language model whose tasks are packs; benchmark one " +
+                    "that was exported with --swap inputs"
+            )
+        }
+        request.outputs?.let { asked ->
+            aside(LOGITS) { Asked.writeAll(asked, bundle, request.threads[0], it) }
+        }
+        val samples = Samples()
+        val workload = Benchmark(bundle, request, progress).run(samples)
+        write(record.complete(request, bundle, workload, samples))
+        return Outcome(null, summary(workload, samples, request.threads[0]))
+    }
+
+    private fun write(value: Map<String, Any?>) = aside(RESULTS) { file ->
+        FileOutputStream(file).use {
+            it.write("${json(value)}\n".toByteArray())
+            it.fd.sync()
+        }
+    }
+
+    /** Writes a file under another name, then gives it its own: nobody reads half of it. */
+    private fun aside(name: String, write: (File) -> Unit) {
+        directory.mkdirs()
+        val staging = File(directory, "$name.writing")
+        write(staging)
+        if (!staging.renameTo(File(directory, name))) {
+            throw IOException("$staging cannot be renamed to $name; free some space")
+        }
+    }
+
+    companion object {
+        const val RESULTS = "results.json"
+        const val LOGITS = "logits"
+    }
+}

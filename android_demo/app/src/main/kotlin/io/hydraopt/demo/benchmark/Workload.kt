@@ -1,0 +1,37 @@
+package io.hydraopt.demo.benchmark
+
+import io.hydraopt.Manifest
+import kotlin.math.roundToInt
+
+/**
+ * How much of everything a round measures, as the profiler has it.
+ *
+ * @property prompt tokens of a prefill.
+ * @property tokens decoded after each.
+ * @property sequences prefills.
+ * @property switches among the tasks.
+ */
+internal data class Workload(
+    val prompt: Int,
+    val tokens: Int,
+    val sequences: Int = 3,
+    val switches: Int = 100
+) {
+    /** As many sequences as take half a second, if one takes [millis]. */
+    fun calibrated(millis: Double): Workload {
+        val count = minOf(SEQUENCES_MS / millis, MOST_SEQUENCES).roundToInt()
+        return copy(sequences = maxOf(sequences, count))
+    }
+
+    companion object {
+        private const val SEQUENCES_MS = 500
+        private const val MOST_SEQUENCES = 30.0
+
+        /** What fits into a context, a prompt into one call. */
+        fun fitting(manifest: Manifest, tokens: Int?): Workload {
+            val context = manifest.maxLength!!
+            val prompt = minOf(128, context / 2, manifest.prefillLength!!)
+            return Workload(prompt, minOf(tokens ?: 32, context - prompt))
+        }
+    }
+}
