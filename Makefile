@@ -6,8 +6,10 @@ BIN := .venv/bin
 DEVICE_PACKAGES := adb bubblewrap mmdebstrap qemu-system-arm cpio g++ g++-aarch64-linux-gnu
 # for the Android library and app on a JVM
 JVM_PACKAGES := default-jdk-headless maven g++ aapt android-framework-res
+# for the app's APK and its tests
+APK_PACKAGES := zipalign apksigner dexdump
 
-.PHONY: demo test frontier llm bench screenshots lint packages
+.PHONY: demo test frontier llm bench screenshots apk lint packages
 
 demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
@@ -49,6 +51,10 @@ screenshots: .venv/ready
 	cd docs/images/android && for picture in *.png; do \
 	cp ../../../android_demo/host/app/build/app/screenshots/$$picture .; done
 
+# the Android app; AAR=FILE is ExecuTorch's, by default Maven Central's: android_demo/README.md
+apk: .venv/ready packages
+	$(BIN)/python android_demo/apk.py $(if $(AAR),--aar $(AAR)) -o build
+
 lint: .venv/ready
 	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy
 
@@ -58,6 +64,8 @@ packages:
 	echo "tests on emulated devices are skipped; to run them: sudo apt-get install $(DEVICE_PACKAGES)"
 	@$(call installed,$(JVM_PACKAGES)) || \
 	echo "tests of the Android library and app are skipped; to run them: sudo apt-get install $(JVM_PACKAGES)"
+	@$(call installed,$(APK_PACKAGES)) || \
+	echo "tests of the APK are skipped; to run them: sudo apt-get install $(APK_PACKAGES)"
 
 installed = dpkg -s $(1) > /dev/null 2>&1 || \
 	{ [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive \

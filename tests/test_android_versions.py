@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "android_demo"
 CATALOG = DEMO / "gradle" / "libs.versions.toml"
 SPACE = {"": "http://maven.apache.org/POM/4.0.0"}
+OF_GRADLE = {"min.sdk": "minSdk", "target.sdk": "targetSdk", "version.name": "versionName"}
 MODULES = ("hydraopt", "app")
 
 
@@ -56,8 +57,12 @@ def test_both_builds_compile_with_the_same_kotlin():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_both_builds_compile_the_same_sources(module):
-    folder = pom(module).find("./build/sourceDirectory", SPACE).text
-    sources = (DEMO / "host" / module / folder).resolve()
+    build = pom(module)
+    folder = build.find(".//sourceDirs/sourceDir", SPACE)
+    if folder is None:
+        folder = build.find("./build/sourceDirectory", SPACE)
+    main = build.findtext("./properties/main", "", SPACE).removeprefix("${project.basedir}/")
+    sources = (DEMO / "host" / module / folder.text.replace("${main}", main)).resolve()
     assert sources == DEMO / module / "src" / "main" / "kotlin"  # where Gradle looks by itself
     assert "sourceSets" not in gradle(module)
     assert {path.name for path in (DEMO / module / "src").iterdir()} == {"main"}
@@ -68,6 +73,24 @@ def test_gradle_takes_the_levels_of_android_from_the_catalog(module):
     levels = {"compileSdk", "minSdk"} | ({"targetSdk"} if module == "app" else set())
     assigned = dict(re.findall(r"(\w+Sdk) = (\S+)", gradle(module)))
     assert assigned == {name: f"libs.versions.{name}.get().toInt()" for name in levels}
+
+
+def test_the_manifest_leaves_to_both_builds_what_gradle_puts_in():
+    properties = {name: pom("app").find(f"./properties/{name}", SPACE).text for name in OF_GRADLE}
+    for name, value in properties.items():
+        assert value in (versions().get(OF_GRADLE[name]), named("app", OF_GRADLE[name]))
+    manifest = (DEMO / "app" / "src" / "main" / "AndroidManifest.xml").read_text()
+    for attribute in ("package=", "uses-sdk", "versionCode", "versionName", "extractNativeLibs"):
+        assert attribute not in manifest
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert named("app", "versionName") == project["version"]
+    assert named("app", "namespace") == named("app", "applicationId")
+
+
+def named(module: str, name: str) -> str | None:
+    """The text that a Gradle module gives to a name."""
+    found = re.search(rf'\b{name} = "(.*)"', gradle(module))
+    return found and found[1]
 
 
 def test_every_module_and_plugin_of_gradle_is_there():
