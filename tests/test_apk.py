@@ -15,7 +15,7 @@ from run_rules import MachineLacksError
 from hydraopt.errors import ProfilingError
 
 sys.path.insert(0, str(DEMO))
-import apk  # noqa: E402
+import apk
 
 pytestmark = pytest.mark.android
 

@@ -80,6 +80,11 @@ def profile(
         Path | None,
         typer.Option(help="Use your own build of the runner, for example with the NDK."),
     ] = None,
+    via: Annotated[
+        Literal["runner", "app"],
+        typer.Option(help="Measure with a program of our own, or in the Android app."),
+    ] = "runner",
+    apk: Annotated[Path | None, typer.Option(help="Install this APK first, for --via app.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the report to this directory.")
     ] = None,
@@ -87,28 +92,47 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Measure a bundle's size and speed on a device behind adb, or on this machine."""
+    from ..profiling.app import profile_app
     from ..profiling.devices import find_device
     from ..profiling.host import Host
     from ..profiling.measure import ProfileRequest
     from ..profiling.measure import profile as measure
     from ..profiling.page import REPORT, write_report
 
+    _check_options(via == "app", serial, apk, base, runner)
     if output:
         check_output(output, REPORT, overwrite=overwrite)
-    device = Host() if serial == HOST else find_device(serial)
     counts = None if threads is None else integers("--threads", threads)
     request = ProfileRequest(bundle, counts, rounds, base, adapters, runner)
-    outcome = measure(request, device)
-    results = outcome.record()
+    if via == "app":
+        results = profile_app(request, find_device(serial), apk)
+    else:
+        device = Host() if serial == HOST else find_device(serial)
+        results = measure(request, device).record()
     if output:
         write_report(results, output, overwrite=overwrite)
     if as_json:
         report.show(results, as_json)
     else:
         _show(results)
-    if outcome.lost:
+    if results["lost"]:
         kept = f"; what was measured is in {output}" if output else ""
-        raise DeviceLostError(f"{outcome.lost}{kept}")
+        raise DeviceLostError(f"{results['lost']}{kept}")
+
+
+def _check_options(
+    in_app: bool, serial: str | None, apk: Path | None, base: str | None, runner: Path | None
+) -> None:
+    """Raise ``UsageError`` for options that do not go together."""
+    if apk and not in_app:
+        raise UsageError("--apk installs the app; pass --via app with it")
+    if in_app and serial == HOST:
+        raise UsageError("--via app runs on an Android device; pass the serial of one, or none")
+    if in_app and (base or runner):
+        raise UsageError(
+            "--via app measures the bundle alone, with the app's own ExecuTorch; leave out --base "
+            "and --runner"
+        )
 
 
 def compare(

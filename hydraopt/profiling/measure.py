@@ -56,25 +56,14 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
         DeviceError: the device refused; one that is lost later ends the profile early instead,
             see :attr:`Profile.lost`.
     """
-    manifest = Manifest.read(request.bundle)
-    if manifest.kind != CAUSAL_LM:
-        raise BundleError(
-            f"the base model of {request.bundle} is of kind {manifest.kind}, expected {CAUSAL_LM}: "
-            "only programs that continue texts are profiled"
-        )
-    if manifest.swap in (METHODS, DATA):
-        what = "method" if manifest.swap == METHODS else "data file"
-        raise BundleError(
-            f"{request.bundle} has one {what} per task; profile a bundle that was exported with "
-            "--swap inputs"
-        )
+    manifest = profiled_manifest(request)
     if manifest.swap == STATIC and request.base:
         raise UsageError(
             f"{request.bundle} has its adapters in the weights, which are not told apart from the "
             "base's; profile it without --base"
         )
     facts = device.facts()
-    threads = _threads(request.threads, facts.cores)
+    threads = thread_counts(request.threads, facts.cores)
     runner = _runner(request, device, facts.abi)
     separate = separate_bytes(manifest, request.adapters)
     expected = expected_outputs(request.bundle, manifest)
@@ -83,7 +72,7 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
     variants += [reloading_variant(name, x) for name, x in lowered.items()]
     outcome = Profile(
         facts,
-        _bundle(request.bundle, manifest),
+        bundle_record(request.bundle, manifest),
         sizes(request.bundle, manifest, lowered, *separate),
         {"threads": list(threads), "rounds": 1 if facts.tier == "b" else request.rounds},
         notes=[] if request.base else [NO_BASE],
@@ -114,7 +103,29 @@ def _measure(run: DeviceRun, workload: Workload) -> None:
     run.operators(workload)
 
 
-def _bundle(path: Path, manifest: Manifest) -> dict:
+def profiled_manifest(request: ProfileRequest) -> Manifest:
+    """The manifest of the bundle, which must be one that can be profiled.
+
+    Raises:
+        BundleError: as :func:`profile`.
+    """
+    manifest = Manifest.read(request.bundle)
+    if manifest.kind != CAUSAL_LM:
+        raise BundleError(
+            f"the base model of {request.bundle} is of kind {manifest.kind}, expected {CAUSAL_LM}: "
+            "only programs that continue texts are profiled"
+        )
+    if manifest.swap in (METHODS, DATA):
+        what = "method" if manifest.swap == METHODS else "data file"
+        raise BundleError(
+            f"{request.bundle} has one {what} per task; profile a bundle that was exported with "
+            "--swap inputs"
+        )
+    return manifest
+
+
+def bundle_record(path: Path, manifest: Manifest) -> dict:
+    """What results say of a bundle."""
     return {
         "name": path.resolve().name,
         "program_sha256": manifest.files[PROGRAM].sha256,
@@ -126,7 +137,12 @@ def _bundle(path: Path, manifest: Manifest) -> dict:
     }
 
 
-def _threads(counts: Sequence[int] | None, cores: int) -> Sequence[int]:
+def thread_counts(counts: Sequence[int] | None, cores: int) -> Sequence[int]:
+    """Numbers of threads to measure with, by default as the device's cores allow.
+
+    Raises:
+        UsageError: more than cores, or none.
+    """
     threads = counts or [count for count in THREADS if count <= cores]
     if min(threads) < 1 or max(threads) > cores:
         raise UsageError(
