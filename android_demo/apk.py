@@ -104,13 +104,17 @@ class Built:
         return [own, *self.libraries, *(unpacked_classes(aar, scratch) if aar else [])]
 
 
-def compile_sources(output: str = "target") -> Built:
-    """Class files and resources of app and library, in directories of the name ``output``.
+def compile_sources(output: str = "target", goals: Sequence[str] = ("compile",)) -> Built:
+    """Class files and resources of app and library.
+
+    Args:
+        output: name of the directories that Maven builds in.
+        goals: Maven's, with options.
 
     Raises:
         ProfilingError: a source does not compile, or something cannot be downloaded.
     """
-    maven("-f", str(HOST), "-Papk", f"-Doutput={output}", "compile", purpose="compile the app")
+    maven("-f", str(HOST), "-Papk", f"-Doutput={output}", *goals, purpose="compile the app")
     return Built(output)
 
 

@@ -1,18 +1,30 @@
-"""The app's APK, made without Gradle: signed, aligned, with all classes and libraries it needs."""
+"""The app's APK, made without Gradle, and its benchmark on a JVM; one run of Maven builds both."""
 
+import json
 import re
 import struct
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-from android_host import DEMO, HOST
+from android_host import DEMO, HOST, host_library, java_home
 from devices import require_packages
+from dex import PublicApi, android_references, read_classes, run
 from run_rules import MachineLacksError
+from typer.testing import CliRunner
 
+from hydraopt.cli import app as cli
 from hydraopt.errors import ProfilingError
+from hydraopt.formats.manifest import Manifest
+from hydraopt.profiling.app import asked
+from hydraopt.profiling.facts import host_facts
+from hydraopt.profiling.measure import bundle_record
+from hydraopt.profiling.outputs import compare_outputs, expected_outputs
+from hydraopt.profiling.page import write_report
+from hydraopt.profiling.results import Profile, statistics
+from hydraopt.profiling.sizes import separate_bytes, sizes
 
 sys.path.insert(0, str(DEMO))
 import apk
@@ -21,18 +33,41 @@ pytestmark = pytest.mark.android
 
 OUTPUT = "target-apk"  # Maven's, apart from that of tests that may run at the same time
 NAMES = ("applicationId", "versionCode", "versionName")
-ACTIVITIES = ("MainActivity", "benchmark/BenchmarkActivity")
+BENCHMARKS = ("BenchmarkTest", "BenchmarkActivityTest")
+ACTIVITIES = {f"io/hydraopt/demo/{x}" for x in ("MainActivity", "benchmark/BenchmarkActivity")}
+# public members that Android 4.1 (level 16) had not, and the level that brought them
+NEWER = {"android/os/Build.SUPPORTED_ABIS": 21}
 # an ELF file of 64 bits for AArch64, without anything in it
 DUMMY = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 183, 1, *[0] * 10)
 
 
 @pytest.fixture(scope="module")
-def built():
+def fixtures(bundle, tmp_path_factory) -> Path:
+    """What the benchmark's tests read, and where they leave what they wrote."""
+    root = tmp_path_factory.mktemp("fixtures")
+    (root / "tiny").symlink_to(bundle)
+    expected = expected_outputs(bundle, Manifest.read(bundle))
+    (root / "asked").write_text("".join(map(asked, expected, expected.values())))
+    return root
+
+
+@pytest.fixture(scope="module")
+def built(compiler, fixtures):
+    """What Maven built; it also ran the benchmark's tests."""
     require_packages(apk.PROGRAMS | {"dexdump": "dexdump", "aapt": "aapt"}, "the APK")
     if not Path("/usr/share/android-framework-res/framework-res.apk").exists():
         raise MachineLacksError("the APK needs the Debian package android-framework-res")
+    properties = {
+        "test": ",".join(BENCHMARKS),
+        "surefire.failIfNoSpecifiedTests": "false",
+        "maven.test.failure.ignore": "true",
+        "library.tests.skip": "true",
+        "fixtures": fixtures,
+        "host.library": host_library(java_home()),
+    }
+    goals = ["clean", "test", *(f"-D{name}={value}" for name, value in properties.items())]
     try:
-        return apk.compile_sources(OUTPUT)
+        return apk.compile_sources(OUTPUT, goals)
     except ProfilingError as error:
         if re.search("Could not transfer artifact|Unknown host", str(error)):
             raise MachineLacksError("Maven Central cannot be reached") from None
@@ -64,22 +99,14 @@ def app(built, directory) -> Path:
 
 @pytest.fixture(scope="module")
 def classes(app, directory) -> dict[str, str]:
-    """What dexdump says of every class, by descriptor."""
     with zipfile.ZipFile(app) as archive:
         assert [x for x in archive.namelist() if x.endswith(".dex")] == ["classes.dex"]
         archive.extract("classes.dex", directory)
-    command = ["dexdump", "-d", directory / "classes.dex"]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    parts = re.split(r"^Class #\d+ +-$", text, flags=re.MULTILINE)[1:]
-    return {re.search(r"Class descriptor +: '(.+)'", part)[1]: part for part in parts}
-
-
-def output(*command) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return read_classes(directory / "classes.dex")
 
 
 def test_it_is_signed(app):
-    text = output("apksigner", "verify", "--verbose", app)
+    text = run("apksigner", "verify", "--verbose", app)
     assert text.startswith("Verifies\n")
     for scheme in ("v2", "v3"):
         assert re.search(rf"Verified using {scheme} scheme .*: true", text)
@@ -87,7 +114,7 @@ def test_it_is_signed(app):
 
 
 def test_its_manifest_is_that_of_the_gradle_project(app):
-    text = output("aapt", "dump", "badging", app)
+    text = run("aapt", "dump", "badging", app)
     levels, module = apk.levels(), (DEMO / "app" / "build.gradle.kts").read_text()
     named = {name: re.search(rf"\b{name} = \"?([^\s\"]+)", module)[1] for name in NAMES}
     assert text.startswith(
@@ -103,7 +130,7 @@ def test_its_manifest_is_that_of_the_gradle_project(app):
 
 
 def test_shell_may_start_the_benchmark(app):
-    text = output("aapt", "dump", "xmltree", app, "AndroidManifest.xml")
+    text = run("aapt", "dump", "xmltree", app, "AndroidManifest.xml")
     entry = text.partition("io.hydraopt.demo.benchmark.BenchmarkActivity")[0].rpartition("E: ")
     assert entry[2].startswith("activity")
     assert re.search(r"BenchmarkActivity\".*\n\s+A: android:exported\(.*\)=.*0xffffffff", text)
@@ -122,19 +149,30 @@ def test_its_libraries_can_be_mapped_with_pages_of_16_kilobytes(app):
     names = ("executorch", "fbjni", "c++_shared")
     assert set(libraries) == {f"lib/{abi}/lib{name}.so" for abi in apk.ABIS for name in names}
     assert all(start % 16384 == 0 for start in libraries.values()), libraries
-    assert "Verification suc" in output("zipalign", "-c", "-v", "-p", "4", app)
+    assert "Verification suc" in run("zipalign", "-c", "-v", "-p", "4", app)
 
 
 def test_every_class_is_in_it(classes, built):
     for root in (*built.classes, built.stand_ins):
-        for path in root.rglob("*.class"):
-            name = path.relative_to(root).with_suffix("").as_posix()
-            assert f"L{name};" in classes
-    for activity in ACTIVITIES:
-        assert f"Lio/hydraopt/demo/{activity};" in classes
-    for name in ("com/facebook/jni/HybridData", "com/facebook/soloader/nativeloader/NativeLoader"):
-        assert f"L{name};" in classes
-    assert not [name for name in classes if re.match("L(org/robolectric|androidx|org/junit)", name)]
+        names = {
+            path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.class")
+        }
+        assert names and names <= classes.keys()
+    others = ("com/facebook/jni/HybridData", "com/facebook/soloader/nativeloader/NativeLoader")
+    assert {*ACTIVITIES, *others} <= classes.keys()
+    assert not [x for x in classes if re.match("android/|androidx/|org/robolectric/|org/junit", x)]
+
+
+def test_only_public_api_of_android_is_used(classes, built):
+    """Compiled against all of Android's classes, the app could use hidden ones."""
+    references = android_references(classes, "io/hydraopt/")
+    assert len(references) > 20
+    (stubs,) = (built.r8.parent).glob("android-*.jar")
+    unknown = PublicApi(stubs).missing(references) - NEWER.keys()
+    assert not unknown, (
+        "hidden, or to be looked up in Android's reference and listed with its level"
+    )
+    assert max(NEWER.values()) <= int(apk.levels()["minSdk"])
 
 
 def test_without_an_aar_it_is_called_a_check(built, directory, app):
@@ -164,3 +202,64 @@ def test_what_is_no_aar_is_refused(built, tmp_path, make, message):
 def test_only_maven_central_and_debian_are_needed():
     poms = "".join(path.read_text() for path in HOST.rglob("pom.xml") if "target" not in str(path))
     assert "<repository>" not in poms
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_benchmark_on_a_jvm(built, name):
+    (path,) = (HOST / "app" / OUTPUT / "surefire-reports").glob(f"TEST-*.{name}.xml")
+    cases = ElementTree.parse(path).getroot().findall("testcase")
+    failures = [x for case in cases for x in (*case.findall("failure"), *case.findall("error"))]
+    assert not failures, "\n".join(x.text for x in failures)
+    assert cases and not [case for case in cases if case.find("skipped") is not None]
+
+
+@pytest.fixture(scope="module")
+def results(built, fixtures) -> dict:
+    """What the benchmark wrote on the plain JVM."""
+    return json.loads((fixtures / "benchmark" / "results.json").read_text())
+
+
+def test_its_results_have_the_profilers_fields(results, bundle):
+    """And what can be known without a device is the same as the profiler's."""
+    manifest = Manifest.read(bundle)
+    known = sizes(bundle, manifest, {}, *separate_bytes(manifest, None))
+    record = Profile(host_facts(), bundle_record(bundle, manifest), known, {}).record()
+    assert set(results) == {*record, "run_id"}
+    for name in ("format_version", "hydraopt", "executorch", "status", "lost", "bundle", "sizes"):
+        assert results[name] == record[name]
+    assert set(results["device"]) == set(record["device"])
+    settings = {"threads": [1, 2], "rounds": 2, "prompt": 16, "tokens": 16, "switches": 100}
+    assert results["settings"].items() >= settings.items()
+
+
+def test_its_measurements_are_the_profilers(results):
+    rows = {(row["metric"], row["threads"]): row for row in results["measurements"]}
+    assert len(rows) == len(results["measurements"])
+    sequences = results["settings"]["sequences"]
+    once = {"load_warm_ms", "first_inference_ms", "peak_bytes", "growth_bytes"}
+    swaps = {"swap_map_ms", "swap_decode_ms", "swap_ms", "first_token_ms"}
+    counts = dict.fromkeys(once, 1) | dict.fromkeys(swaps, 100)
+    counts |= {"prefill_ms": sequences, "decode_ms": 16 * sequences}
+    assert set(rows) == {(metric, threads) for metric in counts for threads in (1, 2)}
+    for (metric, _), row in rows.items():
+        assert row["count"] == len(row["samples"]) == 2 * counts[metric]
+        half = row["count"] // 2
+        expected = statistics([row["samples"][:half], row["samples"][half:]])
+        for name in ("median", "p5", "p95", "round_medians"):
+            assert row[name] == pytest.approx(expected[name], abs=2e-6)
+        assert metric == "growth_bytes" or row["p5"] > 0
+
+
+def test_it_computes_what_python_computes(results, fixtures, bundle):
+    logits = (fixtures / "benchmark" / "logits").read_bytes()
+    expected = expected_outputs(bundle, Manifest.read(bundle))
+    assert compare_outputs(logits, expected, 1e-3, "the JVM")["tasks"] == 3
+
+
+def test_reports_and_comparisons_take_its_results(results, fixtures, tmp_path):
+    write_report(results, tmp_path / "report")
+    assert "this bundle" in (tmp_path / "report" / "report.md").read_text()
+    for path in (fixtures / "activity.json", tmp_path / "report"):
+        done = CliRunner().invoke(cli.app, ["compare", str(path), str(path)])
+        assert done.exit_code == 0
+        assert "0 regressions in " in done.stdout

@@ -140,6 +140,7 @@ def test_times_that_mean_nothing_are_not_compared(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"run_id": "1"}, "one of the results was measured in the app, the other was not"),
         ({"status": "partial", "lost": "device x went away"}, "partial .*device x went away"),
         ({"device": result()["device"] | {"model": "Pixel"}}, "different devices: model .*Pixel"),
         ({"settings": result()["settings"] | {"prompt": 9}}, "prompts of 8 and 9 tokens"),

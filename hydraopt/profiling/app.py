@@ -156,7 +156,7 @@ def _put(
     """
     files = {f"{BUNDLE}/{name}": bundle / name for name in (MANIFEST, *sorted(manifest.names))}
     workspace.put(files)
-    workspace.write(ASKED, "".join(map(_asked, expected, expected.values())))
+    workspace.write(ASKED, "".join(map(asked, expected, expected.values())))
     parents = sorted({str(PurePosixPath(FILES, name).parent) for name in files})
     lines = ["set -e", f"cd {workspace.path}", _as_app("mkdir", "-p", *parents)]
     for name in (*files, ASKED):
@@ -168,8 +168,8 @@ def _put(
     workspace.device.shell("\n".join(lines), what, timeout=TIMEOUT + size / PUSH_RATE)
 
 
-def _asked(task: str, expected: Expected) -> str:
-    """A line of what the app computes: the prompt at once, then tokens singly."""
+def asked(task: str, expected: Expected) -> str:
+    """A line of what the app is asked to compute: the prompt at once, then tokens singly."""
     prompt, following = expected.tokens[:-TOKENS], expected.tokens[-TOKENS:]
     return f"{task}\t{','.join(map(str, prompt))}\t{','.join(map(str, following))}\n"
 

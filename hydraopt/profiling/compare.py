@@ -37,7 +37,7 @@ def compare(before: Mapping, after: Mapping, threshold: float) -> list[Change]:
     its median did and every round of the later run is above every round of the earlier one.
 
     Raises:
-        UsageError: results of different devices or lengths, or an incomplete one.
+        UsageError: results of different devices, ways or lengths, or an incomplete one.
     """
     _check(before, after)
     changes = [*_sizes(before, after, threshold), *_measurements(before, after, threshold)]
@@ -50,6 +50,10 @@ def _check(before: Mapping, after: Mapping) -> None:
             raise UsageError(
                 f"a result is {results['status']} ({results['lost']}); profile again to compare"
             )
+    if ("run_id" in before) != ("run_id" in after):
+        raise UsageError(
+            "one of the results was measured in the app, the other was not; compare two of one kind"
+        )
     for key in SAME:
         first, second = before["device"][key], after["device"][key]
         if first != second:
