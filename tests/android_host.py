@@ -1,6 +1,7 @@
 """What the JVM tests of ``android_demo/host`` run on: a native library and Maven."""
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -55,8 +56,9 @@ def host_library(java_home: Path) -> Path:
 
 
 def maven(*goals: str, **properties: object) -> subprocess.CompletedProcess:
-    """Run Maven on the host's build."""
-    options = [f"-D{name.replace('_', '.')}={value}" for name, value in properties.items()]
+    """Run Maven on the host's build, with the options of MAVEN_ARGS, which Maven 3.8 ignores."""
+    options = os.environ.get("MAVEN_ARGS", "").split()
+    options += [f"-D{name.replace('_', '.')}={value}" for name, value in properties.items()]
     command = ["mvn", "-B", "-ntp", "-f", str(HOST), *options, *goals]
     return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 

@@ -55,7 +55,7 @@ class BenchmarkActivityTest {
 
     @Test
     fun itMeasuresAndShowsWhatItFound() {
-        start("run_id" to "robolectric", "bundle" to "tiny", "rounds" to 1, "threads" to "1")
+        start("run_id" to "robolectric", "bundle" to "tiny", "rounds" to 1, "threads" to "1", "tokens" to 2)
         awaitText("Finished")
         assertTrue(text, "Switch: " in text && "tokens/s" in text && "${results.parent}" in text)
         results.copyTo(Fixtures.bundle("activity.json"), overwrite = true)
@@ -80,8 +80,8 @@ class BenchmarkActivityTest {
 
     @Test
     fun closingItsScreenEndsIt() {
-        start("run_id" to "6", "bundle" to "tiny", "rounds" to 1000)
-        awaitText("Measured 1 of")
+        start("run_id" to "6", "bundle" to "tiny", "threads" to "1", "tokens" to 2, "rounds" to 1000)
+        awaitText("Measured")
         controller.pause().stop().destroy()
         await("results", { Thread.sleep(5) }) { results.exists() }
         assertTrue(results.readText(), "its screen was closed before the end" in results.readText())

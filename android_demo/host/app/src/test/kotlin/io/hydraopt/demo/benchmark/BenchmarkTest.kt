@@ -21,7 +21,7 @@ class BenchmarkTest {
 
     private fun run(vararg extras: Pair<String, String>, progress: (Int, Int) -> Unit): Outcome {
         val device = Device("phone", "Maker Model", "arm64-v8a", "Android 15", "6.1", 9, 1L shl 33)
-        val given = mapOf("run_id" to "7", "bundle" to "tiny", "threads" to "1,2", *extras)
+        val given = mapOf("run_id" to "7", "bundle" to "tiny", "threads" to "1", "tokens" to "2", *extras)
         return BenchmarkRun(Record("0.2.0", device), directory).run(
             "7",
             { BenchmarkRequest.parse(Fixtures.bundle(""), 9) { given[it]?.ifEmpty { null } } },
@@ -44,7 +44,7 @@ class BenchmarkTest {
 
     @Test
     fun everythingIsMeasuredAndWritten() {
-        val outcome = run("rounds" to "2", "outputs" to "asked")
+        val outcome = run("rounds" to "2", "threads" to "1,2", "tokens" to "4", "outputs" to "asked")
         assertEquals(outcome.failure, null)
         assertEquals(List(6) { minOf(it, 5) }.distinct().map { it to 5 }, steps)
         assertEquals(listOf("logits", "results.json"), directory.list()!!.sorted())
@@ -61,7 +61,7 @@ class BenchmarkTest {
 
     @Test
     fun whatGoesWrongIsWrittenInTheirPlace() {
-        assertEquals(null, run("rounds" to "1", "tokens" to "1").failure)
+        assertEquals(null, run("rounds" to "1").failure)
         fails(run("bundle" to "none"), "none/manifest.json is missing")
         fails(run("bundle" to ""), "the extra bundle is missing; pass --es bundle DIRECTORY")
         fails(run("rounds" to "0"), "the extra rounds is '0', expected a number from 1 on")
@@ -76,7 +76,7 @@ class BenchmarkTest {
     fun aBenchmarkThatIsEndedSaysSo() {
         val outcome = run { done, _ -> if (done == 2) throw CancellationException("closed") }
         fails(outcome, "closed")
-        assertEquals(null, run("rounds" to "1", "tokens" to "1").failure) // the program is free
+        assertEquals(null, run("rounds" to "1").failure) // the program is free
     }
 
     @Test
