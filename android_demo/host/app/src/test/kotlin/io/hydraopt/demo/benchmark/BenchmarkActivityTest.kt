@@ -35,7 +35,7 @@ class BenchmarkActivityTest {
         for ((name, value) in extras) {
             if (value is Int) intent.putExtra(name, value) else intent.putExtra(name, "$value")
         }
-        Fixtures.linked("tiny", files)
+        Fixtures.linked("zoo", files)
         controller = Robolectric.buildActivity(BenchmarkActivity::class.java, intent).setup()
     }
 
@@ -55,7 +55,7 @@ class BenchmarkActivityTest {
 
     @Test
     fun itMeasuresAndShowsWhatItFound() {
-        start("run_id" to "robolectric", "bundle" to "tiny", "rounds" to 1, "threads" to "1", "tokens" to 2)
+        start("run_id" to "robolectric", "bundle" to "zoo", "rounds" to 1, "threads" to "1", "tokens" to 2)
         awaitText("Finished")
         assertTrue(text, "Switch: " in text && "tokens/s" in text && "${results.parent}" in text)
         results.copyTo(Fixtures.bundle("activity.json"), overwrite = true)
@@ -80,7 +80,7 @@ class BenchmarkActivityTest {
 
     @Test
     fun closingItsScreenEndsIt() {
-        start("run_id" to "6", "bundle" to "tiny", "threads" to "1", "tokens" to 2, "rounds" to 1000)
+        start("run_id" to "6", "bundle" to "zoo", "threads" to "1", "tokens" to 2, "rounds" to 1000)
         awaitText("Measured")
         controller.pause().stop().destroy()
         await("results", { Thread.sleep(5) }) { results.exists() }

@@ -1,5 +1,6 @@
 package io.hydraopt.demo.benchmark
 
+import io.hydraopt.Bundle
 import io.hydraopt.demo.Fixtures
 import java.io.File
 import java.util.concurrent.CancellationException
@@ -21,7 +22,7 @@ class BenchmarkTest {
 
     private fun run(vararg extras: Pair<String, String>, progress: (Int, Int) -> Unit): Outcome {
         val device = Device("phone", "Maker Model", "arm64-v8a", "Android 15", "6.1", 9, 1L shl 33)
-        val given = mapOf("run_id" to "7", "bundle" to "tiny", "threads" to "1", "tokens" to "2", *extras)
+        val given = mapOf("run_id" to "7", "bundle" to "zoo", "threads" to "1", "tokens" to "2", *extras)
         return BenchmarkRun(Record("0.2.0", device), directory).run(
             "7",
             { BenchmarkRequest.parse(Fixtures.bundle(""), 9) { given[it]?.ifEmpty { null } } },
@@ -44,7 +45,15 @@ class BenchmarkTest {
 
     @Test
     fun everythingIsMeasuredAndWritten() {
-        val outcome = run("rounds" to "2", "threads" to "1,2", "tokens" to "4", "outputs" to "asked")
+        val asked = folder.newFile()
+        val tasks = Bundle.open(Fixtures.bundle("zoo"), hashes = false).tasks
+        asked.writeText(tasks.joinToString("") { "$it\t1,2,3\t4,5\n" })
+        val outcome = run(
+            "rounds" to "2",
+            "threads" to "1,2",
+            "tokens" to "4",
+            "outputs" to asked.path
+        )
         assertEquals(outcome.failure, null)
         assertEquals(List(6) { minOf(it, 5) }.distinct().map { it to 5 }, steps)
         assertEquals(listOf("logits", "results.json"), directory.list()!!.sorted())
@@ -68,7 +77,7 @@ class BenchmarkTest {
         fails(run("threads" to "1,x"), "the extra threads is 'x', expected numbers from 1 to 9")
         fails(run("threads" to "10"), "the extra threads is '10', expected numbers from 1 to 9")
         fails(run("outputs" to "none"), "none")
-        fails(run("outputs" to "tiny/manifest.json"), "has the line '{', expected a task, ids and")
+        fails(run("outputs" to "zoo/manifest.json"), "has the line '{', expected a task, ids and")
         assertEquals(listOf("results.json"), directory.list()!!.filter { "logits" !in it })
     }
 
