@@ -39,7 +39,7 @@ def test_no_other_file_names_that_version():
     named = [
         path
         for path in sources
-        if "target" not in path.parts
+        if not {"target", "build"} & {*path.parts}
         and path.suffix in {".kt", ".kts", ".xml", ".toml", ".md", ".txt", ".cpp", ".py"}
         and version in path.read_text(encoding="utf-8")
     ]

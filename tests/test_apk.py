@@ -31,7 +31,7 @@ import apk
 
 pytestmark = pytest.mark.android
 
-OUTPUT = "target-apk"  # Maven's, apart from that of tests that may run at the same time
+OUTPUT = "build/apk"  # Maven's, apart from that of tests that may run at the same time
 NAMES = ("applicationId", "versionCode", "versionName")
 BENCHMARKS = ("BenchmarkTest", "BenchmarkActivityTest")
 ACTIVITIES = {f"io/hydraopt/demo/{x}" for x in ("MainActivity", "benchmark/BenchmarkActivity")}
@@ -205,7 +205,7 @@ def test_what_is_no_aar_is_refused(built, tmp_path, make, message):
 
 
 def test_only_maven_central_and_debian_are_needed():
-    poms = "".join(path.read_text() for path in HOST.rglob("pom.xml") if "target" not in str(path))
+    poms = "".join(path.read_text() for path in HOST.glob("**/pom.xml"))
     assert "<repository>" not in poms
 
 
