@@ -12,7 +12,7 @@ import java.io.File
 import java.util.concurrent.CancellationException
 
 /**
- * Measures a bundle when `adb shell am start` asks for it, and writes `files/benchmark/results.json`.
+ * Measures a bundle when `adb shell am start` asks for it; writes `files/benchmark/results.json`.
  *
  * Extras: `run_id` and `bundle`; `rounds`, `threads`, `tokens`, `outputs` if they matter. Relative
  * paths lie in the app's files.
@@ -59,7 +59,7 @@ class BenchmarkActivity : Activity() {
         }
         show(
             outcome.failure?.let { "Failed: $it" }
-                ?: (listOf("Finished") + outcome.lines + "$directory").joinToString("\n")
+                ?: (listOf("Finished") + outcome.lines + WRITTEN).joinToString("\n")
         )
     }
 
@@ -99,6 +99,7 @@ class BenchmarkActivity : Activity() {
     private companion object {
         const val PADDING_DP = 16
         const val TEXT_SP = 16f
+        const val WRITTEN = "Results: files/benchmark/${BenchmarkRun.RESULTS}"
         val EMULATORS = setOf("goldfish", "ranchu")
     }
 }

@@ -22,7 +22,8 @@ class BenchmarkTest {
 
     private fun run(vararg extras: Pair<String, String>, progress: (Int, Int) -> Unit): Outcome {
         val device = Device("phone", "Maker Model", "arm64-v8a", "Android 15", "6.1", 9, 1L shl 33)
-        val given = mapOf("run_id" to "7", "bundle" to "zoo", "threads" to "1", "tokens" to "2", *extras)
+        val few = arrayOf("threads" to "1", "tokens" to "2")
+        val given = mapOf("run_id" to "7", "bundle" to "zoo", *few, *extras)
         return BenchmarkRun(Record("0.2.0", device), directory).run(
             "7",
             { BenchmarkRequest.parse(Fixtures.bundle(""), 9) { given[it]?.ifEmpty { null } } },
@@ -101,7 +102,8 @@ class BenchmarkTest {
 
     @Test
     fun jsonIsStrict() {
-        val value = mapOf("a\"\\\n" to listOf(1, 2L, 0.5, null, true, "ü"), "b" to mapOf<String, Any>())
+        val list = listOf(1, 2L, 0.5, null, true, "ü")
+        val value = mapOf("a\"\\\n" to list, "b" to mapOf<String, Any>())
         val text = "{\"a\\\"\\\\\\u000a\": [1, 2, 0.5, null, true, \"ü\"], \"b\": {}}"
         assertEquals(text, json(value))
         assertNotNull(runCatching { json(Double.NaN) }.exceptionOrNull())
