@@ -123,8 +123,8 @@ def maven(*arguments: str, purpose: str) -> None:
     command = ["mvn", "-q", "-B", "-ntp", "-Dstyle.color=never", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     if result.returncode:
-        lines = [x for x in result.stdout.splitlines() if x.startswith("[ERROR]")] or ["no reason"]
-        raise ProfilingError(f"mvn cannot {purpose}: {lines[0].removeprefix('[ERROR] ')}")
+        told = re.findall(r"\[ERROR\] (.*\S)", result.stdout)
+        raise ProfilingError(f"mvn cannot {purpose}: {[*told, result.stdout[-200:]][0]}")
 
 
 def check_aar(path: Path) -> None:
@@ -207,6 +207,7 @@ def sign(unsigned: Path, target: Path, keystore: Path) -> None:
             command += ["-keyalg", "RSA", "-keysize", "2048", "-validity", "10000"]
             call(command, "make a debug key")
     command = ["apksigner", "sign", "--ks", str(keystore), "--ks-pass", f"pass:{PASSWORD}"]
+    command += ["--v4-signing-enabled", "false"]  # a file of its own
     call([*command, "--out", str(target), str(unsigned)], "sign the APK")
 
 

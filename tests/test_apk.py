@@ -183,6 +183,11 @@ def test_only_public_api_of_android_is_used(classes, built):
 def test_without_an_aar_it_is_called_a_check(built, directory, app):
     check = apk.build(built, directory, None)
     assert check.name == "hydraopt-demo-check.apk"
+    assert {x.name for x in directory.iterdir() if x.suffix not in {".aar", ".jar", ".dex"}} == {
+        "debug.keystore",
+        app.name,
+        check.name,
+    }
     with zipfile.ZipFile(check) as archive, zipfile.ZipFile(app) as whole:
         missing = set(whole.namelist()) - set(archive.namelist())
         assert missing == {f"lib/{abi}/libexecutorch.so" for abi in apk.ABIS}
