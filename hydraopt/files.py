@@ -14,6 +14,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from .errors import OutputError
+from .reading import UnreadableError, file_json
 from .renames import exchange, recover, rename_new
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ class Output:
         if not names:
             return
         try:
-            fields = json.loads((path / self.marker).read_text(encoding="utf-8"))
-            ours = self.field in fields
-        except (OSError, ValueError, TypeError, RecursionError):
+            fields = file_json(path / self.marker)
+            ours = isinstance(fields, dict) and self.field in fields
+        except UnreadableError:
             ours = False
         if not ours:
             raise OutputError(

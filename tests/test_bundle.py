@@ -219,7 +219,7 @@ def test_any_change_of_a_manifest_is_refused(copied):
         (b"[" * 100_000, "is damaged"),
         (b"\xff\xfe", "is damaged"),
         (b'{"format_version": NaN}', "NaN is no number"),
-        (b'{"format_version": ' + b"9" * 400 + b"}", "update hydraopt"),
+        (b'{"format_version": ' + b"9" * 400 + b"}", "a number of 400 digits"),
         (b" " * ((64 << 20) + 1), "expected at most 67,108,864"),
     ],
 )

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from . import records, report
-from .options import Json, Overwrite
+from .options import MOST, Json, Overwrite
 
 
 def demo(
@@ -15,7 +15,7 @@ def demo(
         "demo"
     ),
     inputs: Annotated[
-        int, typer.Option(min=1, help="Test so many inputs of each task, up to 200.")
+        int, typer.Option(max=MOST, min=1, help="Test so many inputs of each task, up to 200.")
     ] = 20,
     overwrite: Overwrite = False,
     as_json: Json = False,

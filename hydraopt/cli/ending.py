@@ -4,6 +4,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from typer.exceptions import TyperException
 
@@ -11,7 +12,7 @@ from ..errors import HydraOptError, UsageError
 from .interrupts import ending_on_signals
 
 EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "babel", "num2words", "matplotlib")
-LONGEST = 1000  # characters of a line
+LONGEST, END = 400, 120  # characters of a line, and of its end, which says what to do
 UNEXPECTED = "this was not expected; pass -v for where it happened"
 
 
@@ -55,7 +56,10 @@ def _exit_code(command: Callable[[], object]) -> int:
 def fail(error: object, code: int = 1) -> None:
     """Print one line and exit."""
     line = " ".join(str(error).split())
-    print("error:", line if len(line) <= LONGEST else f"{line[:LONGEST]}…", file=sys.stderr)
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST - END]} … {line[-END:]}"
+    with suppress(OSError, ValueError):  # a closed standard error takes nothing
+        print("error:", line, file=sys.stderr, flush=True)
     sys.exit(code)
 
 

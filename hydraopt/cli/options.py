@@ -1,5 +1,6 @@
 """Options that several commands have, and where their messages go."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,16 @@ import typer
 from rich.console import Console
 
 messages = Console(stderr=True)
+
+MOST = (1 << 31) - 1  # of whatever is counted
+
+
+def finite(value: float | None) -> float | None:
+    """Callback of options that take a number: refuses NaN and infinity, which no range does."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Write to this directory.")]

@@ -242,6 +242,12 @@ class Session:
         """
         if self._tokenizer is None:
             raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise TaskError(
+                f"the prompt is no UTF-8 at character {error.start:,}; correct it"
+            ) from None
         if not chat:
             return self._tokenizer.encode(text).ids
         if self.manifest.chat is None:

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..errors import DataError
+from ..models import loading_base
 
 if TYPE_CHECKING:  # transformers takes seconds to import
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
@@ -34,12 +35,9 @@ def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    try:
+    with loading_base(base, DataError):
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
         return model, AutoTokenizer.from_pretrained(base)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"cannot load base model {base!r} ({reason})") from error
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]) -> list[Row]:
