@@ -32,7 +32,8 @@ def loading_base(source: str, error: type[HydraOptError]) -> Iterator[None]:
     except HydraOptError:
         raise
     except Exception as problem:  # what is raised depends on where the damage is
-        reason = shortened(str(problem).strip().partition("\n")[0]) or type(problem).__name__
+        text = getattr(problem, "strerror", None) or str(problem).strip().partition("\n")[0]
+        reason = shortened(text) or type(problem).__name__
         raise error(
             f"cannot load base model {shortened(source)!r} ({reason}); pass the directory or hub "
             "id of a whole model"

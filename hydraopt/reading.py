@@ -33,7 +33,7 @@ def check_regular(path: Path, largest: int = LARGEST_TENSORS) -> None:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingError("no such file") from None
+        raise MissingError("No such file or directory") from None
     except (OSError, ValueError) as error:
         raise UnreadableError(_reason(error)) from None
     if not stat.S_ISREG(status.st_mode):

@@ -1,6 +1,7 @@
 """How a command line ends: whatever went wrong is one line."""
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -26,6 +27,7 @@ def run_command_line(command: Callable[[], object]) -> None:
         command: does the work; of a Typer application, with ``standalone_mode=False``. An int that
             it gives is the exit code.
     """
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # terminals that lack a character
@@ -38,13 +40,28 @@ def run_command_line(command: Callable[[], object]) -> None:
         _fail_unexpectedly(error)
     except UsageError as error:
         fail(error, code=2)
-    except (HydraOptError, OSError) as error:
+    except HydraOptError as error:
         fail(error)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}; check the path and the space on its disk")
     except TyperException as error:
         _fail_of_usage(error)
     except Exception as error:
         _fail_unexpectedly(error)
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Put nothing in the place of closed standard streams, before a file of ours takes it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 to the very end
 
 
 def _exit_code(command: Callable[[], object]) -> int:

@@ -19,8 +19,19 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def written(path: Path) -> Path:
+    """Callback of options that name an output: its name is put into JSON, which is UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(f"{str(path)!r} is no UTF-8") from None
+    return path
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Write to this directory.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", callback=written, help="Write to this directory.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Sources = Annotated[
     list[str],

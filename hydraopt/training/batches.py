@@ -1,5 +1,6 @@
 """Models, and texts as batches of tokens: right-padded, with labels on the answers only."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,7 +38,9 @@ def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     transformers_logging.disable_progress_bar()
     with loading_base(base, DataError):
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-        return model, AutoTokenizer.from_pretrained(base)
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer.model_max_length = sys.maxsize  # what is too long is an error, not its warning
+        return model, tokenizer
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]) -> list[Row]:
