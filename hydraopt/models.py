@@ -1,6 +1,7 @@
 """What Hugging Face models say of themselves in more than one form."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +23,18 @@ def loading_base(source: str, error: type[HydraOptError]) -> Iterator[None]:
         HydraOptError: of the given kind: files in the directory that nobody should open, a hub
             out of reach, or whatever the libraries raise of a model that is not whole.
     """
+    from transformers.utils import logging  # seconds
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # reports of many lines of what is an error here
     try:
-        if Path(source).is_dir():
-            _check_files(Path(source))
-            yield
-        else:
-            with in_reach(source):
+        with warnings.catch_warnings(action="ignore"):
+            if Path(source).is_dir():
+                _check_files(Path(source))
                 yield
+            else:
+                with in_reach(source):
+                    yield
     except HydraOptError:
         raise
     except Exception as problem:  # what is raised depends on where the damage is
@@ -38,6 +44,8 @@ def loading_base(source: str, error: type[HydraOptError]) -> Iterator[None]:
             f"cannot load base model {shortened(source)!r} ({reason}); pass the directory or hub "
             "id of a whole model"
         ) from problem
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _check_files(directory: Path) -> None:

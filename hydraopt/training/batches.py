@@ -37,10 +37,14 @@ def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
 
     transformers_logging.disable_progress_bar()
     with loading_base(base, DataError):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+        model, found = AutoModelForCausalLM.from_pretrained(
+            base, dtype=torch.float32, output_loading_info=True
+        )
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(f"{len(missing)} weights are missing, first {missing[0]}")
         tokenizer = AutoTokenizer.from_pretrained(base)
         tokenizer.model_max_length = sys.maxsize  # what is too long is an error, not its warning
-        return model, tokenizer
+        return model.eval(), tokenizer
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]) -> list[Row]:

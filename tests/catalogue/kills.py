@@ -1,6 +1,6 @@
 """SIGKILL at random moments of every command that writes: the old output or the new one is whole.
 
-A process per kill would import torch each time. Everything is imported once, here; a command runs
+A process per kill would import torch each time. Here everything is imported once; a command runs
 in a fork, which is killed at a random moment of the time that the command takes.
 """
 
@@ -9,18 +9,22 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydraopt.cli.records import describe
+from hydraopt.formats.manifest import MANIFEST, Manifest
+
 from .case import content
 from .command import run_here
 
-TRAIN = ("train", "sparse", "--base", "../world/base", "--data", "../world/data.jsonl")
-ADAPTERS = ("../world/alpha", "../world/beta", "-o", "out", "--overwrite")
-NOT_COMPARED = (".png", ".pte")  # a plot; a program, whose bytes no two lowerings have in common
-RANDOM = ("manifest.json", "merged.json")  # hold the hashes of such files
+ADAPTERS = ("{world}/alpha", "{world}/beta", "-o", "out", "--overwrite")
+ON_BASE = ("--base", "{world}/base", "-o", "out", "--overwrite")
+NOT_COMPARED = (  # no two lowerings have one program, and what holds a hash of it differs, too
+    *(".pte", ".png", MANIFEST, "merged.json"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,30 +32,32 @@ class Writer:
     """A command, and what it is run on.
 
     Attributes:
-        command: arguments; ``../world`` is the world.
-        before: what the output is before, of the world, as ``out``; it is what may be lost.
+        command: arguments; ``{world}`` is where the world is.
+        before: what of the world is there as ``out`` before it: what may be lost.
+        after: what is run after a kill that came too late, if the command itself cannot be.
     """
 
     command: tuple[str, ...]
     before: str
+    after: tuple[str, ...] = ()
 
 
+LATER = ("add", "out", "{world}/gamma", "--task")
 WRITERS: Mapping[str, Writer] = {
     "merge": Writer(("merge", *ADAPTERS, "--method", "average"), "merged"),
     "compress": Writer(("compress", *ADAPTERS, "--budget", "20%"), "coded"),
-    "add": Writer(("add", "out", "../world/gamma", "--task", "later"), "bundle"),
-    "remove": Writer(("remove", "out", "--task", "alpha"), "bundle"),
-    "train": Writer((*TRAIN, "-o", "out", "--overwrite", "--steps", "3"), "sparse"),
-    "export": Writer(
-        ("export", "../world/merged", "--base", "../world/base", "-o", "out", "--overwrite"),
-        "bundle",
+    "add": Writer((*LATER, "later"), "bundle", (*LATER, "last")),
+    "remove": Writer(("remove", "out", "--task", "alpha"), "bundle", (*LATER, "last")),
+    "train": Writer(
+        ("train", "sparse", *ON_BASE, "--data", "{world}/data.jsonl", "--steps", "3"), "sparse"
     ),
+    "export": Writer(("export", "{world}/merged", *ON_BASE), "bundle"),
 }
 
 
 @dataclass(frozen=True)
 class Killed:
-    """What became of a command's kills: how many left the old output, and how many the new one."""
+    """What became of kills: how many left the old output and how many the new one, and losses."""
 
     tried: int
     old: int
@@ -62,101 +68,105 @@ class Killed:
 def kill(name: str, count: int, world: Path, seed: int = 0) -> Killed:
     """Kill a command ``count`` times.
 
-    After each kill ``out`` must be whole, as it was or as the command makes it; the next run of
-    the command must succeed and leave ``out`` alone.
+    After each kill ``out`` must be whole, as it was or as the command makes it; the next run must
+    succeed and leave nothing beside it.
     """
     writer, chance = WRITERS[name], random.Random(seed)
-    work = world.with_name("work")
-    _start(work, world, writer)
-    old = _state(work)
-    seconds = (
-        [_undisturbed(work, writer) for _ in range(2)][-1]
-        if name not in ("add", "remove")
-        else _undisturbed(work, writer)
-    )
-    new, last = _state(work), _names(work)
-    found, lost = {"old": 0, "new": 0}, []
+    work = world.with_name(f"{world.name}-killed")
+    trial = _Trial(writer, world, work)
+    found: dict[str, int] = {"old": 0, "new": 0}
+    lost = []
     for number in range(count):
-        _start(work, world, writer)
-        _killed(work, writer, chance.uniform(0, 1.1 * seconds))
-        state = _state(work)
-        if state not in (old, new):
-            lost.append(f"kill {number}: {state} is neither old nor new")
-            continue
-        found["old" if state == old else "new"] += 1
-        if state == old or name not in ("add", "remove"):
-            _undisturbed(work, writer)
-        if _state(work) != new or (state == old and _names(work) != last):
-            lost.append(f"kill {number}: {_names(work) ^ last} after the next run")
+        try:
+            found[trial.killed_after(chance.uniform(0, 1.1 * trial.seconds))] += 1
+        except Exception as error:  # whatever reading a half output raises is what is looked for
+            lost.append(f"kill {number}: {type(error).__name__}: {error}")
     shutil.rmtree(work, ignore_errors=True)
     return Killed(count, found["old"], found["new"], tuple(lost))
 
 
-def _start(work: Path, world: Path, writer: Writer) -> None:
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    shutil.copytree(world / writer.before, work / "out")
+class _Trial:
+    """One command's outputs before and after, and how long it takes."""
+
+    def __init__(self, writer: Writer, world: Path, work: Path):
+        self.writer, self.world, self.work = writer, world, work
+        self._start()
+        self.old = _state(work / "out")
+        with chdir(work):  # here, so that forks find everything imported
+            done = run_here(self._of(writer.command))
+        if done.code:
+            raise RuntimeError(done.stderr)
+        self.new, self.names = _state(work / "out"), _names(work)
+        self._start()
+        start = time.perf_counter()
+        self._run(writer.command)
+        self.seconds = time.perf_counter() - start
+
+    def killed_after(self, seconds: float) -> str:
+        """Which output is there after a kill, ``old`` or ``new``."""
+        self._start()
+        pid = self._fork(self.writer.command)
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        state = _state(self.work / "out")
+        if state not in (self.old, self.new):
+            raise ValueError(f"neither old nor new: {state}")
+        again = self.writer.command if state == self.old else self.writer.after
+        self._run(again or self.writer.command)
+        if strays := _names(self.work) - self._owned():
+            raise ValueError(f"left behind after the next run: {strays}")
+        return "old" if state == self.old else "new"
+
+    def _start(self) -> None:
+        shutil.rmtree(self.work, ignore_errors=True)
+        shutil.copytree(self.world / self.writer.before, self.work / "out")
+
+    def _owned(self) -> set[str]:
+        if not (self.work / "out" / MANIFEST).exists():
+            return self.names
+        listed = {MANIFEST, *Manifest.read(self.work / "out").names}
+        return {f"out/{name}" for name in listed}
+
+    def _run(self, command: tuple[str, ...]) -> None:
+        """Run a command in a fork to its end."""
+        _, status = os.waitpid(self._fork(command), 0)
+        if status:
+            raise RuntimeError(f"{command} ended with {status}")
+
+    def _fork(self, command: tuple[str, ...]) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 70
+        try:
+            with chdir(self.work):
+                code = run_here(self._of(command)).code
+        finally:
+            os._exit(code)
+
+    def _of(self, command: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(argument.replace("{world}", str(self.world)) for argument in command)
 
 
 def _names(work: Path) -> set[str]:
-    """All that lies there, but for what a training keeps to be resumed."""
-    return {name for name, _ in content(work) if not name.endswith(".checkpoint")}
+    """All files, but for what a training keeps to be resumed."""
+    files = {name for name, _ in content(work) if not (work / name).is_dir()}
+    return {name for name in files if not name.endswith(".checkpoint")}
 
 
-def _state(work: Path) -> tuple:
-    """What ``out`` holds; raises if it is not whole."""
-    from hydraopt.cli.records import describe
-
-    record = describe(work / "out")
-    files = dict(content(work / "out"))
-    same = [
-        (name, digest)
-        for name, digest in files.items()
-        if not name.endswith(NOT_COMPARED)
-        and name not in RANDOM
-        and not name.startswith(".")
-        and "/." not in name
-    ]
-    listed = [x for x in same if not x[0].startswith("packs/")]
-    return repr(sorted(record.items())), tuple(listed)
-
-
-def _undisturbed(work: Path, writer: Writer) -> float:
-    """Run the command in a fork to its end; seconds that it took."""
-    start = time.perf_counter()
-    pid = _fork(work, writer)
-    _, status = os.waitpid(pid, 0)
-    if status:
-        raise RuntimeError(f"{writer.command} ended with {status}")
-    return time.perf_counter() - start
-
-
-def _killed(work: Path, writer: Writer, seconds: float) -> None:
-    pid = _fork(work, writer)
-    time.sleep(seconds)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-
-
-def _fork(work: Path, writer: Writer) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 70
-    try:
-        with chdir(work):
-            done = run_here(writer.command)
-        code = 0 if done.code == 0 else 71
-        if code:
-            os.write(2, done.stderr.encode())
-    finally:
-        os._exit(code)
-
-
-def all_kills(names: list[str], count: int, world: Path) -> Iterator[tuple[str, Killed]]:
-    """Kill each command so often."""
-    for name in names:
-        yield name, kill(name, count, world)
-
-
-__all__ = ["WRITERS", "Callable", "Killed", "all_kills", "kill"]
+def _state(out: Path) -> tuple[str, ...]:
+    """What an output says of itself, and the hashes of its files; raises if it is not whole."""
+    names = None
+    if (out / MANIFEST).exists():
+        manifest = Manifest.read(out)
+        manifest.check_files(out)
+        names = manifest.names
+    record = {key: value for key, value in describe(out).items() if "program" not in key}
+    record.pop("total_bytes", None)
+    hashes = {
+        name: digest
+        for name, digest in content(out)
+        if not name.endswith(NOT_COMPARED) and (names is None or name in names)
+    }
+    return (*map(repr, record.items()), *map(repr, hashes.items()))

@@ -16,7 +16,7 @@ from .command import Done, run_here
 from .world import RESULTS
 
 FILE = "results/results.json"
-COMPARE = ("compare", "results", "results")
+COMPARE = ("compare", "results", "results/results.json")
 VALUES = (None, True, -1, 0, "x", [], {}, [[]], 10**30, "x" * (1 << 20))
 
 
