@@ -189,7 +189,7 @@ PLACE = {"file": "packs/alpha.pack", "offset": 0, "length": 1, "sha256": "0" * 6
         ({"max_length": None}, "its numbers do not fit"),
         ({"prefill_length": 0}, "prefill_length"),
         ({"prefill_length": 32}, "its numbers do not fit"),
-        ({"vocabulary": 10**400}, "vocabulary"),
+        ({"vocabulary": 10**30}, "vocabulary"),
         ({"chat": {"prefix": "x"}}, "chat"),
         ({"chat": {"prefix": "x", "suffix": 1, "strip": False}}, "chat"),
     ],

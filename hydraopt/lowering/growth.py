@@ -101,11 +101,13 @@ def remove_task(bundle: str | Path, task: str) -> None:
 
 def _remove_unlisted(bundle: Path) -> None:
     """Remove packs that are no task's: of a task taken out, or of a call that was killed."""
-    listed = {place.file for place in Manifest.read(bundle).packs.values()}
-    for path in (bundle / PACKS).iterdir():
-        unfinished = path.name.startswith(".")  # nobody else writes here: the bundle is locked
-        if unfinished or (path.suffix == SUFFIX and f"{PACKS}/{path.name}" not in listed):
-            path.unlink(missing_ok=True)
+    names = Manifest.read(bundle).names
+    unfinished = (bundle / PACKS).glob(".*")  # nobody else writes there: the bundle is locked
+    unlisted = (
+        x for x in bundle.rglob(f"*{SUFFIX}") if x.relative_to(bundle).as_posix() not in names
+    )
+    for path in [*unfinished, *unlisted]:
+        path.unlink(missing_ok=True)
 
 
 def _free_name(task: str, payload: np.ndarray, manifest: Manifest) -> str:
