@@ -9,13 +9,24 @@ JVM_PACKAGES := default-jdk-headless maven g++ aapt android-framework-res
 # for the app's APK and its tests
 APK_PACKAGES := zipalign apksigner dexdump
 
-.PHONY: demo test frontier llm bench screenshots apk lint packages
+.PHONY: demo test frontier llm bench screenshots apk catalogue fuzz lint packages
 
 demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
 
 test: .venv/ready lint packages
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n 2 --dist loadgroup --no-loadscope-reorder
+
+# wrong inputs by group, tried and held; every bit of a manifest flipped; commands killed
+catalogue: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m catalogue
+	PYTHONPATH=tests $(BIN)/python -m catalogue --flips
+	PYTHONPATH=tests $(BIN)/python -m catalogue --kills 1000
+
+# what `make test` does with 200 changes of every kind of file, with so many others
+FUZZ_EXAMPLES ?= 20000
+fuzz: .venv/ready
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -m "" -n 0 tests/test_fuzz.py
 
 # storage against quality on the zoo, and all methods by number of experts: docs/results/frontier/*
 frontier: .venv/ready

@@ -4,9 +4,10 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +15,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from .errors import OutputError
+from .reading import UnreadableError, file_json
 from .renames import exchange, recover, rename_new
 
 if TYPE_CHECKING:
@@ -42,9 +44,9 @@ class Output:
         if not names:
             return
         try:
-            fields = json.loads((path / self.marker).read_text(encoding="utf-8"))
-            ours = self.field in fields
-        except (OSError, ValueError, TypeError, RecursionError):
+            fields = file_json(path / self.marker)
+            ours = isinstance(fields, dict) and self.field in fields
+        except UnreadableError:
             ours = False
         if not ours:
             raise OutputError(
@@ -78,9 +80,7 @@ def output_directory(path: str | Path, kind: Output, *, overwrite: bool = False)
     check_output(path, kind, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = _sibling(path)
-        with _removed_at_the_end(staging):
-            staging.mkdir()
+        with _staging(path, Path.mkdir) as staging:
             yield staging
             _publish(staging, path, kind, overwrite=overwrite)
     except OSError as error:
@@ -96,10 +96,6 @@ def _publish(staging: Path, path: Path, kind: Output, *, overwrite: bool) -> Non
     exchange(staging, path)
 
 
-def _sibling(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{token_hex(4)}")
-
-
 def remove_unfinished() -> None:
     """Remove all that outputs have written so far and that has not its name yet.
 
@@ -111,14 +107,43 @@ def remove_unfinished() -> None:
 
 
 @contextmanager
-def _removed_at_the_end(staging: Path) -> Iterator[None]:
-    """Remove ``staging``, if it is still there, however the block ends."""
+def _staging(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """A new sibling of ``path``, locked while its writer lives; removed if it is there at the end.
+
+    What killed writers left is removed first.
+    """
+    _remove_stale(path)
+    staging = path.with_name(f".{path.name}.{token_hex(4)}")
     _unfinished.add(staging)
+    descriptor = -1
     try:
-        yield
+        make(staging)
+        descriptor = os.open(staging, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks: nothing is taken for stale there
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not staging.exists():  # taken for stale before it was locked
+            make(staging)
+        yield staging
     finally:
+        if descriptor >= 0:
+            os.close(descriptor)
         _remove(staging)
         _unfinished.discard(staging)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove unfinished siblings that nobody holds: a kill leaves them behind."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}")
+    for staging in path.parent.iterdir():
+        if not name.fullmatch(staging.name):
+            continue
+        with suppress(OSError):
+            descriptor = os.open(staging, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(staging)
+            finally:
+                os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
@@ -131,13 +156,13 @@ def _remove(path: Path) -> None:
 def check_output(path: Path, kind: Output, *, overwrite: bool) -> None:
     """Raise what :func:`output_directory` would before anything is computed."""
     path = path.resolve()
+    if path == Path.cwd() or path in Path.cwd().parents:
+        raise OutputError(f"output {path} holds the current directory; choose another output")
     recover(path)
     if not path.exists():
         return
     if not path.is_dir():
         raise OutputError(f"output {path} is a file, expected a directory; choose another output")
-    if path == Path.cwd() or path in Path.cwd().parents:
-        raise OutputError(f"output {path} holds the current directory; choose another output")
     if not overwrite:
         raise OutputError(f"output {path} exists already; choose another or pass --overwrite")
     kind.check_ours(path)
@@ -225,10 +250,13 @@ def replaced_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the file cannot be written.
     """
-    staging = _sibling(path)
     try:
-        with _removed_at_the_end(staging):
+        with _staging(path, _make_file) as staging:
             yield staging
             staging.replace(path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _make_file(path: Path) -> None:
+    path.touch(exist_ok=False)

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 from .errors import BaseModelError
 from .files import Output, output_directory
+from .reading import UnreadableError, check_regular, shortened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAGIC = b"GGUF"
+LARGEST = 1 << 40  # bytes of a file
 BASE = Output("config.json", "model_type", ("*.json", "*.safetensors", "*.jinja", "merges.txt"))
 
 
@@ -41,12 +43,14 @@ def convert_gguf(file: Path, directory: Path, *, overwrite: bool = False) -> "Pr
 
 def _check_magic(file: Path) -> None:
     try:
+        check_regular(file, LARGEST)
         with file.open("rb") as opened:
             found = opened.read(len(MAGIC))
-    except OSError as error:
+    except (UnreadableError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise BaseModelError(
-            f"cannot read {file} ({error.strerror}); pass the .gguf file of a language model"
-        ) from error
+            f"cannot read {file} ({reason}); pass the .gguf file of a language model"
+        ) from None
     if found != MAGIC:
         raise BaseModelError(
             f"{file} is no GGUF file: it starts with {found!r}, expected {MAGIC!r}; pass the "
@@ -68,7 +72,7 @@ def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
             **where, dtype=torch.float16, quantization_config=GgufConfig(dequantize=True)
         )
     except Exception as error:  # what is raised depends on where the damage is; tokenizers' is bare
-        reason = str(error).partition("\n")[0]
+        reason = shortened(error) or type(error).__name__
         raise BaseModelError(
             f"cannot read {file} ({reason}); expected a whole GGUF file of a causal language "
             "model whose architecture transformers reads"

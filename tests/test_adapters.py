@@ -124,7 +124,7 @@ def test_fp16_bytes_count_every_factor_value():
         ({"init_lora_weights": "pissa_niter_4"}, "changes the base model's weights"),
         ({"base_model_name_or_path": None}, "no base_model_name_or_path"),
         ({"r": 0}, "r=0, expected a positive number"),
-        ({"lora_alpha": float("nan")}, "lora_alpha=nan, expected a positive number"),
+        ({"lora_alpha": float("nan")}, "NaN is no number of JSON"),
         ({"lora_alpha": 1e12}, "exceed fp16"),
         ({"rank_pattern": {"(": 8}}, "rank_pattern is no map"),
         ({"alpha_pattern": {"q_proj": "8"}}, "alpha_pattern is no map"),

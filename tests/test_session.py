@@ -79,7 +79,7 @@ def test_a_long_prompt_in_pieces_gives_the_logits_of_one_piece(pieces, whole):
 
 def test_the_program_itself_takes_no_more_than_a_piece(pieces):
     pieces.manifest = replace(pieces.manifest, prefill_length=9)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(BundleError, match="cannot run forward of"):
         pieces.forward(PROMPT[:9])
 
 

@@ -4,23 +4,23 @@ The only place that knows PEFT's keys and its scale: ``alpha / r``, or ``alpha /
 rank-stabilised LoRA (arXiv 2312.03732), per module through ``rank_pattern`` and ``alpha_pattern``.
 """
 
-import json
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ..errors import AdapterError
 from ..files import Output, write_json, write_tensors
+from ..hub import fetched
+from ..reading import MissingError, UnreadableError, file_json, file_tensors, shortened
 from .heads import classes_of, head_factors, head_tensors
 from .lora import PEFT_CAUSAL_LM, AdapterSet, Factors, LoraAdapter
+from .patterns import Pattern, PatternError
 from .targets import Role, Target, is_head
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -42,6 +42,7 @@ UNSUPPORTED = {
     "kasa_config": "KaSA",
     "monteclora_config": "MonteCLoRA",
 }
+LARGEST_RANK, LARGEST_ALPHA = 1 << 16, 1e30
 BASE_CHANGING_INITS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
@@ -132,23 +133,22 @@ def _locate(source: str | Path) -> Path:
     if Path(source).is_dir():
         return Path(source)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-        raise AdapterError(f"no adapter directory {source}; expected a PEFT directory or a hub id")
-    from huggingface_hub import errors, snapshot_download  # it loads clients of HTTP
-
-    unreachable = errors.HfHubHTTPError, errors.HFValidationError, errors.LocalEntryNotFoundError
-    try:
-        return Path(snapshot_download(str(source), allow_patterns=[CONFIG, WEIGHTS]))
-    except (*unreachable, OSError) as error:
-        reason = str(error).partition("\n")[0]
         raise AdapterError(
-            f"{source} is neither a directory nor a hub repository in reach ({reason})"
-        ) from error
+            f"no adapter directory {shortened(source)}; expected a PEFT directory or a hub id"
+        )
+    try:
+        return fetched(str(source), [CONFIG, WEIGHTS])
+    except UnreadableError as error:
+        raise AdapterError(
+            f"{shortened(source)} is neither a directory nor a hub repository in reach ({error}); "
+            "check the name, or download it"
+        ) from None
 
 
 def _read_config(path: Path, name: str) -> dict:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        config = file_json(path)
+    except MissingError:
         if path.with_name("sparse.json").exists():
             raise AdapterError(
                 f"adapter {name!r}: it is a sparse adapter; pass it to `hydraopt sparse merge`, "
@@ -157,8 +157,10 @@ def _read_config(path: Path, name: str) -> dict:
         raise AdapterError(
             f"adapter {name!r}: {path} is missing; expected what PEFT's save_pretrained writes"
         ) from None
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"adapter {name!r}: {path} is not readable JSON ({error})") from None
+    except UnreadableError as error:
+        raise AdapterError(
+            f"adapter {name!r}: {path} is not readable JSON ({error}); restore the file"
+        ) from None
     _check_config(config, path, name)
     return config
 
@@ -169,55 +171,70 @@ def _check_config(config: object, path: Path, name: str) -> None:
 
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
-        refuse(f"peft_type {kind!r}, expected 'LORA',", "only LoRA adapters can be merged")
+        refuse(
+            f"peft_type {shortened(kind)!r}, expected 'LORA',", "only LoRA adapters can be merged"
+        )
     for key, meaning in UNSUPPORTED.items():
         if config.get(key):
             refuse(f"{meaning} ({key}) is not supported, found", "train a plain LoRA adapter")
     if config.get("bias") not in (None, "none"):
-        refuse(f"bias={config['bias']!r}, expected 'none',", "train with bias='none'")
+        refuse(f"bias={shortened(config['bias'])!r}, expected 'none',", "train with bias='none'")
     init = str(config.get("init_lora_weights", True)).lower()
     if init.startswith(BASE_CHANGING_INITS):
         refuse(
-            f"init_lora_weights={init!r} changes the base model's weights, found",
+            f"init_lora_weights={shortened(init)!r} changes the base model's weights, found",
             "convert it to a plain LoRA first (PEFT: path_initial_model_for_weight_conversion)",
         )
     if not config.get("base_model_name_or_path"):
         refuse("no base_model_name_or_path", "add the base model's id")
     if not isinstance(config["base_model_name_or_path"], str):
         refuse("base_model_name_or_path is no text", "add the base model's id")
-    for key in ("r", "lora_alpha"):
-        if not _is_positive(config.get(key)):
-            refuse(f"{key}={config.get(key)!r}, expected a positive number,", "restore the file")
-    for key in ("rank_pattern", "alpha_pattern"):
-        if not _is_pattern(config.get(key) or {}):
+    _check_numbers(config, refuse)
+
+
+def _check_numbers(config: dict, refuse: Callable[[str, str], NoReturn]) -> None:
+    """Refuse ranks, alphas and patterns that are none; the patterns become :class:`Pattern`."""
+    for key, numbers in NUMBERS.items():
+        if not numbers(config.get(key)):
+            found = shortened(repr(config.get(key)))
+            refuse(f"{key}={found}, expected a positive number,", "restore the file")
+    for key, numbers in (("rank_pattern", _is_rank), ("alpha_pattern", _is_alpha)):
+        patterns = config.get(key) or {}
+        if not isinstance(patterns, dict) or not all(map(numbers, patterns.values())):
             refuse(f"{key} is no map from patterns to positive numbers", "restore the file")
+        try:
+            config[key] = {Pattern(text): value for text, value in patterns.items()}
+        except PatternError as error:
+            refuse(f"{key} is no map from patterns to positive numbers ({error})", "correct it")
+    if not isinstance(config.get("task_type"), str | None):
+        refuse("task_type is no text", "restore the file")
+    if not isinstance(config.get("modules_to_save"), list | None):
+        refuse("modules_to_save is no list", "restore the file")
 
 
-def _is_positive(value: object) -> bool:
+def _is_rank(value: object) -> bool:
     # True is an int
-    return isinstance(value, int | float) and value is not True and 0 < value < math.inf
+    return isinstance(value, int) and value is not True and 0 < value <= LARGEST_RANK
 
 
-def _is_pattern(patterns: object) -> bool:
-    try:
-        return isinstance(patterns, dict) and all(
-            re.compile(key) and _is_positive(value) for key, value in patterns.items()
-        )
-    except re.error:
-        return False
+def _is_alpha(value: object) -> bool:
+    return isinstance(value, int | float) and value is not True and 0 < value <= LARGEST_ALPHA
+
+
+NUMBERS = {"r": _is_rank, "lora_alpha": _is_alpha}
 
 
 def _read_tensors(path: Path, name: str) -> dict[str, torch.Tensor]:
-    if not path.exists():
-        pickled = path.with_suffix(".bin")
-        hint = "; convert adapter_model.bin to safetensors" if pickled.exists() else ""
-        raise AdapterError(f"adapter {name!r}: {path} is missing{hint}")
     try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        return file_tensors(path)
+    except MissingError:
+        pickled = path.with_suffix(".bin")
+        hint = "convert adapter_model.bin to" if pickled.exists() else "restore this"
+        raise AdapterError(f"adapter {name!r}: {path} is missing; {hint} safetensors") from None
+    except UnreadableError as error:
         raise AdapterError(
             f"adapter {name!r}: {path} is truncated or no safetensors file ({error}); copy it again"
-        ) from error
+        ) from None
 
 
 def _take_head(
@@ -255,8 +272,8 @@ def _pair(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, Factors]:
         match = FACTOR_KEY.fullmatch(key.removeprefix(PREFIX))
         if not match:
             raise AdapterError(
-                f"adapter {name!r}: unknown tensor {key!r}, expected only ….lora_A.weight and "
-                "….lora_B.weight of linear layers; it is no plain LoRA adapter"
+                f"adapter {name!r}: unknown tensor {shortened(key)!r}, expected only "
+                "….lora_A.weight and ….lora_B.weight of linear layers; it is no plain LoRA adapter"
             )
         sides.setdefault(match["module"], {})[match["side"]] = tensor
     for module, pair in sides.items():
@@ -265,19 +282,29 @@ def _pair(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, Factors]:
                 f"adapter {name!r} changes a layer {module}, expected no name that ends with "
                 f"{role}, which marks factors that are no update; rename the layer in the base"
             )
+        if any(x.numel() == 0 or not x.is_floating_point() for x in pair.values()):
+            raise AdapterError(
+                f"adapter {name!r}: {shortened(module)} has factors without values, or of "
+                "integers; it is no trained LoRA adapter"
+            )
         if len(pair) != 2:
             raise AdapterError(f"adapter {name!r}: {module} has only lora_{next(iter(pair))}")
     return {module: Factors(pair["A"], pair["B"]) for module, pair in sides.items()}
 
 
 def _fold(name: str, module: str, a: torch.Tensor, b: torch.Tensor, config: dict) -> Factors:
-    rank = _pattern(config.get("rank_pattern"), module, config["r"])
+    try:
+        rank = _pattern(config["rank_pattern"], module, config["r"])
+        alpha = _pattern(config["alpha_pattern"], module, config["lora_alpha"])
+    except PatternError as error:
+        raise AdapterError(
+            f"adapter {name!r}, {module}: {error} in a pattern of {CONFIG}; write a simpler one"
+        ) from None
     if a.dim() != 2 or b.dim() != 2 or a.shape[0] != rank or b.shape[1] != rank:
         raise AdapterError(
             f"adapter {name!r}, {module}: A is {list(a.shape)} and B is {list(b.shape)}, expected "
             f"[{rank}, in] and [out, {rank}] as {CONFIG} says"
         )
-    alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     factors = Factors(a.float(), b.float() * scale)
     _check_finite(name, module, factors)
@@ -292,9 +319,6 @@ def _check_finite(name: str, module: str, factors: Factors) -> None:
         )
 
 
-def _pattern(patterns: Mapping[str, float] | None, module: str, default: float) -> float:
-    """PEFT's rule: the first pattern that matches the whole name or its end after a dot."""
-    for pattern, value in (patterns or {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", module):
-            return value
-    return default
+def _pattern(patterns: Mapping[Pattern, float], module: str, default: float) -> float:
+    """PEFT's rule: the value of the first pattern that matches."""
+    return next((value for pattern, value in patterns.items() if pattern.matches(module)), default)

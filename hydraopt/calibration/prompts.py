@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from ..reading import shortened
 from ..training import read_lines
 
 
@@ -18,9 +19,9 @@ def read_prompts(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, 
     prompts: dict[str, list[tuple[str, None]]] = {task: [] for task in tasks}
     for number, fields in read_lines(path, ("prompt",)):
         task = fields.get("task")
-        if task is not None and task not in prompts:
+        if task is not None and (not isinstance(task, str) or task not in prompts):
             raise DataError(
-                f"{path}, line {number}: no adapter is named {task!r}; "
+                f"{path}, line {number}: no adapter is named {shortened(task)!r}; "
                 f"there are: {', '.join(tasks)}"
             )
         for name in tasks if task is None else [task]:

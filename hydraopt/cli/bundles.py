@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from . import records, report
-from .options import Json, Output, Overwrite
+from .options import MOST, Json, Output, Overwrite
 
 
 def export(
@@ -42,11 +42,13 @@ def export(
         bool, typer.Option("--static", help="Put one adapter for all tasks into the weights.")
     ] = False,
     max_length: Annotated[
-        int | None, typer.Option(help="Give the KV cache so many positions.")
+        int | None, typer.Option(max=MOST, help="Give the KV cache so many positions.")
     ] = None,
     prefill_length: Annotated[
         int | None,
-        typer.Option(help="Take at most so many tokens in a call; longer prompts go in pieces."),
+        typer.Option(
+            max=MOST, help="Take at most so many tokens in a call; longer prompts go in pieces."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,

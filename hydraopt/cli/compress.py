@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from . import records, report
-from .options import Json, Output, Overwrite, Sources
+from .options import Json, Output, Overwrite, Sources, finite
 
 DEFAULT_BUDGET = "10%"
 
@@ -27,6 +27,7 @@ def compress(
     max_drop: Annotated[
         float | None,
         typer.Option(
+            callback=finite,
             min=0,
             help="Instead of a budget, use the fewest bytes that lose at most so many points.",
         ),

@@ -7,15 +7,15 @@ import typer
 from rich.console import Console
 
 from . import records, report
-from .options import Json, Overwrite
+from .options import MOST, Json, Overwrite, written
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Write to this directory.")] = Path(
-        "demo"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=written, help="Write to this directory.")
+    ] = Path("demo"),
     inputs: Annotated[
-        int, typer.Option(min=1, help="Test so many inputs of each task, up to 200.")
+        int, typer.Option(max=MOST, min=1, help="Test so many inputs of each task, up to 200.")
     ] = 20,
     overwrite: Overwrite = False,
     as_json: Json = False,

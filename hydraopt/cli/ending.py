@@ -1,9 +1,11 @@
 """How a command line ends: whatever went wrong is one line."""
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from typer.exceptions import TyperException
 
@@ -11,7 +13,7 @@ from ..errors import HydraOptError, UsageError
 from .interrupts import ending_on_signals
 
 EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "babel", "num2words", "matplotlib")
-LONGEST = 1000  # characters of a line
+LONGEST, END = 400, 120  # characters of a line, and of its end, which says what to do
 UNEXPECTED = "this was not expected; pass -v for where it happened"
 
 
@@ -25,6 +27,7 @@ def run_command_line(command: Callable[[], object]) -> None:
         command: does the work; of a Typer application, with ``standalone_mode=False``. An int that
             it gives is the exit code.
     """
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # terminals that lack a character
@@ -37,13 +40,28 @@ def run_command_line(command: Callable[[], object]) -> None:
         _fail_unexpectedly(error)
     except UsageError as error:
         fail(error, code=2)
-    except (HydraOptError, OSError) as error:
+    except HydraOptError as error:
         fail(error)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}; check the path and the space on its disk")
     except TyperException as error:
         _fail_of_usage(error)
     except Exception as error:
         _fail_unexpectedly(error)
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Put nothing in the place of closed standard streams, before a file of ours takes it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 to the very end
 
 
 def _exit_code(command: Callable[[], object]) -> int:
@@ -55,7 +73,10 @@ def _exit_code(command: Callable[[], object]) -> int:
 def fail(error: object, code: int = 1) -> None:
     """Print one line and exit."""
     line = " ".join(str(error).split())
-    print("error:", line if len(line) <= LONGEST else f"{line[:LONGEST]}…", file=sys.stderr)
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST - END]} … {line[-END:]}"
+    with suppress(OSError, ValueError):  # a closed standard error takes nothing
+        print("error:", line, file=sys.stderr, flush=True)
     sys.exit(code)
 
 

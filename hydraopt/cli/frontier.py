@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import report
-from .options import Json, Output
+from .options import MOST, Json, Output
 from .parsing import integers, percentages
 
 
@@ -41,15 +41,21 @@ def frontier(
         str | None, typer.Option(help="Compare merges of so many adapters instead, such as 2,8,32.")
     ] = None,
     held_out: Annotated[
-        int, typer.Option(min=0, help="With --experts, keep so many tasks out of every merge.")
+        int,
+        typer.Option(
+            max=MOST, min=0, help="With --experts, keep so many tasks out of every merge."
+        ),
     ] = 0,
     inputs: Annotated[
         int | None,
-        typer.Option(min=1, help="Test so many inputs of each task; of the zoo 200 at most."),
+        typer.Option(
+            max=MOST, min=1, help="Test so many inputs of each task; of the zoo 200 at most."
+        ),
     ] = None,
     bf16: Annotated[bool, typer.Option("--bf16", help="Multiply matrices in bfloat16.")] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Run so many processes, by default one per core.")
+        int | None,
+        typer.Option(max=MOST, min=1, help="Run so many processes, by default one per core."),
     ] = None,
     as_json: Json = False,
 ) -> None:

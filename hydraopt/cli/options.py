@@ -1,5 +1,6 @@
 """Options that several commands have, and where their messages go."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,29 @@ from rich.console import Console
 
 messages = Console(stderr=True)
 
+MOST = (1 << 31) - 1  # of whatever is counted
+
+
+def finite(value: float | None) -> float | None:
+    """Callback of options that take a number: refuses NaN and infinity, which no range does."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
+
+
+def written(path: Path) -> Path:
+    """Callback of options that name an output: its name is put into JSON, which is UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(f"{str(path)!r} is no UTF-8") from None
+    return path
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Write to this directory.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", callback=written, help="Write to this directory.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Sources = Annotated[
     list[str],

@@ -1,14 +1,19 @@
 """Lists of numbers in options, with commas between."""
 
 from ..errors import UsageError
+from ..reading import shortened
+from .options import MOST
 
 
 def integers(option: str, text: str) -> list[int]:
     """The integers of ``text``; raises ``UsageError`` that names ``option`` for anything else."""
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"{option} {text!r}: expected integers such as 1,2,4") from None
+        numbers = []
+    if not numbers or not all(-MOST <= number <= MOST for number in numbers):
+        raise UsageError(f"{option} {shortened(text)!r}: expected integers such as 1,2,4")
+    return numbers
 
 
 def percentages(option: str, text: str) -> list[float]:
@@ -18,5 +23,5 @@ def percentages(option: str, text: str) -> list[float]:
     except ValueError:
         numbers = []
     if not numbers or not all(0 < number <= 100 for number in numbers):
-        raise UsageError(f"{option} {text!r}: expected percentages such as 2,5,10")
+        raise UsageError(f"{option} {shortened(text)!r}: expected percentages such as 2,5,10")
     return numbers

@@ -1,5 +1,6 @@
 """The commands of the profiler; each calls the library and prints."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,8 +11,9 @@ from rich.table import Table
 
 from ..errors import DeviceLostError, UsageError
 from ..files import check_output
+from ..reading import shortened
 from . import report
-from .options import Json, messages
+from .options import MOST, Json, messages
 from .parsing import integers
 
 HOST = "host"
@@ -75,7 +77,9 @@ def profile(
     threads: Annotated[
         str | None, typer.Option(help="Use so many threads, by default 1,2,4 as cores allow.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Repeat so often, the variants in turns.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(max=MOST, min=1, help="Repeat so often, the variants in turns.")
+    ] = 5,
     runner: Annotated[
         Path | None,
         typer.Option(help="Use your own build of the runner, for example with the NDK."),
@@ -186,6 +190,9 @@ def _show(results: dict) -> None:
 
 def _share(text: str) -> float:
     try:
-        return float(text.removesuffix("%")) / 100
+        share = float(text.removesuffix("%")) / 100
     except ValueError:
-        raise UsageError(f"--threshold {text!r}: expected a percentage such as 10%") from None
+        share = math.nan
+    if not math.isfinite(share):
+        raise UsageError(f"--threshold {shortened(text)!r}: expected a percentage such as 10%")
+    return share

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ def of_adapter(path: Path) -> dict:
     from ..adapters import AdapterSet, read_adapter
 
     adapter = read_adapter(path)
-    adapters = AdapterSet([adapter])
+    adapters = AdapterSet([replace(adapter, name="adapter")])  # a directory has any name
     return {
         "kind": "adapter",
         "base_model": adapter.base_model,

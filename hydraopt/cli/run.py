@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
-from .options import Json, messages
+from .options import MOST, Json, finite, messages
 from .parsing import integers
 
 if TYPE_CHECKING:
@@ -29,16 +29,24 @@ def run(
     ids: Annotated[
         str | None, typer.Option(help="Continue these token ids, such as 1,2,3.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Write at most so many tokens.")] = 64,
+    max_new_tokens: Annotated[
+        int, typer.Option(max=MOST, min=1, help="Write at most so many tokens.")
+    ] = 64,
     temperature: Annotated[
-        float, typer.Option(help="Draw tokens at random, more so the higher this is; 0 is greedy.")
+        float,
+        typer.Option(
+            callback=finite, help="Draw tokens at random, more so the higher this is; 0 is greedy."
+        ),
     ] = 0,
     top_p: Annotated[
         float | None,
-        typer.Option(help="Draw from the likeliest tokens that have this probability together."),
+        typer.Option(
+            callback=finite,
+            help="Draw from the likeliest tokens that have this probability together.",
+        ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(help="Draw from so many of the likeliest tokens.")
+        int | None, typer.Option(max=MOST, help="Draw from so many of the likeliest tokens.")
     ] = None,
     seed: Annotated[
         int | None,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from . import records, report
-from .options import Json, Output, Overwrite
+from .options import MOST, Json, Output, Overwrite, finite
 
 sparse = typer.Typer(help="Merge sparse adapters, or turn one into LoRA.", no_args_is_help=True)
 
@@ -17,7 +17,9 @@ def merge(
         list[Path], typer.Argument(help="Merge the sparse adapters in these directories.")
     ],
     output: Output,
-    alpha: Annotated[float, typer.Option(help="Multiply the merged change by this weight.")] = 1.0,
+    alpha: Annotated[
+        float, typer.Option(callback=finite, help="Multiply the merged change by this weight.")
+    ] = 1.0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -36,7 +38,7 @@ def merge(
 def project(
     adapter: Annotated[Path, typer.Argument(help="Read the sparse adapter in this directory.")],
     output: Output,
-    rank: Annotated[int, typer.Option(help="Give the LoRA factors this rank.")] = 16,
+    rank: Annotated[int, typer.Option(max=MOST, help="Give the LoRA factors this rank.")] = 16,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import records, report
-from .options import Json, Output, Overwrite
+from .options import MOST, Json, Output, Overwrite, finite
 
 if TYPE_CHECKING:
     from ..training.loop import Fitted
@@ -21,12 +21,14 @@ Data = Annotated[Path, typer.Option(help="Read these JSON lines of prompt and an
 Targets = Annotated[
     str, typer.Option(help="Adapt the linear layers with these names, or ends of names.")
 ]
-Steps = Annotated[int, typer.Option(min=1, help="Take so many optimizer steps.")]
-Rate = Annotated[float, typer.Option(help="Use this learning rate of AdamW.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Use so many examples in a step.")]
+Steps = Annotated[int, typer.Option(max=MOST, min=1, help="Take so many optimizer steps.")]
+Rate = Annotated[float, typer.Option(callback=finite, help="Use this learning rate of AdamW.")]
+BatchSize = Annotated[int, typer.Option(max=MOST, min=1, help="Use so many examples in a step.")]
 Seed = Annotated[
     int,
-    typer.Option(min=0, help="Seed initialisation, order of the examples and dropout with this."),
+    typer.Option(
+        max=MOST, min=0, help="Seed initialisation, order of the examples and dropout with this."
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")]
 
@@ -38,10 +40,13 @@ def hydralora(
     output: Output,
     targets: Targets = "gate_proj,up_proj,down_proj",
     heads: Annotated[
-        int | None, typer.Option(help="Give each layer so many B's; by default the prompts decide.")
+        int | None,
+        typer.Option(max=MOST, help="Give each layer so many B's; by default the prompts decide."),
     ] = None,
-    rank: Annotated[int, typer.Option(help="Give the factors this rank r.")] = 8,
-    alpha: Annotated[float, typer.Option(help="Scale the factors' product by alpha / r.")] = 16.0,
+    rank: Annotated[int, typer.Option(max=MOST, help="Give the factors this rank r.")] = 8,
+    alpha: Annotated[
+        float, typer.Option(callback=finite, help="Scale the factors' product by alpha / r.")
+    ] = 16.0,
     steps: Steps = 1000,
     rate: Rate = 2e-4,
     batch: BatchSize = 16,
@@ -67,7 +72,9 @@ def sparse(
     data: Data,
     output: Output,
     targets: Targets = "q_proj,k_proj,v_proj",
-    keep: Annotated[float, typer.Option(help="Change this share of each layer's weights.")] = 0.05,
+    keep: Annotated[
+        float, typer.Option(callback=finite, help="Change this share of each layer's weights.")
+    ] = 0.05,
     block: Annotated[bool, typer.Option("--block", help="Choose blocks of 16 x 16.")] = False,
     steps: Steps = 1000,
     rate: Rate = 1e-4,

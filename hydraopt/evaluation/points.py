@@ -14,8 +14,10 @@ from joblib import Parallel, delayed
 from ..adapters import AdapterSet
 from ..errors import UsageError, known
 from ..files import write_json
+from ..formats.documents import checked
 from ..merging import METHODS, MergedAdapters, find_method, merge_with
 from ..progress import progress
+from ..reading import UnreadableError, file_json
 from ..training import CalibrationData, Examples
 from .evaluator import Evaluator
 
@@ -124,10 +126,10 @@ def _file_name(name: str) -> str:
 
 def _read(path: Path, fingerprint: str) -> dict | None:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return fields["result"] if fields["of"] == fingerprint else None
-    except (OSError, ValueError, KeyError, TypeError):
+        fields = checked(file_json(path), "point")
+    except UnreadableError:
         return None
+    return fields["result"] if fields["of"] == fingerprint else None
 
 
 def _parts(adapters: AdapterSet) -> Iterator[bytes]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import stat
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -11,10 +10,9 @@ from pathlib import Path
 import fastjsonschema
 
 from ..errors import BundleError
+from ..reading import MissingError, UnreadableError, file_bytes, json_value, shortened
 
 SCHEMAS = Path(__file__).with_name("schemas")
-LARGEST = 64 << 20  # bytes of a file
-SHOWN = 200  # characters of what a file holds that an error repeats
 NO_DIGEST = b"0" * 64
 DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
 
@@ -43,62 +41,44 @@ def read_document(path: Path, name: str, version: int, writer: str) -> dict:
     Raises:
         BundleError: no such file, another version, or anything that differs from what was written.
     """
-    content = read_bytes(path, writer)
+    again = f"write it again with `{writer}`"
     try:
-        fields = json.loads(content, parse_constant=_refuse)
+        content = file_bytes(path)
+        fields = json_value(content.decode())
         found = fields["format_version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BundleError(
-            f"{path} is damaged ({shortened(error)}); write it again with `{writer}`"
-        ) from error
-    if found != version:
-        step = f"write it again with `{writer}`"
-        if isinstance(found, int) and found > version:
-            step = "update hydraopt"
-        raise BundleError(
-            f"{path} has format version {shortened(found)}, expected {version}; {step}"
-        )
-    schema, validate = _schema(name)
-    if "digest" in schema["properties"] and not _is_sealed(content):
-        raise BundleError(
-            f"{path} is damaged or was changed: its digest differs; write it again with `{writer}`"
-        )
-    try:
-        return validate(fields)
-    except fastjsonschema.JsonSchemaValueException as error:
-        raise BundleError(
-            f"{path} is damaged ({shortened(error)}); write it again with `{writer}`"
-        ) from error
-
-
-def read_bytes(path: Path, writer: str) -> bytes:
-    """The content of a regular file of a sane size.
-
-    Raises:
-        BundleError: no such file, a directory, pipe or device, or too many bytes.
-    """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path} is no regular file; expected one that `{writer}` wrote")
-        if status.st_size > LARGEST:
-            raise BundleError(
-                f"{path} has {status.st_size:,} bytes, expected at most {LARGEST:,}; it is none "
-                f"that `{writer}` wrote"
-            )
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    except MissingError:
         raise BundleError(
             f"{path} is missing; expected a directory that `{writer}` wrote"
         ) from None
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} is damaged ({shortened(error)}); {again}") from None
+    if found != version:
+        newer = isinstance(found, int) and found > version
+        step = "update hydraopt" if newer else again
+        raise BundleError(
+            f"{path} has format version {shortened(found)}, expected {version}; {step}"
+        )
+    schema, _ = _schema(name)
+    if "digest" in schema["properties"] and not _is_sealed(content):
+        raise BundleError(f"{path} is damaged or was changed: its digest differs; {again}")
+    try:
+        return checked(fields, name)
+    except UnreadableError as error:
+        raise BundleError(f"{path} is damaged ({error}); {again}") from None
 
 
-def shortened(value: object) -> str:
-    """A value as text that fits into one line."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+def checked(value: object, name: str) -> dict:
+    """``value``, where it is what the schema ``schemas/<name>.json`` describes.
+
+    Raises:
+        UnreadableError: it is something else.
+    """
+    try:
+        return _schema(name)[1](value)
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise UnreadableError(shortened(error)) from None
+    except RecursionError:
+        raise UnreadableError("nested too deep") from None
 
 
 def _is_sealed(content: bytes) -> bool:
@@ -113,7 +93,3 @@ def _is_sealed(content: bytes) -> bool:
 def _schema(name: str) -> tuple[dict, Callable[[object], dict]]:
     schema = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
     return schema, fastjsonschema.compile(schema)
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")

@@ -134,7 +134,8 @@ def _bytes(path: Path, offset: int, count: int) -> np.ndarray:
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise BundleError(f"pack {path} is no regular file; export or copy it again")
     try:
-        return np.fromfile(path, dtype=np.uint8, count=count, offset=offset)
+        there = max(0, path.stat().st_size - offset)  # a count may be petabytes
+        return np.fromfile(path, dtype=np.uint8, count=min(count, there), offset=offset)
     except OSError as error:
         raise BundleError(
             f"pack {path} cannot be read ({error.strerror or error}); export or copy it again"

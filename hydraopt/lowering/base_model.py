@@ -10,6 +10,8 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from ..errors import LoweringError, known
+from ..models import loading_base
+from ..reading import shortened
 from .form import Form
 from .kinds import Kind, kind_of
 from .metadata import NO_METADATA, Metadatum, runner_metadata
@@ -64,11 +66,12 @@ def load_base(source: str, trained_on: str, *, heads: bool = False) -> BaseModel
     """
     if not Path(source).is_dir() and source != trained_on:
         raise LoweringError(
-            f"base model {source!r} is neither a directory nor {trained_on!r}, on which the "
-            "adapters were trained; pass that id or a directory that holds it"
+            f"base model {shortened(source)!r} is neither a directory nor "
+            f"{shortened(trained_on)!r}, on which the adapters were trained; pass that id or a "
+            "directory that holds it"
         )
     transformers_logging.disable_progress_bar()
-    try:
+    with loading_base(source, LoweringError):
         stored = AutoConfig.from_pretrained(source)
         kind = kind_of(stored)
         if heads and kind.generates:
@@ -77,11 +80,8 @@ def load_base(source: str, trained_on: str, *, heads: bool = False) -> BaseModel
                 "adapters have some; pass the base model that they were trained on"
             )
         model = kind.load(source, stored, heads)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise LoweringError(f"cannot load base model {source!r} ({reason})") from error
+        vocabulary = getattr(model.get_input_embeddings(), "num_embeddings", None)
+        tokenizer = None if vocabulary is None else load_tokenizer(source)
     config = model.config.to_json_string().encode()
-    vocabulary = getattr(model.get_input_embeddings(), "num_embeddings", None)
-    tokenizer = None if vocabulary is None else load_tokenizer(source)
     about = kind.describe(model, tokenizer)
     return BaseModel(model, kind, tokenizer, hashlib.sha256(config).hexdigest(), vocabulary, about)

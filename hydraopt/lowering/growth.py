@@ -11,7 +11,7 @@ from ..errors import AdapterError, BundleError, TaskError
 from ..files import locked, replaced_file, write_bytes
 from ..formats.layout import Layout
 from ..formats.manifest import INPUTS, MANIFEST, Manifest
-from ..formats.pack import PACKS, Pack, pack, pack_name
+from ..formats.pack import PACKS, SUFFIX, Pack, pack, pack_name
 from ..merging import relative_errors
 from ..packing import CodedAdapters, encode_adapter, read_coded_layout
 from .factors import task_classes
@@ -62,11 +62,12 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
                 classes={**manifest.classes, **task_classes(coded)},
             ),
         )
+        _remove_unlisted(bundle)
         return coded
 
 
 def remove_task(bundle: str | Path, task: str) -> None:
-    """Take ``task`` out of ``bundle``; its pack goes unless another task shares it.
+    """Take ``task`` out of ``bundle``; packs that are no task's go.
 
     Raises:
         TaskError: no such task, or the last one.
@@ -95,8 +96,18 @@ def remove_task(bundle: str | Path, task: str) -> None:
                 classes={name: n for name, n in manifest.classes.items() if name != task},
             ),
         )
-        if (file := manifest.packs[task].file) not in {place.file for place in packs.values()}:
-            (bundle / file).unlink(missing_ok=True)
+        _remove_unlisted(bundle)
+
+
+def _remove_unlisted(bundle: Path) -> None:
+    """Remove packs that are no task's: of a task taken out, or of a call that was killed."""
+    names = Manifest.read(bundle).names
+    unfinished = (bundle / PACKS).glob(".*")  # nobody else writes there: the bundle is locked
+    unlisted = (
+        x for x in bundle.rglob(f"*{SUFFIX}") if x.relative_to(bundle).as_posix() not in names
+    )
+    for path in [*unfinished, *unlisted]:
+        path.unlink(missing_ok=True)
 
 
 def _free_name(task: str, payload: np.ndarray, manifest: Manifest) -> str:

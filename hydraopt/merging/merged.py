@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ..adapters import ADAPTER, PEFT_CAUSAL_LM, Factors, Role, Target, write_adapter
 from ..errors import BundleError, MergeError, TaskError
 from ..files import output_directory, safetensors_bytes, write_tensors
 from ..formats.merged import DESCRIPTION, MERGED, read_description, write_description
+from ..reading import file_tensors, shortened
 from .description import write_card
 
 TENSORS = "merged.safetensors"
@@ -73,6 +72,8 @@ class Side:
     def restored(cls, name: str, tensors: Mapping[str, torch.Tensor], tasks: int) -> "Side":
         """The inverse of :meth:`stored`; raises ``ValueError`` if the tensors do not fit."""
         stack = tensors[name]
+        if not stack.numel():
+            raise ValueError(f"{name} is empty")
         of = tensors.get(f"{name}.of")
         if of is None:
             of = torch.zeros(tasks) if len(stack) == 1 else torch.arange(len(stack))
@@ -241,26 +242,31 @@ class MergedAdapters(Merged):
         directory = Path(directory)
         about = read_description(directory)
         try:
-            tensors = load_file(directory / TENSORS)
+            tensors = file_tensors(directory / TENSORS)
             tasks = tuple(about["tasks"])
             return cls(
                 about["method"],
                 about["settings"],
                 about["base_model"],
                 tasks,
-                {
-                    module: (
-                        Side.restored(f"{module}.A", tensors, len(tasks)),
-                        Side.restored(f"{module}.B", tensors, len(tasks)),
-                    )
-                    for module in about["modules"]
-                },
+                {module: _restored(module, tensors, len(tasks)) for module in about["modules"]},
                 about["adapter_bytes"],
                 about["errors"],
                 about["task_type"],
             )
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{directory / TENSORS} is missing or damaged or does not fit {DESCRIPTION} "
-                f"({error}); merge again"
+                f"({shortened(error)}); merge again"
             ) from error
+
+
+def _restored(module: str, tensors: Mapping[str, torch.Tensor], tasks: int) -> tuple[Side, Side]:
+    """Both sides of a module; raises ``ValueError`` if they do not fit each other."""
+    a = Side.restored(f"{module}.A", tensors, tasks)
+    b = Side.restored(f"{module}.B", tensors, tasks)
+    if a.stack.shape[1] != b.stack.shape[2]:
+        raise ValueError(
+            f"{module} has ranks {a.stack.shape[1]} and {b.stack.shape[2]}, expected equal ones"
+        )
+    return a, b

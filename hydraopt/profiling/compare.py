@@ -72,8 +72,9 @@ def _check(before: Mapping, after: Mapping) -> None:
 def _sizes(before: Mapping, after: Mapping, threshold: float) -> Iterator[Change]:
     parts = after["sizes"]["bundle"]
     for name, old in before["sizes"]["bundle"].items():
-        share = parts[name] / old - 1 if old else 0.0
-        yield Change(f"size of {name}, bytes", old, parts[name], share, share > threshold)
+        if name in parts:
+            share = _growth(old, parts[name])
+            yield Change(f"size of {name}, bytes", old, parts[name], share, share > threshold)
 
 
 def _measurements(before: Mapping, after: Mapping, threshold: float) -> Iterator[Change]:
@@ -82,8 +83,12 @@ def _measurements(before: Mapping, after: Mapping, threshold: float) -> Iterator
     for key, old in Measurements(before).by_key.items():
         if key in new and key.metric in METRICS and (valid or key.metric in NOT_TIMES):
             row = new[key]
-            share = row["median"] / old["median"] - 1
+            share = _growth(old["median"], row["median"])
             apart = min(row["round_medians"]) > max(old["round_medians"])
             name = f"{key.variant} {key.metric}, {key.threads} thread(s)"
             regression = share > threshold and apart
             yield Change(name, old["median"], row["median"], share, regression)
+
+
+def _growth(before: float, after: float) -> float:
+    return after / before - 1 if before else 0.0

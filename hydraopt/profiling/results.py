@@ -1,6 +1,5 @@
 """What a profile found: samples while it runs, then ``results.json`` (RESULTS.md describes it)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UsageError
+from ..formats.documents import checked
+from ..reading import UnreadableError, file_json, shortened
 from .facts import Facts
 
 FORMAT_VERSION = 2
@@ -153,18 +154,19 @@ def read_results(path: Path) -> dict:
     """Read ``results.json``, or the one in a directory.
 
     Raises:
-        UsageError: there is none, or of another version.
+        UsageError: there is none, a damaged one, or one of another version.
     """
     path = path / RESULTS if path.is_dir() else path
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        number, _ = results["format_version"], results["measurements"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        results = file_json(path)
+        number = results.get("format_version") if isinstance(results, dict) else None
+        if isinstance(number, int) and number != FORMAT_VERSION:
+            raise UsageError(
+                f"{path} has format version {shortened(number)}, expected {FORMAT_VERSION}; "
+                "profile again"
+            )
+        return checked(results, "results")
+    except UnreadableError as error:
         raise UsageError(
             f"{path} is no result of hydraopt profile ({error}); run it with -o"
         ) from None
-    if number != FORMAT_VERSION:
-        raise UsageError(
-            f"{path} has format version {number}, expected {FORMAT_VERSION}; profile again"
-        )
-    return results

@@ -1,12 +1,17 @@
 """What the C++ runtime needs, and what it prints."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleError
 from ..native_log import native_log
+from ..reading import shortened
+
+if TYPE_CHECKING:
+    from executorch.runtime import Method
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +37,39 @@ def load_kernels() -> None:
             torch.ops.load_library(library)
 
 
+class Running:
+    """A loaded method that is executed: whatever ExecuTorch finds wrong then is a ``BundleError``.
+
+    The log of the first call is kept off the terminal: if a method is not what its bundle needs,
+    that one tells. For later calls it would take longer than to decode a token.
+    """
+
+    def __init__(self, method: "Method", what: str):
+        self._method, self._what = method, what
+        self._tried = False
+
+    def execute(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        """The outputs; inputs as ExecuTorch takes them.
+
+        Raises:
+            BundleError: ExecuTorch refused them.
+        """
+        if not self._tried:
+            self._tried = True
+            with loading(self._what, "run"):
+                return self._method.execute(inputs)
+        try:
+            return self._method.execute(inputs)
+        except RuntimeError as error:
+            raise BundleError(f"ExecuTorch cannot run {self._what} ({error})") from error
+
+
 @contextmanager
-def loading(what: str) -> Iterator[None]:
+def loading(what: str, does: str = "load") -> Iterator[None]:
     """Keep the C++ runtime's log of a load off the terminal; quote it if the load fails.
 
     Raises:
-        BundleError: ExecuTorch refused to load.
+        BundleError: ExecuTorch refused to load, or whatever else it ``does``.
     """
     failure = None
     with native_log() as lines:
@@ -48,5 +80,7 @@ def loading(what: str) -> Iterator[None]:
     for line in lines:
         logger.info("executorch: %s", line)
     if failure:
-        reason = lines[-1] if lines else failure
-        raise BundleError(f"ExecuTorch cannot load {what} ({reason})") from failure
+        reason = shortened(lines[-1] if lines else failure)
+        raise BundleError(
+            f"ExecuTorch cannot {does} {what} ({reason}); export or copy it again"
+        ) from failure

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from executorch.runtime import Method, Program, Runtime
+from executorch.runtime import Program, Runtime
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
@@ -22,7 +22,7 @@ from ..formats.manifest import (
     Manifest,
 )
 from .inputs import check_classes, check_ids, example, inputs_of
-from .native import load_kernels, loading
+from .native import Running, load_kernels, loading
 from .sampling import GREEDY, Sampling, next_token
 
 
@@ -105,11 +105,12 @@ class Session:
         with loading(f"{path}, made with executorch {self.manifest.executorch}"):
             return Runtime.get().load_program(str(path), data_path=data)
 
-    def _load_method(self, name: str) -> Method:
+    def _load_method(self, name: str) -> Running:
         if name not in self._program.method_names:
             raise BundleError(f"{self.bundle / PROGRAM} has no method {name!r}; export again")
         with loading(f"method {name} of {self.bundle / PROGRAM}"):
-            return self._program.load_method(name)
+            method = self._program.load_method(name)
+        return Running(known(method, f"method {name}"), f"{name} of {self.bundle / PROGRAM}")
 
     def reset(self) -> None:
         """Start a new sequence: the next token goes to position 0."""
@@ -242,6 +243,12 @@ class Session:
         """
         if self._tokenizer is None:
             raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise TaskError(
+                f"the prompt is no UTF-8 at character {error.start:,}; correct it"
+            ) from None
         if not chat:
             return self._tokenizer.encode(text).ids
         if self.manifest.chat is None:

@@ -1,5 +1,6 @@
 """Models, and texts as batches of tokens: right-padded, with labels on the answers only."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -7,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..errors import DataError
+from ..models import loading_base
 
 if TYPE_CHECKING:  # transformers takes seconds to import
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
@@ -34,12 +36,15 @@ def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-        return model, AutoTokenizer.from_pretrained(base)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"cannot load base model {base!r} ({reason})") from error
+    with loading_base(base, DataError):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            base, dtype=torch.float32, output_loading_info=True
+        )
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(f"{len(missing)} weights are missing, first {missing[0]}")
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer.model_max_length = sys.maxsize  # what is too long is an error, not its warning
+        return model.eval(), tokenizer
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]) -> list[Row]:

@@ -1,10 +1,12 @@
 """Prompt and answer pairs from JSON lines."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from ..reading import UnreadableError, file_text, json_value, shortened
+
+LARGEST = 1 << 30  # bytes of a file
 
 # task -> (prompt, answer) pairs
 Examples = Mapping[str, Sequence[tuple[str, str]]]
@@ -37,7 +39,7 @@ def _by_task(
     for number, fields in read_lines(path, keys):
         if fields["task"] not in lines:
             raise DataError(
-                f"{path}, line {number}: no adapter is named {fields['task']!r}; "
+                f"{path}, line {number}: no adapter is named {shortened(fields['task'])!r}; "
                 f"there are: {', '.join(tasks)}"
             )
         lines[fields["task"]].append(fields)
@@ -53,9 +55,9 @@ def read_lines(path: Path, keys: Sequence[str]) -> list[tuple[int, dict[str, str
         DataError: an unreadable or empty file, or a broken line (with its number).
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # U+2028 and the like are text
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path} ({error}); expected UTF-8 JSON lines") from error
+        lines = file_text(path, LARGEST).split("\n")  # U+2028 and the like are text
+    except UnreadableError as error:
+        raise DataError(f"cannot read {path} ({error}); expected UTF-8 JSON lines") from None
     objects = [(n, _object(path, n, line, keys)) for n, line in enumerate(lines, 1) if line.strip()]
     if not objects:
         raise DataError(f"{path} is empty, expected JSON lines with {', '.join(keys)}")
@@ -64,8 +66,8 @@ def read_lines(path: Path, keys: Sequence[str]) -> list[tuple[int, dict[str, str
 
 def _object(path: Path, number: int, line: str, keys: Sequence[str]) -> dict[str, str]:
     try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        fields = json_value(line)
+    except UnreadableError as error:
         raise DataError(f"{path}, line {number} is no JSON ({error}); correct it") from None
     for key in keys:
         if not isinstance(fields, dict) or not isinstance(fields.get(key), str) or not fields[key]:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ..errors import BundleError, TrainingError
 from ..files import Output, output_directory, write_bytes, write_tensors
 from ..formats.documents import read_document, sealed
 from ..formats.records import check_files, parse_records, records
+from ..reading import file_tensors, shortened
 from .hydralora import HydraConfig, HydraLinear
 
 FORMAT_VERSION = 2
@@ -118,18 +117,18 @@ class HydraLora:
         check_files(directory, parse_records(about["files"]))
         try:
             config = HydraConfig(**{name: about[name] for name in HydraConfig.__annotations__})
-            tensors = load_file(directory / WEIGHTS)
+            tensors = file_tensors(directory / WEIGHTS)
             modules = {name: _factors(name, tensors, config) for name in about["modules"]}
             if not modules or len(tensors) != len(modules) * (config.heads + 2):
                 raise ValueError("tensors do not fit the modules")
             return cls(str(about["base_model"]), config, modules)
         except (
-            *(SafetensorError, OSError, RuntimeError, TrainingError),
+            *(RuntimeError, TrainingError),
             *(KeyError, TypeError, ValueError),
         ) as error:
             raise BundleError(
-                f"{directory / WEIGHTS} is missing or damaged or does not fit {CONFIG} ({error}); "
-                "train or copy it again"
+                f"{directory / WEIGHTS} is missing or damaged or does not fit {CONFIG} "
+                f"({shortened(error)}); train or copy it again"
             ) from error
 
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from statistics import mean
 from typing import TypeVar
 
@@ -16,12 +15,12 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from ..errors import DataError, TrainingError
 from ..files import replaced_file
 from ..progress import steps
+from ..reading import check_regular, shortened
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Updates = tuple[Optimizer, LRScheduler]  # stepped together
-_DAMAGE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError)
 WINDOW = 20  # steps between two looks at the loss, and over which the training loss is averaged
 
 
@@ -178,6 +177,7 @@ class _TrainingState:
 
     def restore(self, checkpoint: Path) -> None:
         try:
+            check_regular(checkpoint)
             state = torch.load(checkpoint, weights_only=True)
             if state["schedule"] != repr(self.schedule):
                 raise ValueError(f"of {state['schedule']}, expected {self.schedule}")
@@ -187,10 +187,10 @@ class _TrainingState:
             self.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
             self.step, self.stale, self.best, self.losses = state["progress"]
-        except _DAMAGE as error:
+        except Exception as error:  # what is raised depends on where the damage is
             raise DataError(
-                f"checkpoint {checkpoint} is damaged or of another training ({error}); "
-                "remove it to start again"
+                f"checkpoint {checkpoint} is damaged or of another training "
+                f"({shortened(error)}); remove it to start again"
             ) from error
 
     def _weights(self) -> dict[str, torch.Tensor]:

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ..errors import BundleError, TrainingError
 from ..files import Output, output_directory, write_bytes, write_tensors
 from ..formats.documents import read_document, sealed
 from ..formats.records import check_files, parse_records, records
+from ..reading import file_tensors, shortened
 from .sparse import BLOCK, SparseLinear, as_blocks, from_blocks
 
 FORMAT_VERSION = 2
@@ -135,19 +134,19 @@ class SparseAdapter:
         about = read_document(directory / CONFIG, "sparse", FORMAT_VERSION, WRITER)
         check_files(directory, parse_records(about["files"]))
         try:
-            tensors = load_file(directory / WEIGHTS)
+            tensors = file_tensors(directory / WEIGHTS)
             modules = {
                 name: _delta(name, tensors, shape) for name, shape in about["shapes"].items()
             }
             tasks = tuple(about["tasks"])
             return cls(str(about["base_model"]), tasks, modules, dict(about["settings"]))
         except (
-            *(SafetensorError, OSError, RuntimeError, AttributeError),
+            *(RuntimeError, AttributeError),
             *(KeyError, TypeError, ValueError),
         ) as error:
             raise BundleError(
-                f"{directory / WEIGHTS} is missing or damaged or does not fit {CONFIG} ({error}); "
-                "train or copy it again"
+                f"{directory / WEIGHTS} is missing or damaged or does not fit {CONFIG} "
+                f"({shortened(error)}); train or copy it again"
             ) from error
 
 

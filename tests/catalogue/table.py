@@ -1,0 +1,33 @@
+"""All cases by group, and what became of them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from . import adapters, bundles, data, directories, options, places, results
+from .case import Case
+
+GROUPS: Mapping[str, Callable[[], Iterator[Case]]] = {
+    "options": options.cases,
+    "adapter configurations": adapters.configurations,
+    "adapter tensors": adapters.weights,
+    "odd adapters": adapters.odd_ones,
+    "merged, sparse, HydraLoRA": directories.cases,
+    "layouts": directories.layouts,
+    "manifests": bundles.manifests,
+    "packs and programs": bundles.packs,
+    "JSON lines": data.lines,
+    "base models": data.bases,
+    "GGUF files": data.gguf,
+    "results of profiles": results.profiles,
+    "checkpoints": results.checkpoints,
+    "points of frontiers": results.points,
+    "terminals": places.terminals,
+    "hubs": places.hubs,
+}
+
+
+def failures(group: str, world: Path, scratch: Path) -> tuple[int, list[str]]:
+    """How many cases of a group were tried; name and problem of those that did not hold."""
+    cases = list(GROUPS[group]())
+    found = [(case.name, case.problem(world, scratch)) for case in cases]
+    return len(cases), [f"{name}: {problem}" for name, problem in found if problem]
