@@ -181,7 +181,7 @@ PLACE = {"file": "packs/alpha.pack", "offset": 0, "length": 1, "sha256": "0" * 6
         ({"packs": {"../x": PLACE}}, "must be named by"),
         ({"packs": {"alpha": PLACE}}, "its SHA-256 differs"),
         ({"packs": {"alpha": "model.pte"}}, "must be object"),
-        ({"codec": "other"}, "codec must be one of"),
+        ({"codec": "other"}, "has codec other, expected trellis-1; write it again"),
         ({"codec": None}, "its codec do not fit"),
         ({"swap": "x"}, "swap must be one of"),
         ({"swap": "methods"}, "its packs do not fit"),

@@ -11,6 +11,7 @@ import fastjsonschema
 
 from ..errors import BundleError
 from ..reading import MissingError, UnreadableError, file_bytes, json_value, shortened
+from .codes import CODEC
 
 SCHEMAS = Path(__file__).with_name("schemas")
 NO_DIGEST = b"0" * 64
@@ -39,7 +40,8 @@ def read_document(path: Path, name: str, version: int, writer: str) -> dict:
         writer: the command that writes such files.
 
     Raises:
-        BundleError: no such file, another version, or anything that differs from what was written.
+        BundleError: no such file, another version or codec, or anything that differs from what was
+            written.
     """
     again = f"write it again with `{writer}`"
     try:
@@ -61,6 +63,10 @@ def read_document(path: Path, name: str, version: int, writer: str) -> dict:
     schema, _ = _schema(name)
     if "digest" in schema["properties"] and not _is_sealed(content):
         raise BundleError(f"{path} is damaged or was changed: its digest differs; {again}")
+    if fields.get("codec", CODEC) not in (CODEC, None):
+        raise BundleError(
+            f"{path} has codec {shortened(fields['codec'])}, expected {CODEC}; {again}"
+        )
     try:
         return checked(fields, name)
     except UnreadableError as error:
