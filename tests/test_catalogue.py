@@ -33,7 +33,7 @@ def test_no_flipped_bit_of_a_manifest_is_accepted(world):
 def test_a_kill_at_any_moment_loses_nothing(world):
     """All but of an export, which takes as long as all others together."""
     writers = "merge,compress,add,remove,train"
-    command = ["-m", "catalogue", "--world", world, "--kills", "20", "--writers", writers]
+    command = ["-m", "catalogue", "--world", world, "--kills", "8", "--writers", writers]
     paths = [Path(__file__).parent, Path(__file__).parents[1]]
     done = subprocess.run(
         [sys.executable, *map(str, command)],
@@ -43,4 +43,4 @@ def test_a_kill_at_any_moment_loses_nothing(world):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"^\w+ +20 +\d+ +\d+ +0$", done.stdout, re.MULTILINE)) == 5
+    assert len(re.findall(r"^\w+ +8 +\d+ +\d+ +0$", done.stdout, re.MULTILINE)) == 5

@@ -71,6 +71,8 @@ def options() -> Iterator[tuple[str, str, type]]:
         for parameter in command.params:
             kind = get_args(types[parameter.name].annotation)[0]
             kinds = get_args(kind) or (kind,)
+            if parameter.opts[0] == "--serial":  # it would ask adb
+                continue
             if parameter.opts[0].startswith("--") and bool not in kinds:
                 yield name, parameter.opts[0], kinds[0]
 
