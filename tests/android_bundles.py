@@ -163,6 +163,7 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
         yield "content", _write("manifest.json", content), "manifest.json is damaged"
     yield "newer", _manifest(format_version=9), "format version 9, expected 5; update hydraopt"
     yield "older", _manifest(format_version=4), "expected 5; write it again with `hydraopt export`"
+    yield "codec", _manifest(codec="other"), "manifest.json has codec other, expected trellis-1"
     yield "digest", _text('"eos_ids": [\n    257', '"eos_ids": [\n    256'), "its digest differs"
     yield "name", _text('"alpha"', '"omega"'), "its digest differs"
     yield "space", _text("{", "{ "), "its digest differs"
@@ -179,7 +180,7 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
         yield f"no-{name}", _without(name), "manifest.json is damaged"
     for name, value in (
         *(("factors", [1]), ("files", None), ("files", {}), ("surprise", 1), ("packs", {})),
-        *(("packs", None), ("packs", {"../x": {}}), ("codec", "other"), ("codec", None)),
+        *(("packs", None), ("packs", {"../x": {}}), ("codec", None)),
         *(("swap", "x"), ("swap", "methods"), ("kind", "x"), ("max_length", "32")),
         *(("max_length", None), ("prefill_length", 0), ("prefill_length", 32)),
         *(("vocabulary", 10**400), ("vocabulary", 1.5), ("chat", {"prefix": "x"})),

@@ -36,7 +36,7 @@ internal object ManifestFormat {
      * Reads the manifest in [path] from its [content].
      *
      * @throws FormatException if it is damaged, or parts do not fit together.
-     * @throws BundleException if it is of another version, or its digest differs.
+     * @throws BundleException if it is of another version or codec, or its digest differs.
      */
     fun read(path: File, content: ByteArray): Manifest {
         val fields = Fields("it", Json.parse(String(content)))
@@ -51,6 +51,12 @@ internal object ManifestFormat {
         if (!isSealed(content)) {
             throw BundleException(
                 "$path is damaged or was changed: its digest differs; write it again with $WRITER"
+            )
+        }
+        val codec = fields.stringOrNull("codec")
+        if (codec != null && codec != CODEC) {
+            throw BundleException(
+                "$path has codec $codec, expected $CODEC; write it again with $WRITER"
             )
         }
         return manifest(fields).also(::checkFits)
