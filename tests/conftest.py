@@ -35,18 +35,17 @@ def pytest_runtest_setup() -> None:
     torch.manual_seed(0)
 
 
-def tiny_llama() -> LlamaForCausalLM:
+def tiny_llama(**sizes: int) -> LlamaForCausalLM:
     torch.manual_seed(0)
+    tiny = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 32,
+    }
     config = LlamaConfig(
-        vocab_size=258,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=32,
-        eos_token_id=257,
-        bos_token_id=None,
+        vocab_size=258, num_hidden_layers=1, eos_token_id=257, bos_token_id=None, **tiny | sizes
     )
     return LlamaForCausalLM(config).eval()
 

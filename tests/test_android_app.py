@@ -12,10 +12,10 @@ import pytest
 import torch
 from android_bundles import write_texts
 from android_host import DEMO, HOST, check_passed, host_library, java_home, run_tests
-from conftest import save_adapter
+from conftest import save_adapter, tiny_llama
 from devices import require_packages
 from run_rules import MachineLacksError
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from hydraopt.adapters import read_adapters
 from hydraopt.lowering.bundle import export_bundle
@@ -33,20 +33,17 @@ FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 
 
 def slow_model() -> LlamaForCausalLM:
-    """One whose answer takes a second, so that something can happen meanwhile."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=258,
+    """One whose answer takes seconds, to the end of the context: something can happen meanwhile."""
+    model = tiny_llama(
         hidden_size=768,
         intermediate_size=8192,
-        num_hidden_layers=1,
         num_attention_heads=12,
         num_key_value_heads=4,
-        max_position_embeddings=512,
-        eos_token_id=257,
-        bos_token_id=None,
+        max_position_embeddings=192,
     )
-    return LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        model.lm_head.weight[model.config.eos_token_id] = 0  # never the likeliest
+    return model
 
 
 @pytest.fixture(scope="module")

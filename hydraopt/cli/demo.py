@@ -7,13 +7,11 @@ import typer
 from rich.console import Console
 
 from . import records, report
-from .options import MOST, Json, Overwrite, written
+from .options import MOST, Json, Output, Overwrite
 
 
 def demo(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", callback=written, help="Write to this directory.")
-    ] = Path("demo"),
+    output: Output = Path("demo"),
     inputs: Annotated[
         int, typer.Option(max=MOST, min=1, help="Test so many inputs of each task, up to 200.")
     ] = 20,

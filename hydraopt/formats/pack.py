@@ -1,6 +1,7 @@
 """Packs: a header and a payload, as docs/formats.md describes them."""
 
 import hashlib
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,8 +37,12 @@ class Pack:
     @classmethod
     def of(cls, directory: Path, file: str) -> "Pack":
         """A whole file."""
-        content = (directory / file).read_bytes()
-        return cls(file, 0, len(content), hashlib.sha256(content).hexdigest())
+        return cls.holding((directory / file).read_bytes(), file)
+
+    @classmethod
+    def holding(cls, content: bytes, file: str, offset: int = 0) -> "Pack":
+        """Where ``content`` lies, or is going to."""
+        return cls(file, offset, len(content), hashlib.sha256(content).hexdigest())
 
     def read(self, directory: Path) -> np.ndarray:
         """The bytes, uint8 ``[length]``.
@@ -110,7 +115,7 @@ def write_each(directory: Path, contents: Mapping[str, bytes]) -> dict[str, Pack
     (directory / PACKS).mkdir()
     for name, content in contents.items():
         (directory / name).write_bytes(content)
-    return {name: Pack.of(directory, name) for name in contents}
+    return {name: Pack.holding(content, name) for name, content in contents.items()}
 
 
 def write_single(directory: Path, contents: Mapping[str, bytes]) -> dict[str, Pack]:
@@ -118,8 +123,7 @@ def write_single(directory: Path, contents: Mapping[str, bytes]) -> dict[str, Pa
     with open(directory / SINGLE, "xb") as file:
         places = {}
         for name, content in contents.items():
-            digest = hashlib.sha256(content).hexdigest()
-            places[name] = Pack(SINGLE, file.tell(), len(content), digest)
+            places[name] = Pack.holding(content, SINGLE, file.tell())
             file.write(content)
             file.write(bytes(-len(content) % ALIGNMENT))
     return places
@@ -131,10 +135,11 @@ def pack_name(task: str) -> str:
 
 
 def _bytes(path: Path, offset: int, count: int) -> np.ndarray:
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise BundleError(f"pack {path} is no regular file; export or copy it again")
     try:
-        there = max(0, path.stat().st_size - offset)  # a count may be petabytes
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            raise BundleError(f"pack {path} is no regular file; export or copy it again")
+        there = max(0, status.st_size - offset)  # a count may be petabytes
         return np.fromfile(path, dtype=np.uint8, count=min(count, there), offset=offset)
     except OSError as error:
         raise BundleError(

@@ -62,7 +62,6 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
                 classes={**manifest.classes, **task_classes(coded)},
             ),
         )
-        _remove_unlisted(bundle)
         return coded
 
 
@@ -96,12 +95,10 @@ def remove_task(bundle: str | Path, task: str) -> None:
                 classes={name: n for name, n in manifest.classes.items() if name != task},
             ),
         )
-        _remove_unlisted(bundle)
 
 
-def _remove_unlisted(bundle: Path) -> None:
+def _remove_unlisted(bundle: Path, names: set[str]) -> None:
     """Remove packs that are no task's: of a task taken out, or of a call that was killed."""
-    names = Manifest.read(bundle).names
     unfinished = (bundle / PACKS).glob(".*")  # nobody else writes there: the bundle is locked
     unlisted = (
         x for x in bundle.rglob(f"*{SUFFIX}") if x.relative_to(bundle).as_posix() not in names
@@ -153,5 +150,7 @@ def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> Non
 
 
 def _replace_manifest(bundle: Path, manifest: Manifest) -> None:
+    """Put a manifest in the place of the bundle's, then remove the packs that it does not list."""
     with replaced_file(bundle / MANIFEST) as staging:
         manifest.write(staging)
+    _remove_unlisted(bundle, manifest.names)

@@ -1,6 +1,5 @@
 """Measuring a bundle in the Android app: installs it, starts its benchmark, pulls the results."""
 
-import json
 import logging
 import shlex
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import BundleError, DeviceError, DeviceLostError, ProfilingError, UsageError
 from ..formats.manifest import INPUTS, MANIFEST, Manifest
+from ..reading import json_value
 from .adb import PUSH_RATE, TIMEOUT, Device, DeviceWorkspace
 from .conditions import SCRIPT, condition_notes, parse_conditions
 from .facts import Facts
@@ -223,7 +223,7 @@ def _wait(device: Device, run_id: str) -> str:
 def _checked(text: str, serial: str, run_id: str) -> dict:
     """The app's record, which must be of this run and format, and complete."""
     try:
-        results = json.loads(text)
+        results = json_value(text)
         found, number, status = (results[x] for x in ("run_id", "format_version", "status"))
     except (ValueError, KeyError, TypeError) as error:
         raise ProfilingError(f"the app on {serial} wrote no results ({error!r})") from None

@@ -19,7 +19,6 @@ from .process import call, error_line, require
 
 SOURCE = Path(__file__).with_name("runner.cpp")
 KERNELS = Path(__file__).with_name("llm_kernels.cpp")
-HEADER_NAMES = ("command.hpp", "reader.hpp", "threadpool.hpp")
 HEADERS = tuple(
     Path(__file__).with_name(x) for x in ("command.hpp", "reader.hpp", "threadpool.hpp")
 )

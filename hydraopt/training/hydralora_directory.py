@@ -122,10 +122,7 @@ class HydraLora:
             if not modules or len(tensors) != len(modules) * (config.heads + 2):
                 raise ValueError("tensors do not fit the modules")
             return cls(str(about["base_model"]), config, modules)
-        except (
-            *(RuntimeError, TrainingError),
-            *(KeyError, TypeError, ValueError),
-        ) as error:
+        except (TrainingError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{directory / WEIGHTS} is missing or damaged or does not fit {CONFIG} "
                 f"({shortened(error)}); train or copy it again"

@@ -140,10 +140,7 @@ class SparseAdapter:
             }
             tasks = tuple(about["tasks"])
             return cls(str(about["base_model"]), tasks, modules, dict(about["settings"]))
-        except (
-            *(RuntimeError, AttributeError),
-            *(KeyError, TypeError, ValueError),
-        ) as error:
+        except (RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{directory / WEIGHTS} is missing or damaged or does not fit {CONFIG} "
                 f"({shortened(error)}); train or copy it again"
