@@ -8,42 +8,25 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
 from ..errors import AdapterError
 from ..files import Output, write_json, write_tensors
 from ..hub import fetched
-from ..reading import MissingError, UnreadableError, file_json, file_tensors, shortened
+from ..reading import MissingError, UnreadableError, file_tensors, shortened
 from .heads import classes_of, head_factors, head_tensors
 from .lora import PEFT_CAUSAL_LM, AdapterSet, Factors, LoraAdapter
 from .patterns import Pattern, PatternError
+from .peft_config import read_config
 from .targets import Role, Target, is_head
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ADAPTER = Output(CONFIG, "peft_type", (WEIGHTS,))
 PREFIX = "base_model.model."
 FACTOR_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
-
-# Settings under which delta = scale * B @ A on the untouched base no longer holds.
-UNSUPPORTED = {
-    "use_dora": "DoRA",
-    "lora_bias": "a bias on B",
-    "trainable_token_indices": "trained tokens",
-    "layer_replication": "layer replication",
-    "target_parameters": "LoRA on bare parameters",
-    "alora_invocation_tokens": "activated LoRA",
-    "use_qalora": "QALoRA",
-    "use_bdlora": "block-diagonal LoRA",
-    "arrow_config": "Arrow routing",
-    "kasa_config": "KaSA",
-    "monteclora_config": "MonteCLoRA",
-}
-LARGEST_RANK, LARGEST_ALPHA = 1 << 16, 1e30
-BASE_CHANGING_INITS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 def read_adapter(source: str | Path, name: str | None = None) -> LoraAdapter:
@@ -59,7 +42,7 @@ def read_adapter(source: str | Path, name: str | None = None) -> LoraAdapter:
     """
     directory = _locate(source)
     name = name or os.path.basename(os.path.abspath(source))
-    config = _read_config(directory / CONFIG, name)
+    config = read_config(directory / CONFIG, name)
     tensors = _read_tensors(directory / WEIGHTS, name)
     heads = _take_head(name, tensors, config.get("modules_to_save") or ())
     factors = {
@@ -143,85 +126,6 @@ def _locate(source: str | Path) -> Path:
             f"{shortened(source)} is neither a directory nor a hub repository in reach ({error}); "
             "check the name, or download it"
         ) from None
-
-
-def _read_config(path: Path, name: str) -> dict:
-    try:
-        config = file_json(path)
-    except MissingError:
-        if path.with_name("sparse.json").exists():
-            raise AdapterError(
-                f"adapter {name!r}: it is a sparse adapter; pass it to `hydraopt sparse merge`, "
-                "or make a LoRA of it with `hydraopt sparse project`"
-            ) from None
-        raise AdapterError(
-            f"adapter {name!r}: {path} is missing; expected what PEFT's save_pretrained writes"
-        ) from None
-    except UnreadableError as error:
-        raise AdapterError(
-            f"adapter {name!r}: {path} is not readable JSON ({error}); restore the file"
-        ) from None
-    _check_config(config, path, name)
-    return config
-
-
-def _check_config(config: object, path: Path, name: str) -> None:
-    def refuse(problem: str, step: str) -> NoReturn:
-        raise AdapterError(f"adapter {name!r}: {problem} in {path}; {step}")
-
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
-        refuse(
-            f"peft_type {shortened(kind)!r}, expected 'LORA',", "only LoRA adapters can be merged"
-        )
-    for key, meaning in UNSUPPORTED.items():
-        if config.get(key):
-            refuse(f"{meaning} ({key}) is not supported, found", "train a plain LoRA adapter")
-    if config.get("bias") not in (None, "none"):
-        refuse(f"bias={shortened(config['bias'])!r}, expected 'none',", "train with bias='none'")
-    init = str(config.get("init_lora_weights", True)).lower()
-    if init.startswith(BASE_CHANGING_INITS):
-        refuse(
-            f"init_lora_weights={shortened(init)!r} changes the base model's weights, found",
-            "convert it to a plain LoRA first (PEFT: path_initial_model_for_weight_conversion)",
-        )
-    if not config.get("base_model_name_or_path"):
-        refuse("no base_model_name_or_path", "add the base model's id")
-    if not isinstance(config["base_model_name_or_path"], str):
-        refuse("base_model_name_or_path is no text", "add the base model's id")
-    _check_numbers(config, refuse)
-
-
-def _check_numbers(config: dict, refuse: Callable[[str, str], NoReturn]) -> None:
-    """Refuse ranks, alphas and patterns that are none; the patterns become :class:`Pattern`."""
-    for key, numbers in NUMBERS.items():
-        if not numbers(config.get(key)):
-            found = shortened(repr(config.get(key)))
-            refuse(f"{key}={found}, expected a positive number,", "restore the file")
-    for key, numbers in (("rank_pattern", _is_rank), ("alpha_pattern", _is_alpha)):
-        patterns = config.get(key) or {}
-        if not isinstance(patterns, dict) or not all(map(numbers, patterns.values())):
-            refuse(f"{key} is no map from patterns to positive numbers", "restore the file")
-        try:
-            config[key] = {Pattern(text): value for text, value in patterns.items()}
-        except PatternError as error:
-            refuse(f"{key} is no map from patterns to positive numbers ({error})", "correct it")
-    if not isinstance(config.get("task_type"), str | None):
-        refuse("task_type is no text", "restore the file")
-    if not isinstance(config.get("modules_to_save"), list | None):
-        refuse("modules_to_save is no list", "restore the file")
-
-
-def _is_rank(value: object) -> bool:
-    # True is an int
-    return isinstance(value, int) and value is not True and 0 < value <= LARGEST_RANK
-
-
-def _is_alpha(value: object) -> bool:
-    return isinstance(value, int | float) and value is not True and 0 < value <= LARGEST_ALPHA
-
-
-NUMBERS = {"r": _is_rank, "lora_alpha": _is_alpha}
 
 
 def _read_tensors(path: Path, name: str) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from hydraopt.adapters.peft_directory import UNSUPPORTED
+from hydraopt.adapters.peft_config import UNSUPPORTED
 
 from .case import Case, Change
 from .changes import NO_DATA, NO_DOCUMENTS, cut, fields, flip, longer, write, wrong_files
