@@ -29,7 +29,7 @@ def divergence(data, adapter, merged) -> float:
     found = []
     for factors in (merged.task_factors(adapter.name), adapter.factors):
         with adapted(data.model, factors), torch.no_grad():
-            found.append(torch.cat(codes._predictions(data.model, rows)))
+            found.append(codes._predictions(data.model, rows))
     return float(kl_div(*found, log_target=True, reduction="batchmean"))
 
 

@@ -20,9 +20,18 @@ from hydraopt.evaluation.plain import plain
 from hydraopt.evaluation.smallest import smallest_budget
 from hydraopt.merging import relative_errors
 from hydraopt.packing import Coder
-from hydraopt.training import answer_loss, batch, continuations, encode, load_model, read_examples
+from hydraopt.training import (
+    answer_loss,
+    batch,
+    batches,
+    continuations,
+    encode,
+    load_model,
+    read_examples,
+)
 
 TASKS = ("alpha", "beta", "gamma")
+SHARED = batches.LEAST_SAVED // 2  # tokens with which three texts begin
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +161,21 @@ def test_likelihood_is_that_of_the_answers_tokens():
     assert answer_loss(model, batch(rows)).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_loss_and_gradients_are_those_of_texts_that_share_no_prefix(monkeypatch):
+    model, prefix = tiny_llama(max_position_embeddings=128), [*range(3, 3 + SHARED)]
+    texts = batch([([*prefix, 10, 20], [30, 40]), ([*prefix, 5], [6]), ([*prefix, 7, 8], [9])])
+
+    def loss_and_gradients() -> list[torch.Tensor]:
+        model.zero_grad()
+        loss = answer_loss(model, texts)
+        loss.backward()
+        return [loss.detach(), *(p.grad.clone() for p in model.parameters())]
+
+    found = loss_and_gradients()
+    monkeypatch.setattr(batches, "LEAST_SAVED", 1000)
+    torch.testing.assert_close(found, loss_and_gradients())
+
+
 def test_generated_texts_are_compared_with_the_answers(base):
     model, tokenizer = load_model(str(base))
     prompts = ["hello", "good day", "a"]
@@ -186,7 +210,7 @@ def test_the_s_score_is_the_mean_of_ratios_to_the_unmerged_adapters():
 
 def test_what_prompts_begin_with_is_computed_once_and_changes_no_score(adapters):
     """As of a chat's system message."""
-    model, begin = tiny_llama(), [7, 8, 9, 10, 11]
+    model, begin = tiny_llama(max_position_embeddings=128), [*range(7, 7 + SHARED)]
     rows = [([*begin, 20, 30], [40, 50]), ([*begin, 21], [41]), ([*begin, 22, 23, 24], [42])]
     apart = [batch([row]) for row in rows]
     with (
@@ -195,7 +219,7 @@ def test_what_prompts_begin_with_is_computed_once_and_changes_no_score(adapters)
     ):
         together = score(model, [batch(rows)])
         lengths = [call.kwargs["input_ids"].shape for call in forward.call_args_list]
-        assert lengths == [(1, 5), (3, 4)]
+        assert lengths == [(1, SHARED), (3, 4)]
         assert together[:2] == score(model, apart)[:2]
         assert together.nats == pytest.approx(score(model, apart).nats, abs=1e-5)
         prompts = [prompt for prompt, _ in rows]

@@ -23,12 +23,21 @@ from ..merging.assemble import zero
 from ..merging.weighted import applied, stacks_of
 from ..packing import Coded, CodedAdapters
 from ..progress import progress
-from ..training import CalibrationData, Schedule, batch, continuations, fit
-from ..training.batches import IGNORE, Row
+from ..training import (
+    Batch,
+    CalibrationData,
+    Schedule,
+    answer_logits,
+    batch,
+    continuations,
+    fit,
+)
+from ..training.batches import Row
 from ..training.continuations import prompt_batches
 from .columns import Columns, added
 
-SCHEDULE = Schedule(steps=80, rate=0.01, batch=8)  # after each layer
+STEPS, LEAST_STEPS = 320, 8  # of all layers, in equal parts; after each layer
+RATE, BATCH = 0.01, 8
 GENERATED = 32  # prompts that are continued at a time
 
 
@@ -88,13 +97,15 @@ def _fitted(
     def loss(chosen: Sequence[Text]) -> torch.Tensor:
         predictions = _predictions(model, [text.row for text in chosen])
         target = torch.cat([text.target for text in chosen])
-        return kl_div(torch.cat(predictions), target, log_target=True, reduction="batchmean")
+        return kl_div(predictions, target, log_target=True, reduction="batchmean")
 
-    for layer in _layers(model, columns):
+    layers = _layers(model, columns)
+    schedule = Schedule(max(LEAST_STEPS, STEPS // len(layers)), RATE, BATCH)
+    for layer in layers:
         columns |= {name: columns[name].rounded() for name in layer}
         with added(model, columns):
             changes = {name: x.change for name, x in columns.items()}
-            fit(changes, loss, texts, SCHEDULE, description="tune")
+            fit(changes, loss, texts, schedule, description="tune")
     return {name: x.coded() for name, x in columns.items()}
 
 
@@ -103,16 +114,15 @@ def _texts(model: PreTrainedModel, prompts: Sequence[list[int]]) -> list[Text]:
     texts: list[Text] = []
     for together in prompt_batches(model, prompts, GENERATED):
         rows = continuations(model, together)
-        texts += map(Text, rows, _predictions(model, rows))
+        lengths = [len(continuation) for _, continuation in rows]
+        texts += map(Text, rows, _predictions(model, rows).split(lengths))
     return texts
 
 
-def _predictions(model: PreTrainedModel, rows: Sequence[Row]) -> list[torch.Tensor]:
-    """Per row, the log-probabilities ``[n, vocabulary]`` where its continuation is predicted."""
-    texts = batch(rows)
-    logits = model(input_ids=texts.ids.to(model.device), use_cache=False).logits[:, :-1]
-    predicting = (texts.labels[:, 1:] != IGNORE).to(model.device)
-    return [log_softmax(x[here], -1) for x, here in zip(logits, predicting, strict=True)]
+def _predictions(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor:
+    """The log-probabilities ``[n, vocabulary]`` where the rows' continuations are predicted."""
+    texts = Batch(*(x.to(model.device) for x in batch(rows)))
+    return log_softmax(answer_logits(model, texts)[0], -1)
 
 
 def _layers(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:

@@ -14,7 +14,7 @@ from ..adapters import AdapterSet, Factors, Role, Target, add_delta, apply_surge
 from ..merging import Merged
 from ..progress import progress
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
-from ..training.batches import IGNORE, Row, prefix_cache
+from ..training.batches import IGNORE, Row
 from .generated import GeneratedScores, generated_scores
 from .plain import PlainAdapters
 
@@ -122,24 +122,14 @@ def score(model: torch.nn.Module, batches: Sequence[Batch]) -> Scores:
     answers = tokens = answers_hit = tokens_hit = nats = 0
     for texts in batches:
         texts = Batch(*(x.to(model.device) for x in texts))  # noqa: PLW2901
-        shared = _shared(texts)
-        past = prefix_cache(model, texts.ids[0, :shared], len(texts.ids)) if shared else None
-        ids, labels = (x[:, shared:] for x in texts)
-        logits, wanted = answer_logits(model, Batch(ids, labels), past)
-        text = (labels[:, 1:] != IGNORE).nonzero()[:, 0]  # whose token it is
+        logits, wanted = answer_logits(model, texts)
+        text = (texts.labels[:, 1:] != IGNORE).nonzero()[:, 0]  # whose token it is
         right = logits.argmax(-1) == wanted
-        answers, answers_hit = answers + len(ids), answers_hit + len(ids) - _distinct(text[~right])
+        answers += len(texts.ids)
+        answers_hit += len(texts.ids) - _distinct(text[~right])
         tokens, tokens_hit = tokens + len(wanted), tokens_hit + int(right.sum())
         nats += cross_entropy(logits.float(), wanted, reduction="sum").item()
     return Scores(answers_hit / answers, tokens_hit / tokens, nats / tokens)
-
-
-def _shared(texts: Batch) -> int:
-    """Tokens with which all texts begin, less than what is before the first answer."""
-    prompts = (texts.labels == IGNORE).all(0)
-    equal = (texts.ids == texts.ids[:1]).all(0) & prompts
-    before = int(prompts.cumprod(0).sum())
-    return min(int(equal.cumprod(0).sum()), before - 1)
 
 
 def _distinct(values: torch.Tensor) -> int:

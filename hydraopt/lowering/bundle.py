@@ -12,6 +12,7 @@ from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, PROGRAM, TOKENIZER, Man
 from ..formats.records import FileRecord
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters
+from .card import write_card
 from .form import Form
 from .lowered import Lowered, lower_plan
 from .plan import Plan, make_plan
@@ -67,7 +68,7 @@ def export_bundle(
 
 
 def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
-    """Write program, tokenizer and manifest beside the packs that lie in ``directory``."""
+    """Write program, tokenizer, manifest and card beside the packs in ``directory``."""
     base, adapters, program = plan.base, plan.adapters, lowered.program
     write_bytes(directory / PROGRAM, program.buffer)
     logger.info("lowered to %d bytes", len(program.buffer))
@@ -98,4 +99,5 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         **base.about,
     )
     manifest.write(directory / MANIFEST)
+    write_card(directory, manifest)
     return manifest

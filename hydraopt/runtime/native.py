@@ -61,7 +61,9 @@ class Running:
         try:
             return self._method.execute(inputs)
         except RuntimeError as error:
-            raise BundleError(f"ExecuTorch cannot run {self._what} ({error})") from error
+            raise BundleError(
+                f"ExecuTorch cannot run {self._what} ({shortened(error)}); export or copy it again"
+            ) from error
 
 
 @contextmanager

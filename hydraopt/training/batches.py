@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # transformers takes seconds to import
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 IGNORE = -100
+LEAST_SAVED = 128  # tokens; fewer are not worth a call of the model
 
 # the tokens of a prompt and of its answer, which ends in the end token if there is one
 Row = tuple[list[int], list[int]]
@@ -71,27 +72,36 @@ def batch(rows: Sequence[Row]) -> Batch:
     return Batch(ids, labels)
 
 
-def answer_logits(
-    model: torch.nn.Module, texts: Batch, past: "DynamicCache | None" = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def answer_logits(model: torch.nn.Module, texts: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits ``[n, vocabulary]`` at the answers' n tokens of all texts, and these tokens ``[n]``.
 
-    The head, which is a large part of a small model, runs at these positions only. With ``past``
-    the texts go on where it ends.
+    The head, which is a large part of a small model, runs at these positions only, and what all
+    texts begin with, such as a system's message, is computed once.
     """
-    labels = texts.labels[:, 1:]
+    shared = shared_prefix(texts)
+    if shared * (len(texts.ids) - 1) < LEAST_SAVED:
+        shared = 0
+    ids, labels = texts.ids[:, shared:], texts.labels[:, shared + 1 :]
     asked = labels != IGNORE
 
     def select(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         return (inputs[0][:, :-1][asked][None],)
 
+    past = {"cache": prefix_cache(model, texts.ids[0, :shared], len(ids))} if shared else {}
     handle = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        given = {} if past is None else {"cache": past}
-        logits = model(input_ids=texts.ids, use_cache=past is not None, **given).logits[0]
+        logits = model(input_ids=ids, use_cache=bool(past), **past).logits[0]
     finally:
         handle.remove()
     return logits, labels[asked]
+
+
+def shared_prefix(texts: Batch) -> int:
+    """Tokens with which all texts begin, less than what is before the first answer."""
+    prompts = (texts.labels == IGNORE).all(0)
+    equal = (texts.ids == texts.ids[:1]).all(0) & prompts
+    before = int(prompts.cumprod(0).sum())
+    return min(int(equal.cumprod(0).sum()), before - 1)
 
 
 def prefix_cache(model: "PreTrainedModel", prefix: torch.Tensor, count: int) -> "DynamicCache":

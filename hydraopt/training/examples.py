@@ -1,6 +1,6 @@
 """Prompt and answer pairs from JSON lines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError
@@ -12,7 +12,7 @@ LARGEST = 1 << 30  # bytes of a file
 Examples = Mapping[str, Sequence[tuple[str, str]]]
 
 
-def read_examples(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+def read_examples(path: Path, tasks: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
     """Read ``{"task": …, "prompt": …, "answer": …}`` lines, some for each of ``tasks``.
 
     Raises:
@@ -22,7 +22,7 @@ def read_examples(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str,
     return {task: [(x["prompt"], x["answer"]) for x in own] for task, own in lines.items()}
 
 
-def read_unanswered(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, None]]]:
+def read_unanswered(path: Path, tasks: Iterable[str]) -> dict[str, list[tuple[str, None]]]:
     """Read ``{"task": …, "prompt": …}`` lines, some for each of ``tasks``, with None as answers.
 
     Raises:
@@ -33,14 +33,14 @@ def read_unanswered(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[st
 
 
 def _by_task(
-    path: Path, tasks: Sequence[str], keys: Sequence[str]
+    path: Path, tasks: Iterable[str], keys: Sequence[str]
 ) -> dict[str, list[dict[str, str]]]:
     lines: dict[str, list[dict[str, str]]] = {task: [] for task in tasks}
     for number, fields in read_lines(path, keys):
         if fields["task"] not in lines:
             raise DataError(
                 f"{path}, line {number}: no adapter is named {shortened(fields['task'])!r}; "
-                f"there are: {', '.join(tasks)}"
+                f"there are: {', '.join(lines)}"
             )
         lines[fields["task"]].append(fields)
     if missing := [task for task, own in lines.items() if not own]:

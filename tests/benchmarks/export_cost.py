@@ -1,15 +1,15 @@
 """What an export takes: ours without slots beside ExecuTorch's own exporter, one after the other.
 
-    python tests/benchmarks/export_cost.py [--base BASE] [-o results.json]
+    python tests/benchmarks/export_cost.py WORK [--base BASE] [-o results.json]
 
 SmolLM2-135M-Instruct unless --base names another Llama; 8da4w in groups of 32, 4-bit embedding,
-context of 512. Each in a process of its own; memory is the peak of the resident set.
+context of 512. Each in a process of its own; memory is the peak of the resident set. WORK keeps
+the programs, for against_export_llm.py to measure.
 """
 
 import json
 import logging
 import multiprocessing
-import tempfile
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -44,8 +44,9 @@ def _export(base: Path, program: Path) -> int:
 
 
 def main(
+    work: Annotated[Path, typer.Argument(help="Directory that keeps the exported programs.")],
     base: Annotated[Path | None, typer.Option(help="A Llama; SmolLM2 by default.")] = None,
-    only: Annotated[str, typer.Option(help="Exporters.")] = "hydraopt,export_llm",
+    only: Annotated[str, typer.Option(help="Exporters.")] = "bare,export_llm",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
 ) -> None:
     """Export with each and print time and memory."""
@@ -53,13 +54,15 @@ def main(
         from smollm2_weights import smollm2
 
         base = smollm2()
-    exporters = {"hydraopt": ours, "export_llm": export_llm_program}
+    exporters = {"bare": ours, "export_llm": export_llm_program}
+    work.mkdir(parents=True, exist_ok=True)
     results = {}
-    with tempfile.TemporaryDirectory() as directory:
-        for name in only.split(","):
-            cost = exporters[name](base, Path(directory) / f"{name}.pte")
-            results[name] = cost._asdict()
-            print(f"{name}: {cost.seconds:.0f} s, {cost.peak_bytes / 2**20:,.0f} MiB", flush=True)
+    for name in only.split(","):
+        staging = work / f"unfinished-{name}.pte"
+        cost = exporters[name](base, staging)
+        staging.rename(work / f"{name}.pte")
+        results[name] = cost._asdict()
+        print(f"{name}: {cost.seconds:.0f} s, {cost.peak_bytes / 2**20:,.0f} MiB", flush=True)
     if output:
         output.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -9,5 +9,6 @@ def peak_bytes() -> int:
 
     From the kernel's status file: ``getrusage`` counts the process that started this one too.
     """
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found, "the kernel tells no peak of memory"
+    return 1024 * int(found[1])

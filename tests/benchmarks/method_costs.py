@@ -39,10 +39,11 @@ def main(
     """Measure methods, each in a process of its own."""
     from hydraopt.merging import METHODS
 
+    chosen = methods or [name for name, found in METHODS.items() if found.needs == "nothing"]
     if here:
-        measure(methods[0], layers)
+        measure(chosen[0], layers)
         return
-    for method in methods or [name for name, found in METHODS.items() if found.needs == "nothing"]:
+    for method in chosen:
         command = [sys.executable, __file__, method, "--layers", str(layers), "--here"]
         subprocess.run(command, check=True)
 

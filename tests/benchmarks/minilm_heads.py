@@ -29,6 +29,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from hydraopt.adapters import AdapterSet, read_adapters
+from hydraopt.errors import known
 from hydraopt.files import replaced_file, write_json
 from hydraopt.formats.manifest import PROGRAM
 from hydraopt.lowering.base_model import load_base
@@ -109,12 +110,13 @@ def peft_logits(model: PeftModel, tokenizer: Callable, task: Task) -> torch.Tens
 def eager_logits(trained: Trained, merged: CodedAdapters, form: Form) -> Logits:
     """Of all test sentences by the module that is exported, in PyTorch."""
     loaded = load_base(str(trained.base), merged.base_model, heads=True)
+    tokenizer = known(loaded.tokenizer, "tokenizer")
     form, classes = loaded.kind.resolved(form, loaded.model), task_classes(merged)
     module = slotted(loaded, form, module_shapes(merged.layout))
     found = {}
     for name, task in trained.tasks.items():
         factors = slot_factors(merged.task_factors(name))
-        texts = [loaded.tokenizer(text, return_tensors="pt") for text, _ in task.test]
+        texts = [tokenizer(text, return_tensors="pt") for text, _ in task.test]
         rows = [module(x["input_ids"], x["attention_mask"], factors) for x in texts]
         found[name] = torch.cat(rows)[:, : classes[name]]
     return found
@@ -123,7 +125,7 @@ def eager_logits(trained: Trained, merged: CodedAdapters, form: Form) -> Logits:
 def program_logits(trained: Trained, bundle: Path) -> Logits:
     """Of all test sentences by the program; the task changes before each."""
     session = Session.open(bundle)
-    rows = {name: [] for name in trained.tasks}
+    rows: dict[str, list] = {name: [] for name in trained.tasks}
     for examples in zip(*(task.test for task in trained.tasks.values()), strict=True):
         for name, (text, _) in zip(rows, examples, strict=True):
             session.switch(name)

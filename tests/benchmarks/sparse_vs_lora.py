@@ -9,6 +9,7 @@ mean of their deltas. Exact match and the share of right answer tokens, given th
 before, are on inputs that were not trained on. Every prompt names the language.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
 from typing import Annotated
@@ -23,6 +24,7 @@ from transformers import PreTrainedModel
 from hydraopt.evaluation import exact_match
 from hydraopt.merging.sparse import merge_sparse
 from hydraopt.training import Batch, Schedule, answer_loss, batch, encode, fit, load_model
+from hydraopt.training.batches import Row
 from hydraopt.training.sparse import Masks, SparseConfig, add_sparse
 from hydraopt.training.sparse_directory import SparseAdapter, sparse_adapter
 from hydraopt.zoo import BASE
@@ -37,10 +39,10 @@ def train_sparse(task: str, rows: list, schedule: Schedule, config: SparseConfig
     model, _ = load_model(str(BASE))
     layers = add_sparse(model, TARGETS, config)
 
-    def loss(chosen: list) -> torch.Tensor:
+    def loss(chosen: Sequence[Row]) -> torch.Tensor:
         return answer_loss(model, batch(chosen))
 
-    masks = Masks(layers, config, loss, schedule, len(rows) // schedule.batch)
+    masks: Masks[Row] = Masks(layers, config, loss, schedule, len(rows) // schedule.batch)
     state = {f"{name}.delta": layer.delta for name, layer in layers.items()}
     state |= {f"{name}.mask": layer.mask for name, layer in layers.items()}
     fit(state, loss, rows, schedule, before_step=masks.before_step)
@@ -96,9 +98,9 @@ def main(
     sparse_schedule = replace(schedule, rate=sparse_rate)
     sparse, loras = [], []
     for task in tqdm(names, disable=None):
-        rows = encode(tokenizer, tagged_training(task, count))
-        sparse.append(train_sparse(task, rows, sparse_schedule, config))
-        loras.append(train_lora(rows, schedule, rank))
+        examples = encode(tokenizer, tagged_training(task, count))
+        sparse.append(train_sparse(task, examples, sparse_schedule, config))
+        loras.append(train_lora(examples, schedule, rank))
     tests = [batch(encode(tokenizer, tagged_tests(task, 100))) for task in names]
     dense = [{name: d.dense() for name, d in adapter.modules.items()} for adapter in sparse]
     average = {name: sum(x[name] for x in loras) / tasks for name in loras[0]}
@@ -111,7 +113,8 @@ def main(
     rows = {"base model": score(model, {}, tests)}
     for name, own in (("sparse, each alone", dense), ("LoRA, each alone", loras)):
         alone = [score(model, d, [test]) for d, test in zip(own, tests, strict=True)]
-        rows[name] = tuple(map(mean, zip(*alone, strict=True)))
+        matches, tokens = map(mean, zip(*alone, strict=True))
+        rows[name] = matches, tokens
     for alpha in ALPHAS:
         merged = merge_sparse(sparse, alpha=alpha).modules
         deltas = {name: d.dense() for name, d in merged.items()}

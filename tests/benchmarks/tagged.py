@@ -20,7 +20,9 @@ def first_tasks(count: int) -> list[str]:
 
 def tagged_training(task: str, count: int) -> list[tuple[str, str]]:
     """Training examples of a task."""
-    return list(islice(examples(*task.split("-"), random.Random(task), tag=_tag(task)), count))
+    application, language = task.split("-")
+    pairs = examples(application, language, random.Random(task), tag=_tag(task))
+    return list(islice(pairs, count))
 
 
 def tagged_tests(task: str, count: int) -> list[tuple[str, str]]:

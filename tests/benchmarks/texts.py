@@ -17,7 +17,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
@@ -30,8 +29,11 @@ from transformers import AutoTokenizer
 from hydraopt.formats.manifest import FORWARD, PROGRAM
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import write_bundle
+from hydraopt.lowering.lowered import Lowered
+from hydraopt.lowering.plan import make_plan
 from hydraopt.lowering.program import Program
 from hydraopt.lowering.simplify import quantize_embedding
+from hydraopt.lowering.static import StaticAdapter
 from hydraopt.lowering.xnnpack import quantize_linear
 from hydraopt.profiling import emulator
 from hydraopt.profiling.adb import Device
@@ -58,21 +60,9 @@ def bundle_of(base: Path, program: Path, directory: Path) -> Path:
     """The program without slots as a bundle."""
     if not (directory / PROGRAM).exists():
         directory.mkdir(exist_ok=True)
-        loaded = load_base(str(base), str(base))
-        write_bundle(
-            directory,
-            loaded,
-            Program(program.read_bytes(), {}),
-            **asdict(program_form().resolved(loaded.model)),
-            base_model=str(base),
-            method="none",
-            adapter_bytes=1,
-            swap="static",
-            static_rows=False,
-            factors={},
-            constant_bytes=0,
-            tasks={"base": FORWARD},
-        )
+        alone = StaticAdapter(str(base), "none", ("base",), 1, 0, lambda _: ())
+        plan = make_plan(alone, str(base), program_form())
+        write_bundle(directory, plan, Lowered(Program(program.read_bytes(), {})))
     return directory
 
 

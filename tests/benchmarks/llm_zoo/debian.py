@@ -28,13 +28,14 @@ def unpacked(packages: Sequence[str]) -> Path:
 
 
 def _fetch(packages: Sequence[str], directory: Path) -> None:
-    versions = {}
-    with tempfile.TemporaryDirectory(dir=directory) as name:
-        temporary = Path(name)
+    versions: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        temporary = Path(place)
         _run(["apt-get", "-q", "download", *packages], temporary)
         for package in sorted(temporary.glob("*.deb")):
             fields = _run(["dpkg-deb", "-W", "--showformat=${Package} ${Version}", package])
-            versions.update([fields.split()])
+            name, version = fields.split()
+            versions[name] = version
             tree = temporary / package.stem
             _run(["dpkg-deb", "-x", package, tree])
             for kept in KEPT:

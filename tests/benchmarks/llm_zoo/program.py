@@ -10,7 +10,7 @@ counts.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -112,7 +112,7 @@ def main(
     rows = {task: encode(tokenizer, pairs) for task, pairs in examples.items()}
     written = {task: [answer for _, answer in pairs] for task, pairs in examples.items()}
     peft = peft_texts(base, {task: work / "peft" / task for task in merged.tasks}, rows)
-    record = {"budget": budget, "share_of_fp16": merged.share}
+    record: dict[str, Any] = {"budget": budget, "share_of_fp16": merged.share}
     for quantize in QUANTIZE:
         bundle = work / f"bundle-{quantize}"
         export(merged, str(base), bundle, Form(quantize, max_length=CONTEXT), overwrite=True)
