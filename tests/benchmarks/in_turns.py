@@ -145,13 +145,21 @@ def compare(
     results = Results(baseline, processor(), {program.name: program.bytes for program in programs})
     for count in threads:
         results.times[count] = _fresh(step_times, programs, prompt, count, rounds)
-    for program in programs:
-        loads, peaks = zip(
-            *(_fresh(load_and_run, program, prompt) for _ in range(starts)), strict=True
-        )
-        results.load_ms[program.name] = median(loads)
-        results.memory[program.name] = int(median(peaks))
+    found = starting(programs, prompt, starts)
+    results.load_ms = {name: median(load for load, _ in pairs) for name, pairs in found.items()}
+    results.memory = {name: int(median(x for _, x in pairs)) for name, pairs in found.items()}
     return results
+
+
+def starting(
+    programs: Sequence[Program], prompt: int, starts: int
+) -> dict[str, list[tuple[float, int]]]:
+    """What :func:`load_and_run` finds in fresh processes, ``starts`` of each program, in turns."""
+    found: dict[str, list[tuple[float, int]]] = {program.name: [] for program in programs}
+    for _ in range(starts):
+        for program in programs:
+            found[program.name].append(_fresh(load_and_run, program, prompt))
+    return found
 
 
 def _fresh(function: Callable, *arguments: Any) -> Any:
