@@ -15,7 +15,7 @@ def test_a_card_names_base_and_form_and_stays_true_when_tasks_go(bundle, tmp_pat
     copied = shutil.copytree(bundle, tmp_path / "copy")
     manifest, card = Manifest.read(copied), (copied / CARD).read_text()
     assert manifest.base_model in card
-    assert f"linear layers {manifest.quantize}, " in card
+    assert "linear layers float32, embedding float32, attention llm, " in card
     assert f"tokens {manifest.max_length}; ExecuTorch {manifest.executorch}" in card
     assert not any(task in card for task in manifest.tasks)
     remove_task(copied, manifest.tasks[0])

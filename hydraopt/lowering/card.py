@@ -20,7 +20,11 @@ def _card(manifest: Manifest) -> str:
         "attention": manifest.attention,
         "tokens": manifest.max_length,
     }
-    known = ", ".join(f"{what} {value}" for what, value in form.items() if value is not None)
+    known = ", ".join(
+        f"{what} {'float32' if value == 'none' else value}"
+        for what, value in form.items()
+        if value is not None
+    )
     return "\n".join(
         [
             f"# LoRA adapters of {manifest.base_model} in one ExecuTorch program",
