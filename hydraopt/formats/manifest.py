@@ -23,11 +23,10 @@ NUMBERS = {  # that a manifest has, by kind
 }
 FORWARD, DECODE = "forward", "decode"
 MANIFEST, PROGRAM, TOKENIZER = "manifest.json", "model.pte", "tokenizer.json"
-CARD = "README.md"  # for people; the manifest does not list it
 BUNDLE = Output(
     MANIFEST,
     "format_version",
-    (PROGRAM, TOKENIZER, CARD, LAYOUT, SHARED, SINGLE, f"{PACKS}/*{SUFFIX}", "data/*.ptd"),
+    (PROGRAM, TOKENIZER, LAYOUT, SHARED, SINGLE, f"{PACKS}/*{SUFFIX}", "data/*.ptd"),
 )
 
 

@@ -12,7 +12,6 @@ from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, PROGRAM, TOKENIZER, Man
 from ..formats.records import FileRecord
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters
-from .card import write_card
 from .form import Form
 from .lowered import Lowered, lower_plan
 from .plan import Plan, make_plan
@@ -68,7 +67,7 @@ def export_bundle(
 
 
 def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
-    """Write program, tokenizer, manifest and card beside the packs in ``directory``."""
+    """Write program, tokenizer and manifest beside the packs that lie in ``directory``."""
     base, adapters, program = plan.base, plan.adapters, lowered.program
     write_bytes(directory / PROGRAM, program.buffer)
     logger.info("lowered to %d bytes", len(program.buffer))
@@ -99,5 +98,4 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         **base.about,
     )
     manifest.write(directory / MANIFEST)
-    write_card(directory, manifest)
     return manifest
