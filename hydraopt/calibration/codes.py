@@ -24,7 +24,6 @@ from ..merging.weighted import applied, stacks_of
 from ..packing import Coded, CodedAdapters
 from ..progress import progress
 from ..training import (
-    Batch,
     CalibrationData,
     Schedule,
     answer_logits,
@@ -121,8 +120,7 @@ def _texts(model: PreTrainedModel, prompts: Sequence[list[int]]) -> list[Text]:
 
 def _predictions(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor:
     """The log-probabilities ``[n, vocabulary]`` where the rows' continuations are predicted."""
-    texts = Batch(*(x.to(model.device) for x in batch(rows)))
-    return log_softmax(answer_logits(model, texts)[0], -1)
+    return log_softmax(answer_logits(model, batch(rows).to(model.device))[0], -1)
 
 
 def _layers(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:

@@ -121,7 +121,7 @@ def score(model: torch.nn.Module, batches: Sequence[Batch]) -> Scores:
     """
     answers = tokens = answers_hit = tokens_hit = nats = 0
     for texts in batches:
-        texts = Batch(*(x.to(model.device) for x in texts))  # noqa: PLW2901
+        texts = texts.to(model.device)  # noqa: PLW2901
         logits, wanted = answer_logits(model, texts)
         text = (texts.labels[:, 1:] != IGNORE).nonzero()[:, 0]  # whose token it is
         right = logits.argmax(-1) == wanted

@@ -15,8 +15,7 @@ from torch.nn.functional import log_softmax
 
 from ..adapters import AdapterSet, Factors
 from ..errors import MergeError
-from ..training import Batch, CalibrationData, Schedule
-from ..training.batches import IGNORE
+from ..training import Batch, CalibrationData, Schedule, answer_logits
 from .assemble import merge_modules
 from .checks import check_training
 from .merged import MergedAdapters
@@ -85,6 +84,5 @@ def adamerging(
 
 def entropy(model: torch.nn.Module, texts: Batch) -> torch.Tensor:
     """Mean entropy of the predictions where ``texts`` has labels, a scalar in nats."""
-    logits = model(input_ids=texts.ids, use_cache=False).logits[:, :-1]
-    logs = log_softmax(logits[texts.labels[:, 1:] != IGNORE], -1)
+    logs = log_softmax(answer_logits(model, texts)[0], -1)
     return -(logs.exp() * logs).sum(-1).mean()

@@ -19,7 +19,7 @@ from ..adapters import AdapterSet, Factors, LoraAdapter, Role, Target, apply_sur
 from ..errors import MergeError
 from ..hooks import captured_inputs
 from ..progress import progress
-from ..training import Batch, CalibrationData, Schedule, batch, continuations, fit
+from ..training import CalibrationData, Schedule, batch, continuations, fit
 from ..training.batches import IGNORE, Row
 from ..training.continuations import prompt_batches
 from .assemble import stacked
@@ -131,7 +131,7 @@ def _alone(model: torch.nn.Module, stacks: Mapping):
 @torch.no_grad()
 def _into_head(model: torch.nn.Module, rows: Sequence[Row]) -> list[torch.Tensor]:
     """Per row, what goes into the head where a token of the continuation is predicted."""
-    texts = Batch(*(x.to(model.device) for x in batch(rows)))
+    texts = batch(rows).to(model.device)
     name = head_name(model)
     with captured_inputs(model, [name]) as inputs:
         model(input_ids=texts.ids, use_cache=False)

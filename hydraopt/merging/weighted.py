@@ -77,7 +77,7 @@ def learn_coefficients(
     weights = start.to(device).requires_grad_()
 
     def mean_loss(chosen: Sequence[Row]) -> torch.Tensor:
-        texts = Batch(*(x.to(device) for x in batch(chosen)))
+        texts = batch(chosen).to(device)
         with applied(data.model, stacks, bound(weights)):
             return loss(data.model, texts)
 

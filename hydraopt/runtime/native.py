@@ -61,9 +61,7 @@ class Running:
         try:
             return self._method.execute(inputs)
         except RuntimeError as error:
-            raise BundleError(
-                f"ExecuTorch cannot run {self._what} ({shortened(error)}); export or copy it again"
-            ) from error
+            raise _refused("run", self._what, error) from error
 
 
 @contextmanager
@@ -82,7 +80,10 @@ def loading(what: str, does: str = "load") -> Iterator[None]:
     for line in lines:
         logger.info("executorch: %s", line)
     if failure:
-        reason = shortened(lines[-1] if lines else failure)
-        raise BundleError(
-            f"ExecuTorch cannot {does} {what} ({reason}); export or copy it again"
-        ) from failure
+        raise _refused(does, what, lines[-1] if lines else failure) from failure
+
+
+def _refused(does: str, what: str, reason: object) -> BundleError:
+    return BundleError(
+        f"ExecuTorch cannot {does} {what} ({shortened(reason)}); export or copy it again"
+    )

@@ -26,6 +26,10 @@ class Batch(NamedTuple):
     ids: torch.Tensor
     labels: torch.Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on ``device``."""
+        return Batch(self.ids.to(device), self.labels.to(device))
+
 
 def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """A causal LM in float32 and its tokenizer, from a directory or a hub id.

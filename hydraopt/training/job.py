@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..errors import TrainingError
 from ..files import Output, check_output, sha256
 from ..models import context_length
-from .batches import Batch, Row, answer_loss, batch, encode, load_model
+from .batches import Row, answer_loss, batch, encode, load_model
 from .examples import read_lines
 from .loop import Fitted, Schedule, fit, pick_device
 
@@ -81,7 +81,7 @@ class TrainingSetup:
     def loss(self, rows: Sequence[Row]) -> torch.Tensor:
         """Mean cross entropy of the answers' tokens."""
         device = self.model.device
-        return answer_loss(self.model, Batch(*(x.to(device) for x in batch(rows))))
+        return answer_loss(self.model, batch(rows).to(device))
 
 
 def _rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, job: Job) -> Sequence[Row]:

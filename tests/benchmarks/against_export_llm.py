@@ -54,9 +54,10 @@ class Workshop:
         if name == "baked":
             directory = self._alternative("attention", name)
             return Program(name, directory / "baked.pte", Positions())
-        make = {"export_llm": self._yardstick, "bare": self._bare}[name]
-        inputs = first_position if name == "export_llm" else Positions()
-        return Program(name, self._once(f"{name}.pte", make), inputs)
+        if name == "bare":
+            make = partial(write_bare, self.base)
+            return Program(name, self._once("bare.pte", make), Positions())
+        return Program(name, self._once("export_llm.pte", self._yardstick), first_position)
 
     def _once(self, name: str, make: Callable[[Path], None]) -> Path:
         """The file or directory of that name; ``make`` writes it under another one first."""
@@ -72,13 +73,6 @@ class Workshop:
         from export_llm_program import export_llm_program
 
         print("export_llm:", export_llm_program(self.base, path))
-
-    def _bare(self, path: Path) -> None:
-        from hydraopt.lowering.base_model import load_base
-        from hydraopt.lowering.lowered import lower_base
-
-        loaded = load_base(str(self.base), str(self.base))
-        path.write_bytes(lower_base(loaded, program_form().resolved(loaded.model)).buffer)
 
     def _bundle(self, targets: str, kind: str) -> Path:
         def make(path: Path) -> None:
@@ -121,6 +115,15 @@ def program_form():
     from hydraopt.lowering.form import Form
 
     return Form(quantize="8da4w", max_length=CONTEXT)
+
+
+def write_bare(base: Path, program: Path) -> None:
+    """Write our program of ``base`` without slots."""
+    from hydraopt.lowering.base_model import load_base
+    from hydraopt.lowering.lowered import lower_base
+
+    loaded = load_base(str(base), str(base))
+    program.write_bytes(lower_base(loaded, program_form().resolved(loaded.model)).buffer)
 
 
 def _write_factors(bundle: Path, path: Path) -> None:

@@ -30,16 +30,11 @@ def ours(base: Path, program: Path) -> Cost:
 
 
 def _export(base: Path, program: Path) -> int:
-    from against_export_llm import program_form
-
-    from hydraopt.lowering.base_model import load_base
-    from hydraopt.lowering.lowered import lower_base
+    from against_export_llm import write_bare
 
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    loaded = load_base(str(base), str(base))
-    form = program_form().resolved(loaded.model)
-    program.write_bytes(lower_base(loaded, form).buffer)
+    write_bare(base, program)
     return peak_bytes()
 
 

@@ -132,7 +132,7 @@ def loss(model: PeftModel, chosen: Batch) -> torch.Tensor:
     """Mean cross entropy of the answers' tokens, in bfloat16 where that is fast."""
     device = model.device
     with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-        return answer_loss(model, Batch(*(x.to(device) for x in chosen)))
+        return answer_loss(model, chosen.to(device))
 
 
 def has_bfloat16(device: torch.device) -> bool:
