@@ -82,6 +82,15 @@ def test_without_tuning_the_codes_are_those_of_the_budget(adapters, coded, base,
         assert torch.equal(found.payloads[task], coded.payloads[task])
 
 
+def test_steps_are_shared_by_the_layers(adapters, coded, base, monkeypatch):
+    taken = []
+    monkeypatch.setattr(codes, "fit", lambda *given, **_: taken.append(given[3].steps))
+    monkeypatch.setattr(codes, "_layers", lambda _, names: [[name] for name in names])
+    calibrate(coded, adapters, data_of(base, "hello"))
+    each = len(coded.layout.modules)
+    assert each > 1 and taken == [codes.STEPS // each] * (each * len(TASKS))
+
+
 def test_layers_are_rounded_in_the_models_order():
     model = LlamaForCausalLM(LlamaConfig(**SMALL, num_hidden_layers=11))
     first = ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"]
