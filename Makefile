@@ -9,7 +9,7 @@ JVM_PACKAGES := default-jdk-headless maven g++ aapt android-framework-res
 # for the app's APK and its tests
 APK_PACKAGES := zipalign apksigner dexdump
 
-.PHONY: demo test frontier llm bench screenshots apk catalogue fuzz lint packages
+.PHONY: demo test frontier llm llm-trained bench screenshots apk catalogue fuzz lint packages
 
 demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
@@ -34,10 +34,15 @@ frontier: .venv/ready
 	$(BIN)/hydraopt frontier -o docs/results/frontier --experts 2,4,8,16,32 --held-out 8 --inputs 50
 
 # the same on 16 adapters of SmolLM2-135M, trained here; hours, goes on where it was: docs/results/llm/*
-# LLM_OPTIONS=--with-data adds methods that learn from examples, and hours
 llm: .venv/ready
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o docs/results/llm $(LLM_OPTIONS)
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.program -o docs/results/llm/program.json
+
+# methods that learn from examples, on some of these adapters: docs/results/llm-trained/*
+TRAINED_TASKS := word-en,define-en,dictionary-pt,ui-es,date-de
+llm-trained: .venv/ready
+	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o docs/results/llm-trained \
+	  --tasks $(TRAINED_TASKS) --methods budget,calibrated,plain,supermerge --budgets 1,2,3,5 --bf16
 
 # speed against the alternatives; classifiers of a real encoder; time and memory of coding and
 # merging; other kinds of adapters

@@ -18,6 +18,7 @@ def compress(
     *,
     calibration: str | Path | None = None,
     base: str | None = None,
+    bfloat16: bool = False,
 ) -> CodedAdapters:
     """Code adapters within a number of bytes.
 
@@ -27,6 +28,7 @@ def compress(
         calibration: JSON lines of ``prompt`` and, if a line is not for all tasks, ``task``. The
             codes are fitted to them, so that the same bytes answer more like the adapters.
         base: directory or hub id of the base model, for ``calibration``.
+        bfloat16: whether calibration multiplies matrices in that precision.
 
     Raises:
         UsageError: a budget of another form.
@@ -41,7 +43,8 @@ def compress(
 
     if base is None:
         raise UsageError("calibration needs the base model; pass base")
-    data = CalibrationData.load(base, read_prompts(Path(calibration), adapters.tasks))
+    prompts = read_prompts(Path(calibration), adapters.tasks)
+    data = CalibrationData.load(base, prompts, bfloat16=bfloat16)
     data.check(adapters, labels=False)  # coding takes a while
     return calibrate(Coder.from_adapters(adapters).code(limit), adapters, data)
 

@@ -33,8 +33,9 @@ def divergence(data, adapter, merged) -> float:
     return float(kl_div(*found, log_target=True, reduction="batchmean"))
 
 
-def data_of(base, *prompts) -> CalibrationData:
-    return CalibrationData.load(str(base), {task: [(x, None) for x in prompts] for task in TASKS})
+def data_of(base, *prompts, bfloat16=False) -> CalibrationData:
+    examples = {task: [(x, None) for x in prompts] for task in TASKS}
+    return CalibrationData.load(str(base), examples, bfloat16=bfloat16)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,9 @@ def coded(adapters):
     return Coder.from_adapters(adapters).code(adapters.fp16_bytes // 5)
 
 
-def test_calibrated_packs_answer_more_like_the_unmerged_adapters(adapters, coded, base):
-    data = data_of(base, "hello", "good day", "a b c")
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_calibrated_packs_answer_more_like_the_unmerged_adapters(adapters, coded, base, bfloat16):
+    data = data_of(base, "hello", "good day", "a b c", bfloat16=bfloat16)
     model = data.model
     weights = {name: p.detach().clone() for name, p in model.named_parameters()}
     tuned = calibrate(coded, adapters, data)

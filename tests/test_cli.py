@@ -160,6 +160,7 @@ def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_
         (("compress", *adapter_dirs), "--output"),
         ((*compress, "--budget", "ten"), "expected a share like 10%"),
         ((*compress, "--budget", "9%", "--max-drop", 1), "drop --budget"),
+        ((*compress, "--bf16"), "--bf16 goes with --calibration"),
         ((*compress, "--max-drop", 1, "--calibration", out), "drop --calibration"),
         ((*compress, "--max-drop", 1), "--max-drop and --validation go together"),
         ((*compress, "--max-drop", 1, "--validation", out), "--base goes with"),

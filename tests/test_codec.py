@@ -57,6 +57,13 @@ def test_groups_decode_as_a_quantised_layer_reads_them():
     assert torch.equal(layer.flatten(1), decoded)
 
 
+def test_groups_may_start_at_any_byte_of_a_pack():
+    codes = codec.encode(noise(1, 96), GROUPED, TOP).codes
+    pack = torch.cat([torch.zeros(1, dtype=torch.uint8), codes[0]])
+    for found, wanted in zip(read_groups(pack[1:][None], 96), read_groups(codes, 96), strict=True):
+        assert torch.equal(found, wanted)
+
+
 @pytest.mark.parametrize("bits", DISTORTION)
 def test_gaussian_vectors_keep_what_the_allocation_counts_on(bits):
     x = noise(60, 128)

@@ -42,6 +42,9 @@ def compress(
             help="Run this base model, a directory or hub id, for --calibration or --max-drop."
         ),
     ] = None,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="With --calibration, multiply matrices in bfloat16.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -60,6 +63,8 @@ def compress(
         raise UsageError("--max-drop and --validation go together; pass both or none of them")
     if bool(base) != bool(calibration or validation):
         raise UsageError("--base goes with --calibration or --max-drop, and they with it")
+    if bf16 and not calibration:
+        raise UsageError("--bf16 goes with --calibration; drop it")
     if max_drop is None:
         compression.parse_budget(budget or DEFAULT_BUDGET, 1)  # before anything is read
     sources = read_adapters(adapters)
@@ -67,7 +72,11 @@ def compress(
         coded = compression.compress_within_drop(sources, max_drop, base, validation)
     else:
         coded = compression.compress(
-            sources, budget or DEFAULT_BUDGET, calibration=calibration, base=base
+            sources,
+            budget or DEFAULT_BUDGET,
+            calibration=calibration,
+            base=base,
+            bfloat16=bf16,
         )
     coded.save(compressed, overwrite=overwrite)
     report.show(records.of_merged(coded), as_json)

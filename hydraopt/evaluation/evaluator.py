@@ -128,7 +128,7 @@ def score(model: torch.nn.Module, batches: Sequence[Batch]) -> Scores:
         answers += len(texts.ids)
         answers_hit += len(texts.ids) - _distinct(text[~right])
         tokens, tokens_hit = tokens + len(wanted), tokens_hit + int(right.sum())
-        nats += cross_entropy(logits.float(), wanted, reduction="sum").item()
+        nats += cross_entropy(logits, wanted, reduction="sum").item()
     return Scores(answers_hit / answers, tokens_hit / tokens, nats / tokens)
 
 

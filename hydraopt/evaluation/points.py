@@ -64,7 +64,7 @@ class Subject:
         base: directory or hub id of their base model.
         examples: test examples of every task.
         training: examples for methods that need data; None: there are none.
-        bfloat16: whether models that are scored multiply matrices in that precision.
+        bfloat16: whether models that are scored or trained multiply matrices in that precision.
     """
 
     adapters: AdapterSet
@@ -107,7 +107,8 @@ class Subject:
 
     def data(self) -> CalibrationData:
         """The base model and the training examples."""
-        return CalibrationData.load(self.base, known(self.training, "training example"))
+        examples = known(self.training, "training example")
+        return CalibrationData.load(self.base, examples, bfloat16=self.bfloat16)
 
 
 @cache

@@ -7,9 +7,12 @@ time operator by operator with fake tensors, which know shapes and have no data.
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partialmethod
 
 import torch
 import torchao.quantization  # noqa: F401  defines the operators of torch.ops.torchao
+from torch._dynamo.guards import CheckFunctionManager
+from torch._guards import Guard
 from torch._inductor.decomposition import decompositions
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.traceback import NodeSource
@@ -22,8 +25,9 @@ def fast_tracing() -> Iterator[None]:
     """While the block runs, operators of quantisation tell their shapes without being traced.
 
     Each of them consists of some twenty operators, whose shapes nobody asks for. The record of the
-    traces that a node went through, of which each trace copies all, is shared instead. Also
-    collects no garbage: a graph is all cycles, and there is nothing to free before it is done.
+    traces that a node went through, of which each trace copies all, is shared instead. Of what
+    would have to hold for a compiled model to be called again, an export needs the sizes alone.
+    Also collects no garbage: a graph is all cycles, and there is nothing to free before it is done.
     """
     shapes: dict[str, Callable] = {
         "choose_qparams_affine": _scale_and_zero,
@@ -34,6 +38,8 @@ def fast_tracing() -> Iterator[None]:
     library = torch.library.Library("torchao", "IMPL")
     gc.disable()
     NodeSource.__deepcopy__ = lambda source, _: source
+    build_guards = CheckFunctionManager.build_guards
+    CheckFunctionManager.build_guards = partialmethod(_guard_sizes, build_guards)
     try:
         for name, shape in shapes.items():
             computed = decompositions[getattr(OPERATORS, name).default]
@@ -47,8 +53,16 @@ def fast_tracing() -> Iterator[None]:
     finally:
         library._destroy()
         del NodeSource.__deepcopy__
+        CheckFunctionManager.build_guards = build_guards
         if collecting:
             gc.enable()
+
+
+def _guard_sizes(
+    manager: CheckFunctionManager, build: Callable, guards: Sequence[Guard], *rest, **options
+):
+    sizes = [guard for guard in guards if guard.create_fn_name() == "SHAPE_ENV"]
+    return build(manager, sizes, *rest, **options)
 
 
 def _shape_if_fake(computed: Callable, shape: Callable) -> Callable:

@@ -5,6 +5,7 @@ from .continuations import continuations
 from .data import CalibrationData
 from .examples import Examples, read_examples, read_lines, read_unanswered
 from .loop import Fitted, Schedule, fit, pick_device
+from .precision import use_bfloat16
 
 __all__ = [
     "Batch",
@@ -23,4 +24,5 @@ __all__ = [
     "read_examples",
     "read_lines",
     "read_unanswered",
+    "use_bfloat16",
 ]

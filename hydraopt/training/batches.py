@@ -80,7 +80,8 @@ def answer_logits(model: torch.nn.Module, texts: Batch) -> tuple[torch.Tensor, t
     """Logits ``[n, vocabulary]`` at the answers' n tokens of all texts, and these tokens ``[n]``.
 
     The head, which is a large part of a small model, runs at these positions only, and what all
-    texts begin with, such as a system's message, is computed once.
+    texts begin with, such as a system's message, is computed once. The logits are float32, whatever
+    the model multiplies matrices in.
     """
     shared = shared_prefix(texts)
     if shared * (len(texts.ids) - 1) < LEAST_SAVED:
@@ -97,7 +98,7 @@ def answer_logits(model: torch.nn.Module, texts: Batch) -> tuple[torch.Tensor, t
         logits = model(input_ids=ids, use_cache=bool(past), **past).logits[0]
     finally:
         handle.remove()
-    return logits, labels[asked]
+    return logits.float(), labels[asked]
 
 
 def shared_prefix(texts: Batch) -> int:
@@ -121,4 +122,4 @@ def prefix_cache(model: "PreTrainedModel", prefix: torch.Tensor, count: int) -> 
 def answer_loss(model: torch.nn.Module, texts: Batch) -> torch.Tensor:
     """Mean cross entropy of the answers' tokens, a scalar in nats."""
     logits, wanted = answer_logits(model, texts)
-    return cross_entropy(logits.float(), wanted)
+    return cross_entropy(logits, wanted)

@@ -13,6 +13,7 @@ from ..models import context_length
 from .batches import Row, encode, load_model
 from .examples import read_examples, read_unanswered
 from .loop import pick_device
+from .precision import use_bfloat16
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,7 +24,7 @@ class CalibrationData:
     """A base model, and some (prompt, answer) pairs of every task.
 
     Attributes:
-        model: in float32 and evaluation mode. Methods freeze its weights, and keep them.
+        model: in evaluation mode; its output is float32. Methods freeze its weights, and keep them.
         tokenizer: the model's.
         examples: task -> pairs; an answer is None where it is not known.
     """
@@ -34,15 +35,24 @@ class CalibrationData:
 
     @classmethod
     def load(
-        cls, base: str, examples: Mapping[str, Sequence[tuple[str, str | None]]]
+        cls,
+        base: str,
+        examples: Mapping[str, Sequence[tuple[str, str | None]]],
+        *,
+        bfloat16: bool = False,
     ) -> "CalibrationData":
         """Load a base model, a directory or a hub id; it goes to the GPU if there is one.
+
+        With ``bfloat16`` it multiplies matrices in that precision.
 
         Raises:
             DataError: it cannot be loaded.
         """
         model, tokenizer = load_model(base)
-        return cls(model.to(pick_device()), tokenizer, examples)
+        model = model.to(pick_device())
+        if bfloat16:
+            use_bfloat16(model)
+        return cls(model, tokenizer, examples)
 
     @classmethod
     def read(

@@ -8,8 +8,10 @@ template, its linear layers and its embedding quantised as in the program, scale
 XNNPACK has them. The same .pte answers in Python, with the runner on this machine, and on emulated
 devices: tier a, and tier b, whose processor is an emulated arm64 and takes one of the questions.
 
-Processors add float32 in different orders, which can move an activation to the next int8 level and
-a near tie to the other token: of each text the tokens up to the first other one are counted.
+Float32 is added in different orders, which can move an activation to the next int8 level and a near
+tie to the other token: of each text the tokens up to the first other one are counted, and along the
+reference's texts the Kullback-Leibler divergence from the reference in nats per token. The control
+is transformers itself, the same quantised model with the other of its two forms of attention.
 """
 
 import json
@@ -19,12 +21,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 import typer
 from against_export_llm import Workshop, program_form
-from transformers import AutoTokenizer
+from torch.nn.functional import kl_div, log_softmax
+from transformers import AutoTokenizer, PreTrainedModel
 
 from hydraopt.formats.manifest import FORWARD, PROGRAM
 from hydraopt.lowering.base_model import load_base
@@ -54,6 +57,14 @@ QUESTIONS = (
 TOKENS = 24
 FEW, FEW_TOKENS = 1, 6  # on an emulated processor, which takes minutes for them
 PLAN_SECONDS = 3000
+CONTROL = "eager"  # attention; the reference's is "sdpa"
+
+
+class Text(NamedTuple):
+    """A prompt's tokens, and the reference's answer without the token that ends it."""
+
+    prompt: list[int]
+    answer: list[int]
 
 
 def bundle_of(base: Path, program: Path, directory: Path) -> Path:
@@ -66,14 +77,19 @@ def bundle_of(base: Path, program: Path, directory: Path) -> Path:
     return directory
 
 
-def reference(base: Path) -> list[tuple[list[int], list[int]]]:
-    """Prompts, and what transformers generates after each, without the token that ends it."""
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    loaded = load_base(str(base), str(base))
-    model, ends = loaded.model, loaded.eos_ids
+def quantized(base: Path) -> PreTrainedModel:
+    """What the program computes, in PyTorch."""
+    model = load_base(str(base), str(base)).model
     quantize_linear(model, "8da4w")
     _round_scales(model)
     quantize_embedding(model, "4w")
+    return model
+
+
+def reference(base: Path, model: PreTrainedModel) -> list[Text]:
+    """What transformers generates after each question."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    ends = load_base(str(base), str(base)).eos_ids
     texts = []
     for question in QUESTIONS:
         turn = [{"role": "user", "content": question}]
@@ -84,8 +100,35 @@ def reference(base: Path) -> list[tuple[list[int], list[int]]]:
             found = model.generate(**prompt, max_new_tokens=TOKENS, do_sample=False)
         ids = prompt["input_ids"][0].tolist()
         answer = takewhile(lambda token: token not in ends, found[0, len(ids) :].tolist())
-        texts.append((ids, list(answer)))
+        texts.append(Text(ids, list(answer)))
     return texts
+
+
+@torch.no_grad()
+def along(model: PreTrainedModel, texts: Sequence[Text]) -> list[torch.Tensor]:
+    """Of each text, the log-probabilities ``[n, vocabulary]`` at the answer's n tokens."""
+    found = []
+    for prompt, answer in texts:
+        logits = model(torch.tensor([prompt + answer[:-1]]), use_cache=False).logits[0]
+        found.append(log_softmax(logits[len(prompt) - 1 :], -1))
+    return found
+
+
+def along_in_session(session: Session, texts: Sequence[Text]) -> list[torch.Tensor]:
+    """The same of a session."""
+    found = []
+    for prompt, answer in texts:
+        session.reset()
+        logits = [session.forward(ids) for ids in (prompt, *([token] for token in answer[:-1]))]
+        found.append(log_softmax(torch.stack(logits), -1))
+    return found
+
+
+def divergence(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
+    """Of ``found`` from ``wanted``, in nats per token."""
+    return kl_div(
+        torch.cat(found), torch.cat(wanted), log_target=True, reduction="batchmean"
+    ).item()
 
 
 def _round_scales(model: torch.nn.Module) -> None:
@@ -97,20 +140,18 @@ def _round_scales(model: torch.nn.Module) -> None:
                     tensor.data = tensor.data.to(torch.bfloat16).float()
 
 
-def in_python(bundle: Path, texts: Sequence) -> list[list[int]]:
+def in_python(session: Session, texts: Sequence[Text]) -> list[list[int]]:
     """Tokens of a session, from the questions as text: its chat template is the manifest's."""
-    session = Session.open(bundle)
-    session.switch("base")
     found = []
-    for question, (prompt, _) in zip(QUESTIONS, texts, strict=True):
+    for question, text in zip(QUESTIONS, texts, strict=True):
         ids = session.encode(question, chat=True)
-        assert ids == prompt, "the manifest's chat template is not the tokenizer's"
+        assert ids == text.prompt, "the manifest's chat template is not the tokenizer's"
         found.append(list(session.generate_ids(ids, TOKENS)))
     return found
 
 
 def with_runner(
-    workspace: Workspace, runner: Runner, bundle: Path, texts: Sequence, tokens: int
+    workspace: Workspace, runner: Runner, bundle: Path, texts: Sequence[Text], tokens: int
 ) -> list[list[int]]:
     """Tokens of the C++ runner, after the same prompts."""
     workspace.put({**runner.files, PROGRAM: bundle / PROGRAM})
@@ -130,11 +171,15 @@ def equal_tokens(found: Sequence[int], wanted: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(wanted)))
 
 
-def _compared(name: str, found: Sequence, wanted: Sequence) -> dict:
-    counts = [equal_tokens(x, y) for x, y in zip(found, wanted, strict=True)]
-    whole = sum(count == len(y) for count, y in zip(counts, wanted, strict=True))
-    print(f"{name}: {whole} of {len(wanted)} texts equal; equal tokens {counts}", flush=True)
-    return {"texts": len(wanted), "equal": whole, "tokens": counts}
+def _compared(name: str, found: Sequence, texts: Sequence[Text], nats: float | None = None) -> dict:
+    counts = [equal_tokens(x, text.answer) for x, text in zip(found, texts, strict=True)]
+    whole = sum(count == len(text.answer) for count, text in zip(counts, texts, strict=True))
+    print(f"{name}: {whole} of {len(texts)} texts equal; equal tokens {counts}", flush=True)
+    record = {"texts": len(texts), "equal": whole, "tokens": counts}
+    if nats is None:
+        return record
+    print(f"{name}: {nats:.4f} nats per token from the reference", flush=True)
+    return record | {"nats": nats}
 
 
 @contextmanager
@@ -161,19 +206,31 @@ def main(
 
         base = smollm2()
     program = Workshop(base, work).program("bare").pte
-    bundle = bundle_of(base, program, work / "bare-bundle")
-    texts = reference(base)
+    session = Session.open(bundle_of(base, program, work / "bare-bundle"))
+    session.switch("base")
+    model = quantized(base)
+    texts = reference(base, model)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    for question, (_, answer) in zip(QUESTIONS, texts, strict=True):
-        print(f"{question}  {tokenizer.decode(answer, skip_special_tokens=True)!r}")
-    answers = [answer for _, answer in texts]
-    results = {"python": _compared("python", in_python(bundle, texts), answers)}
+    for question, text in zip(QUESTIONS, texts, strict=True):
+        print(f"{question}  {tokenizer.decode(text.answer, skip_special_tokens=True)!r}")
+    wanted = along(model, texts)
+    model.set_attn_implementation(CONTROL)
+    control = along(model, texts)
+    chosen = [x.argmax(-1).tolist() for x in control]
+    nats = divergence(along_in_session(session, texts), wanted)
+    results = {
+        f"transformers, {CONTROL} attention": _compared(
+            f"transformers, {CONTROL} attention", chosen, texts, divergence(control, wanted)
+        ),
+        "python": _compared("python", in_python(session, texts), texts, nats),
+    }
     with places() as found:
         for name, (device, runner) in found.items():
             few, tokens = (FEW, FEW_TOKENS) if "arm64" in name else (len(texts), TOKENS)
             with device.workspace() as workspace:
-                got = with_runner(workspace, runner, bundle, texts[:few], tokens)
-            results[name] = _compared(name, got, [answer[:tokens] for answer in answers[:few]])
+                got = with_runner(workspace, runner, session.bundle, texts[:few], tokens)
+            asked = [Text(prompt, answer[:tokens]) for prompt, answer in texts[:few]]
+            results[name] = _compared(name, got, asked)
     if output:
         output.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -133,6 +133,7 @@ WRONG = {
     "a drop below 0": ((*COMPRESS, "--max-drop", "-1"), "--max-drop"),
     "a base for nothing": ((*COMPRESS, "--base", "base"), "--base goes with"),
     "calibration without base": ((*COMPRESS, "--calibration", "data.jsonl"), "--base goes with"),
+    "bfloat16 without calibration": ((*COMPRESS, "--bf16"), "--bf16 goes with"),
     "neither prompt nor ids": (RUN, "either --prompt or --ids"),
     "prompt and ids": ((*RUN, "--prompt", "a", "--ids", "1"), "either --prompt or --ids"),
     "chat with ids": ((*RUN, "--chat", "--ids", "1"), "--chat goes with --prompt"),

@@ -1,6 +1,7 @@
 """Storage against quality on a real LLM: data, training, and ``hydraopt frontier``.
 
-    PYTHONPATH=tests/benchmarks python -m llm_zoo -o docs/results/llm [--with-data] [--jobs N]
+    PYTHONPATH=tests/benchmarks python -m llm_zoo -o docs/results/llm [--jobs N]
+      [--tasks ui-de,ui-fr] [--methods budget,calibrated] [--budgets 2,5]
 
 Every step keeps what it finished, so that a run that was stopped goes on.
 """
@@ -10,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -19,17 +21,14 @@ from smollm2_weights import smollm2
 
 from hydraopt.files import write_json
 
-from .data import CALIBRATION, SOURCES, TEST, data
+from .data import CALIBRATION, SOURCES, TEST, data, write_some
 from .tasks import TASKS
 from .train import LOG, train_all
 
 BUDGETS = "1,2,3,5,7,10,15,30"
 INPUTS = 64  # of the test examples of each task, for a run of some two hours
-METHODS = (
-    *("budget", "plain", "hydraopt", "average", "ties", "knots", "tsv-merge", "jd-full"),
-    *("byom", "1bit", "emr"),
-)
-WITH_DATA = ("calibrated", "supermerge")  # they train for hours
+# those without data; "calibrated" and "supermerge" train for hours
+METHODS = "budget,plain,hydraopt,average,ties,knots,tsv-merge,jd-full,byom,1bit,emr"
 TRAINING = "training.json"
 
 
@@ -38,17 +37,17 @@ def command(
     base: Path,
     texts: Path,
     adapters: Mapping[str, Path],
+    methods: str = METHODS,
+    budgets: str = BUDGETS,
     *,
-    with_data: bool = False,
     bfloat16: bool = False,
     jobs: int = 2,
 ) -> list[str]:
     """What a user would type to measure adapters of a base of their own."""
     program = Path(sys.executable).with_name("hydraopt")
-    methods = [*METHODS, *(WITH_DATA if with_data else ())]
-    options = ["--base", base, "--data", texts / TEST, "--methods", ",".join(methods)]
-    options += ["--train", texts / CALIBRATION]  # always: what is measured is kept for both runs
-    options += ["--budgets", BUDGETS, "--inputs", INPUTS, "--jobs", jobs]
+    options = ["--base", base, "--data", texts / TEST, "--methods", methods]
+    options += ["--train", texts / CALIBRATION]  # always: what is measured is kept for any methods
+    options += ["--budgets", budgets, "--inputs", INPUTS, "--jobs", jobs]
     options += ["--bf16"] if bfloat16 else []
     sources = [f"{task}={directory}" for task, directory in adapters.items()]
     return list(map(str, [program, "frontier", "-o", output, *options, *sources]))
@@ -62,21 +61,23 @@ def summary(adapters: Mapping[str, Path]) -> list[dict]:
 
 def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write to.")],
-    with_data: Annotated[
-        bool, typer.Option("--with-data", help="Also methods that learn from examples.")
-    ] = False,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Score in bfloat16.")] = False,
+    tasks: Annotated[str, typer.Option(help="Some of the tasks.")] = ",".join(TASKS),
+    methods: Annotated[str, typer.Option(help="As of hydraopt frontier.")] = METHODS,
+    budgets: Annotated[str, typer.Option(help="Per cent of fp16.")] = BUDGETS,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Score and train in bfloat16.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
     """Make the data, train the adapters, and measure methods on them."""
     base = smollm2()
-    texts, adapters = data(base), train_all([*TASKS], jobs)
-    arguments = command(
-        output, base, texts, adapters, with_data=with_data, bfloat16=bf16, jobs=jobs
-    )
-    print(" ".join(arguments), flush=True)
-    if code := subprocess.run(arguments, check=False).returncode:
-        sys.exit(code)
+    texts, adapters = data(base), train_all(tasks.split(","), jobs)
+    with tempfile.TemporaryDirectory() as own:
+        write_some(texts, adapters, Path(own))
+        arguments = command(
+            output, base, Path(own), adapters, methods, budgets, bfloat16=bf16, jobs=jobs
+        )
+        print(" ".join(arguments), flush=True)
+        if code := subprocess.run(arguments, check=False).returncode:
+            sys.exit(code)
     write_json(output / TRAINING, summary(adapters))
     shutil.copyfile(texts / SOURCES, output / SOURCES)
 

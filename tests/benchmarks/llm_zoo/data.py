@@ -54,6 +54,15 @@ def _build(base: Path, directory: Path) -> None:
     write_json(directory / SOURCES, json.loads((root / VERSIONS).read_text(encoding="utf-8")))
 
 
+def write_some(texts: Path, tasks: Iterable[str], directory: Path) -> None:
+    """Write the examples of some tasks, for testing and for calibration, to ``directory``."""
+    chosen = {*tasks}
+    for file in (TEST, CALIBRATION):
+        lines = (texts / file).read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = (line for line in lines if json.loads(line)["task"] in chosen)
+        (directory / file).write_text("".join(kept), encoding="utf-8")
+
+
 def chat_prompt(tokenizer: PreTrainedTokenizerBase, instruction: str, question: str) -> str:
     """What comes before the answer in the model's chat format."""
     messages = [

@@ -34,6 +34,7 @@ from hydraopt.training import (
     load_model,
     pick_device,
     read_examples,
+    use_bfloat16,
 )
 from hydraopt.training.batches import Row
 
@@ -82,8 +83,11 @@ def train(task: str, base: Path, data: Path, how: Recipe, directory: Path) -> No
     model, tokenizer = load_model(str(base))
     model.set_attn_implementation("eager")  # of short texts on a CPU, a third less time per step
     torch.manual_seed(0)  # one initialisation for all tasks of one recipe
+    model.to(pick_device())
+    if has_bfloat16(model.device):
+        use_bfloat16(model)
     model = get_peft_model(
-        model.to(pick_device()),
+        model,
         LoraConfig(
             r=how.rank,
             lora_alpha=2 * how.rank,
@@ -129,10 +133,8 @@ def batches(rows: Sequence[Row], size: int) -> list[Batch]:
 
 
 def loss(model: PeftModel, chosen: Batch) -> torch.Tensor:
-    """Mean cross entropy of the answers' tokens, in bfloat16 where that is fast."""
-    device = model.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-        return answer_loss(model, chosen.to(device))
+    """Mean cross entropy of the answers' tokens."""
+    return answer_loss(model, chosen.to(model.device))
 
 
 def has_bfloat16(device: torch.device) -> bool:
