@@ -33,17 +33,18 @@ from .metadata import Metadatum
 
 QUANTIZE = ("none", "8da4w")
 MATMUL = re.compile(r"\b(mm|bmm|addmm|linear|matmul)\b")
-# Each pass traces every partition again, which is most of the time that lowering takes. The others
-# of XNNPACK's passes rewrite convolutions, batch norms, attention, paddings and the like.
-PASSES = (
-    passes.XNNPACKRemoveCloneOpsTransform,
-    passes.DimOrderOpsRevertPass,
-    passes.ConvertToLinearPass,
-    passes.ConstPropPass,
-    passes.FuseActivationPass,
-    passes.RemoveGetItemPass,
-    passes.RemoveRedundantCopyPass,
-)
+# Each pass traces a partition again, which is most of the time that lowering takes; one that has
+# none of the operators that the pass rewrites is left alone. The others of XNNPACK's passes rewrite
+# convolutions, batch norms, attention, paddings and the like.
+PASSES = {
+    passes.XNNPACKRemoveCloneOpsTransform: "clone",
+    passes.DimOrderOpsRevertPass: "dim_order",
+    passes.ConvertToLinearPass: "mm",
+    passes.ConstPropPass: "",  # always
+    passes.FuseActivationPass: "relu|hardtanh",
+    passes.RemoveGetItemPass: "max",
+    passes.RemoveRedundantCopyPass: "to_copy",
+}
 
 
 def quantize_linear(model: nn.Module, scheme: str) -> None:
@@ -146,19 +147,23 @@ def undelegated(exported: torch.export.ExportedProgram, layers: Collection[str])
     return sorted(name for name in layers if any(path.endswith(f".{name}") for path in outside))
 
 
-def _convolves(program: torch.export.ExportedProgram) -> bool:
-    return any("convolution" in str(node.target) for node in program.graph.nodes)
+def _passes_for(program: torch.export.ExportedProgram) -> list | None:
+    """Those of :data:`PASSES` that may change a partition; None, which is all, if it convolves."""
+    operators = " ".join({str(node.target) for node in program.graph.nodes})
+    if "convolution" in operators:
+        return None
+    return [found for found, rewritten in PASSES.items() if re.search(rewritten, operators)]
 
 
 @contextmanager
 def _few_passes() -> Iterator[None]:
-    """Run :data:`PASSES` only on each partition that has no convolution."""
+    """Run on each partition only the passes that may change it."""
     partitions = count(1)
 
     class FewPasses(passes.XNNPACKPassManager):
         def __init__(self, program: torch.export.ExportedProgram, **_: object):
             doing(f"Lowering part {next(partitions)} of the graph")
-            super().__init__(program, None if _convolves(program) else list(PASSES))
+            super().__init__(program, _passes_for(program))
 
     usual = xnnpack_preprocess.XNNPACKPassManager
     xnnpack_preprocess.XNNPACKPassManager = FewPasses
