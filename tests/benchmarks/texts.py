@@ -86,6 +86,15 @@ def quantized(base: Path) -> PreTrainedModel:
     return model
 
 
+def _round_scales(model: torch.nn.Module) -> None:
+    """Scales of groups as XNNPACK keeps them, in bfloat16."""
+    for module in model.modules():
+        if hasattr(module, "parametrizations"):
+            for tensor in module.parametrizations.parameters():
+                if tensor.dtype == torch.float32 and tensor.dim() == 2:
+                    tensor.data = tensor.data.to(torch.bfloat16).float()
+
+
 def reference(base: Path, model: PreTrainedModel) -> list[Text]:
     """What transformers generates after each question."""
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -124,20 +133,24 @@ def along_in_session(session: Session, texts: Sequence[Text]) -> list[torch.Tens
     return found
 
 
+def divergences(session: Session, model: PreTrainedModel, texts: Sequence[Text]) -> dict:
+    """Nats per token along the reference's texts, of the program and of the control."""
+    wanted = along(model, texts)
+    model.set_attn_implementation(CONTROL)
+    control = along(model, texts)
+    name = f"transformers, {CONTROL} attention"
+    record = compared(name, [x.argmax(-1).tolist() for x in control], texts)
+    found = {"python": along_in_session(session, texts), name: control}
+    nats = {who: divergence(x, wanted) for who, x in found.items()}
+    print("nats per token from the reference:", nats)
+    return {name: record, "nats": nats}
+
+
 def divergence(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
-    """Of ``found`` from ``wanted``, in nats per token."""
+    """Mean Kullback-Leibler divergence of ``found`` from ``wanted``."""
     return kl_div(
         torch.cat(found), torch.cat(wanted), log_target=True, reduction="batchmean"
     ).item()
-
-
-def _round_scales(model: torch.nn.Module) -> None:
-    """Scales of groups as XNNPACK keeps them, in bfloat16."""
-    for module in model.modules():
-        if hasattr(module, "parametrizations"):
-            for tensor in module.parametrizations.parameters():
-                if tensor.dtype == torch.float32 and tensor.dim() == 2:
-                    tensor.data = tensor.data.to(torch.bfloat16).float()
 
 
 def in_python(session: Session, texts: Sequence[Text]) -> list[list[int]]:
@@ -171,15 +184,12 @@ def equal_tokens(found: Sequence[int], wanted: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(wanted)))
 
 
-def _compared(name: str, found: Sequence, texts: Sequence[Text], nats: float | None = None) -> dict:
+def compared(name: str, found: Sequence[Sequence[int]], texts: Sequence[Text]) -> dict:
+    """Count and print equal texts and tokens."""
     counts = [equal_tokens(x, text.answer) for x, text in zip(found, texts, strict=True)]
     whole = sum(count == len(text.answer) for count, text in zip(counts, texts, strict=True))
     print(f"{name}: {whole} of {len(texts)} texts equal; equal tokens {counts}", flush=True)
-    record = {"texts": len(texts), "equal": whole, "tokens": counts}
-    if nats is None:
-        return record
-    print(f"{name}: {nats:.4f} nats per token from the reference", flush=True)
-    return record | {"nats": nats}
+    return {"texts": len(texts), "equal": whole, "tokens": counts}
 
 
 @contextmanager
@@ -213,16 +223,9 @@ def main(
     tokenizer = AutoTokenizer.from_pretrained(base)
     for question, text in zip(QUESTIONS, texts, strict=True):
         print(f"{question}  {tokenizer.decode(text.answer, skip_special_tokens=True)!r}")
-    wanted = along(model, texts)
-    model.set_attn_implementation(CONTROL)
-    control = along(model, texts)
-    chosen = [x.argmax(-1).tolist() for x in control]
-    nats = divergence(along_in_session(session, texts), wanted)
     results = {
-        f"transformers, {CONTROL} attention": _compared(
-            f"transformers, {CONTROL} attention", chosen, texts, divergence(control, wanted)
-        ),
-        "python": _compared("python", in_python(session, texts), texts, nats),
+        "python": compared("python", in_python(session, texts), texts),
+        **divergences(session, model, texts),
     }
     with places() as found:
         for name, (device, runner) in found.items():
@@ -230,7 +233,7 @@ def main(
             with device.workspace() as workspace:
                 got = with_runner(workspace, runner, session.bundle, texts[:few], tokens)
             asked = [Text(prompt, answer[:tokens]) for prompt, answer in texts[:few]]
-            results[name] = _compared(name, got, asked)
+            results[name] = compared(name, got, asked)
     if output:
         output.write_text(json.dumps(results, indent=2) + "\n")
 
