@@ -17,7 +17,7 @@ from hydraopt.compression import compress
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.merging import MergedAdapters
 from hydraopt.merging.hydraopt import hydraopt
-from hydraopt.profiling.cache import locked
+from hydraopt.profiling.cache import lock_file
 from hydraopt.zoo import BASE, load_adapters
 from hydraopt.zoo.model import new_tokenizer
 
@@ -142,7 +142,7 @@ def once_in_a_run(tmp_path_factory, name: str, make: Callable[[Path], object]) -
     """A directory that is made once, by whichever process of the run needs it first."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    with locked(root / f"{name}.lock"):
+    with lock_file(root / f"{name}.lock"):
         if not (root / name).exists():
             make(root / name)
     return root / name

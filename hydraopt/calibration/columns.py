@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from transformers import PreTrainedModel
@@ -45,7 +46,12 @@ class Columns:
         """The columns as they are now, ``[R, out]``."""
         if self.codes is not None:
             return self.start * self.change.exp()
-        return self.start + self.start.square().mean(1, keepdim=True).sqrt() * self.change
+        return self.start + self._sizes * self.change
+
+    @cached_property
+    def _sizes(self) -> torch.Tensor:
+        """Each column's root mean square, ``[R, 1]``."""
+        return self.start.square().mean(1, keepdim=True).sqrt()
 
     @torch.no_grad()
     def rounded(self) -> "Columns":

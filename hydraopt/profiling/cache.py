@@ -52,11 +52,11 @@ def drop_unused(group: str) -> None:
 
 def _in_use(directory: Path) -> AbstractContextManager[None]:
     """Keep other processes from building or removing a directory of the cache."""
-    return locked(directory.with_name(f".{directory.name}.lock"))
+    return lock_file(directory.with_name(f".{directory.name}.lock"))
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def lock_file(path: Path) -> Iterator[None]:
     """Hold a lock file; a second process waits for the first, also if that one is killed."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -20,7 +20,7 @@ from pathlib import Path
 from ..errors import ProfilingError
 from ..files import write_json
 from .adb import adb
-from .cache import cache_directory, locked
+from .cache import cache_directory, lock_file
 from .image import AMD64, ARM64, machine_image, namespace_image
 from .ports import accepts, claimed_port
 from .process import require
@@ -83,7 +83,7 @@ def start(tier: str, *, die_with_parent: bool = False) -> Emulator:
         ProfilingError: a program is not installed, or the device does not come up.
         DeviceError: adb does not work.
     """
-    with locked(_state_directory() / f"{tier}.lock"):
+    with lock_file(_state_directory() / f"{tier}.lock"):
         return find(tier) or _start(tier, die_with_parent)
 
 
