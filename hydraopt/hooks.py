@@ -25,11 +25,11 @@ def outputs_plus(model: torch.nn.Module, changes: Mapping[str, Change]) -> Itera
 def captured_inputs(
     model: torch.nn.Module, modules: Iterable[str]
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Keep what each of ``modules`` is given while the block runs."""
+    """Keep what each of ``modules`` is given while the block runs, in float32."""
     found: dict[str, torch.Tensor] = {}
 
     def hook(name: str):
-        return lambda _, inputs: found.__setitem__(name, inputs[0])
+        return lambda _, inputs: found.__setitem__(name, inputs[0].float())
 
     layers = {name: model.get_submodule(name) for name in modules}
     with _removed([x.register_forward_pre_hook(hook(name)) for name, x in layers.items()]):

@@ -45,9 +45,8 @@ def read_groups(packed: torch.Tensor, count: int) -> Groups:
     """The integers and scales of bytes ``[..., width]``; ``count`` is a multiple of 32."""
     codes, scales = packed.split([count // 2, count // GROUP * 2], -1)
     nibbles = torch.stack([codes >> 4, codes & 15], -1).flatten(-2)
-    own = scales.clone(
-        memory_format=torch.contiguous_format
-    )  # of a pack they may start at any byte
+    # a pack's groups may start at any byte, a bfloat16 only at an even one
+    own = scales.clone(memory_format=torch.contiguous_format)
     return Groups(nibbles.to(torch.int8) + SMALLEST, own.view(torch.bfloat16))
 
 

@@ -24,7 +24,8 @@ class CalibrationData:
     """A base model, and some (prompt, answer) pairs of every task.
 
     Attributes:
-        model: in evaluation mode; its output is float32. Methods freeze its weights, and keep them.
+        model: in evaluation mode, in float32 or as :func:`.use_bfloat16` leaves it. Methods freeze
+            its weights, and keep them.
         tokenizer: the model's.
         examples: task -> pairs; an answer is None where it is not known.
     """
