@@ -9,7 +9,7 @@ JVM_PACKAGES := default-jdk-headless maven g++ aapt android-framework-res
 # for the app's APK and its tests
 APK_PACKAGES := zipalign apksigner dexdump
 
-.PHONY: demo test frontier llm llm-trained bench screenshots apk catalogue fuzz lint packages
+.PHONY: demo test frontier llm bench screenshots apk catalogue fuzz lint packages
 
 demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
@@ -37,12 +37,6 @@ frontier: .venv/ready
 llm: .venv/ready
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o docs/results/llm $(LLM_OPTIONS)
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.program -o docs/results/llm/program.json
-
-# methods that learn from examples, on some of these adapters: docs/results/llm-trained/*
-TRAINED_TASKS := word-en,dictionary-pt
-llm-trained: .venv/ready
-	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o docs/results/llm-trained \
-	  --tasks $(TRAINED_TASKS) --methods budget,calibrated,plain,supermerge --budgets 2,5 --bf16
 
 # speed against the alternatives; classifiers of a real encoder; time and memory of coding and
 # merging; other kinds of adapters
