@@ -52,6 +52,8 @@ def coded(adapters):
 def test_calibrated_packs_answer_more_like_the_unmerged_adapters(adapters, coded, base, bfloat16):
     data = data_of(base, "hello", "good day", "a b c", bfloat16=bfloat16)
     model = data.model
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    assert all(model.get_submodule(name).weight.dtype == dtype for name in adapters.shapes)
     weights = {name: p.detach().clone() for name, p in model.named_parameters()}
     tuned = calibrate(coded, adapters, data)
     assert all(weights[name].equal(p) for name, p in model.named_parameters())

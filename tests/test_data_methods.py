@@ -59,6 +59,8 @@ def test_a_base_in_bfloat16_gives_nearly_the_same(method):
     data = data_of(adapters)
     wanted = merge_with(method, adapters, data, **options)
     use_bfloat16(data.model)
+    assert data.model.get_submodule(next(iter(SHAPES))).weight.dtype == torch.bfloat16
+    assert data.model.get_input_embeddings().weight.dtype == torch.float32
     found = merge_with(method, adapters, data, **options)
     # surgery learns from what the model writes, which for a random one is soon something else
     assert_same(wanted, found, tolerance=0.7 if method == "surgery" else 0.1)

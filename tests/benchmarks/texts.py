@@ -37,7 +37,9 @@ from hydraopt.lowering.plan import make_plan
 from hydraopt.lowering.program import Program
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import StaticAdapter
+from hydraopt.lowering.tokenizer import stop_tokens
 from hydraopt.lowering.xnnpack import quantize_linear
+from hydraopt.models import end_tokens
 from hydraopt.profiling import emulator
 from hydraopt.profiling.adb import Device
 from hydraopt.profiling.host import Host
@@ -98,7 +100,7 @@ def _round_scales(model: torch.nn.Module) -> None:
 def reference(base: Path, model: PreTrainedModel) -> list[Text]:
     """What transformers generates after each question."""
     tokenizer = AutoTokenizer.from_pretrained(base)
-    ends = load_base(str(base), str(base)).eos_ids
+    ends = stop_tokens(tokenizer, end_tokens(model))
     texts = []
     for question in QUESTIONS:
         turn = [{"role": "user", "content": question}]
