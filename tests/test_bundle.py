@@ -9,7 +9,7 @@ from conftest import save_adapter
 from sealed_files import reseal
 
 from hydraopt.adapters import read_adapters
-from hydraopt.errors import BundleError, OutputError, TaskError
+from hydraopt.errors import BundleError, OutputError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.growth import add_task, remove_task
@@ -236,73 +236,6 @@ def test_a_directory_that_is_no_bundle_is_refused(tmp_path, copied):
     (copied / "manifest.json").write_text("{")
     with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
         Session.open(copied)
-
-
-def test_an_unknown_task_lists_the_known_ones(bundle):
-    with pytest.raises(TaskError, match="no task 'delta'; there are: alpha, beta, gamma"):
-        Session.open(bundle).switch("delta")
-
-
-def test_switching_resets_the_cache(bundle):
-    fresh, used = Session.open(bundle), Session.open(bundle)
-    used.switch("alpha")
-    used.forward(PROMPT)
-    assert used.position == len(PROMPT)
-    for session in (fresh, used):
-        session.switch("beta")
-        assert session.position == 0
-    assert torch.equal(fresh.forward([9, 8]), used.forward([9, 8]))
-
-
-def test_generation_is_greedy_streams_and_starts_afresh(bundle):
-    session = Session.open(bundle)
-    session.switch("gamma")
-    ids = list(session.generate_ids(PROMPT, 6))
-    assert len(ids) == 6
-    expected, following = [], PROMPT
-    session.reset()
-    for _ in range(len(ids)):
-        following = [int(session.forward(following).argmax())]
-        expected += following
-    assert ids == expected
-    text = session.generate("hello", 6)
-    assert text
-    assert session.generate("hello", 6) == text
-    assert text.startswith("".join(session.stream("hello", 6)))
-
-
-def test_a_generation_does_not_survive_a_switch(bundle):
-    session = Session.open(bundle)
-    session.switch("gamma")
-    running = session.generate_ids(PROMPT, 6)
-    next(running)
-    session.switch("alpha")
-    with pytest.raises(TaskError, match="switched or reset during this generation"):
-        next(running)
-
-
-def test_the_context_is_never_exceeded(bundle):
-    session = Session.open(bundle)
-    with pytest.raises(TaskError, match="no task is current; switch to one of: alpha"):
-        session.forward(PROMPT)
-    session.switch("alpha")
-    assert 1 <= len(list(session.generate_ids([1] * 20, 100))) <= 13
-    with pytest.raises(TaskError, match="32 tokens, expected at most 31 in a prompt"):
-        session.generate("x" * 32)
-    with pytest.raises(TaskError, match="prompt is empty"):
-        session.generate("")
-    session.reset()
-    session.forward([1] * 31)
-    session.forward([1])
-    with pytest.raises(TaskError, match="33 tokens"):
-        session.forward([1])
-
-
-def test_a_token_outside_the_vocabulary_is_refused(bundle):
-    session = Session.open(bundle)
-    session.switch("alpha")
-    with pytest.raises(TaskError, match="token id 258 is outside the vocabulary of 258"):
-        session.forward([258])
 
 
 def test_an_existing_bundle_is_refused_unless_overwritten(merged, base, bundle):

@@ -26,14 +26,10 @@
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
 #include <executorch/runtime/platform/runtime.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <memory>
 #include <numeric>
@@ -41,6 +37,7 @@
 #include <vector>
 
 #include "command.hpp"
+#include "memory.hpp"
 #include "reader.hpp"
 #include "threadpool.hpp"
 
@@ -54,16 +51,6 @@ using executorch::runtime::Error;
 using executorch::runtime::EValue;
 
 namespace {
-
-// Share of a file that is in the page cache.
-double resident(const hydraopt::File& file) {
-  size_t page = sysconf(_SC_PAGESIZE);
-  std::vector<unsigned char> pages((file.size() + page - 1) / page);
-  void* data = const_cast<uint8_t*>(file.data());
-  if (pages.empty() || mincore(data, file.size(), pages.data()) != 0) return 0;
-  size_t held = std::count_if(pages.begin(), pages.end(), [](auto p) { return p & 1; });
-  return static_cast<double>(held) / pages.size();
-}
 
 TensorPtr payload(const hydraopt::Pack& pack) {
   auto size = static_cast<executorch::aten::SizesType>(pack.size());
@@ -104,17 +91,10 @@ class Runner {
     return "{}";
   }
 
-  std::string evict(const std::vector<std::string>& paths) {
-    double share = 0;
-    for (const auto& path : paths) {
-      int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-      if (file < 0) fail("cannot open %s", path.c_str());
-      fsync(file);  // only clean pages are dropped
-      posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
-      close(file);
-      share = std::max(share, resident(hydraopt::File(path)));
-    }
-    return "{\"resident\": " + json(share) + "}";
+  static std::string evict(const std::vector<std::string>& paths) {
+    double held = 0;
+    for (const auto& path : paths) held = std::max(held, evicted(path));
+    return "{\"resident\": " + json(held) + "}";
   }
 
   void unload() {
@@ -270,14 +250,8 @@ class Runner {
   }
 
   static std::string memory() {
-    std::ifstream status("/proc/self/status");
-    long resident = 0, peak = 0;
-    for (std::string line; std::getline(status, line);) {
-      sscanf(line.c_str(), "VmRSS: %ld", &resident);
-      sscanf(line.c_str(), "VmHWM: %ld", &peak);
-    }
-    return "{\"resident\": " + std::to_string(resident * 1024) +
-           ", \"peak\": " + std::to_string(peak * 1024) + "}";
+    return "{\"resident\": " + std::to_string(status_bytes("VmRSS")) +
+           ", \"peak\": " + std::to_string(status_bytes("VmHWM")) + "}";
   }
 
   std::string next_trace_, trace_;

@@ -20,7 +20,7 @@ from .process import call, error_line, require
 SOURCE = Path(__file__).with_name("runner.cpp")
 KERNELS = Path(__file__).with_name("llm_kernels.cpp")
 HEADERS = tuple(
-    Path(__file__).with_name(x) for x in ("command.hpp", "reader.hpp", "threadpool.hpp")
+    Path(__file__).with_name(f"{x}.hpp") for x in ("command", "memory", "reader", "threadpool")
 )
 FLAGS = (
     *("-std=c++20", "-O3", "-fopenmp-simd", "-w", "-DC10_USING_CUSTOM_GENERATED_MACROS"),
