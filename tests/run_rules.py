@@ -48,7 +48,8 @@ def pytest_make_collect_report():
 class Account:
     """What reports tell of a run, in the process that gets all of them."""
 
-    def __init__(self):
+    def __init__(self, config: pytest.Config):
+        self.plugins = config.pluginmanager
         self.processes = defaultdict(set)  # that ran tests of a group
         self.skipped = defaultdict(Counter)  # tests per file, by reason
 
@@ -59,6 +60,10 @@ class Account:
         if report.skipped and not hasattr(report, "wasxfail"):
             reason = report.longrepr[-1].partition(": ")[2]  # after the name of the exception
             self.skipped[reason][report.location[0]] += 1
+        # at once: a run takes long, and may be stopped before its summary
+        if report.failed and (terminal := self.plugins.get_plugin("terminalreporter")):
+            terminal.ensure_newline()
+            terminal.write_line(f"failed: {report.nodeid}", red=True)
 
     def torn(self) -> list[str]:
         return sorted(group for group, processes in self.processes.items() if len(processes) > 1)
@@ -85,4 +90,4 @@ class Account:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Account())
+    config.pluginmanager.register(Account(config))

@@ -39,6 +39,15 @@ def test_a_group_that_ran_in_two_processes_fails_the_run(tmp_path):
     assert output.count("tests of one group ran in several processes: test_it.py") == 1
 
 
+def test_a_failure_is_named_before_the_run_ends(tmp_path):
+    failing = "def test_wrong(): assert False\ndef test_right(): pass\n"
+    for options in ((), ("-n", "2", "--dist", "loadgroup")):
+        code, output = run(tmp_path, failing, *options)
+        assert code == 1
+        before, _, _ = output.partition("= FAILURES =")
+        assert "failed: test_it.py::test_wrong" in before
+
+
 def test_only_what_the_machine_lacks_is_skipped(tmp_path):
     lacks = "from run_rules import MachineLacksError as Lacks\ndef test(): raise Lacks('no adb')"
     code, output = run(tmp_path, lacks)
