@@ -1,6 +1,6 @@
 """The parts of the benchmarks that figures rest on."""
 
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,10 +41,15 @@ def test_calls_take_turns_and_none_always_goes_first():
     assert rounds == (["abc", "bca", "cab"] * 2)[: WARM_UP + 3]
 
 
-def test_times_are_those_of_the_calls():
-    times = in_turns({"slow": lambda: time.sleep(0.02), "fast": lambda: None}, 3)
-    assert all(20 <= found < 200 for found in times["slow"])
-    assert max(times["fast"]) < min(times["slow"])
+def test_times_are_milliseconds_of_the_calls(monkeypatch):
+    clock = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr("time.perf_counter", lambda: clock.seconds)
+
+    def slow():
+        clock.seconds += 0.25
+
+    times = in_turns({"slow": slow, "fast": lambda: None}, 3)
+    assert times == {"slow": [250.0] * 3, "fast": [0.0] * 3}
 
 
 def test_a_ratio_is_that_of_the_same_round():
