@@ -2,15 +2,17 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
+from devices import wait_until
 
 from hydraopt.adapters import AdapterSet, read_adapters
 from hydraopt.errors import OutputError, UsageError
 from hydraopt.evaluation.chart import experts_table, table
 from hydraopt.evaluation.experts import BASE, UNMERGED, compare_experts, evenly_spaced
 from hydraopt.evaluation.frontier import candidates, frontier
-from hydraopt.evaluation.points import Subject
+from hydraopt.evaluation.points import Subject, measured
 from hydraopt.evaluation.reports import subject_of, write_experts, write_frontier
 
 TASKS = ("alpha", "beta", "gamma")
@@ -33,6 +35,17 @@ def test_the_frontier_resumes_and_is_tabulated(subject, tmp_path, monkeypatch):
     monkeypatch.setattr("hydraopt.evaluation.points._call", None)
     assert frontier(subject, ["hydraopt", "plain"], tmp_path, 1) == first
     assert f"| hydraopt | K = 1 | {first[2].share:.1%} |" in table(first)
+
+
+def test_a_result_is_kept_while_slower_ones_are_measured(tmp_path):
+    path = tmp_path / "points" / "quick.json"
+    work = {"slow": partial(once_there, path), "quick": partial(dict, found=True)}
+    assert measured(work, "any", tmp_path, 2) == {name: {"found": True} for name in work}
+
+
+def once_there(path):
+    wait_until(path.exists)
+    return {"found": True}
 
 
 def test_other_examples_are_measured_again(subject, tmp_path):

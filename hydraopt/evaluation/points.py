@@ -46,10 +46,9 @@ def measured(
     results = {name: result for name, result in kept.items() if result is not None}
     missing = [name for name in work if name not in results]
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    calls = (delayed(_call)(work[name], threads) for name in missing)
-    computed = Parallel(n_jobs=jobs, return_as="generator")(calls)
-    bar = progress(computed, "measure", total=len(missing))
-    for name, result in zip(missing, bar, strict=True):
+    calls = (delayed(_call)(name, work[name], threads) for name in missing)
+    computed = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
+    for name, result in progress(computed, "measure", total=len(missing)):
         results[name] = result
         write_json(paths[name], {"of": fingerprint, "result": result})
     return {name: results[name] for name in work}
@@ -116,9 +115,9 @@ def _evaluator(base: str, examples: tuple, bfloat16: bool) -> Evaluator:
     return Evaluator.load(base, dict(examples), bfloat16=bfloat16)
 
 
-def _call(function: Callable[[], dict], threads: int) -> dict:
+def _call(name: str, function: Callable[[], dict], threads: int) -> tuple[str, dict]:
     torch.set_num_threads(threads)
-    return function()
+    return name, function()
 
 
 def _file_name(name: str) -> str:
