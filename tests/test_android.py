@@ -122,12 +122,12 @@ def test_on_a_jvm(reports, name):
     check_passed(reports[name], may_skip=ONLY_WITH_THE_AAR)
 
 
-def test_a_switch_takes_no_other_order_of_time_than_in_python(reports, fixtures):
+def test_a_switch_takes_about_as_long_as_in_python(reports, fixtures):
     bundle = fixtures / "zoo"
     jvm = json.loads((fixtures / "switches.json").read_text())["p50"]
     python, runner = median(_python_switches(bundle)), median(_runner_switches(bundle))
     print(f"a switch takes {jvm:.2f} ms on the JVM, {python:.2f} in Python, {runner:.2f} in C++")
-    assert jvm < 10 * python + 10  # wide, for a busy machine; figures are the print's
+    assert jvm < 3 * python + 1
 
 
 def _python_switches(bundle: Path) -> Iterator[float]:
