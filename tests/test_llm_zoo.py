@@ -5,20 +5,23 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from chat_templates import SMOLLM, chat_tokenizer
 from conftest import save_adapter
 from llm_zoo import train, wordnet
 from llm_zoo.__main__ import METHODS, command, summary
+from llm_zoo.__main__ import main as zoo_main
 from llm_zoo.catalogues import plain, translations
 from llm_zoo.data import CALIBRATION, TEST, TRAIN, chat_prompt, short_pairs, write_some
 from llm_zoo.dictionaries import number, translation, words
 from llm_zoo.examples import TEST_SHARE, Example, key, split
 from llm_zoo.program import compared
 from llm_zoo.tasks import TASKS, Task
-from llm_zoo.train import Recipe, batches, recipe
+from llm_zoo.train import Recipe, batches, named_tasks, recipe
 from llm_zoo.wordnet import Noun, nouns, questions
+from typer.testing import CliRunner
 
 from hydraopt.adapters import TASK_NAME, read_adapters
 from hydraopt.cli.app import app
@@ -199,6 +202,18 @@ def test_batches_hold_each_row_once_beside_rows_of_similar_length():
 def test_recipes_differ_in_rank_and_layers():
     assert sum(recipe(task).rank == 32 for task in TASKS) == 4
     assert sum(len(recipe(task).targets) == 7 for task in TASKS) == 4
+
+
+def test_an_unknown_task_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert named_tasks("ui-de,word-en") == ["ui-de", "word-en"]
+    for program, options in ((zoo_main, ["-o", str(tmp_path / "out")]), (train.main, [])):
+        command_line = typer.Typer()
+        command_line.command()(program)
+        done = CliRunner().invoke(command_line, [*options, "--tasks", "ui-de,ui-xx"])
+        assert done.exit_code == 2
+        assert "no task 'ui-xx'" in done.output
+        assert not list(tmp_path.iterdir())
 
 
 def test_frontier_takes_what_was_trained(tmp_path, base, small_data):

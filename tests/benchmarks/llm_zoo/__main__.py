@@ -23,7 +23,7 @@ from hydraopt.files import write_json
 
 from .data import CALIBRATION, SOURCES, TEST, data, write_some
 from .tasks import TASKS
-from .train import LOG, train_all
+from .train import LOG, named_tasks, train_all
 
 BUDGETS = "1,2,3,5,7,10,15,30"
 INPUTS = 64  # of the test examples of each task, for a run of some two hours
@@ -68,8 +68,9 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
     """Make the data, train the adapters, and measure methods on them."""
+    chosen = named_tasks(tasks)
     base = smollm2()
-    texts, adapters = data(base), train_all(tasks.split(","), jobs)
+    texts, adapters = data(base), train_all(chosen, jobs)
     with tempfile.TemporaryDirectory() as own:
         write_some(texts, adapters, Path(own))
         arguments = command(

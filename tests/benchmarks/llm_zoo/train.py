@@ -169,16 +169,25 @@ def train_all(tasks: Sequence[str], jobs: int) -> Mapping[str, Path]:
         return {task: future.result() for task, future in futures.items()}
 
 
+def named_tasks(names: str) -> list[str]:
+    """Tasks of the zoo by their names, with commas between; another name is refused."""
+    tasks = names.split(",")
+    for task in tasks:
+        if task not in TASKS:
+            raise typer.BadParameter(f"no task {task!r}; there are: {', '.join(TASKS)}")
+    return tasks
+
+
 def _set_threads(jobs: int) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
 
 
 def main(
     jobs: Annotated[int, typer.Option(help="Adapters trained at a time.")] = 2,
-    tasks: Annotated[str, typer.Option(help="Some of the tasks, with commas between.")] = "",
+    tasks: Annotated[str, typer.Option(help="Some, with commas between.")] = ",".join(TASKS),
 ) -> None:
     """Train the adapters that are not there yet, and print all their directories."""
-    for task, directory in train_all(tasks.split(",") if tasks else [*TASKS], jobs).items():
+    for task, directory in train_all(named_tasks(tasks), jobs).items():
         print(f"{task}={directory}")
 
 
