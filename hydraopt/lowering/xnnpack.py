@@ -13,6 +13,7 @@ from executorch.backends.xnnpack import _passes as passes
 from executorch.backends.xnnpack import xnnpack_preprocess
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
+from executorch.exir.tracer import _default_decomposition_table
 from torch import nn
 from torchao.quantization import (
     Int8DynamicActivationIntxWeightConfig,
@@ -124,11 +125,19 @@ def delegate(
     """
     with _few_passes():
         return to_edge_transform_and_lower(
-            dict(methods),
+            {name: _decomposed(exported) for name, exported in methods.items()},
             constant_methods=dict(metadata),
             partitioner={name: [XnnpackPartitioner()] for name in delegated},
             compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
         )
+
+
+def _decomposed(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """In core operators and those that XNNPACK takes whole, before ExecuTorch takes three steps."""
+    table = _default_decomposition_table()
+    for operator in XnnpackPartitioner().ops_to_not_decompose(exported)[0]:
+        table.pop(operator, None)
+    return exported.run_decompositions(table)
 
 
 def undelegated(exported: torch.export.ExportedProgram, layers: Collection[str]) -> list[str]:

@@ -1,0 +1,70 @@
+"""What makes lowering fast changes no byte of a program and leaves nothing behind."""
+
+import gc
+from contextlib import nullcontext
+
+import pytest
+from executorch.exir import lowered_backend_module
+from llama_data import llama_set
+from torch._dynamo.guards import CheckFunctionManager, GuardBuilder
+from torch.export import ExportedProgram, exported_program
+from torch.fx.traceback import NodeSource
+
+from hydraopt.lowering import program, xnnpack
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.form import Form
+from hydraopt.lowering.tracing import fast_tracing
+from hydraopt.lowering.xnnpack import QUANTIZE
+from hydraopt.packing import CodedAdapters, Coder
+
+
+@pytest.fixture(scope="module")
+def coded() -> CodedAdapters:
+    adapters = llama_set()
+    return Coder.from_adapters(adapters).code(adapters.fp16_bytes // 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", QUANTIZE)
+def test_a_program_is_the_same_without_it(base, coded, quantize, tmp_path, monkeypatch):
+    def exported(name: str) -> bytes:
+        export_bundle(coded, str(base), tmp_path / name, Form(quantize=quantize))
+        return (tmp_path / name / "model.pte").read_bytes()
+
+    fast = exported("fast")
+    monkeypatch.setattr(program, "fast_tracing", nullcontext)
+    monkeypatch.setattr(xnnpack, "_few_passes", nullcontext)
+    monkeypatch.setattr(xnnpack, "_decomposed", lambda exported: exported)
+    assert exported("usual") == fast
+
+
+@pytest.mark.slow
+def test_every_method_is_decomposed_in_one_trace(base, coded, tmp_path, monkeypatch):
+    traced = []
+    decompose = exported_program._decompose_exported_program
+
+    def counted(exported, **tables):
+        traced.append(exported)
+        return decompose(exported, **tables)
+
+    monkeypatch.setattr(exported_program, "_decompose_exported_program", counted)
+    found = export_bundle(coded, str(base), tmp_path / "bundle", Form(quantize="8da4w"))
+    assert len(traced) == len(found.delegation)
+
+
+def test_afterwards_torch_is_as_before():
+    def state():
+        return (
+            ExportedProgram.run_decompositions,
+            CheckFunctionManager.build_guards,
+            GuardBuilder.add_python_lambda_leaf_guard_to_root,
+            lowered_backend_module.legalize_graph,
+            hasattr(NodeSource, "__deepcopy__"),
+            gc.isenabled(),
+        )
+
+    before = state()
+    with pytest.raises(RuntimeError, match="interrupted"), fast_tracing():
+        assert state() != before
+        raise RuntimeError("interrupted")
+    assert state() == before
