@@ -10,7 +10,8 @@ pytest.importorskip("executorch.examples.models.llama")
 from executorch.examples.models.llama.llama_transformer import construct_transformer
 from executorch.examples.models.llama.model_args import ModelArgs
 from export_llm_program import checkpoint_of, model_args
-from in_turns import WARM_UP, Results, in_turns
+from in_turns import WARM_UP, Results, in_turns, joined
+from slot_cost import differences
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -48,8 +49,22 @@ def test_times_are_milliseconds_of_the_calls(monkeypatch):
     def slow():
         clock.seconds += 0.25
 
-    times = in_turns({"slow": slow, "fast": lambda: None}, 3)
+    times = in_turns({"slow": slow, "fast": lambda: None}, 3, before=slow)
     assert times == {"slow": [250.0] * 3, "fast": [0.0] * 3}
+    assert clock.seconds == 0.25 * 3 * (WARM_UP + 3)  # one of "slow", and one before each call
+
+
+def test_rounds_of_several_processes_stay_pairs():
+    shares = [
+        {"decode": {"base": [1.0, 2.0], "other": [3.0, 4.0]}},
+        {"decode": {"base": [5.0], "other": [6.0]}},
+    ]
+    assert joined(shares) == {"decode": {"base": [1.0, 2.0, 5.0], "other": [3.0, 4.0, 6.0]}}
+
+
+def test_parts_of_a_slot_are_differences_of_the_programs():
+    times = {"rows": [0.03] * 3, "constant columns": [0.05] * 3, "columns as inputs": [0.09] * 3}
+    assert differences(times, 10) == pytest.approx((3, 2, 4))
 
 
 def test_a_ratio_is_that_of_the_same_round():

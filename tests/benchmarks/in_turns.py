@@ -1,9 +1,10 @@
 """Measuring several ExecuTorch programs against each other, in turns.
 
-Time per call: in one process for each number of threads, all programs loaded, every call of one
-program followed by the same call of the next, so that they see the same machine and the same cold
-caches. Ratios are medians of a round's ratios: a slower minute makes both calls slower. Load time
-and memory: in a fresh process for each program.
+Time per call: all programs loaded in one process, every call of one program followed by the same
+call of the next, so that they see the same machine and the same cold caches. Ratios are medians of
+a round's ratios: a slower minute makes both calls slower. Where a program's weights come to lie
+makes a few per cent, so that the rounds are shared among several processes. Load time and memory:
+in a fresh process for each program.
 """
 
 import json
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -139,16 +141,27 @@ def compare(
         baseline: what ratios are against.
         prompt: tokens of the prompt; not every program takes 128 in one call.
         threads: numbers of threads of the runtime.
-        rounds: calls of every step and program.
-        starts: fresh processes per program.
+        rounds: calls of every step and program, at least ``starts``.
+        starts: fresh processes per number of threads, and for load and memory per program.
     """
     results = Results(baseline, processor(), {program.name: program.bytes for program in programs})
     for count in threads:
-        results.times[count] = _fresh(step_times, programs, prompt, count, rounds)
+        share = max(1, rounds // starts)
+        results.times[count] = joined(
+            [_fresh(step_times, programs, prompt, count, share) for _ in range(starts)]
+        )
     found = starting(programs, prompt, starts)
     results.load_ms = {name: median(load for load, _ in pairs) for name, pairs in found.items()}
     results.memory = {name: int(median(x for _, x in pairs)) for name, pairs in found.items()}
     return results
+
+
+def joined(shares: Sequence[Mapping[str, Mapping[str, list[float]]]]) -> dict:
+    """Step -> program -> the times of all processes."""
+    return {
+        step: {name: list(chain(*(share[step][name] for share in shares))) for name in programs}
+        for step, programs in shares[0].items()
+    }
 
 
 def starting(
@@ -209,16 +222,20 @@ def step_times(
     }
 
 
-def in_turns(calls: Calls, rounds: int) -> dict[str, list[float]]:
+def in_turns(
+    calls: Calls, rounds: int, before: Callable[[], Any] = lambda: None
+) -> dict[str, list[float]]:
     """Milliseconds of ``rounds`` calls each, one of every kind after the other.
 
-    Each round starts with another one, so that none always follows the same.
+    Each round starts with another one, so that none always follows the same; ``before`` runs
+    before every call and is not measured.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     for turn in range(WARM_UP + rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
+            before()
             start = time.perf_counter()
             calls[name]()
             times[name].append(1e3 * (time.perf_counter() - start))
