@@ -3,8 +3,8 @@
 Time per call: all programs loaded in one process, every call of one program followed by the same
 call of the next, so that they see the same machine and the same cold caches. Ratios are medians of
 a round's ratios: a slower minute makes both calls slower. Where a program's weights come to lie
-makes a few per cent, so that the rounds are shared among several processes. Load time and memory:
-in a fresh process for each program.
+makes a few per cent, so that the rounds are shared among several processes, each of which loads the
+programs in another order. Load time and memory: in a fresh process for each program.
 """
 
 import json
@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from memory import peak_bytes
 from rich.console import Console
 from rich.table import Table
 
+T = TypeVar("T")
 WARM_UP = 3  # rounds
 Inputs = Callable[[int, int], Sequence[torch.Tensor]]
 Calls = Mapping[str, Callable[[], Any]]
@@ -131,7 +132,7 @@ def compare(
     *,
     prompt: int = 128,
     threads: Sequence[int] = (1, 2),
-    rounds: int = 40,
+    rounds: int = 50,
     starts: int = 5,
 ) -> Results:
     """Measure everything of ``programs``.
@@ -147,13 +148,20 @@ def compare(
     results = Results(baseline, processor(), {program.name: program.bytes for program in programs})
     for count in threads:
         share = max(1, rounds // starts)
+        orders = [rotated(programs, turn) for turn in range(starts)]
         results.times[count] = joined(
-            [_fresh(step_times, programs, prompt, count, share) for _ in range(starts)]
+            [_fresh(step_times, order, prompt, count, share) for order in orders]
         )
     found = starting(programs, prompt, starts)
     results.load_ms = {name: median(load for load, _ in pairs) for name, pairs in found.items()}
     results.memory = {name: int(median(x for _, x in pairs)) for name, pairs in found.items()}
     return results
+
+
+def rotated(items: Sequence[T], turn: int) -> list[T]:
+    """They in another order for each of ``turn`` = 0, 1, ..."""
+    first = turn % len(items)
+    return [*items[first:], *items[:first]]
 
 
 def joined(shares: Sequence[Mapping[str, Mapping[str, list[float]]]]) -> dict:
@@ -233,8 +241,7 @@ def in_turns(
     times: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     for turn in range(WARM_UP + rounds):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
+        for name in rotated(names, turn):
             before()
             start = time.perf_counter()
             calls[name]()
