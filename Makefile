@@ -45,7 +45,7 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/against_export_llm.py build/smollm2 -o docs/results/speed/smollm2.json
 	test -d build/llama-1b/base || $(BIN)/python tests/benchmarks/random_llama.py build/llama-1b/base
 	$(BIN)/python tests/benchmarks/against_export_llm.py build/llama-1b --base build/llama-1b/base \
-	  --prompt 127 --rounds 12 --starts 2 -o docs/results/speed/llama-1b.json
+	  --prompt 127 --rounds 10 -o docs/results/speed/llama-1b.json
 	$(BIN)/python tests/benchmarks/slot_cost.py -o docs/results/speed/slots.json
 	$(BIN)/python tests/benchmarks/texts.py build/smollm2 -o docs/results/speed/texts.json
 	$(BIN)/python tests/benchmarks/minilm_heads.py -o docs/results/encoder/minilm.json

@@ -167,7 +167,6 @@ def main(
     base: Annotated[Path | None, typer.Option(help="A Llama; SmolLM2 by default.")] = None,
     only: Annotated[str, typer.Option(help="Programs; ratios are by the first.")] = ",".join(NAMES),
     rounds: Annotated[int, typer.Option(min=1, help="Calls of every step and program.")] = 50,
-    starts: Annotated[int, typer.Option(min=1, help="Processes that share the rounds.")] = 5,
     prompt: Annotated[int, typer.Option(min=1, help="Tokens of the prompt.")] = 128,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
 ) -> None:
@@ -183,7 +182,7 @@ def main(
         base = smollm2()
     workshop = Workshop(base, work)
     programs = [workshop.program(name) for name in names]
-    results = compare(programs, names[0], prompt=prompt, rounds=rounds, starts=starts)
+    results = compare(programs, names[0], prompt=prompt, rounds=rounds)
     show(results)
     register_operators()
     found = switches(programs)
