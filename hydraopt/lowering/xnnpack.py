@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
+from unittest.mock import patch
 
 import torch
 from executorch.backends.xnnpack import _passes as passes
@@ -174,9 +175,5 @@ def _few_passes() -> Iterator[None]:
             doing(f"Lowering part {next(partitions)} of the graph")
             super().__init__(program, _passes_for(program))
 
-    usual = xnnpack_preprocess.XNNPACKPassManager
-    xnnpack_preprocess.XNNPACKPassManager = FewPasses
-    try:
+    with patch.object(xnnpack_preprocess, "XNNPACKPassManager", FewPasses):
         yield
-    finally:
-        xnnpack_preprocess.XNNPACKPassManager = usual
