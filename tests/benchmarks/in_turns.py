@@ -18,15 +18,16 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from memory import peak_bytes
 from rich.console import Console
 from rich.table import Table
 
-T = TypeVar("T")
 WARM_UP = 3  # rounds
+THREADS = (1, 2)  # of the runtime
+STARTS = 5  # fresh processes for each number of threads, and for each program's load and memory
 Inputs = Callable[[int, int], Sequence[torch.Tensor]]
 Calls = Mapping[str, Callable[[], Any]]
 
@@ -131,9 +132,7 @@ def compare(
     baseline: str,
     *,
     prompt: int = 128,
-    threads: Sequence[int] = (1, 2),
     rounds: int = 50,
-    starts: int = 5,
 ) -> Results:
     """Measure everything of ``programs``.
 
@@ -141,25 +140,23 @@ def compare(
         programs: at least the one named ``baseline``.
         baseline: what ratios are against.
         prompt: tokens of the prompt; not every program takes 128 in one call.
-        threads: numbers of threads of the runtime.
-        rounds: calls of every step and program, at least ``starts``.
-        starts: fresh processes per number of threads, and for load and memory per program.
+        rounds: calls of every step and program, shared among :data:`STARTS` processes.
     """
     results = Results(baseline, processor(), {program.name: program.bytes for program in programs})
-    for count in threads:
-        share = max(1, rounds // starts)
-        orders = [rotated(programs, turn) for turn in range(starts)]
+    orders = [rotated(programs, turn) for turn in range(STARTS)]
+    share = max(1, rounds // STARTS)
+    for count in THREADS:
         results.times[count] = joined(
             [_fresh(step_times, order, prompt, count, share) for order in orders]
         )
-    found = starting(programs, prompt, starts)
+    found = starting(programs, prompt)
     results.load_ms = {name: median(load for load, _ in pairs) for name, pairs in found.items()}
     results.memory = {name: int(median(x for _, x in pairs)) for name, pairs in found.items()}
     return results
 
 
-def rotated(items: Sequence[T], turn: int) -> list[T]:
-    """They in another order for each of ``turn`` = 0, 1, ..."""
+def rotated(items: Sequence, turn: int) -> list:
+    """``items`` from another one on for each ``turn`` = 0, 1, ..."""
     first = turn % len(items)
     return [*items[first:], *items[:first]]
 
@@ -172,12 +169,10 @@ def joined(shares: Sequence[Mapping[str, Mapping[str, list[float]]]]) -> dict:
     }
 
 
-def starting(
-    programs: Sequence[Program], prompt: int, starts: int
-) -> dict[str, list[tuple[float, int]]]:
-    """What :func:`load_and_run` finds in fresh processes, ``starts`` of each program, in turns."""
+def starting(programs: Sequence[Program], prompt: int) -> dict[str, list[tuple[float, int]]]:
+    """What :func:`load_and_run` finds in :data:`STARTS` processes of each program, in turns."""
     found: dict[str, list[tuple[float, int]]] = {program.name: [] for program in programs}
-    for _ in range(starts):
+    for _ in range(STARTS):
         for program in programs:
             found[program.name].append(_fresh(load_and_run, program, prompt))
     return found
