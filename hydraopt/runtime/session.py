@@ -5,8 +5,6 @@ from pathlib import Path
 
 import torch
 from executorch.runtime import Program, Runtime
-from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 
 from ..errors import BundleError, TaskError, known
 from ..formats.layout import payload_bytes, read_layout
@@ -18,12 +16,12 @@ from ..formats.manifest import (
     IMAGE,
     INPUTS,
     PROGRAM,
-    TOKENIZER,
     Manifest,
 )
 from .inputs import check_classes, check_ids, example, inputs_of
 from .native import Running, load_kernels, loading
 from .sampling import GREEDY, Sampling, next_token
+from .text import BundleTokenizer
 
 
 class Session:
@@ -44,7 +42,7 @@ class Session:
         self.manifest = manifest
         self.task: str | None = None
         self.position = 0
-        self._tokenizer = _tokenizer(bundle / TOKENIZER) if TOKENIZER in manifest.files else None
+        self._tokenizer = BundleTokenizer.of(bundle, manifest)
         self._sequence = 0
         load_kernels()
         self._program = self._load_program()
@@ -239,33 +237,15 @@ class Session:
         """Token ids of ``text``, or with ``chat`` of a prompt that asks it as one user turn.
 
         Raises:
-            TaskError: the bundle has no tokenizer, or no chat template.
+            TaskError: no UTF-8; or the bundle has no tokenizer, or no chat template.
         """
         if self._tokenizer is None:
             raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise TaskError(
-                f"the prompt is no UTF-8 at character {error.start:,}; correct it"
-            ) from None
-        if not chat:
-            return self._tokenizer.encode(text).ids
-        if self.manifest.chat is None:
-            raise TaskError(
-                f"{self.bundle} has no chat template, as its base model's tokenizer has none that "
-                "is a prefix and a suffix of one message; pass the whole prompt without chat"
-            )
-        rendered = self.manifest.chat.render(text)
-        return self._tokenizer.encode(rendered, add_special_tokens=False).ids
+        return self._tokenizer.encode(text, chat=chat)
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Text of token ids, piece by piece as soon as a piece is whole characters."""
-        tokenizer = known(self._tokenizer, "tokenizer")
-        decoding = DecodeStream(skip_special_tokens=True)
-        for token in ids:
-            if piece := decoding.step(tokenizer, token):
-                yield piece
+        return known(self._tokenizer, "tokenizer").decode_stream(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, empty if the bundle has no tokenizer."""
@@ -291,10 +271,3 @@ def verify(bundle: str | Path) -> dict:
         "files": len(session.manifest.names),
         "tasks": len(session.tasks),
     }
-
-
-def _tokenizer(path: Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises nothing more specific
-        raise BundleError(f"{path} is no tokenizer ({error}); export again") from error
