@@ -34,7 +34,7 @@ def eager_error(bundle: Path, base: str, coded: CodedAdapters) -> float:
     """
     session = Session.open(bundle)
     manifest = session.manifest
-    loaded = load_base(base, manifest.base_model, heads=bool(manifest.classes))
+    loaded = load_base(base, manifest.base_model, coded.task_type, heads=bool(manifest.classes))
     compute, inputs = _reference(loaded, manifest, coded)
     static = manifest.static_rows
     decode, shared = Decode(coded.layout, static_rows=static), () if static else (coded.shared,)

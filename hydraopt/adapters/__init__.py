@@ -1,16 +1,19 @@
 """Reading and writing LoRA adapters in PEFT's directory format."""
 
 from .heads import classes_of
-from .lora import PEFT_CAUSAL_LM, TASK_NAME, AdapterSet, Factors, LoraAdapter, add_delta
+from .lora import TASK_NAME, AdapterSet, Factors, LoraAdapter, add_delta
 from .peft_directory import ADAPTER, read_adapter, read_adapters, write_adapter
 from .peft_directory import CONFIG as ADAPTER_CONFIG
 from .surgery import apply_surgery
 from .targets import Role, Target, is_head
+from .task_types import FEATURES, PEFT_CAUSAL_LM, SEQ_CLS, check_task_type
 
 __all__ = [
     "ADAPTER",
     "ADAPTER_CONFIG",
+    "FEATURES",
     "PEFT_CAUSAL_LM",
+    "SEQ_CLS",
     "TASK_NAME",
     "AdapterSet",
     "Factors",
@@ -19,6 +22,7 @@ __all__ = [
     "Target",
     "add_delta",
     "apply_surgery",
+    "check_task_type",
     "classes_of",
     "is_head",
     "read_adapter",

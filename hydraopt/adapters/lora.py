@@ -10,9 +10,10 @@ from typing import NamedTuple
 import torch
 
 from ..errors import AdapterError
+from ..reading import shortened
+from .task_types import PEFT_CAUSAL_LM
 
 FP16_BYTES = 2
-PEFT_CAUSAL_LM = "CAUSAL_LM"
 TASK_NAME = re.compile(r"\w[\w.+-]{0,99}")  # it becomes a file name
 
 
@@ -55,8 +56,8 @@ class AdapterSet:
     """Adapters of one base model, in the order given.
 
     Raises:
-        AdapterError: empty set, unusable or duplicate names, different base models, one module
-            with different ``(out, in)`` shapes, or heads of different layers.
+        AdapterError: empty set, unusable or duplicate names, different base models or task types,
+            one module with different ``(out, in)`` shapes, or heads of different layers.
     """
 
     adapters: tuple[LoraAdapter, ...]
@@ -69,6 +70,7 @@ class AdapterSet:
         self._check_bases()
         self._check_shapes()
         self._check_heads()
+        self._check_task_types()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -82,8 +84,8 @@ class AdapterSet:
 
     @property
     def task_type(self) -> str | None:
-        """PEFT's name of the kind of base model."""
-        return self.adapters[0].task_type
+        """PEFT's name of the kind of base model; None if no adapter tells."""
+        return next((x.task_type for x in self.adapters if x.task_type is not None), None)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -150,6 +152,16 @@ class AdapterSet:
                 raise AdapterError(
                     f"adapter {adapter.name!r} has {_heads(shapes)}, expected {_heads(first)} as "
                     f"{self.adapters[0].name!r} has; merge adapters of one kind"
+                )
+
+    def _check_task_types(self) -> None:
+        first, *others = [x for x in self.adapters if x.task_type is not None] or [self.adapters[0]]
+        for other in others:
+            if other.task_type != first.task_type:
+                raise AdapterError(
+                    f"adapter {other.name!r} has task_type {shortened(other.task_type)}, expected "
+                    f"{shortened(first.task_type)} as {first.name!r} has; merge adapters of one "
+                    "task type (if one of them is wrong, edit adapter_config.json)"
                 )
 
 

@@ -18,10 +18,11 @@ from ..files import Output, write_json, write_tensors
 from ..hub import fetched
 from ..reading import MissingError, UnreadableError, file_tensors, shortened
 from .heads import classes_of, head_factors, head_tensors
-from .lora import PEFT_CAUSAL_LM, AdapterSet, Factors, LoraAdapter
+from .lora import AdapterSet, Factors, LoraAdapter
 from .patterns import Pattern, PatternError
 from .peft_config import read_config
 from .targets import Role, Target, is_head
+from .task_types import PEFT_CAUSAL_LM
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ADAPTER = Output(CONFIG, "peft_type", (WEIGHTS,))

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from ..adapters import check_task_type
 from ..errors import LoweringError, known
 from ..models import loading_base
 from ..reading import shortened
@@ -52,17 +53,20 @@ class BaseModel:
         return runner_metadata(form, vocabulary, self.eos_ids, begin)
 
 
-def load_base(source: str, trained_on: str, *, heads: bool = False) -> BaseModel:
+def load_base(
+    source: str, trained_on: str, task_type: str | None = None, *, heads: bool = False
+) -> BaseModel:
     """Load a base model from a directory or a hub id.
 
     Args:
         source: directory or hub id.
         trained_on: the base model that the adapters name.
+        task_type: that of the adapters; None if they tell none.
         heads: whether its tasks have classifiers of their own.
 
     Raises:
         LoweringError: ``source`` cannot be loaded, or is a hub id other than ``trained_on``; or
-            its kind takes no classifiers.
+            its kind is none for adapters of this task type, or takes no classifiers.
     """
     if not Path(source).is_dir() and source != trained_on:
         raise LoweringError(
@@ -79,7 +83,8 @@ def load_base(source: str, trained_on: str, *, heads: bool = False) -> BaseModel
                 f"base model {source!r} is a {kind.name}, which takes no classifiers, but the "
                 "adapters have some; pass the base model that they were trained on"
             )
-        model = kind.load(source, stored, heads)
+        check_task_type(task_type, kind.name, LoweringError)
+        model = kind.load(source, stored, task_type, heads)
         vocabulary = getattr(model.get_input_embeddings(), "num_embeddings", None)
         tokenizer = None if vocabulary is None else load_tokenizer(source)
     config = model.config.to_json_string().encode()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..adapters import AdapterSet, LoraAdapter, is_head, read_adapter
+from ..adapters import AdapterSet, LoraAdapter, check_task_type, is_head, read_adapter
 from ..errors import AdapterError, BundleError, TaskError
 from ..files import locked, replaced_file, write_bytes
 from ..formats.layout import Layout
@@ -32,7 +32,8 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
         The new task alone, with its errors.
 
     Raises:
-        AdapterError: an adapter of another base model, or of modules that the bundle lacks.
+        AdapterError: an adapter of another base model or kind of base model, or of modules that the
+            bundle lacks.
         TaskError: the task exists already.
         BundleError: a damaged bundle, or one without packs.
         OutputError: the bundle cannot be written.
@@ -132,6 +133,7 @@ def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> Non
             f"adapter {adapter.name!r} is for base model {adapter.base_model!r}, expected "
             f"{manifest.base_model!r} as in the bundle"
         )
+    check_task_type(adapter.task_type, manifest.kind, AdapterError)
     shapes = {name: module.shape for name, module in layout.modules.items()}
     for module, factors in (*adapter.factors.items(), *adapter.heads.items()):
         if shapes.get(module) != factors.shape:

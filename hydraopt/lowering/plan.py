@@ -111,7 +111,7 @@ def _load(
     form: Form | None,
     classes: Mapping[str, int],
 ) -> tuple[BaseModel, Form]:
-    loaded = load_base(base, adapters.base_model, heads=bool(classes))
+    loaded = load_base(base, adapters.base_model, adapters.task_type, heads=bool(classes))
     return loaded, loaded.kind.resolved(form or Form(), loaded.model)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..adapters import TASK_NAME, Factors, Target, add_delta
+from ..adapters import PEFT_CAUSAL_LM, TASK_NAME, Factors, Target, add_delta
 from ..errors import LoweringError
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters, open_merged
@@ -40,6 +40,7 @@ class StaticAdapter:
             layers whose matrix products must be delegated; raises ``LoweringError`` if it is
             another model.
         classes: task -> number of classes of its head, if the tasks have some.
+        task_type: PEFT's name of the kind of base model.
     """
 
     base_model: str
@@ -49,6 +50,7 @@ class StaticAdapter:
     constant_bytes: int
     apply: Callable[[nn.Module], Collection[str]]
     classes: Mapping[str, int] = field(default_factory=dict)
+    task_type: str | None = PEFT_CAUSAL_LM
 
 
 def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:
@@ -90,6 +92,7 @@ def static_merged(merged: MergedAdapters | CodedAdapters) -> StaticAdapter:
         0,
         lambda model: add_to_weights(model, factors),
         task_classes(merged),
+        merged.task_type,
     )
 
 

@@ -109,7 +109,7 @@ def peft_logits(model: PeftModel, tokenizer: Callable, task: Task) -> torch.Tens
 @torch.inference_mode()
 def eager_logits(trained: Trained, merged: CodedAdapters, form: Form) -> Logits:
     """Of all test sentences by the module that is exported, in PyTorch."""
-    loaded = load_base(str(trained.base), merged.base_model, heads=True)
+    loaded = load_base(str(trained.base), merged.base_model, merged.task_type, heads=True)
     tokenizer = known(loaded.tokenizer, "tokenizer")
     form, classes = loaded.kind.resolved(form, loaded.model), task_classes(merged)
     module = slotted(loaded, form, module_shapes(merged.layout))

@@ -23,7 +23,7 @@ from ..tokenizer import chat_of, stop_tokens
 from .kind import Inputs, Kind
 
 
-def _load(source: str, _: PretrainedConfig, heads: bool) -> PreTrainedModel:
+def _load(source: str, _: PretrainedConfig, task_type: str | None, heads: bool) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
 
 

@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ...adapters import SEQ_CLS
 from ...errors import LoweringError, known
 from ...formats.manifest import ENCODER as NAME
 from ...models import context_length
@@ -64,8 +65,10 @@ class Encoder(nn.Module):
         return F.normalize(torch.bmm(weights, found.last_hidden_state)[:, 0])
 
 
-def _load(source: str, config: PretrainedConfig, heads: bool) -> PreTrainedModel:
-    classifies = heads or is_classifier(config, "ForSequenceClassification")
+def _load(
+    source: str, config: PretrainedConfig, task_type: str | None, heads: bool
+) -> PreTrainedModel:
+    classifies = heads or task_type == SEQ_CLS or is_classifier(config, "ForSequenceClassification")
     make = AutoModelForSequenceClassification if classifies else AutoModel
     return load_whole(make, source, HEAD if heads else "" if classifies else POOLER)
 

@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ...adapters import SEQ_CLS
 from ...errors import LoweringError
 from ...formats.manifest import IMAGE as NAME
 from ...progress import doing
@@ -65,8 +66,10 @@ def image_shape(config: PretrainedConfig) -> tuple[int, int, int]:
     return getattr(config, "num_channels", 3), height, width
 
 
-def _load(source: str, config: PretrainedConfig, heads: bool) -> PreTrainedModel:
-    classifies = heads or is_classifier(config, "ForImageClassification")
+def _load(
+    source: str, config: PretrainedConfig, task_type: str | None, heads: bool
+) -> PreTrainedModel:
+    classifies = heads or task_type == SEQ_CLS or is_classifier(config, "ForImageClassification")
     make = AutoModelForImageClassification if classifies else AutoModel
     return load_whole(make, source, "classifier." if heads else "")
 

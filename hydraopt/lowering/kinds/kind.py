@@ -22,8 +22,8 @@ class Kind:
     Attributes:
         name: in the manifest.
         generates: whether it continues texts; only of other kinds tasks may have classifiers.
-        load: ``load(source, config, heads)``: the model in float32; ``heads`` says whether tasks
-            have classifiers.
+        load: ``load(source, config, task_type, heads)``: the model in float32; ``task_type`` is
+            that of the adapters, ``heads`` says whether they have classifiers.
         resolved: a form with every default filled in for a model; raises ``LoweringError`` for one
             that it cannot have.
         prepared: gives a model its form in the program, in place, and tells how to make the module
@@ -35,7 +35,7 @@ class Kind:
 
     name: str
     generates: bool
-    load: Callable[[str, PretrainedConfig, bool], PreTrainedModel]
+    load: Callable[[str, PretrainedConfig, str | None, bool], PreTrainedModel]
     resolved: Callable[[Form, PreTrainedModel], Form]
     prepared: Callable[[PreTrainedModel, Form], Callable[[Inputs], nn.Module]]
     export: Callable[[nn.Module, Mapping[str, Sequence[int]], Form], torch.export.ExportedProgram]

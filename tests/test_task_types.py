@@ -1,0 +1,86 @@
+"""Task types: adapters say what kind of model they are for, and another kind is refused."""
+
+from dataclasses import replace
+
+import pytest
+from conftest import BASE_ID, random_set, save_adapter, tiny_llama
+from encoders import save_base, tiny_bert, tiny_vit
+from peft import TaskType
+
+from hydraopt.adapters import AdapterSet, read_adapter
+from hydraopt.errors import AdapterError, LoweringError
+from hydraopt.lowering.base_model import load_base
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.growth import add_task
+from hydraopt.merging.private import private
+from hydraopt.packing import code_verbatim, open_merged
+
+MODELS = {"causal_lm": tiny_llama, "encoder": tiny_bert, "image": tiny_vit}
+FITTING = {
+    "causal_lm": {"CAUSAL_LM"},
+    "encoder": {"FEATURE_EXTRACTION"},
+    "image": {"FEATURE_EXTRACTION"},
+}
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    root = tmp_path_factory.mktemp("bases")
+    return {kind: str(save_base(make(), root / kind)) for kind, make in MODELS.items()}
+
+
+def typed(*types) -> AdapterSet:
+    adapters = random_set(len(types)).adapters
+    return AdapterSet(replace(x, task_type=t) for x, t in zip(adapters, types, strict=True))
+
+
+@pytest.mark.parametrize("kind", FITTING)
+@pytest.mark.parametrize("task_type", [*(x.value for x in TaskType), None])
+def test_each_kind_takes_the_task_types_that_its_program_serves(bases, kind, task_type):
+    if task_type is None or task_type in FITTING[kind]:
+        assert load_base(bases[kind], BASE_ID, task_type).kind.name == kind
+        return
+    with pytest.raises(LoweringError) as refused:
+        load_base(bases[kind], bases[kind], task_type)
+    assert "\n" not in str(refused.value)
+    if task_type == "SEQ_CLS" and kind != "causal_lm":  # it fits, but neither side has classes
+        assert "lacks 2 weights" in str(refused.value)
+    else:
+        assert f"task_type is {task_type}, which gives" in str(refused.value)
+        assert f"but the base model is of kind {kind}, expected" in str(refused.value)
+
+
+def test_a_task_type_that_no_program_serves_has_its_own_next_step(bases):
+    step = r"gives the places of an answer in a text, .*train adapters of another task type"
+    with pytest.raises(LoweringError, match=step):
+        load_base(bases["encoder"], bases["encoder"], "QUESTION_ANS")
+    with pytest.raises(LoweringError, match="pass a base model of kind causal_lm, on which"):
+        load_base(bases["encoder"], bases["encoder"], "CAUSAL_LM")
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_an_export_of_merged_or_coded_adapters_asks_for_their_kind(bases, tmp_path, coded):
+    merged = private(typed("QUESTION_ANS", "QUESTION_ANS"))
+    (code_verbatim(merged) if coded else merged).save(tmp_path / "merged")
+    with pytest.raises(LoweringError, match="the adapters' task_type is QUESTION_ANS"):
+        export_bundle(open_merged(tmp_path / "merged"), bases["causal_lm"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_adapters_of_two_task_types_do_not_belong_together():
+    assert typed(None, "SEQ_CLS", None).task_type == "SEQ_CLS"
+    assert typed(None, None).task_type is None
+    with pytest.raises(
+        AdapterError, match="'task2' has task_type TOKEN_CLS, expected SEQ_CLS as 'task1' has"
+    ):
+        typed(None, "SEQ_CLS", "TOKEN_CLS")
+
+
+@pytest.mark.slow
+def test_a_bundle_takes_no_adapter_for_another_kind(bundle, tmp_path):
+    save_adapter(tmp_path / "asked")
+    config = tmp_path / "asked" / "adapter_config.json"
+    config.write_text(config.read_text().replace("CAUSAL_LM", "QUESTION_ANS"))
+    assert read_adapter(tmp_path / "asked").task_type == "QUESTION_ANS"
+    with pytest.raises(AdapterError, match=r"task_type is QUESTION_ANS.*of kind causal_lm"):
+        add_task(bundle, str(tmp_path / "asked"), "asked")
