@@ -13,7 +13,7 @@ from hydraopt.lowering.factors import factor_shapes, module_shapes
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.lowered import slotted
 from hydraopt.lowering.simplify import quantize_embedding
-from hydraopt.lowering.slots import insert_slots
+from hydraopt.lowering.slots import insert_slots, set_rows
 from hydraopt.lowering.xnnpack import quantize_linear
 from hydraopt.packing import CodedAdapters, Decode, shared_rows
 from hydraopt.runtime import Session
@@ -83,7 +83,8 @@ def _reference(
     if manifest.kind == CAUSAL_LM:
         quantize_linear(model, manifest.quantize)
         quantize_embedding(model, manifest.embedding)
-        inputs = insert_slots(model, shapes, rows)
+        inputs = insert_slots(model, shapes)
+        set_rows(model, rows or {})
         return lambda ids: model(torch.tensor([ids]), use_cache=False).logits[0, -1], inputs
     module = slotted(base, Form.of(manifest), shapes, rows)
     return lambda given: module(*inputs_of(given, manifest), {})[0], module.inputs

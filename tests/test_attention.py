@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from hydraopt.errors import LoweringError
 from hydraopt.lowering.attention import ATTENTION, CACHES, Step
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.decoder import Decoder, prepare
+from hydraopt.lowering.decoder import Decoder, restructure
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.program import export_forward, to_backend, to_executorch
 
@@ -32,7 +32,7 @@ LATENT = {
 def decoder(family: str, attention: str, **changes) -> Decoder:
     model = tiny(family, **changes)
     form = Form(attention=attention, embedding="none").resolved(model)
-    return Decoder(model, prepare(model, form), form.max_length, {})
+    return Decoder(model, restructure(model, form), form.max_length, {})
 
 
 def assert_computes(step, family, **changes):
@@ -173,7 +173,7 @@ def test_a_model_that_fails_in_its_own_code_is_refused_in_one_line():
 
     model.model.layers[0].mlp = Failing()
     with pytest.raises(LoweringError, match=r"cache of its own \(RuntimeError: no cache\); this"):
-        prepare(model, Form(embedding="none").resolved(model))
+        restructure(model, Form(embedding="none").resolved(model))
 
 
 def test_positions_that_only_the_running_call_decides_are_refused(capfd):

@@ -109,13 +109,14 @@ def manifest(coded) -> Manifest:
     about, files = read_description(coded), read_description(coded)["files"]
     program = {"model.pte": {"bytes": 1, "sha256": "0" * 64}}
     fields = {
-        **{"format_version": 5, "base_model": "b", "kind": "causal_lm", "executorch": "1.5.1"},
+        **{"format_version": 6, "base_model": "b", "kind": "causal_lm", "executorch": "1.5.1"},
         **{"base_config_sha256": "0" * 64, "method": "budget", "adapter_bytes": 9},
         **{"quantize": "none", "embedding": "none", "attention": "llm", "swap": "inputs"},
         **{"static_rows": False, "max_length": 32, "prefill_length": 31, "vocabulary": 258},
         **{"factors": {"a": [1, 2, 3]}, "constant_bytes": 0, "methods": {}, "eos_ids": [257]},
         **{"packs": {task: vars(pack) for task, pack in about["packs"].items()}},
         **{"files": files | program, "image": None, "classes": {}, "codec": "trellis-1"},
+        "deviation": 1e-6,
         "chat": {"prefix": "<", "suffix": ">", "strip": True},
     }
     (coded.parent / "manifest.json").write_bytes(sealed(fields))

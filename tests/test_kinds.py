@@ -26,7 +26,7 @@ from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.kinds import kind_of
-from hydraopt.lowering.slots import insert_slots
+from hydraopt.lowering.lowered import slotted
 from hydraopt.merging.private import private
 from hydraopt.packing import code_verbatim
 from hydraopt.runtime import Session, verify
@@ -48,8 +48,7 @@ def quantised_eager(base, coded, task, *inputs):
     heads = any(map(is_head, coded.layout.modules))
     loaded = load_base(base, coded.base_model, heads=heads)
     form = loaded.kind.resolved(Form(quantize="8da4w"), loaded.model)
-    make = loaded.kind.prepared(loaded.model, form)
-    module = make(insert_slots(loaded.model, module_shapes(coded.layout)))
+    module = slotted(loaded, form, module_shapes(coded.layout))
     with torch.no_grad():
         return module(*inputs, slot_factors(coded.task_factors(task)))[0]
 

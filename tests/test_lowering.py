@@ -15,13 +15,13 @@ from hydraopt.evaluation import adapted
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.decoder import Decoder, prepare
+from hydraopt.lowering.decoder import Decoder, restructure
 from hydraopt.lowering.factors import factor_shapes, module_shapes, slot_factors
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.program import export_forward
 from hydraopt.lowering.simplify import quantize_embedding
-from hydraopt.lowering.slots import insert_slots, slot_layers
+from hydraopt.lowering.slots import insert_slots, set_rows, slot_layers
 from hydraopt.lowering.static import static_merged
 from hydraopt.lowering.xnnpack import quantize_linear, row_layer, undelegated
 from hydraopt.merging import MergedAdapters
@@ -87,7 +87,8 @@ def quantised_eager(base, coded, task, embedding="4w"):
     quantize_linear(model, "8da4w")
     quantize_embedding(model, embedding)
     rows = shared_rows(coded.layout, coded.shared)
-    inputs = insert_slots(model, module_shapes(coded.layout), rows)
+    inputs = insert_slots(model, module_shapes(coded.layout))
+    set_rows(model, rows)
     factors = Decode(coded.layout, static_rows=True)(coded.payloads[task])
     inputs.update(zip(factor_shapes(coded.layout, static_rows=True), factors, strict=True))
     with torch.no_grad():
@@ -176,7 +177,7 @@ def test_every_kind_of_sharing_lowers(adapter_dirs, base, tmp_path, method):
 def test_a_slot_that_is_not_delegated_is_found(merged, base):
     model = load_base(str(base), BASE_ID).model
     layout = code_verbatim(merged).layout
-    step = prepare(model, Form().resolved(model))
+    step = restructure(model, Form().resolved(model))
     inputs = insert_slots(model, module_shapes(layout))
     exported = export_forward(Decoder(model, step, 32, inputs), factor_shapes(layout), 31)
     config = EdgeCompileConfig(_check_ir_validity=False)

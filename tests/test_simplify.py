@@ -6,8 +6,9 @@ from families import SIZES, tiny
 from torch import nn
 
 from hydraopt.errors import LoweringError
-from hydraopt.lowering.decoder import Decoder, prepare
+from hydraopt.lowering.decoder import Decoder, restructure
 from hydraopt.lowering.form import Form
+from hydraopt.lowering.lowered import quantize
 from hydraopt.lowering.program import export_forward, lower
 from hydraopt.lowering.simplify import (
     EMBEDDING_BITS,
@@ -130,14 +131,15 @@ def test_what_only_looks_like_a_norm_stays():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("quantize", "embedding", "expected"),
+    ("scheme", "embedding", "expected"),
     [("none", "none", 4 + 4), ("8da4w", "none", 4 + 0.5), ("8da4w", "4w", 0.5 + 0.5)],
 )
-def test_bytes_of_each_tied_weight_in_a_program(quantize, embedding, expected):
+def test_bytes_of_each_tied_weight_in_a_program(scheme, embedding, expected):
     vocabulary, width = 4096, 64
     model = tiny("llama", vocab_size=vocabulary, num_hidden_layers=0, tie_word_embeddings=True)
-    form = Form(quantize=quantize, embedding=embedding).resolved(model)
-    decoder = Decoder(model, prepare(model, form), form.max_length, {})
+    form = Form(quantize=scheme, embedding=embedding).resolved(model)
+    decoder = Decoder(model, restructure(model, form), form.max_length, {})
+    quantize(model, form)
     program = lower({"forward": export_forward(decoder, {}, form.prefill_length)})
     weight = len(program.buffer) / (vocabulary * width)
     assert expected < weight < expected + 0.5  # scales, and the program itself

@@ -12,7 +12,7 @@ from .layout import LAYOUT
 from .pack import PACKS, SHARED, SINGLE, SUFFIX, Pack
 from .records import FileRecord, check_files, parse_records
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 WRITER = "hydraopt export"
 CAUSAL_LM, ENCODER, IMAGE = "causal_lm", "encoder", "image"
 INPUTS, METHODS, DATA, STATIC = "inputs", "methods", "data", "static"
@@ -91,6 +91,8 @@ class Manifest:
         classes: task -> number of classes of its head, the first ones of the program's logits;
             empty if the tasks have no heads.
         codec: of the packs; None without packs.
+        deviation: how far the model before it was quantised was from transformers with the
+            unpacked adapters, the largest relative error found; None if it was not compared.
     """
 
     base_model: str
@@ -117,6 +119,7 @@ class Manifest:
     image: tuple[int, int, int] | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
     codec: str | None = CODEC
+    deviation: float | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:

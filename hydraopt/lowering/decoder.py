@@ -5,11 +5,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import known
-from ..progress import doing
 from .attention import Step, add_caches
 from .form import Form
-from .simplify import delegate_norms, quantize_embedding
-from .xnnpack import quantize_linear
+from .simplify import delegate_norms
 
 
 class LastPosition(nn.Module):
@@ -24,8 +22,10 @@ class LastPosition(nn.Module):
         return self.head(hidden[:, -1:])
 
 
-def prepare(model: PreTrainedModel, form: Form) -> Step:
+def restructure(model: PreTrainedModel, form: Form) -> Step:
     """Give ``model`` its form in the program, in place; adapters come before or after it.
+
+    It still computes in float32.
 
     Args:
         model: a causal LM in float32.
@@ -39,9 +39,6 @@ def prepare(model: PreTrainedModel, form: Form) -> Step:
     """
     max_length = known(form.max_length, "max length")
     step = add_caches(model, known(form.attention, "attention"), max_length)
-    doing("Quantising the base model")
-    quantize_linear(model, form.quantize)
-    quantize_embedding(model, known(form.embedding, "embedding"))
     delegate_norms(model)
     model.set_output_embeddings(LastPosition(model.get_output_embeddings()))
     return step
@@ -54,8 +51,8 @@ class Decoder(nn.Module):
     the largest cache position only, so starting again at position 0 forgets what it holds.
 
     Args:
-        model: a causal LM, prepared.
-        step: what :func:`prepare` gave.
+        model: a causal LM, restructured.
+        step: what :func:`restructure` gave.
         max_length: positions of the cache.
         inputs: the dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """

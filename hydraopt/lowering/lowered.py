@@ -7,18 +7,22 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from ..errors import known
 from ..formats.manifest import DATA, DECODE, FORWARD, INPUTS, METHODS, STATIC
 from ..formats.pack import Pack
 from ..packing import Groups
+from ..progress import doing
 from .base_model import BaseModel
 from .data_files import lower_with_data
 from .factors import slot_factors
 from .form import Form
 from .plan import Plan
 from .program import Program, export_decode, lower
-from .slots import insert_slots, set_constants, slot_layers
+from .simplify import quantize_embedding
+from .slots import insert_slots, set_constants, set_rows, slot_layers
+from .xnnpack import quantize_linear
 
 logger = logging.getLogger(__name__)
 
@@ -139,13 +143,33 @@ def slotted(
         base: the base model.
         form: resolved.
         shapes: dotted module name -> ``(out, in)`` of the adapters.
-        rows: as :func:`.slots.insert_slots` takes them.
+        rows: as :func:`.slots.set_rows` takes them.
 
     Raises:
         LoweringError: a form or slots that the base cannot have.
     """
-    make = base.kind.prepared(base.model, form)
-    return make(insert_slots(base.model, shapes, rows))
+    module = float_module(base, form, shapes)
+    quantize(base.model, form, rows)
+    return module
+
+
+def float_module(base: BaseModel, form: Form, shapes: Mapping[str, tuple[int, int]]) -> nn.Module:
+    """As :func:`slotted`, before anything is quantised."""
+    make = base.kind.restructured(base.model, form)
+    return make(insert_slots(base.model, shapes))
+
+
+def quantize(
+    model: PreTrainedModel,
+    form: Form,
+    rows: Mapping[str, Groups | torch.Tensor] | None = None,
+) -> None:
+    """Quantise a restructured base in place; ``rows`` as in :func:`slotted`."""
+    doing("Quantising the base model")
+    quantize_linear(model, form.quantize)
+    if form.embedding is not None:
+        quantize_embedding(model, form.embedding)
+    set_rows(model, rows or {})
 
 
 def _row_bytes(rows: Mapping[str, Groups | torch.Tensor] | None) -> int:

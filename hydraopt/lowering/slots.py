@@ -28,18 +28,17 @@ class Slot(nn.Module):
         name: its dotted name in the base model.
         inputs: where the outer module puts the factors of the running call, by name:
             ``A [1, in, n]``, unless all rows are shared, and ``B [1, R, out]``.
-        rows: the layer of the rows that all tasks share, ``[1, S, in] -> [1, S, R - n]``.
+
+    Attributes:
+        rows: the layer of the rows that all tasks share, ``[1, S, in] -> [1, S, R - n]``; None if
+            they are inputs, too.
     """
 
-    def __init__(
-        self,
-        layer: nn.Module,
-        name: str,
-        inputs: dict[str, torch.Tensor],
-        rows: nn.Module | None = None,
-    ):
+    rows: nn.Module | None
+
+    def __init__(self, layer: nn.Module, name: str, inputs: dict[str, torch.Tensor]):
         super().__init__()
-        self.layer, self.name, self.inputs, self.rows = layer, name, inputs, rows
+        self.layer, self.name, self.inputs, self.rows = layer, name, inputs, None
         self.register_buffer("a", None)
         self.register_buffer("b", None)
 
@@ -81,17 +80,13 @@ class HeadSlot(Slot):
 
 
 def insert_slots(
-    model: nn.Module,
-    shapes: Mapping[str, tuple[int, int]],
-    rows: Mapping[str, Groups | torch.Tensor] | None = None,
+    model: nn.Module, shapes: Mapping[str, tuple[int, int]]
 ) -> dict[str, torch.Tensor]:
     """Wrap every module named in ``shapes`` into a :class:`Slot`, in place.
 
     Args:
         model: the base model.
         shapes: dotted module name -> ``(out, in)`` of the adapters.
-        rows: of modules whose shared rows become layers, see
-            :func:`~hydraopt.packing.rows.shared_rows`.
 
     Returns:
         The dict through which the slots read their factors.
@@ -100,18 +95,17 @@ def insert_slots(
         LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
     """
     inputs: dict[str, torch.Tensor] = {}
-    layers = {name: row_layer(x) for name, x in (rows or {}).items()}
     for name, shape in shapes.items():
         target = Target.parse(name)
         if target.role is Role.SURGERY:
             layer = model.get_submodule(_place(model, target.layer))
-            slot = SurgerySlot(layer, name, inputs, layers.get(name))
+            slot = SurgerySlot(layer, name, inputs)
         elif target.role is Role.HEAD:
             _check_head(model, target.layer, shape[1])
             slot = HeadSlot(nn.Identity(), name, inputs)
         else:
             layer = linear_layer(model, name, shape)
-            slot = Slot(layer, name, inputs, layers.get(name))
+            slot = Slot(layer, name, inputs)
         model.set_submodule(_place(model, target.layer), slot)
     return inputs
 
@@ -121,12 +115,23 @@ def slot_layers(modules: Collection[str]) -> list[str]:
     return [Target.parse(name).layer for name in modules]
 
 
+def set_rows(model: nn.Module, rows: Mapping[str, Groups | torch.Tensor]) -> None:
+    """Make the rows that all tasks share quantised layers of the slots in ``model``, in place.
+
+    Args:
+        model: with slots; its linear layers are quantised already.
+        rows: by module, see :func:`~hydraopt.packing.rows.shared_rows`.
+    """
+    for module in model.modules():
+        if isinstance(module, Slot) and module.name in rows:
+            module.rows = row_layer(rows[module.name])
+
+
 def set_constants(model: nn.Module, factors: Mapping[str, Factors]) -> None:
     """Give all slots in ``model`` one task's factors as constants, in place of inputs."""
     for module in model.modules():
         if isinstance(module, Slot):
             module.a, module.b = factors[module.name]
-            module.rows = None
 
 
 def linear_layer(model: nn.Module, name: str, shape: tuple[int, int]) -> nn.Linear:

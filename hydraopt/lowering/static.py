@@ -36,7 +36,7 @@ class StaticAdapter:
         tasks: names of the tasks that it serves.
         adapter_bytes: fp16 bytes of the adapters that it is made of.
         constant_bytes: of what the program holds beside the base's own weights, float32.
-        apply: changes a base model in place, before it is prepared, and gives the names of the
+        apply: changes a base model in place, before it is restructured, and gives the names of the
             layers whose matrix products must be delegated; raises ``LoweringError`` if it is
             another model.
         classes: task -> number of classes of its head, if the tasks have some.

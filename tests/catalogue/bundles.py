@@ -19,7 +19,7 @@ FIELDS = (
     *("base_model", "kind", "base_config_sha256", "executorch", "codec", "method"),
     *("adapter_bytes", "quantize", "embedding", "attention", "swap", "static_rows"),
     *("max_length", "prefill_length", "vocabulary", "factors", "constant_bytes", "packs"),
-    *("methods", "files", "eos_ids", "chat", "image", "classes"),
+    *("methods", "files", "eos_ids", "chat", "image", "classes", "deviation"),
 )
 LONGER = "8 bytes more"
 OUTSIDE = ("../model.pte", "/etc/passwd", "packs/../model.pte", "", ".", "packs//a", "a\\b", "\0")

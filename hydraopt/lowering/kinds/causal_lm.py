@@ -16,7 +16,7 @@ from transformers import (
 from ...errors import known
 from ...formats.manifest import CAUSAL_LM as NAME
 from ...models import end_tokens
-from ..decoder import Decoder, prepare
+from ..decoder import Decoder, restructure
 from ..form import Form
 from ..program import export_forward
 from ..tokenizer import chat_of, stop_tokens
@@ -27,8 +27,8 @@ def _load(source: str, _: PretrainedConfig, task_type: str | None, heads: bool) 
     return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
 
 
-def _prepared(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
-    return partial(Decoder, model, prepare(model, form), known(form.max_length, "max length"))
+def _restructured(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
+    return partial(Decoder, model, restructure(model, form), known(form.max_length, "max length"))
 
 
 def _export(
@@ -44,4 +44,4 @@ def _describe(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None)
     }
 
 
-CAUSAL_LM = Kind(NAME, True, _load, Form.resolved, _prepared, _export, _describe)
+CAUSAL_LM = Kind(NAME, True, _load, Form.resolved, _restructured, _export, _describe)

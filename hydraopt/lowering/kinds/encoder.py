@@ -17,15 +17,12 @@ from transformers import (
 )
 
 from ...adapters import SEQ_CLS
-from ...errors import LoweringError, known
+from ...errors import LoweringError
 from ...formats.manifest import ENCODER as NAME
 from ...models import context_length
-from ...progress import doing
 from ..attention import MASKED
 from ..form import DEFAULT_LENGTH, Form, text_length
 from ..program import export_module
-from ..simplify import quantize_embedding
-from ..xnnpack import quantize_linear
 from .kind import Inputs, Kind, is_classifier, load_whole
 
 HEAD, POOLER = "classifier.", "pooler."  # layers that a program may have no use for
@@ -39,7 +36,7 @@ class Encoder(nn.Module):
     states where the mask is 1, of length 1.
 
     Args:
-        model: the base, prepared.
+        model: the base, restructured.
         inputs: the dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """
 
@@ -92,10 +89,7 @@ def _positions(model: PreTrainedModel) -> int:
     return context_length(model, DEFAULT_LENGTH)
 
 
-def _prepared(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
-    doing("Quantising the base model")
-    quantize_linear(model, form.quantize)
-    quantize_embedding(model, known(form.embedding, "embedding"))
+def _restructured(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
     return partial(Encoder, model)
 
 
@@ -112,4 +106,4 @@ def _describe(_: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> 
     return {}
 
 
-ENCODER = Kind(NAME, False, _load, _resolved, _prepared, _export, _describe)
+ENCODER = Kind(NAME, False, _load, _resolved, _restructured, _export, _describe)

@@ -18,10 +18,8 @@ from transformers import (
 from ...adapters import SEQ_CLS
 from ...errors import LoweringError
 from ...formats.manifest import IMAGE as NAME
-from ...progress import doing
 from ..form import Form
 from ..program import export_module
-from ..xnnpack import quantize_linear
 from .kind import Inputs, Kind, is_classifier, load_whole
 
 
@@ -32,7 +30,7 @@ class ImageModel(nn.Module):
     the first hidden state, ViT's own summary, where it has no pooler.
 
     Args:
-        model: the base, prepared.
+        model: the base, restructured.
         inputs: the dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """
 
@@ -82,9 +80,7 @@ def _resolved(form: Form, model: PreTrainedModel) -> Form:
     return replace(form, embedding=None, attention=None)
 
 
-def _prepared(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
-    doing("Quantising the base model")
-    quantize_linear(model, form.quantize)
+def _restructured(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
     return partial(ImageModel, model)
 
 
@@ -99,4 +95,4 @@ def _describe(model: PreTrainedModel, _: PreTrainedTokenizerBase | None) -> dict
     return {"image": image_shape(model.config)}
 
 
-IMAGE = Kind(NAME, False, _load, _resolved, _prepared, _export, _describe)
+IMAGE = Kind(NAME, False, _load, _resolved, _restructured, _export, _describe)

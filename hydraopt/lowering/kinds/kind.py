@@ -26,18 +26,18 @@ class Kind:
             that of the adapters, ``heads`` says whether they have classifiers.
         resolved: a form with every default filled in for a model; raises ``LoweringError`` for one
             that it cannot have.
-        prepared: gives a model its form in the program, in place, and tells how to make the module
-            that is exported from the dict that its slots read.
+        restructured: gives a model its form in the program, in place and still in float32, and
+            tells how to make the module that is exported from the dict that its slots read.
         export: ``torch.export`` of that module; the factors' shapes are given by name.
-        describe: from a model, before it is prepared, and its tokenizer the manifest's fields that
-            depend on the kind.
+        describe: from a model, before it is restructured, and its tokenizer the manifest's fields
+            that depend on the kind.
     """
 
     name: str
     generates: bool
     load: Callable[[str, PretrainedConfig, str | None, bool], PreTrainedModel]
     resolved: Callable[[Form, PreTrainedModel], Form]
-    prepared: Callable[[PreTrainedModel, Form], Callable[[Inputs], nn.Module]]
+    restructured: Callable[[PreTrainedModel, Form], Callable[[Inputs], nn.Module]]
     export: Callable[[nn.Module, Mapping[str, Sequence[int]], Form], torch.export.ExportedProgram]
     describe: Callable[[PreTrainedModel, PreTrainedTokenizerBase | None], dict[str, Any]]
 

@@ -3,7 +3,7 @@ package io.hydraopt
 import java.io.File
 import java.security.MessageDigest
 
-/** All that is known here of `manifest.json`, format version 5, and of a bundle's file names. */
+/** All that is known here of `manifest.json`, format version 6, and of a bundle's file names. */
 internal object ManifestFormat {
     const val MANIFEST = "manifest.json"
     const val PROGRAM = "model.pte"
@@ -14,7 +14,7 @@ internal object ManifestFormat {
     const val WRITER = "`hydraopt export`"
     const val LARGEST = 64L shl 20
 
-    private const val VERSION = 5L
+    private const val VERSION = 6L
     private const val CODEC = "trellis-1"
     private const val LAYOUT = "layout.json"
     private const val LONGEST_PATH = 300
@@ -29,7 +29,8 @@ internal object ManifestFormat {
         "embedding",
         "attention",
         "constant_bytes",
-        "image"
+        "image",
+        "deviation"
     )
 
     /**
