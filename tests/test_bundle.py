@@ -169,8 +169,8 @@ PLACE = {"file": "packs/alpha.pack", "offset": 0, "length": 1, "sha256": "0" * 6
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 9}, "format version 9, expected 5; update hydraopt"),
-        ({"format_version": 4}, "expected 5; write it again with `hydraopt export`"),
+        ({"format_version": 9}, "format version 9, expected 6; update hydraopt"),
+        ({"format_version": 4}, "expected 6; write it again with `hydraopt export`"),
         ({"factors": [1]}, "factors must be object"),
         ({"files": None}, "files must be object"),
         ({"surprise": 1}, "surprise"),

@@ -50,6 +50,9 @@ def export(
             max=MOST, help="Take at most so many tokens in a call; longer prompts go in pieces."
         ),
     ] = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not compare the model with transformers.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -72,6 +75,7 @@ def export(
             form,
             swap=swap,
             single_pack=packs == "single",
+            check=not no_check,
             overwrite=overwrite,
         )
     report.show_export(exported, records.describe(bundle), as_json)

@@ -144,6 +144,7 @@ def of_bundle(path: Path) -> dict:
         "swap": manifest.swap,
         "max_length": manifest.max_length,
         "prefill_length": manifest.prefill_length,
+        "deviation": manifest.deviation,
         "tasks": list(manifest.tasks),
         "factor_inputs": len(manifest.factors),
         "program_bytes": sizes[PROGRAM],

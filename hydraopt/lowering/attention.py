@@ -199,14 +199,19 @@ def _check_pieces(model: PreTrainedModel, step: Step, wanted: torch.Tensor) -> N
         for start, end in ((0, TRIAL - 3), (TRIAL - 3, TRIAL)):
             step.begin(torch.arange(start, end), start)
             found = _run(model, start, end)
-    for cache in (x for x in model.modules() if isinstance(x, LlmCache | PortableCache)):
-        cache.keys.zero_()
-        cache.values.zero_()
+    clear_caches(model)
     if not (found - wanted).norm() <= 1e-3 * wanted.norm():
         raise LoweringError(
             f"{model.config.model_type} computes other logits in pieces than as a whole, so that "
             "it keeps more than keys and values; this architecture cannot be exported"
         )
+
+
+def clear_caches(model: nn.Module) -> None:
+    """Fill the caches of ``model`` with zeros, as a program starts."""
+    for cache in (x for x in model.modules() if isinstance(x, LlmCache | PortableCache)):
+        cache.keys.zero_()
+        cache.values.zero_()
 
 
 def _mask_rows(length: int, *_, mask_function, **__) -> torch.Tensor:

@@ -38,6 +38,7 @@ def export_bundle(
     *,
     swap: str | None = None,
     single_pack: bool = False,
+    check: bool = True,
     overwrite: bool = False,
 ) -> Exported:
     """Lower ``base`` with adapters and write a bundle; whole or not at all.
@@ -52,16 +53,19 @@ def export_bundle(
             stored once. ``data``: one method and a .ptd file per task, as ExecuTorch's
             ``LlmModule`` takes them. One adapter for all tasks takes none of them.
         single_pack: write the packs of all tasks into one file.
+        check: compare the model, before it is quantised, with transformers and the unpacked
+            adapters of the first and the last task.
         overwrite: replace an existing ``directory``.
 
     Raises:
         UsageError: a ``swap`` that there is not, or for adapters that are not swapped; one file
             of packs where there are none.
-        LoweringError: a base that does not fit the adapters, or a slot that was not delegated.
+        LoweringError: a base that does not fit the adapters, a model that computes other numbers
+            than transformers, or a slot that was not delegated.
         OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
     """
     with output_directory(directory, BUNDLE, overwrite=overwrite) as staging:
-        plan = make_plan(adapters, base, form, swap, single_pack=single_pack)
+        plan = make_plan(adapters, base, form, swap, single_pack=single_pack, check=check)
         lowered = lower_plan(plan, staging)
         return Exported(write_bundle(staging, plan, lowered), lowered.program.delegation)
 
@@ -71,6 +75,8 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
     base, adapters, program = plan.base, plan.adapters, lowered.program
     write_bytes(directory / PROGRAM, program.buffer)
     logger.info("lowered to %d bytes", len(program.buffer))
+    if lowered.deviation is not None:
+        logger.info("deviation from transformers before quantising: %.1e", lowered.deviation)
     save_tokenizer(base.tokenizer, directory / TOKENIZER)
     packed = {directory / pack.file for pack in lowered.packs.values()}
     manifest = Manifest(
@@ -94,6 +100,7 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         },
         classes=plan.classes,
         codec=CODEC if plan.swap == INPUTS else None,
+        deviation=lowered.deviation,
         **asdict(plan.form),
         **base.about,
     )

@@ -69,7 +69,16 @@ def cache_length(model: "PreTrainedModel", max_length: int | None) -> int:
     Raises:
         LoweringError: more than the base has, or too few to export.
     """
-    return text_length(context_length(model, DEFAULT_LENGTH), max_length, SHORTEST)
+    limit = _one_rope(model, context_length(model, DEFAULT_LENGTH))
+    return text_length(limit, max_length, SHORTEST)
+
+
+def _one_rope(model: "PreTrainedModel", limit: int) -> int:
+    """``limit``, or the tokens after which a longrope changes: a program has one of its two."""
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return limit
+    return min(limit, rope.get("original_max_position_embeddings", limit))
 
 
 def text_length(limit: int, max_length: int | None, shortest: int = SHORTEST_PREFILL) -> int:
@@ -78,7 +87,7 @@ def text_length(limit: int, max_length: int | None, shortest: int = SHORTEST_PRE
     Raises:
         LoweringError: more than ``limit``, the base's, or fewer than ``shortest``.
     """
-    whose = "the base model's positions; pass another --max-length"
+    whose = "the base model's positions with one rope; pass another --max-length"
     if max_length is None:
         return min(limit, DEFAULT_LENGTH)
     return _checked("max length", max_length, shortest, limit, whose)

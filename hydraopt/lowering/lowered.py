@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,9 +16,11 @@ from ..formats.pack import Pack
 from ..packing import Groups
 from ..progress import doing
 from .base_model import BaseModel
+from .check import expect, largest_deviation
 from .data_files import lower_with_data
 from .factors import slot_factors
 from .form import Form
+from .kinds.kind import Inputs
 from .plan import Plan
 from .program import Program, export_decode, lower
 from .simplify import quantize_embedding
@@ -37,18 +40,21 @@ class Lowered:
         program: all methods.
         constant_bytes: of the factors that are constants of the program.
         packs: task -> where its pack or .ptd file is.
+        deviation: from transformers, see :func:`.check.largest_deviation`; None if not compared.
     """
 
     program: Program
     constant_bytes: int = 0
     packs: Mapping[str, Pack] = field(default_factory=dict)
+    deviation: float | None = None
 
 
 def lower_plan(plan: Plan, directory: Path) -> Lowered:
     """Lower a plan and write its packs or .ptd files to ``directory``.
 
     Raises:
-        LoweringError: a base that does not fit the adapters, or a slot that was not delegated.
+        LoweringError: a base that does not fit the adapters, a model that computes other numbers
+            than transformers, or a slot that was not delegated.
     """
     return _LOWER[plan.swap](plan, directory)
 
@@ -56,20 +62,25 @@ def lower_plan(plan: Plan, directory: Path) -> Lowered:
 def _with_inputs(plan: Plan, directory: Path) -> Lowered:
     """Factors are inputs of ``forward``; ``decode`` makes them of a task's pack."""
     base, form, coded = plan.base, plan.form, plan.coded
-    module = slotted(base, form, plan.shapes, plan.rows)
+    module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
     methods = {
         FORWARD: base.kind.export(module, plan.factors, form),
         DECODE: export_decode(coded.layout, static_rows=plan.static_rows),
     }
     program = lower(methods, slot_layers(coded.modules), base.metadata(form))
     packs = coded.write_packs(directory, single=plan.single_pack)
-    return Lowered(program, _row_bytes(plan.rows), packs)
+    return Lowered(program, _row_bytes(plan.rows), packs, deviation)
 
 
 def _with_methods(plan: Plan, _: Path) -> Lowered:
     """A closed set of tasks: each has its method, whose constants are its factors."""
     base, form, coded = plan.base, plan.form, plan.coded
-    module = slotted(base, form, plan.shapes)
+
+    def constants(module: nn.Module, task: str) -> Inputs:
+        set_constants(module, coded.task_factors(task))
+        return {}
+
+    module, deviation = _checked(plan, constants)
     exported = {}
     for task, method in plan.methods.items():
         set_constants(module, coded.task_factors(task))
@@ -77,7 +88,7 @@ def _with_methods(plan: Plan, _: Path) -> Lowered:
         logger.info("exported %s as method %s", task, method)
     program = lower(exported, slot_layers(coded.modules), base.metadata(form))
     values = sum(len(m.directions) * sum(m.shape) for m in coded.layout.modules.values())
-    return Lowered(program, 4 * values * len(plan.methods))
+    return Lowered(program, 4 * values * len(plan.methods), deviation=deviation)
 
 
 def _with_data(plan: Plan, directory: Path) -> Lowered:
@@ -86,8 +97,9 @@ def _with_data(plan: Plan, directory: Path) -> Lowered:
     All rows are in it: beside rows that are layers, XNNPACK does not take constants of a few rows.
     """
     base, form, coded = plan.base, plan.form, plan.coded
+    module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
     lowered = lower_with_data(
-        slotted(base, form, plan.shapes),
+        module,
         slot_factors(coded.task_factors(coded.tasks[0])),
         known(form.prefill_length, "prefill length"),
         slot_layers(coded.modules),
@@ -98,14 +110,23 @@ def _with_data(plan: Plan, directory: Path) -> Lowered:
     for task, name in files.items():
         (directory / name).write_bytes(lowered.data(slot_factors(coded.task_factors(task))))
     packs = {task: Pack.of(directory, name) for task, name in files.items()}
-    return Lowered(lowered.program, 0, packs)
+    return Lowered(lowered.program, 0, packs, deviation)
 
 
 def _static(plan: Plan, _: Path) -> Lowered:
     """All tasks are the method ``forward`` of a base that was changed before it is quantised."""
-    adapter = plan.static_adapter
-    layers = adapter.apply(plan.base.model)
-    return Lowered(lower_base(plan.base, plan.form, layers), adapter.constant_bytes)
+    base, form, adapter = plan.base, plan.form, plan.static_adapter
+    expected, task = [], adapter.tasks[0]
+    if plan.check and adapter.factors:
+        expected = expect(base, form, {task: adapter.factors})
+    layers = adapter.apply(base.model)
+    if plan.check and not adapter.factors:
+        expected = expect(base, form, {task: {}})
+    module = float_module(base, form, {})
+    deviation = largest_deviation(base.kind, module, expected, lambda _: {})
+    quantize(base.model, form)
+    program = _lower_forward(base, form, module, layers)
+    return Lowered(program, adapter.constant_bytes, deviation=deviation)
 
 
 _LOWER: Mapping[str, Callable[[Plan, Path], Lowered]] = {
@@ -127,8 +148,30 @@ def lower_base(base: BaseModel, form: Form, layers: Collection[str] = ()) -> Pro
     Raises:
         LoweringError: as :func:`.program.lower`.
     """
-    exported = base.kind.export(slotted(base, form, {}), {}, form)
+    return _lower_forward(base, form, slotted(base, form, {}), layers)
+
+
+def _lower_forward(
+    base: BaseModel, form: Form, module: nn.Module, layers: Collection[str]
+) -> Program:
+    exported = base.kind.export(module, {}, form)
     return lower({FORWARD: exported}, layers, base.metadata(form))
+
+
+def _checked(plan: Plan, use: Callable[[nn.Module, str], Inputs]) -> tuple[nn.Module, float | None]:
+    """The module that is exported and its deviation from transformers.
+
+    Args:
+        plan: of several tasks.
+        use: gives a task's factors as a module that is not quantised yet takes them.
+    """
+    base, form, coded = plan.base, plan.form, plan.coded
+    tasks = (coded.tasks[0], coded.tasks[-1]) if plan.check else ()
+    expected = expect(base, form, {task: coded.task_factors(task) for task in tasks})
+    module = float_module(base, form, plan.shapes)
+    deviation = largest_deviation(base.kind, module, expected, partial(use, module))
+    quantize(base.model, form, plan.rows)
+    return module, deviation
 
 
 def slotted(

@@ -33,6 +33,7 @@ class Plan:
             rows are inputs like the rest.
         classes: task -> number of classes of its head; empty if the tasks have none.
         single_pack: whether one file holds the packs of all tasks.
+        check: whether the model is compared with transformers before it is quantised.
     """
 
     base: BaseModel
@@ -45,6 +46,7 @@ class Plan:
     rows: Mapping[str, Groups | torch.Tensor] | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
     single_pack: bool = False
+    check: bool = True
 
     @property
     def coded(self) -> CodedAdapters:
@@ -73,6 +75,7 @@ def make_plan(
     swap: str | None = None,
     *,
     single_pack: bool = False,
+    check: bool = True,
 ) -> Plan:
     """Load the base and decide everything else.
 
@@ -82,6 +85,7 @@ def make_plan(
         form: of the program.
         swap: as in the manifest; None: ``inputs``, or ``static`` for one adapter for all tasks.
         single_pack: write the packs of all tasks into one file.
+        check: compare the model with transformers before it is quantised.
 
     Raises:
         UsageError: a ``swap`` that there is not, or for adapters that are not swapped; one file
@@ -95,14 +99,15 @@ def make_plan(
             raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
         loaded, form = _load(adapters, base, form, adapters.classes)
         methods = dict.fromkeys(adapters.tasks, FORWARD)
-        return Plan(loaded, form, adapters, STATIC, methods, classes=adapters.classes)
+        classes = adapters.classes
+        return Plan(loaded, form, adapters, STATIC, methods, classes=classes, check=check)
     if swap not in (None, *SWAPS):
         raise UsageError(f"unknown swap {swap!r}, expected one of {', '.join(SWAPS)}")
     coded = adapters if isinstance(adapters, CodedAdapters) else code_verbatim(adapters)
     classes = task_classes(coded)
     loaded, form = _load(coded, base, form, classes)
     plan = _swapping(loaded, form, coded, swap or INPUTS, classes)
-    return replace(plan, single_pack=single_pack)
+    return replace(plan, single_pack=single_pack, check=check)
 
 
 def _load(

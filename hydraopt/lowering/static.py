@@ -41,6 +41,7 @@ class StaticAdapter:
             another model.
         classes: task -> number of classes of its head, if the tasks have some.
         task_type: PEFT's name of the kind of base model.
+        factors: by module, where it is a LoRA adapter.
     """
 
     base_model: str
@@ -51,6 +52,7 @@ class StaticAdapter:
     apply: Callable[[nn.Module], Collection[str]]
     classes: Mapping[str, int] = field(default_factory=dict)
     task_type: str | None = PEFT_CAUSAL_LM
+    factors: Mapping[str, Factors] = field(default_factory=dict)
 
 
 def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:
@@ -93,6 +95,7 @@ def static_merged(merged: MergedAdapters | CodedAdapters) -> StaticAdapter:
         lambda model: add_to_weights(model, factors),
         task_classes(merged),
         merged.task_type,
+        factors,
     )
 
 

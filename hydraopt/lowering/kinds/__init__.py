@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from .causal_lm import CAUSAL_LM
 from .encoder import ENCODER
 from .image import IMAGE
-from .kind import Kind
+from .kind import Kind, Probe
 
 DECODERS = ("ForCausalLM", "LMHeadModel")
 
@@ -28,4 +28,4 @@ def kind_of(config: PretrainedConfig) -> Kind:
     return CAUSAL_LM
 
 
-__all__ = ["CAUSAL_LM", "ENCODER", "IMAGE", "Kind", "kind_of"]
+__all__ = ["CAUSAL_LM", "ENCODER", "IMAGE", "Kind", "Probe", "kind_of"]

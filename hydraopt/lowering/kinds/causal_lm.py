@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,11 +17,14 @@ from transformers import (
 from ...errors import known
 from ...formats.manifest import CAUSAL_LM as NAME
 from ...models import end_tokens
+from ...native_log import native_log
+from ..attention import clear_caches
 from ..decoder import Decoder, restructure
 from ..form import Form
 from ..program import export_forward
 from ..tokenizer import chat_of, stop_tokens
-from .kind import Inputs, Kind
+from .kind import Inputs, Kind, Probe
+from .texts import first_layers, long_text, short_text
 
 
 def _load(source: str, _: PretrainedConfig, task_type: str | None, heads: bool) -> PreTrainedModel:
@@ -44,4 +48,37 @@ def _describe(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None)
     }
 
 
-CAUSAL_LM = Kind(NAME, True, _load, Form.resolved, _restructured, _export, _describe)
+def _probes(model: PreTrainedModel, form: Form) -> Sequence[Probe]:
+    most = known(form.max_length, "max length")
+    piece = known(form.prefill_length, "prefill length")
+    short, long = short_text(model, piece), long_text(model, most, piece)
+    return [short, long] if long else [short]
+
+
+def _wanted(model: PreTrainedModel, probe: Probe) -> torch.Tensor:
+    """Logits at all ends of calls, ``[n, vocabulary]``, of the text as a whole without a cache."""
+    ends = torch.tensor([end - 1 for split in probe.splits for end in split])
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, ends],))
+    try:
+        with first_layers(model, probe.layers):
+            return model(input_ids=probe.inputs, use_cache=False).logits[0]
+    finally:
+        hook.remove()
+
+
+def _found(module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+    """The same, ``[n, vocabulary]``, in calls; the caches are empty afterwards."""
+    logits = []
+    with first_layers(module.model, probe.layers), native_log():
+        for split in probe.splits:
+            for start, end in pairwise((0, *split)):
+                positions = torch.arange(start, end)
+                logits.append(module(probe.inputs[:, start:end], positions, factors)[0])
+    clear_caches(module.model)
+    return torch.cat(logits)
+
+
+CAUSAL_LM = Kind(
+    NAME, True, _load, Form.resolved, _restructured, _export, _describe, _probes, _wanted, _found
+)

@@ -17,13 +17,14 @@ from transformers import (
 )
 
 from ...adapters import SEQ_CLS
-from ...errors import LoweringError
+from ...errors import LoweringError, known
 from ...formats.manifest import ENCODER as NAME
 from ...models import context_length
 from ..attention import MASKED
 from ..form import DEFAULT_LENGTH, Form, text_length
 from ..program import export_module
-from .kind import Inputs, Kind, is_classifier, load_whole
+from .kind import Inputs, Kind, Probe, is_classifier, load_whole
+from .texts import BEYOND, SHORT, long_limit, text
 
 HEAD, POOLER = "classifier.", "pooler."  # layers that a program may have no use for
 TRACED = 4  # tokens of the text that the export traces
@@ -106,4 +107,23 @@ def _describe(_: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> 
     return {}
 
 
-ENCODER = Kind(NAME, False, _load, _resolved, _restructured, _export, _describe)
+def _probes(model: PreTrainedModel, form: Form) -> Sequence[Probe]:
+    most = known(form.max_length, "max length")
+    limit = long_limit(model.config, most) or 0
+    length = min(most, max(limit + BEYOND, SHORT))
+    return [Probe(f"a text of {length} tokens", text(model, length))]
+
+
+def _wanted(model: PreTrainedModel, probe: Probe) -> torch.Tensor:
+    """``[1, d]`` or ``[1, classes]``."""
+    found = model(input_ids=probe.inputs, attention_mask=torch.ones_like(probe.inputs))
+    return found.logits if "logits" in found else F.normalize(found.last_hidden_state.mean(1))
+
+
+def _found(module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+    return module(probe.inputs, torch.ones_like(probe.inputs), factors)
+
+
+ENCODER = Kind(
+    NAME, False, _load, _resolved, _restructured, _export, _describe, _probes, _wanted, _found
+)

@@ -14,13 +14,14 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import ModelOutput
 
 from ...adapters import SEQ_CLS
 from ...errors import LoweringError
 from ...formats.manifest import IMAGE as NAME
 from ..form import Form
 from ..program import export_module
-from .kind import Inputs, Kind, is_classifier, load_whole
+from .kind import Inputs, Kind, Probe, is_classifier, load_whole
 
 
 class ImageModel(nn.Module):
@@ -41,11 +42,15 @@ class ImageModel(nn.Module):
     def forward(self, pixel_values: torch.Tensor, factors: dict[str, torch.Tensor]) -> torch.Tensor:
         """One image, float32; ``factors`` are the factor inputs by name."""
         self.inputs.update(factors)
-        found = self.model(pixel_values=pixel_values)
-        if "logits" in found:
-            return found.logits
-        pooled = found.pooler_output
-        return found.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
+        return features(self.model(pixel_values=pixel_values))
+
+
+def features(found: ModelOutput) -> torch.Tensor:
+    """Logits, pooled features, or the first hidden state, ``[1, n]``."""
+    if "logits" in found:
+        return found.logits
+    pooled = found.pooler_output
+    return found.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
 
 
 def image_shape(config: PretrainedConfig) -> tuple[int, int, int]:
@@ -95,4 +100,20 @@ def _describe(model: PreTrainedModel, _: PreTrainedTokenizerBase | None) -> dict
     return {"image": image_shape(model.config)}
 
 
-IMAGE = Kind(NAME, False, _load, _resolved, _restructured, _export, _describe)
+def _probes(model: PreTrainedModel, _: Form) -> Sequence[Probe]:
+    pixels = torch.rand(1, *image_shape(model.config), generator=torch.Generator().manual_seed(0))
+    return [Probe("an image", pixels)]
+
+
+def _wanted(model: PreTrainedModel, probe: Probe) -> torch.Tensor:
+    """``[1, d]`` or ``[1, classes]``."""
+    return features(model(pixel_values=probe.inputs))
+
+
+def _found(module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+    return module(probe.inputs, factors)
+
+
+IMAGE = Kind(
+    NAME, False, _load, _resolved, _restructured, _export, _describe, _probes, _wanted, _found
+)

@@ -16,6 +16,23 @@ Inputs = dict[str, torch.Tensor]  # that the slots read
 
 
 @dataclass(frozen=True)
+class Probe:
+    """An input on which the model that is exported is compared with transformers.
+
+    Attributes:
+        what: it is, in words.
+        inputs: token ids, int64 ``[1, S]``, or pixel values, float32 ``[1, C, H, W]``.
+        splits: of a causal LM: ways to cut the text into calls, each by where its calls end.
+        layers: how many of a causal LM's layers run; None for all.
+    """
+
+    what: str
+    inputs: torch.Tensor
+    splits: Sequence[Sequence[int]] = ()
+    layers: int | None = None
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of base model.
 
@@ -31,6 +48,9 @@ class Kind:
         export: ``torch.export`` of that module; the factors' shapes are given by name.
         describe: from a model, before it is restructured, and its tokenizer the manifest's fields
             that depend on the kind.
+        probes: inputs for a model in a resolved form.
+        wanted: what transformers computes of one, a row for each output.
+        found: the same of the module that is exported, with a task's factors.
     """
 
     name: str
@@ -40,6 +60,9 @@ class Kind:
     restructured: Callable[[PreTrainedModel, Form], Callable[[Inputs], nn.Module]]
     export: Callable[[nn.Module, Mapping[str, Sequence[int]], Form], torch.export.ExportedProgram]
     describe: Callable[[PreTrainedModel, PreTrainedTokenizerBase | None], dict[str, Any]]
+    probes: Callable[[PreTrainedModel, Form], Sequence[Probe]]
+    wanted: Callable[[PreTrainedModel, Probe], torch.Tensor]
+    found: Callable[[nn.Module, Probe, Inputs], torch.Tensor]
 
 
 def load_whole(make: Any, source: str, unneeded: str) -> PreTrainedModel:
