@@ -161,8 +161,8 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
     yield "half", _cut("manifest.json", 40), "manifest.json is damaged"
     for content in ("[1]", "manifest", "", "[" * 1000, '{"format_version": NaN}'):
         yield "content", _write("manifest.json", content), "manifest.json is damaged"
-    yield "newer", _manifest(format_version=9), "format version 9, expected 5; update hydraopt"
-    yield "older", _manifest(format_version=4), "expected 5; write it again with `hydraopt export`"
+    yield "newer", _manifest(format_version=9), "format version 9, expected 6; update hydraopt"
+    yield "older", _manifest(format_version=4), "expected 6; write it again with `hydraopt export`"
     yield "codec", _manifest(codec="other"), "manifest.json has codec other, expected trellis-1"
     yield "digest", _text('"eos_ids": [\n    257', '"eos_ids": [\n    256'), "its digest differs"
     yield "name", _text('"alpha"', '"omega"'), "its digest differs"

@@ -228,7 +228,7 @@ def test_a_bundle_of_the_format_before_is_refused(pieces_bundle, tmp_path):
     fields = json.loads((pieces_bundle / "manifest.json").read_text())
     del fields["prefill_length"], fields["chat"]
     (tmp_path / "manifest.json").write_text(json.dumps(fields | {"format_version": 2}))
-    with pytest.raises(BundleError, match="has format version 2, expected 5; write it again"):
+    with pytest.raises(BundleError, match="has format version 2, expected 6; write it again"):
         Session.open(tmp_path)
 
 
