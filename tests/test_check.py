@@ -5,15 +5,18 @@ from functools import partial
 import pytest
 import torch
 from conftest import save_adapter, tiny_llama
-from encoders import bert_config, tiny_bert, tiny_vit
+from encoders import bert_config, save_base, tiny_bert, tiny_vit
 from families import CONTEXT, FAMILIES, tiny
 from peft import LoraConfig, TaskType, get_peft_model
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertForSequenceClassification
 
-from hydraopt.adapters import Factors, read_adapter
-from hydraopt.errors import LoweringError
+from hydraopt.adapters import Factors, read_adapter, read_adapters
+from hydraopt.compression import compress
+from hydraopt.errors import AdapterError, BundleError, LoweringError, TaskError
 from hydraopt.formats.manifest import Manifest
+from hydraopt.lowering.against_base import verify_against
 from hydraopt.lowering.base_model import BaseModel
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.check import beside_layers, expect, largest_deviation
@@ -163,11 +166,42 @@ def test_heads_are_applied_as_peft_does(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_deviation_is_in_the_manifest_unless_nothing_was_compared(merged, base, tmp_path):
-    for check, swap in ((True, "inputs"), (True, "methods"), (True, "data"), (False, "inputs")):
-        bundle = tmp_path / f"{check}-{swap}"
-        coded = code_verbatim(merged)
-        exported = export_bundle(coded, str(base), bundle, swap=swap, check=check)
-        assert (exported.manifest.deviation is not None) == check
-        assert (exported.manifest.deviation or 0) < 1e-5
-        assert Manifest.read(bundle) == exported.manifest
+def test_the_deviation_is_in_the_manifest_unless_nothing_was_compared(
+    bundle, merged, base, tmp_path
+):
+    assert 0 < Manifest.read(bundle).deviation < 1e-5
+    coded = code_verbatim(merged)
+    for check in (True, False):
+        found = export_bundle(coded, str(base), tmp_path / f"{check}", swap="methods", check=check)
+        assert (found.manifest.deviation is not None) == check
+        assert (found.manifest.deviation or 0) < 1e-5
+        assert Manifest.read(tmp_path / f"{check}") == found.manifest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", ["none", "8da4w"])
+def test_a_bundle_is_verified_against_its_base_and_adapters(quantize, adapter_dirs, base, tmp_path):
+    coded = compress(read_adapters(adapter_dirs), "60%")
+    export_bundle(coded, str(base), tmp_path / "bundle", Form(quantize), check=False)
+    found = verify_against(tmp_path / "bundle", str(base))
+    assert found.deviation < 1e-5
+    assert found.program_error < (1e-5 if quantize == "none" else 0.1)
+    assert found.adapter_errors == found.answer_errors == {}
+    found = verify_against(tmp_path / "bundle", str(base), [str(adapter_dirs[1])])
+    assert 0 < found.adapter_errors["beta"] < 0.3
+    assert found.deviation < found.answer_errors["beta"] < 0.6
+    with pytest.raises(AdapterError, match=r"'beta' differs .* made of another adapter"):
+        verify_against(tmp_path / "bundle", str(base), [f"beta={adapter_dirs[0]}"])
+    with pytest.raises(TaskError, match="no task 'other' in the bundle; there are: alpha, beta"):
+        verify_against(tmp_path / "bundle", str(base), [f"other={adapter_dirs[0]}"])
+    other = save_base(tiny_llama(), tmp_path / "base")
+    with pytest.raises(BundleError, match="differs from PyTorch with the same weights"):
+        verify_against(tmp_path / "bundle", str(negated(other)))
+
+
+def negated(base):
+    """A base of the same configuration whose head gives other logits."""
+    weights = load_file(base / "model.safetensors")
+    weights["lm_head.weight"].neg_()
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    return base

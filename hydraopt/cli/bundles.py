@@ -1,12 +1,15 @@
 """``hydraopt export``, ``add``, ``remove`` and ``verify``: bundles, from making to checking."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from ..errors import UsageError
+from ..progress import shown_by
 from . import records, report
 from .options import MOST, Json, Output, Overwrite
 
@@ -61,7 +64,6 @@ def export(
     from ..lowering.form import Form
     from ..lowering.static import is_static, read_static
     from ..packing import open_merged
-    from ..progress import shown_by
 
     form = Form(quantize, embedding, attention, max_length, prefill_length)
     # a console of its own: what the exporter prints on the standard error is caught
@@ -106,9 +108,27 @@ def remove(
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Check this bundle.")], as_json: Json = False
+    bundle: Annotated[Path, typer.Argument(help="Check this bundle.")],
+    base: Annotated[
+        str | None,
+        typer.Option(help="Compare with this base model in transformers, a directory or hub id."),
+    ] = None,
+    adapters: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare with this task's PEFT directory or hub id, too; repeat it."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Check every file of a bundle, load its program and switch to every task."""
+    if adapters and base is None:
+        raise UsageError("--adapters goes with --base: an adapter is compared on its base model")
     from ..runtime import verify as verify_bundle
 
-    report.show(verify_bundle(bundle), as_json)
+    record = verify_bundle(bundle)
+    if base is not None:
+        from ..lowering.against_base import verify_against
+
+        console = Console(file=sys.stderr)
+        with console.status("Loading the base model") as status, shown_by(status.update):
+            record |= asdict(verify_against(bundle, base, adapters or ()))
+    report.show(record, as_json)

@@ -87,7 +87,7 @@ def load_base_of(manifest: Manifest, base: str) -> BaseModel:
     Raises:
         LoweringError: it is another one, or cannot be loaded.
     """
-    loaded = load_base(base, manifest.base_model)
+    loaded = load_base(base, manifest.base_model, heads=bool(manifest.classes))
     if loaded.config_sha256 != manifest.base_config_sha256:
         raise LoweringError(
             f"base model {base} has configuration {loaded.config_sha256[:12]}…, the bundle's has "

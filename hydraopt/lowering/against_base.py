@@ -1,0 +1,183 @@
+"""Whether a bundle's program computes what its base model and adapters do."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from ..adapters import AdapterSet, Factors, read_adapters
+from ..errors import AdapterError, BundleError, TaskError
+from ..formats.layout import payload_bytes
+from ..formats.manifest import INPUTS, Manifest
+from ..merging import relative_errors
+from ..packing import CodedAdapters, Decode, read_coded_layout, shared_rows
+from ..progress import doing
+from ..runtime import Session
+from .alternatives import load_base_of
+from .base_model import BaseModel
+from .check import Expected, expect, largest_deviation, relative_error
+from .factors import factor_shapes, module_shapes, slot_factors
+from .form import Form
+from .kinds import Probe
+from .lowered import float_module, quantize
+from .slots import insert_slots
+
+# Relative, between the same integers multiplied in different orders: an activation that is rounded
+# to another int8 makes the difference.
+LIMITS = {"none": 1e-3, "8da4w": 0.2}
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How far a bundle is from what it should be; all errors are relative.
+
+    Attributes:
+        deviation: of the model before it was quantised from transformers with the packed adapters.
+        program_error: of the program from transformers with the same quantised weights.
+        adapter_errors: task -> of the packed delta from that of the adapter given, mean over
+            modules.
+        answer_errors: task -> of the program's answer from that of transformers in float32 with
+            the adapter given.
+    """
+
+    deviation: float
+    program_error: float
+    adapter_errors: Mapping[str, float]
+    answer_errors: Mapping[str, float]
+
+
+def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -> Verified:
+    """Compare a bundle with its base model and, if some are given, the adapters of its tasks.
+
+    The first and the last task are compared, or those whose adapters are given.
+
+    Args:
+        bundle: with packs.
+        base: directory or hub id of the base model that it was exported with.
+        sources: PEFT directories or hub ids, ``NAME=SOURCE`` where the task has another name.
+
+    Raises:
+        BundleError: a damaged bundle, one without packs, or a program that computes other numbers
+            than PyTorch with the same weights.
+        TaskError: an adapter of a task that the bundle does not have.
+        AdapterError: an adapter that a task was not made of.
+        LoweringError: another base model, or one that the program does not compute.
+    """
+    bundle = Path(bundle)
+    manifest = Manifest.read(bundle)
+    coded = _coded(bundle, manifest)
+    given = read_adapters(sources) if sources else None
+    errors = _adapter_errors(given, coded) if given else {}
+    tasks = [*errors] or [*dict.fromkeys((coded.tasks[0], coded.tasks[-1]))]
+    deviation, plain = _deviation(manifest, base, coded, tasks, given)
+    program_error, answers = _program_error(bundle, manifest, base, coded, tasks)
+    unmerged = {x.task: x for x in plain if x.probe.layers is None}
+    return Verified(
+        deviation,
+        program_error,
+        errors,
+        {task: relative_error(answers[task], _last(unmerged[task])) for task in errors},
+    )
+
+
+def _coded(bundle: Path, manifest: Manifest) -> CodedAdapters:
+    if manifest.swap != INPUTS:
+        raise BundleError(
+            f"{bundle} has its adapters in the program, expected packs to compare with a base "
+            "model; export it with --swap inputs"
+        )
+    layout, shared = read_coded_layout(bundle)
+    size, binding = payload_bytes(layout.task), layout.binding(shared.numpy())
+    payloads = {
+        task: torch.from_numpy(pack.payload(bundle, size, binding))
+        for task, pack in manifest.packs.items()
+    }
+    return CodedAdapters(manifest.method, {}, layout, shared, payloads, manifest.adapter_bytes)
+
+
+def _adapter_errors(given: AdapterSet, coded: CodedAdapters) -> dict[str, float]:
+    for task in given.tasks:
+        if task not in coded.tasks:
+            raise TaskError(
+                f"no task {task!r} in the bundle; there are: {', '.join(coded.tasks)}; name an "
+                "adapter's task with NAME=DIRECTORY"
+            )
+    if missing := given.shapes.keys() - coded.layout.modules.keys():
+        raise AdapterError(
+            f"the adapters given change {min(missing)}, which the bundle's do not; pass those that "
+            "it was made of"
+        )
+    errors = {
+        task: mean(by_module.values()) for task, by_module in relative_errors(given, coded).items()
+    }
+    for task, error in errors.items():
+        if error >= 1:  # that of no adapter at all
+            raise AdapterError(
+                f"the pack of task {task!r} differs from the adapter given by {error:.2f} of it, "
+                "expected less than 1; it was made of another adapter"
+            )
+    return errors
+
+
+@torch.no_grad()
+def _deviation(
+    manifest: Manifest,
+    base: str,
+    coded: CodedAdapters,
+    tasks: Collection[str],
+    given: AdapterSet | None,
+) -> tuple[float, list[Expected]]:
+    """The float model's deviation; and what transformers computes with the adapters given."""
+    loaded, form = load_base_of(manifest, base), Form.of(manifest)
+    packed = {task: slot_factors(coded.task_factors(task)) for task in tasks}
+    expected = expect(loaded, form, {task: coded.task_factors(task) for task in tasks})
+    unmerged: dict[str, Mapping[str, Factors]] = {
+        x.name: {**x.factors, **x.heads} for x in (given.adapters if given else ())
+    }
+    plain = expect(loaded, form, unmerged)
+    module = float_module(loaded, form, module_shapes(coded.layout))
+    deviation = largest_deviation(loaded.kind, module, expected, packed.__getitem__)
+    return deviation or 0.0, plain
+
+
+@torch.no_grad()
+def _program_error(
+    bundle: Path, manifest: Manifest, base: str, coded: CodedAdapters, tasks: Collection[str]
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """The program's largest error, and its answer for each task, ``[1, n]``."""
+    doing("Running the program beside PyTorch")
+    loaded, session, form = load_base_of(manifest, base), Session.open(bundle), Form.of(manifest)
+    static = manifest.static_rows
+    rows = shared_rows(coded.layout, coded.shared) if static else None
+    probe = next(x for x in loaded.kind.probes(loaded.model, form) if x.layers is None)
+    inputs = insert_slots(loaded.model, module_shapes(coded.layout))
+    quantize(loaded.model, form, rows)
+    decode, shared = Decode(coded.layout, static_rows=static), () if static else (coded.shared,)
+    names, answers, errors = factor_shapes(coded.layout, static_rows=static), {}, []
+    for task in tasks:
+        inputs.update(zip(names, decode(*shared, coded.payloads[task]), strict=True))
+        wanted = loaded.kind.wanted(loaded.model, probe)[-1:, ..., : manifest.classes.get(task)]
+        session.switch(task)
+        answers[task] = _answer(session, loaded, probe)
+        errors.append(relative_error(answers[task], wanted))
+    limit = LIMITS[manifest.quantize]
+    if not max(errors) <= limit:
+        raise BundleError(
+            f"the program of {bundle} differs from PyTorch with the same weights by "
+            f"{max(errors):.1e}, expected at most {limit:.0e}; export it again"
+        )
+    return max(errors), answers
+
+
+def _answer(session: Session, base: BaseModel, probe: Probe) -> torch.Tensor:
+    """The program's last row of outputs for a probe, ``[1, n]``."""
+    if base.kind.generates:
+        return session.forward(probe.inputs[0].tolist())[None]
+    given = probe.inputs[0]
+    return session.run(given if given.is_floating_point() else given.tolist())[None]
+
+
+def _last(expected: Expected) -> torch.Tensor:
+    return expected.outputs[-1:]
