@@ -1,17 +1,19 @@
 """What the C++ runtime needs, and what it prints."""
 
 import logging
+import os
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleError
-from ..native_log import native_log
-from ..reading import shortened
+from ..native_log import thread_log
+from ..reading import UnreadableError, check_regular, shortened
 
 if TYPE_CHECKING:
-    from executorch.runtime import Method
+    from executorch.runtime import Method, Program
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +21,11 @@ KERNELS = (
     "extension/llm/custom_ops/libcustom_ops_aot_lib.*",
     "kernels/quantized/libquantized_ops_aot_lib.*",
 )
+PROGRAM_ID, DATA_ID = b"ET12", b"FT01"  # of a .pte and of a .ptd file, bytes 4 to 8
+# after them in a .pte file: magic, length of this header, bytes of the program itself, where its
+# data begin (0: none) and how many bytes they have
+EXTENDED, MAGIC = struct.Struct("<4sIQQQ"), b"eh00"
+_process = os.getpid()
 
 
 def load_kernels() -> None:
@@ -35,18 +42,62 @@ def load_kernels() -> None:
     for pattern in KERNELS:
         for library in package.glob(pattern):
             torch.ops.load_library(library)
+    if os.getpid() != _process:
+        # ExecuTorch makes new threads after a fork, OpenMP would wait for those of the parent
+        torch.set_num_threads(1)
+
+
+def load_program(path: Path, version: str, data: Path | None = None) -> "Program":
+    """The program in a .pte file, with the weights in a .ptd file if it keeps them there.
+
+    ExecuTorch verifies structure and bounds as it loads a program, but prints the identifiers that
+    it does not know, and its Python bindings abort the process if one is no UTF-8. So that the
+    beginning of a file, and where its data are, must be right before.
+
+    Args:
+        path: of the program.
+        version: of ExecuTorch that made it, for errors.
+        data: the .ptd file.
+
+    Raises:
+        BundleError: a file that is missing, cut or of another kind, or ExecuTorch refused them.
+    """
+    from executorch.runtime import Runtime
+
+    head = _head(path, PROGRAM_ID)
+    magic, _, size, start, length = EXTENDED.unpack_from(head, 8)
+    if magic == MAGIC and start and not size <= start <= start + length == path.stat().st_size:
+        raise BundleError(
+            f"{path} has {path.stat().st_size:,} bytes, expected {start + length:,} by its header; "
+            "export or copy it again"
+        )
+    if data:
+        _head(data, DATA_ID)
+    with loading(f"{path}, made with executorch {version}"):
+        return Runtime.get().load_program(str(path), data_path=data)
+
+
+def _head(path: Path, identifier: bytes) -> bytes:
+    """The first bytes of a file with this identifier."""
+    try:
+        check_regular(path)
+    except UnreadableError as error:
+        raise BundleError(f"{path} cannot be read ({error}); export or copy it again") from None
+    with path.open("rb") as file:
+        head = file.read(8 + EXTENDED.size).ljust(8 + EXTENDED.size, b"\0")
+    if head[4:8] != identifier:
+        raise BundleError(
+            f"{path} is no file of ExecuTorch: its identifier is {head[4:8]!r}, expected "
+            f"{identifier!r}; export or copy it again"
+        )
+    return head
 
 
 class Running:
-    """A loaded method that is executed: whatever ExecuTorch finds wrong then is a ``BundleError``.
-
-    The log of the first call is kept off the terminal: if a method is not what its bundle needs,
-    that one tells. For later calls it would take longer than to decode a token.
-    """
+    """A loaded method; whatever ExecuTorch finds wrong as it runs is a ``BundleError``."""
 
     def __init__(self, method: "Method", what: str):
         self._method, self._what = method, what
-        self._tried = False
 
     def execute(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """The outputs; inputs as ExecuTorch takes them.
@@ -54,14 +105,8 @@ class Running:
         Raises:
             BundleError: ExecuTorch refused them.
         """
-        if not self._tried:
-            self._tried = True
-            with loading(self._what, "run"):
-                return self._method.execute(inputs)
-        try:
+        with loading(self._what, "run"):
             return self._method.execute(inputs)
-        except RuntimeError as error:
-            raise _refused("run", self._what, error) from error
 
 
 @contextmanager
@@ -72,18 +117,15 @@ def loading(what: str, does: str = "load") -> Iterator[None]:
         BundleError: ExecuTorch refused to load, or whatever else it ``does``.
     """
     failure = None
-    with native_log() as lines:
+    with thread_log() as lines:
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError, ValueError) as error:  # also sizes and text of no sense
             failure = error
     for line in lines:
         logger.info("executorch: %s", line)
     if failure:
-        raise _refused(does, what, lines[-1] if lines else failure) from failure
-
-
-def _refused(does: str, what: str, reason: object) -> BundleError:
-    return BundleError(
-        f"ExecuTorch cannot {does} {what} ({shortened(reason)}); export or copy it again"
-    )
+        reason = shortened(lines[-1] if lines else failure)
+        raise BundleError(
+            f"ExecuTorch cannot {does} {what} ({reason}); export or copy it again"
+        ) from failure

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from executorch.runtime import Program, Runtime
+from executorch.runtime import Program
 
 from ..errors import BundleError, TaskError, known
 from ..formats.layout import payload_bytes, read_layout
@@ -19,9 +19,10 @@ from ..formats.manifest import (
     Manifest,
 )
 from .inputs import check_classes, check_ids, example, inputs_of
-from .native import Running, load_kernels, loading
+from .native import Running, load_kernels, load_program, loading
 from .sampling import GREEDY, Sampling, next_token
 from .text import BundleTokenizer
+from .turns import Turns, in_turn
 
 
 class Session:
@@ -29,6 +30,11 @@ class Session:
 
     A causal LM is asked by :meth:`forward`, :meth:`generate` and :meth:`stream`; an encoder or an
     image model by :meth:`run`.
+
+    Threads that share a session take turns call by call. A generation is many calls: one ends with
+    ``TaskError`` if a call in between changed the task or the KV cache, so that threads which
+    generate need a session each. In a process that was forked after :meth:`open` every call is a
+    ``UsageError``; open the bundle again there.
 
     Attributes:
         manifest: what the bundle holds.
@@ -42,13 +48,15 @@ class Session:
         self.manifest = manifest
         self.task: str | None = None
         self.position = 0
+        self._turns = Turns(f"the session of {bundle}")
         self._tokenizer = BundleTokenizer.of(bundle, manifest)
         self._sequence = 0
         load_kernels()
-        self._program = self._load_program()
+        self._program = load_program(bundle / PROGRAM, manifest.executorch)
         self.factors: Sequence[torch.Tensor] = ()
         if manifest.swap == INPUTS:
-            self._method, self._decode = self._load_method(FORWARD), self._load_method(DECODE)
+            self._method = self._load_method(FORWARD, self._program)
+            self._decode = self._load_method(DECODE, self._program)
             layout, shared = read_layout(bundle)
             self._binding = layout.binding(shared)
             self._shared = torch.from_numpy(shared)
@@ -71,6 +79,7 @@ class Session:
         """Names of the tasks in the bundle."""
         return self.manifest.tasks
 
+    @in_turn
     def switch(self, task: str) -> None:
         """Make ``task`` the current one and forget the KV cache.
 
@@ -86,35 +95,34 @@ class Session:
             raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
         if manifest.swap == DATA:
             manifest.packs[task].read(self.bundle)
-            self._program = self._load_program(self.bundle / manifest.packs[task].file)
-            self._method = self._load_method(FORWARD)
+            data = self.bundle / manifest.packs[task].file
+            program = load_program(self.bundle / PROGRAM, manifest.executorch, data)
+            self._program, self._method = program, self._load_method(FORWARD, program)
         elif manifest.swap == INPUTS:
             payload = manifest.packs[task].payload(self.bundle, self._pack_bytes, self._binding)
             shared = () if manifest.static_rows else (self._shared,)
-            self.factors = self._decode.execute([*shared, torch.from_numpy(payload)])
-            check_classes(self.factors, task, manifest)
+            factors = self._decode.execute([*shared, torch.from_numpy(payload)])
+            check_classes(factors, task, manifest)
+            self.factors = factors
         else:
-            self._method = self._load_method(manifest.methods[task])
+            self._method = self._load_method(manifest.methods[task], self._program)
         self.task = task
         self.reset()
 
-    def _load_program(self, data: Path | None = None) -> Program:
-        path = self.bundle / PROGRAM
-        with loading(f"{path}, made with executorch {self.manifest.executorch}"):
-            return Runtime.get().load_program(str(path), data_path=data)
-
-    def _load_method(self, name: str) -> Running:
-        if name not in self._program.method_names:
+    def _load_method(self, name: str, program: Program) -> Running:
+        if name not in program.method_names:
             raise BundleError(f"{self.bundle / PROGRAM} has no method {name!r}; export again")
         with loading(f"method {name} of {self.bundle / PROGRAM}"):
-            method = self._program.load_method(name)
+            method = program.load_method(name)
         return Running(known(method, f"method {name}"), f"{name} of {self.bundle / PROGRAM}")
 
+    @in_turn
     def reset(self) -> None:
         """Start a new sequence: the next token goes to position 0."""
         self.position = 0
         self._sequence += 1
 
+    @in_turn
     def run(self, given: str | Sequence[int] | torch.Tensor) -> torch.Tensor:
         """What an encoder or an image model makes of one text or image with the current task.
 
@@ -143,6 +151,7 @@ class Session:
         if self.task is None:
             raise TaskError(f"no task is current; switch to one of: {', '.join(self.tasks)}")
 
+    @in_turn
     def forward(self, ids: Sequence[int]) -> torch.Tensor:
         """Append ``ids`` to the sequence; logits ``[vocabulary]``, float32, after the last one.
 
@@ -179,23 +188,39 @@ class Session:
             sampling: how each is chosen; greedy by default.
 
         Raises:
-            TaskError: as :meth:`forward`; also if another sequence was started in between.
+            TaskError: as :meth:`forward`; also if another sequence was started in between, or this
+                one continued.
         """
-        self.reset()
-        sequence = self._sequence
         sampling = sampling or GREEDY
         generator = sampling.generator()
         following = list(ids)
+        state = None
         for _ in range(max_new_tokens):
-            if sequence != self._sequence:
-                raise TaskError("the session was switched or reset during this generation")
-            token = next_token(self.forward(following), sampling, generator)
+            logits, state = self._continue(following, state)
+            token = next_token(logits, sampling, generator)
             if token in self.manifest.eos_ids:
                 return
             yield token
-            if self.position == self.manifest.max_length:
+            if state[1] == self.manifest.max_length:
                 return
             following = [token]
+
+    @in_turn
+    def _continue(
+        self, ids: Sequence[int], state: tuple[int, int] | None
+    ) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Logits as of :meth:`forward`, and the state after it: sequence and position.
+
+        It is a new sequence if ``state`` is None, and else the one that was left in that state.
+        """
+        if state is None:
+            self.reset()
+        elif state != (self._sequence, self.position):
+            raise TaskError(
+                "the session was used, switched or reset during this generation; finish one "
+                "before the next, or open a session for each"
+            )
+        return self.forward(ids), (self._sequence, self.position)
 
     def stream(
         self,

@@ -1,0 +1,54 @@
+"""Who may call a session: one thread at a time, of the process that opened it."""
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from threading import RLock
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from ..errors import UsageError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Turns:
+    """The turns of one object."""
+
+    def __init__(self, what: str):
+        self._what = what
+        self._process = os.getpid()
+        self._lock = RLock()
+
+    def __enter__(self) -> None:
+        # before the lock, which another thread of the parent may have held for ever
+        if os.getpid() != self._process:
+            raise UsageError(
+                f"{self._what} was opened before this process was forked, and ExecuTorch's threads "
+                "are not in a fork; open it again here, or start processes by multiprocessing's "
+                "'spawn'"
+            )
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class _TakesTurns(Protocol):
+    _turns: Turns
+
+
+S = TypeVar("S", bound=_TakesTurns)
+
+
+def in_turn(
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[S, P], R]:
+    """Let a method wait until other threads have left all methods of its object that wait."""
+
+    @wraps(method)
+    def waiting(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._turns:
+            return method(self, *args, **kwargs)
+
+    return waiting

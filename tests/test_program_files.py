@@ -1,0 +1,79 @@
+"""Programs that are none, in bundles whose digests fit: one line, never the end of the process."""
+
+import random
+import shutil
+import subprocess
+import sys
+
+import pytest
+from sealed_files import reseal
+from test_cli import fails
+
+pytestmark = pytest.mark.slow
+
+EVERY_MUTANT = """
+import random, sys
+from pathlib import Path
+from sealed_files import reseal
+from hydraopt.errors import BundleError
+from hydraopt.runtime import Session
+
+bundle, draw = Path(sys.argv[1]), random.Random(0)
+good = (bundle / "model.pte").read_bytes()
+mutants = [draw.randbytes(size) for size in (0, 1, 8, 40, 64, 1000, 100_000)]
+mutants += [good[:size] for size in (4, 8, 40, 64, 1000, len(good) // 2, len(good) - 1)]
+mutants += [bytes(len(good)), good[:8] + draw.randbytes(len(good) - 8), good[4:]]
+for index in range(8, 60):
+    mutants += [good[:index] + bytes([value]) + good[index + 1 :] for value in (1, 255)]
+for index in range(4, 8):
+    mutants += [good[:index] + bytes([value]) + good[index + 1 :] for value in (0, 128, 255)]
+refused = 0
+for mutant in mutants:
+    (bundle / "model.pte").write_bytes(mutant)
+    reseal(bundle / "manifest.json")
+    try:
+        session = Session.open(bundle)
+        session.switch(session.tasks[0])
+    except BundleError as error:
+        assert "\\n" not in str(error)
+        refused += 1
+print(refused, len(mutants))
+"""
+
+
+@pytest.fixture
+def copied(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_random_cut_and_foreign_programs_are_refused(copied):
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_MUTANT, copied],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert done.stderr == ""
+    refused, tried = map(int, done.stdout.split())
+    assert tried > 100
+    assert refused > tried / 2  # bytes that nothing reads change nothing
+
+
+def test_a_command_says_so_in_one_line(copied):
+    (copied / "model.pte").write_bytes(random.Random(0).randbytes(5000))
+    reseal(copied / "manifest.json")
+    told = fails("run", copied, "--task", "alpha", "--ids", "1,2")
+    assert "model.pte is no file of ExecuTorch: its identifier is" in told
+    assert told.count("\n") == 1
+
+
+def test_a_data_file_of_another_kind_is_refused(copied):
+    from hydraopt.errors import BundleError
+    from hydraopt.runtime.native import load_program
+
+    (copied / "x.ptd").write_bytes(b"\xff" * 100)
+    with pytest.raises(BundleError, match=r"x.ptd is no file of ExecuTorch: .* expected b'FT01'"):
+        load_program(copied / "model.pte", "1.5.1", copied / "x.ptd")
