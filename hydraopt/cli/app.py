@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
+from ..shown import visible
 from . import adapters, base, bundles, compress, demo, frontier, merge, profile, run, sparse, train
 from .ending import run_command_line
 from .options import messages
@@ -43,17 +44,22 @@ for name, group in {
     app.add_typer(group, name=name)
 
 
+class Visible(logging.Formatter):
+    """Messages whose control characters a terminal does not obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As one or, with a traceback, several lines."""
+        return visible(super().format(record), keep="\n")
+
+
 @app.callback()
 def options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log in detail.")] = False,
 ) -> None:
     """Many LoRA adapters of one base model in one ExecuTorch program."""
-    logging.basicConfig(
-        level=logging.ERROR,
-        format="%(message)s",
-        handlers=[RichHandler(console=messages, show_path=False)],
-        force=True,
-    )
+    handler = RichHandler(console=messages, show_path=False)
+    handler.setFormatter(Visible("%(message)s"))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
     logging.getLogger("hydraopt").setLevel(logging.INFO if verbose else logging.WARNING)
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typer.exceptions import TyperException
 
 from ..errors import HydraOptError, UsageError
+from ..shown import visible
 from .interrupts import ending_on_signals
 
 EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "babel", "num2words", "matplotlib")
@@ -72,7 +73,7 @@ def _exit_code(command: Callable[[], object]) -> int:
 
 def fail(error: object, code: int = 1) -> None:
     """Print one line and exit."""
-    line = " ".join(str(error).split())
+    line = visible(" ".join(str(error).split()))
     if len(line) > LONGEST:
         line = f"{line[: LONGEST - END]} … {line[-END:]}"
     with suppress(OSError, ValueError):  # a closed standard error takes nothing

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ..errors import DeviceLostError, UsageError
@@ -164,7 +163,8 @@ def compare(
         grid = Table("", "before", "after", "change", "")
         for change in changes:
             figures = f"{change.before:,.3f}", f"{change.after:,.3f}", f"{change.share:+.1%}"
-            grid.add_row(change.figure, *figures, "regression" if change.regression else "")
+            cells = change.figure, *figures, "regression" if change.regression else ""
+            grid.add_row(*map(report.plain, cells))
         Console().print(grid)
         Console().print(f"{len(worse)} regressions in {len(changes)} figures")
     if not (first["timing_valid"] and second["timing_valid"]):
@@ -178,13 +178,14 @@ def _show(results: dict) -> None:
 
     console = Console()
     for line in [*headline(results), *results["notes"]]:
-        console.print(escape(line), highlight=False)
+        console.print(report.plain(line))
     for table in all_tables(results):
-        grid = Table(*table.head, title=table.title, caption=table.note or None)
+        note = report.plain(table.note) if table.note else None
+        grid = Table(*table.head, title=table.title, caption=note)
         for column in grid.columns[1:]:
             column.justify = "right"
         for row in table.rows:
-            grid.add_row(*map(escape, row))
+            grid.add_row(*map(report.plain, row))
         console.print(grid)
 
 

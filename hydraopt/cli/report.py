@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from ..shown import visible
 from .records import describe, is_merged, of_merged, of_modules, of_tasks
 
 if TYPE_CHECKING:
@@ -22,14 +23,35 @@ LIST_LIMIT = 8
 WIDE = 160
 
 
+def print_json(value: object) -> None:
+    """Print JSON: as its characters, or escaped what the stream lacks or a terminal obeys."""
+    text = json.dumps(value, ensure_ascii=False)
+    if not (text.isascii() and text.isprintable()):
+        encoding = sys.stdout.encoding or "utf-8"
+        text = "".join(x if _shows(x, encoding) else json.dumps(x)[1:-1] for x in text)
+    print(text)
+
+
+def _shows(character: str, encoding: str) -> bool:
+    try:
+        return character == visible(character.encode(encoding).decode(encoding))
+    except UnicodeError:
+        return False
+
+
+def plain(value: object) -> Text:
+    """For a console or a cell of a table: as it is read, whatever markup is in it."""
+    return Text(visible(str(value), keep="\n"))
+
+
 def show(values: Mapping[str, object], as_json: bool) -> None:
     """Print one record."""
     if as_json:
-        print(json.dumps(values, ensure_ascii=False))
+        print_json(values)
         return
     table = Table(show_header=False, box=None)
     for key, value in values.items():
-        table.add_row(key.replace("_", " "), escape(_text(key, value)))
+        table.add_row(key.replace("_", " "), plain(_text(key, value)))
     Console().print(table)
 
 
@@ -65,7 +87,7 @@ def show_rows(rows: list[dict], title: str) -> None:
     """Print records as a table."""
     table = Table(*(key.replace("_", " ") for key in rows[0]), title=title)
     for row in rows:
-        table.add_row(*(f"{x:,}" if isinstance(x, int) else str(x) for x in row.values()))
+        table.add_row(*(plain(f"{x:,}" if isinstance(x, int) else x) for x in row.values()))
     width = None if sys.stdout.isatty() else WIDE  # names are not folded in a file
     Console(width=width).print(table)
 
@@ -74,7 +96,7 @@ def show_methods(methods: Mapping[str, "Method"], as_json: bool) -> None:
     """Print the merging methods as a table, or as JSON: name -> record."""
     records = {name: method.describe() for name, method in methods.items()}
     if as_json:
-        print(json.dumps(records, ensure_ascii=False))
+        print_json(records)
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("method", "paper", "result", "data", "labels", "storage", "options"):
@@ -87,7 +109,7 @@ def show_methods(methods: Mapping[str, "Method"], as_json: bool) -> None:
             for key, value in record["options"].items()
         )
         row = (name, record["paper"], result, *needs, record["storage"], settings)
-        table.add_row(*map(escape, row))
+        table.add_row(*map(plain, row))
     Console().print(table)
     print("storage: fp16 values of the method's own representation per module of shape m x n;")
     print("T tasks, R rank, K clusters, d hidden size.")
@@ -103,7 +125,7 @@ def show_export(exported: "Exported", record: dict, as_json: bool) -> None:
         return
     grid = Table("operator", "XNNPACK", "portable", title="Delegation")
     for row in table:
-        grid.add_row(row.operator, str(row.delegated), str(row.not_delegated))
+        grid.add_row(*map(plain, (row.operator, row.delegated, row.not_delegated)))
     Console().print(grid)
     show(record, as_json)
 
@@ -115,19 +137,19 @@ def show_points(points: "Sequence[Point]", as_json: bool) -> None:
             {"method": p.series, "setting": p.label, "share_of_fp16": p.share} | p.summary()
             for p in points
         ]
-        print(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
         return
     grid = Table("method", "setting", "share of fp16", "mean %", "worst %", "worst task")
     for p in points:
         numbers = f"{p.share:.1%}", f"{100 * p.mean:.2f}", f"{100 * p.worst:.1f}"
-        grid.add_row(p.series, p.label, *numbers, p.worst_task)
+        grid.add_row(*map(plain, (p.series, p.label, *numbers, p.worst_task)))
     Console().print(grid)
 
 
 def show_experts(points: "Sequence[ExpertPoint]", as_json: bool) -> None:
     """Print merges by their number of experts."""
     if as_json:
-        print(json.dumps([point.record() for point in points], ensure_ascii=False))
+        print_json([point.record() for point in points])
         return
     columns = ("own tasks %", "tokens %", "unseen tasks %", "tokens %")
     grid = Table("experts", "method", *columns)
@@ -139,5 +161,5 @@ def show_experts(points: "Sequence[ExpertPoint]", as_json: bool) -> None:
             *((unseen.exact, unseen.tokens) if unseen else (None,) * 2),
         ]
         cells = ("" if score is None else f"{100 * score:.1f}" for score in scores)
-        grid.add_row(str(point.experts), point.method, *cells)
+        grid.add_row(*map(plain, (point.experts, point.method, *cells)))
     Console().print(grid)

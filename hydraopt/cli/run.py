@@ -1,15 +1,18 @@
 """``hydraopt run``: from its options to text, ids or a record, with the speed."""
 
-import json
 import logging
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UsageError
+from ..shown import visible
+from . import report
 from .options import MOST, Json, finite, messages
 from .parsing import integers
 
@@ -76,7 +79,7 @@ def run(
             option = "--chat" if chat else "--temperature"
             raise UsageError(f"{option} is for models that write; that of {bundle} is an {kind}")
         output = session.run(tokens or prompt).tolist()
-        print(json.dumps({"task": task, "output": output} if as_json else output))
+        report.print_json({"task": task, "output": output} if as_json else output)
         return
     form = "json" if as_json else "text" if ids is None else "ids"
     if prompt is not None:
@@ -114,15 +117,16 @@ def show(
     clock: list[float] = []
     tokens = clocked(session.generate_ids(prompt, limit, sampling=sampling), clock)
     if form == "text":
+        shown = partial(visible, keep="\n\t") if sys.stdout.isatty() else str
         for piece in session.decode_stream(tokens):
-            print(piece, end="", flush=True)
+            print(shown(piece), end="", flush=True)
         print()
     elif form == "ids":
         print(",".join(map(str, tokens)))
     else:
         new = list(tokens)
         record = {"task": session.task, "ids": new, "text": session.decode(new)}
-        print(json.dumps(record | speeds(len(prompt), clock), ensure_ascii=False))
+        report.print_json(record | speeds(len(prompt), clock))
     if logger.isEnabledFor(logging.INFO):
         messages.print(told(speeds(len(prompt), clock)), highlight=False, soft_wrap=True)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
+from ..shown import markdown
 from .evaluator import Scores
 from .experts import BASE, UNMERGED, ExpertPoint
 from .frontier import Point
@@ -21,9 +22,10 @@ ZOOM = 5  # points below the unmerged adapters that the middle panel shows
 def table(points: Sequence[Point]) -> str:
     """The points as a Markdown table; the first are the unmerged adapters, then the base."""
     rows = [
-        f"| {point.series} | {'' if point.label == point.series else point.label} "
+        f"| {markdown(point.series)} "
+        f"| {'' if point.label == point.series else markdown(point.label)} "
         f"| {point.share:.1%} | {100 * point.mean:.2f} | {100 * point.worst:.1f} "
-        f"({point.worst_task}) | {100 * mean(point.tokens.values()):.1f} "
+        f"({markdown(point.worst_task)}) | {100 * mean(point.tokens.values()):.1f} "
         f"| {mean(point.nats.values()):.3f} | {100 * mean(point.chrf.values()):.1f} "
         f"| {100 * point.s_score(points[0]):.1f} |"
         for point in points
@@ -96,7 +98,7 @@ def experts_table(points: Sequence[ExpertPoint]) -> str:
     head = ["method", *seen, *(f"unseen tasks, {name}" for name in seen)]
     rows = [
         [
-            method,
+            markdown(method),
             *(_cell(by_size[method, count].held_in) for count in counts),
             *(_cell(by_size[method, count].held_out) for count in counts),
         ]

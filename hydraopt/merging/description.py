@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..shown import markdown, shell, visible
+
 CARD, HEAT_MAP = "README.md", "errors.png"
 MOST_CELLS = 40_000  # of a heat map that one can still read
 
@@ -17,20 +19,21 @@ def write_card(directory: Path, about: Mapping) -> None:
 
 def _card(about: Mapping, drawn: bool) -> str:
     settings = ", ".join(f"{key} {value}" for key, value in about["settings"].items())
+    base, tasks = about["base_model"], about["tasks"]
     share = about["stored_bytes"] / about["adapter_bytes"]
     lines = [
-        f"# {len(about['tasks'])} LoRA adapters of {about['base_model']}, merged",
+        f"# {len(tasks)} LoRA adapters of {markdown(base)}, merged",
         "",
-        f"Method: {about['method']} ({settings}). "
+        f"Method: {markdown(about['method'])} ({markdown(settings)}). "
         f"Storage: {about['stored_bytes']:,} bytes, {share:.1%} of the adapters' fp16 bytes.",
         "",
         "```",
         "hydraopt info .",
-        f"hydraopt unmerge . --task {about['tasks'][0]} -o adapter/   # back to PEFT",
-        f"hydraopt export . --base {about['base_model']} -o bundle/",
+        f"hydraopt unmerge . --task {shell(tasks[0])} -o adapter/   # back to PEFT",
+        f"hydraopt export . --base {shell(base)} -o bundle/",
         "```",
         "",
-        "Tasks: " + ", ".join(about["tasks"]),
+        "Tasks: " + ", ".join(map(markdown, tasks)),
         "",
     ]
     if drawn:
@@ -50,8 +53,9 @@ def draw_errors(errors: Mapping[str, Mapping[str, float]], modules: list[str], p
     figure, axes = pyplot.subplots(figsize=size, layout="constrained")
     axes.set_facecolor("lightgray")
     image = axes.imshow(grid, aspect="auto", cmap="viridis", vmin=0)
-    axes.set_xticks(range(len(errors)), labels=list(errors), rotation=90, fontsize=7)
-    axes.set_yticks(range(len(modules)), labels=modules, fontsize=7)
+    plain = {"fontsize": 7, "parse_math": False}
+    axes.set_xticks(range(len(errors)), labels=map(visible, errors), rotation=90, **plain)
+    axes.set_yticks(range(len(modules)), labels=map(visible, modules), **plain)
     axes.set_title("relative error of the delta")
     figure.colorbar(image, ax=axes, shrink=0.8)
     figure.savefig(path, dpi=110)

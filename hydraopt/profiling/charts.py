@@ -131,7 +131,7 @@ def _operators(results: Mapping, axes) -> bool:
         y = np.arange(len(names)) + (place - (len(times) - 1) / 2) * height
         values = [own.get(name, 0) for name in names]
         axes.barh(y, values, height, color=COLORS[variant], label=NAMES[variant])
-    axes.set_yticks(range(len(names)), labels=names, fontsize=8)
+    axes.set_yticks(range(len(names)), labels=names, fontsize=8, parse_math=False)
     axes.set_xlabel("ms in one decoded token")
     _finish(axes)
     axes.legend(fontsize=8, loc="lower right", reverse=True)

@@ -2,10 +2,10 @@
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 from ..files import Output, output_directory, write_json
+from ..shown import html
 from .charts import plot_all
 from .results import RESULTS
 from .tables import Table, all_tables, headline, markdown
@@ -43,35 +43,35 @@ def write_report(results: Mapping, directory: Path, *, overwrite: bool = False) 
 def _page(
     results: Mapping, captions: Mapping[str, str], images: Mapping[str, bytes]
 ) -> Iterator[str]:
-    title = escape(f"Profile of {results['bundle']['name']}")
+    title = html(f"Profile of {results['bundle']['name']}")
     yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield '<meta name="viewport" content="width=device-width">'
     yield f"<style>{STYLE}</style></head><body>\n<h1>{title}</h1>"
-    yield f"<p>{escape(' '.join(headline(results)))}</p>"
-    yield from (f'<p class="warning">{escape(note)}</p>' for note in results["notes"])
+    yield f"<p>{html(' '.join(headline(results)))}</p>"
+    yield from (f'<p class="warning">{html(note)}</p>' for note in results["notes"])
     tables = all_tables(results)
     yield from (line for table in tables[:3] for line in _table(table))
     for name, caption in captions.items():
         data = base64.b64encode(images[name]).decode()
         yield (
-            f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
+            f'<figure><img alt="{html(caption)}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{html(caption)}</figcaption></figure>"
         )
     yield from (line for table in tables[3:] for line in _table(table))
     yield (
-        f'<p class="note">hydraopt {escape(results["hydraopt"])}, ExecuTorch '
-        f"{escape(results['executorch'])}, {escape(results['finished'])}</p></body></html>"
+        f'<p class="note">hydraopt {html(results["hydraopt"])}, ExecuTorch '
+        f"{html(results['executorch'])}, {html(results['finished'])}</p></body></html>"
     )
 
 
 def _table(table: Table) -> Iterator[str]:
-    yield f'<h2>{escape(table.title)}</h2>\n<div class="scroll"><table>'
+    yield f'<h2>{html(table.title)}</h2>\n<div class="scroll"><table>'
     yield _row("th", table.head)
     yield from (_row("td", row) for row in table.rows)
     yield "</table></div>"
     if table.note:
-        yield f'<p class="note">{escape(table.note)}</p>'
+        yield f'<p class="note">{html(table.note)}</p>'
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<{tag}>{html(cell)}</{tag}>' for cell in cells)}</tr>"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..shown import markdown as escaped
 from .results import Measurements
 from .variants import BUNDLE
 
@@ -32,13 +33,13 @@ class Table:
     def markdown(self) -> str:
         """As Markdown, with its title as a heading."""
         lines = [f"## {self.title}", ""]
-        lines += [_row(self.head), _row(["---", *["---:"] * (len(self.head) - 1)])]
+        lines += [_row(self.head), f"| --- |{' ---: |' * (len(self.head) - 1)}"]
         lines += [_row(row) for row in self.rows]
-        return "\n".join([*lines, *(["", self.note] if self.note else []), ""])
+        return "\n".join([*lines, *(["", escaped(self.note)] if self.note else []), ""])
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(map(escaped, cells))} |"
 
 
 def all_tables(results: Mapping) -> list[Table]:
@@ -254,8 +255,8 @@ def markdown(results: Mapping) -> str:
 
 
 def _sections(results: Mapping) -> Iterator[str]:
-    yield f"# Profile of {results['bundle']['name']}\n"
-    yield " ".join(headline(results)) + "\n"
-    yield from (f"- {note}" for note in results["notes"])
+    yield f"# Profile of {escaped(results['bundle']['name'])}\n"
+    yield escaped(" ".join(headline(results))) + "\n"
+    yield from (f"- {escaped(note)}" for note in results["notes"])
     yield ""
     yield from (table.markdown() for table in all_tables(results))

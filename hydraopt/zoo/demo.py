@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import mean, quantiles
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..compression import compress
 from ..errors import known
@@ -17,6 +17,7 @@ from ..lowering.bundle import export_bundle
 from ..merging import Merged
 from ..packing import open_merged
 from ..runtime import Session
+from ..shown import visible
 from . import BASE, load_adapters
 from .evaluate import bundle_exact_match, zoo_evaluator
 from .tasks import test_examples
@@ -69,7 +70,7 @@ def answers(session: Session) -> Table:
     for task in SHOWN:
         prompt, expected = test_examples(task, 1)[0]
         session.switch(task)
-        table.add_row(task, prompt, escape(session.generate(prompt)), expected)
+        table.add_row(task, prompt, Text(visible(session.generate(prompt))), expected)
     return table
 
 
