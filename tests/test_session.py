@@ -92,7 +92,7 @@ def test_generation_is_greedy_streams_and_starts_afresh(bundle):
     text = session.generate("hello", 6)
     assert text
     assert session.generate("hello", 6) == text
-    assert text.startswith("".join(session.stream("hello", 6)))
+    assert text == "".join(session.stream("hello", 6))
 
 
 def test_a_generation_does_not_survive_a_switch(bundle):
@@ -184,7 +184,7 @@ def test_no_plan_asks_for_more_than_a_piece(pieces_bundle):
 def test_equal_seeds_give_equal_texts(pieces):
     texts = [pieces.generate("hello", 12, sampling=Sampling(1.5, seed=seed)) for seed in (7, 7, 8)]
     assert texts[0] == texts[1] != texts[2]
-    assert "".join(pieces.stream("hello", 12, sampling=WARM)) in texts[0]
+    assert "".join(pieces.stream("hello", 12, sampling=WARM)) == texts[0]
     greedy = pieces.generate("hello", 12)
     assert pieces.generate("hello", 12, sampling=Sampling(1.5, top_k=1)) == greedy
     assert pieces.generate("hello", 12, sampling=Sampling()) == greedy != texts[0]
@@ -238,7 +238,7 @@ def test_run_samples_chats_and_tells_its_speed(pieces_bundle):
     text = succeeds(*sampled, "--seed", 7)
     assert text == succeeds(*sampled, "--seed", 7) != succeeds(*ask, "--prompt", "hello")
     record = json.loads(succeeds(*sampled, "--seed", 7, "--json"))
-    assert text.strip("\n").startswith(record["text"].rstrip("\ufffd").strip("\n"))
+    assert text == record["text"] + "\n"
     told = hydraopt(*ask, "--prompt", "Hi", "--chat", "-v")
     assert told.code == 0
     number = r"[\d,.]+"

@@ -269,7 +269,7 @@ class Session:
         return self._tokenizer.encode(text, chat=chat)
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Text of token ids, piece by piece as soon as a piece is whole characters."""
+        """Text of token ids, piece by piece; together they are what :meth:`decode` gives."""
         return known(self._tokenizer, "tokenizer").decode_stream(ids)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -1,13 +1,15 @@
 """Texts to token ids and back, by a bundle's tokenizer."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 
 from ..errors import BundleError, TaskError
 from ..formats.manifest import TOKENIZER, Manifest
+
+BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # a token where a vocabulary falls back to bytes
 
 
 class BundleTokenizer:
@@ -17,6 +19,8 @@ class BundleTokenizer:
         self._bundle = bundle
         self._chat = manifest.chat
         self._tokenizer = _read(bundle / TOKENIZER)
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = {token for token, content in added.items() if content.special}
 
     @classmethod
     def of(cls, bundle: Path, manifest: Manifest) -> "BundleTokenizer | None":
@@ -53,11 +57,26 @@ class BundleTokenizer:
         return self._tokenizer.decode(ids)
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Text of token ids, piece by piece as soon as a piece is whole characters."""
-        decoding = DecodeStream(skip_special_tokens=True)
+        """Text of token ids, piece by piece; all of them together are what :meth:`decode` gives.
+
+        A piece comes as soon as no later token can change it: not inside a character, and not in a
+        run of tokens that are bytes, which a decoder takes for text or for none as a whole. What is
+        no whole character at the end is U+FFFD there, too.
+        """
+        new: list[int] = []
+        last: list[int] = []  # of the last piece: what a decoder strips, it strips before that
+        shown, in_run = "", False
         for token in ids:
-            if piece := decoding.step(self._tokenizer, token):
-                yield piece
+            new.append(token)
+            if (name := self._tokenizer.id_to_token(token)) and token not in self._special:
+                in_run = bool(BYTE.fullmatch(name))
+            text = self.decode([*last, *new])
+            if not in_run and len(text) > len(shown) and not text.endswith("\ufffd"):
+                yield text[len(shown) :]
+                last, new = new, []
+                shown = self.decode(last)
+        if rest := self.decode([*last, *new])[len(shown) :]:
+            yield rest
 
 
 def _read(path: Path) -> Tokenizer:
