@@ -212,6 +212,7 @@ def test_a_large_dense_result_is_projected_at_random_but_near_the_best():
         ("dare-ties", {"seed": -1}, "seed is -1, expected at least 0"),
         ("doge", {"density": -1}, "density is -1"),
         ("doge", {"steps": -1}, "steps is -1"),
+        ("doge", {"steps": 10**8}, "steps is 100000000, expected 0 to 1,000,000"),
         ("1bit", {"density": 2}, "density is 2"),
         ("1bit", {"modules": "mlp"}, "found in no module's name; there are: layer0, layer1"),
         ("1bit", {"modules": "("}, "no regular expression"),

@@ -99,6 +99,35 @@ def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_best_weights():
     assert torch.equal(parameters["w"], reached["w"])
 
 
+def test_a_loss_that_grows_for_good_ends_the_training_with_the_best_weights():
+    parameters = weights()
+    calls = []
+
+    def loss(targets):
+        calls.append(len(calls))
+        rising = 1.0 if len(calls) < 200 else 3.0
+        return distance(parameters)(targets) * 0 + rising
+
+    with pytest.raises(TrainingError, match=r"step 12\d\d: loss 3, expected .* the first, 1, with"):
+        fit(parameters, loss, TARGETS, replace(SCHEDULE, steps=100_000))
+    assert torch.equal(parameters["w"], torch.zeros(3))
+
+
+def test_a_loss_that_comes_down_again_does_not_end_it():
+    parameters = weights()
+    count = iter(range(10_000))
+
+    def loss(targets):
+        return distance(parameters)(targets) * 0 + (3.0 if next(count) % 900 > 20 else 1.0)
+
+    assert fit(parameters, loss, TARGETS, replace(SCHEDULE, steps=2000)).steps == 2000
+
+
+def test_more_steps_than_anyone_waits_for_are_refused():
+    with pytest.raises(TrainingError, match="steps is 100,000,000, expected at most 1,000,000"):
+        Schedule(steps=100_000_000, rate=0.1)
+
+
 def test_another_optimizer_steps_with_its_scheduler():
     parameters = weights()
     optimizer = torch.optim.SGD(parameters.values(), lr=0.3)
@@ -120,3 +149,69 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(DataError, match="remove it"):
         fit(parameters, distance(parameters), TARGETS, SCHEDULE, checkpoint=path)
+
+
+def halved(state):
+    state["kept"]["w"] = state["kept"]["w"][:1]
+
+
+def broadcast(state):
+    state["weights"]["w"] = torch.zeros(())
+
+
+def doubled(state):
+    state["kept"]["w"] = state["kept"]["w"].double()
+
+
+def infinite(state):
+    state["weights"]["w"][0] = float("inf")
+
+
+def no_tensor(state):
+    state["kept"]["w"] = [0.0, 0.0, 0.0]
+
+
+def other_moments(state):
+    state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(5)
+
+
+def beyond(state):
+    state["progress"][0] = 10**9
+
+
+def no_losses(state):
+    state["progress"][3] = ["a"] * state["progress"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (halved, r"w is torch.float32 \(1,\), expected torch.float32 \(3,\)"),
+        (broadcast, r"w is torch.float32 \(\), expected torch.float32 \(3,\)"),
+        (doubled, r"w is torch.float64 \(3,\), expected torch.float32 \(3,\)"),
+        (infinite, "w has NaN or infinite numbers"),
+        (no_tensor, "'list' object has no attribute 'shape'"),
+        (other_moments, r"the optimizer's state is torch.float32 \(5,\), expected"),
+        (beyond, "1000000000 steps, 20 losses"),
+        (no_losses, "could not convert string to float"),
+    ],
+)
+def test_a_checkpoint_of_other_tensors_is_refused_and_stays(tmp_path, change, told):
+    path, parameters = tmp_path / "checkpoint", weights()
+    with pytest.raises(KeyboardInterrupt):
+        fit(
+            parameters,
+            distance(parameters),
+            TARGETS,
+            SCHEDULE,
+            checkpoint=path,
+            before_step=stop_at(20),
+        )
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+    before, again = path.read_bytes(), weights()
+    with pytest.raises(DataError, match=f"is damaged or of another training .*{told}"):
+        fit(again, distance(again), TARGETS, SCHEDULE, checkpoint=path)
+    assert path.read_bytes() == before
+    assert torch.equal(again["w"], torch.zeros(3))

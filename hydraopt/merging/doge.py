@@ -19,6 +19,7 @@ import torch
 
 from ..adapters import AdapterSet, Factors
 from ..errors import MergeError
+from ..training.loop import MOST_STEPS
 from .assemble import merge_modules
 from .checks import check_density
 from .elementwise import keep_largest
@@ -57,11 +58,12 @@ def doge(
         rank: of the result; by default ``min(out, in, sum of ranks)``.
 
     Raises:
-        MergeError: ``density`` outside (0, 1], ``steps`` below 0 or ``rank`` below 1.
+        MergeError: ``density`` outside (0, 1], ``steps`` outside 0 to a million, or ``rank`` below
+            1.
     """
     check_density(density)
-    if steps < 0:
-        raise MergeError(f"steps is {steps}, expected at least 0")
+    if not 0 <= steps <= MOST_STEPS:
+        raise MergeError(f"steps is {steps}, expected 0 to {MOST_STEPS:,}")
 
     def merge(module: str) -> torch.Tensor:
         owned = [x.factors[module] for x in adapters.adapters if module in x.factors]

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Updates = tuple[Optimizer, LRScheduler]  # stepped together
 WINDOW = 20  # steps between two looks at the loss, and over which the training loss is averaged
+HOPELESS = 50  # such windows without one below twice the first one's loss
+MOST_STEPS = 1_000_000  # days on any machine
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Schedule:
         patience: stop after so many looks (one every 20 steps) without a lower loss; None: never.
         weight_decay: AdamW's.
         seed: of the order of the examples and of dropout.
+
+    Raises:
+        TrainingError: more steps than anyone waits for.
     """
 
     steps: int
@@ -43,6 +48,13 @@ class Schedule:
     patience: int | None = None
     weight_decay: float = 0.0
     seed: int = 0
+
+    def __post_init__(self):
+        if self.steps > MOST_STEPS:
+            raise TrainingError(
+                f"steps is {self.steps:,}, expected at most {MOST_STEPS:,}; stop early and resume "
+                "if it is not enough"
+            )
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,8 @@ def fit(
         description: of the progress bar.
 
     Raises:
-        TrainingError: a loss that is not finite; the best weights so far are in ``parameters``.
+        TrainingError: a loss that is not finite, or stays above twice its first value for 1000
+            steps; the best weights so far are in ``parameters``.
         DataError: ``checkpoint`` is damaged or belongs to other parameters or another schedule.
     """
     state = _TrainingState(parameters, schedule, updates or _adamw(parameters, schedule))
@@ -157,6 +170,20 @@ class _TrainingState:
             self.best, self.stale, self.kept = loss, 0, self._weights()
         else:
             self.stale += 1
+        self._check_hope()
+
+    def _check_hope(self) -> None:
+        """Raise ``TrainingError`` if no late window of steps has a loss near the first one's."""
+        first, late = mean(self.losses[:WINDOW]), self.losses[-HOPELESS * WINDOW :]
+        if len(self.losses) <= len(late):
+            return
+        windows = [mean(late[start : start + WINDOW]) for start in range(0, len(late), WINDOW)]
+        if min(windows) > first + abs(first):
+            raise TrainingError(
+                f"step {self.step}: loss {windows[-1]:.4g}, expected one less than twice the "
+                f"first, {first:.4g}, within {len(late):,} steps; the best weights so far are "
+                "kept; lower the rate"
+            )
 
     def keep_best(self) -> None:
         with torch.no_grad():
@@ -182,11 +209,20 @@ class _TrainingState:
             if state["schedule"] != repr(self.schedule):
                 raise ValueError(f"of {state['schedule']}, expected {self.schedule}")
             for name, parameter in self.parameters.items():
-                parameter.data.copy_(state["weights"][name])
-            self.kept = {name: state["kept"][name] for name in self.parameters}
+                _check_like(parameter, name, state["weights"][name], state["kept"][name])
             self.optimizer.load_state_dict(state["optimizer"])
+            for parameter, values in self.optimizer.state.items():
+                moments = [x for x in values.values() if isinstance(x, torch.Tensor) and x.ndim]
+                _check_like(parameter, "the optimizer's state", *moments)
             self.scheduler.load_state_dict(state["scheduler"])
-            self.step, self.stale, self.best, self.losses = state["progress"]
+            step, stale, best, losses = state["progress"]
+            if not (len(losses) == step == int(step) <= self.schedule.steps and stale >= 0):
+                raise ValueError(f"{step} steps, {len(losses)} losses")
+            self.step, self.stale, self.best = step, stale, float(best)
+            self.losses = [float(loss) for loss in losses]
+            self.kept = {name: state["kept"][name] for name in self.parameters}
+            for name, parameter in self.parameters.items():
+                parameter.data.copy_(state["weights"][name])
         except Exception as error:  # what is raised depends on where the damage is
             raise DataError(
                 f"checkpoint {checkpoint} is damaged or of another training "
@@ -195,6 +231,18 @@ class _TrainingState:
 
     def _weights(self) -> dict[str, torch.Tensor]:
         return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+
+def _check_like(expected: torch.Tensor, name: str, *tensors: torch.Tensor) -> None:
+    """Raise ``ValueError`` for what is no finite tensor of the same shape and type."""
+    for found in tensors:
+        if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+            raise ValueError(
+                f"{name} is {found.dtype} {tuple(found.shape)}, expected {expected.dtype} "
+                f"{tuple(expected.shape)}"
+            )
+        if not found.isfinite().all():
+            raise ValueError(f"{name} has NaN or infinite numbers")
 
 
 def _adamw(parameters: Mapping[str, torch.Tensor], schedule: Schedule) -> Updates:
