@@ -1,8 +1,12 @@
 """Base models from GGUF files, the form in which llama.cpp keeps them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from .bases.files import UnfitError
 from .errors import BaseModelError
 from .files import Output, output_directory
 from .reading import UnreadableError, check_regular, shortened
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"GGUF"
 LARGEST = 1 << 40  # bytes of a file
+WHOLE = "pass a whole one (llama.cpp's llama-gguf-split --merge joins parts)"
 BASE = Output("config.json", "model_type", ("*.json", "*.safetensors", "*.jinja", "merges.txt"))
 
 
@@ -65,19 +70,36 @@ def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    from .bases.weights import check_whole
+
     try:
-        tokenizer = AutoTokenizer.from_pretrained(**where)
-        model = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=torch.float16, quantization_config=GgufConfig(dequantize=True)
-        )
+        with _alone(file) as where:
+            tokenizer = AutoTokenizer.from_pretrained(**where)
+            model, found = AutoModelForCausalLM.from_pretrained(
+                **where,
+                dtype=torch.float16,
+                quantization_config=GgufConfig(dequantize=True),
+                ignore_mismatched_sizes=True,  # they are among what was found
+                output_loading_info=True,
+            )
+        check_whole(model, found, step=WHOLE)
+    except UnfitError as error:
+        raise BaseModelError(f"{file} {error}") from None
     except Exception as error:  # what is raised depends on where the damage is; tokenizers' is bare
         reason = shortened(error) or type(error).__name__
         raise BaseModelError(
             f"cannot read {file} ({reason}); expected a whole GGUF file of a causal language "
-            "model whose architecture transformers reads"
+            f"model whose architecture transformers reads; {WHOLE}"
         ) from error
     return model, tokenizer
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[dict[str, str]]:
+    """Where transformers finds a file, without others: adapters beside it would be added."""
+    with TemporaryDirectory() as directory:
+        (Path(directory) / "model.gguf").symlink_to(file.resolve())
+        yield {"pretrained_model_name_or_path": directory, "gguf_file": "model.gguf"}
 
 
 def _save(model: "PreTrainedModel", directory: Path) -> None:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from .bases.files import UnfitError, check_files
 from .errors import HydraOptError
 from .hub import in_reach
-from .reading import LARGEST_TENSORS, UnreadableError, check_regular, file_json, shortened
+from .reading import shortened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,8 +21,8 @@ def loading_base(source: str, error: type[HydraOptError]) -> Iterator[None]:
     """Let transformers load a base model from a directory or a hub id while the block runs.
 
     Raises:
-        HydraOptError: of the given kind: files in the directory that nobody should open, a hub
-            out of reach, or whatever the libraries raise of a model that is not whole.
+        HydraOptError: of the given kind: a model that cannot be used, files in the directory that
+            nobody should open, a hub out of reach, or whatever the libraries raise.
     """
     from transformers.utils import logging  # seconds
 
@@ -30,13 +31,15 @@ def loading_base(source: str, error: type[HydraOptError]) -> Iterator[None]:
     try:
         with warnings.catch_warnings(action="ignore"):
             if Path(source).is_dir():
-                _check_files(Path(source))
+                check_files(Path(source))
                 yield
             else:
                 with in_reach(source):
                     yield
     except HydraOptError:
         raise
+    except UnfitError as problem:
+        raise error(f"base model {shortened(source)!r} {problem}") from problem
     except Exception as problem:  # what is raised depends on where the damage is
         text = getattr(problem, "strerror", None) or str(problem).strip().partition("\n")[0]
         reason = shortened(text) or type(problem).__name__
@@ -46,18 +49,6 @@ def loading_base(source: str, error: type[HydraOptError]) -> Iterator[None]:
         ) from problem
     finally:
         logging.set_verbosity(verbosity)
-
-
-def _check_files(directory: Path) -> None:
-    """Read all JSON once, and open nothing that is no file: libraries trust both."""
-    for path in sorted(directory.iterdir()):
-        try:
-            if path.suffix == ".json":
-                file_json(path)
-            elif not path.is_dir():
-                check_regular(path, LARGEST_TENSORS)
-        except UnreadableError as error:
-            raise UnreadableError(f"{path.name}: {error}") from None
 
 
 def end_tokens(model: "PreTrainedModel") -> tuple[int, ...]:

@@ -107,6 +107,21 @@ def file_tensors(path: Path) -> dict[str, "torch.Tensor"]:
     return tensors
 
 
+def check_tensors(path: Path) -> None:
+    """Read the head of a safetensors file, which tells whether the rest is there.
+
+    Raises:
+        UnreadableError: no whole safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open  # as in file_tensors
+
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UnreadableError(_reason(error)) from None
+
+
 def shortened(value: object) -> str:
     """A value as text that fits into one line."""
     text = " ".join(str(value).split())

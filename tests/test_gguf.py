@@ -8,7 +8,7 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
-from conftest import tiny_llama
+from conftest import save_adapter, tiny_llama
 from test_cli import fails, succeeds
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
@@ -53,10 +53,26 @@ def tokens() -> list[str]:
     return [*names[:255], "ab", *names[256:]]
 
 
-def write_gguf(path: Path, model: LlamaForCausalLM, architecture: str = "llama") -> None:
-    """Write ``model`` with 8-bit matrices; its own weights become what they stand for."""
+def write_gguf(
+    path: Path,
+    model: LlamaForCausalLM,
+    architecture: str = "llama",
+    lacks: str = "",
+    parts: int = 1,
+) -> None:
+    """Write ``model`` with 8-bit matrices; its own weights become what they stand for.
+
+    Args:
+        path: the file; parts of it lie beside it.
+        model: what to write.
+        architecture: what GGUF calls it.
+        lacks: start of the names of tensors to leave out.
+        parts: files to write.
+    """
     config = model.config
-    writer = gguf.GGUFWriter(path, architecture)
+    names = [name for name, _ in model.named_parameters()]
+    split = 0 if parts == 1 else -(-len(names) // parts)
+    writer = gguf.GGUFWriter(path, architecture, split_max_tensors=split)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -75,6 +91,8 @@ def write_gguf(path: Path, model: LlamaForCausalLM, architecture: str = "llama")
     writer.add_chat_template(TEMPLATE)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for name, parameter in model.named_parameters():
+        if lacks and gguf_name(name).startswith(lacks):
+            continue
         if parameter.ndim == 1:
             writer.add_tensor(gguf_name(name), parameter.detach().numpy())
             continue
@@ -137,6 +155,51 @@ def test_a_cut_file_is_refused(written, tmp_path, share):
     cut.write_bytes(whole[: int(len(whole) * share)])
     assert "expected a whole GGUF file" in fails("base", "from-gguf", cut, "-o", tmp_path / "base")
     assert list(tmp_path.iterdir()) == [cut]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "told"),
+    [
+        ("blk.0.ffn_up", "(first: model.layers.0.mlp.up_proj.weight), expected none"),
+        ("token_embd", "(first: model.embed_tokens.weight), expected none"),
+        ("blk.0.attn_norm", "(first: model.layers.0.input_layernorm.weight), expected none"),
+    ],
+)
+def test_a_file_that_lacks_a_tensor_is_refused(tmp_path, lacks, told):
+    path = tmp_path / "less.gguf"
+    write_gguf(path, tiny_llama(), lacks=lacks)
+    said = fails("base", "from-gguf", path, "-o", tmp_path / "base")
+    assert "less.gguf lacks 1 weights of a LlamaForCausalLM" in said and told in said
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_without_a_head_ties_it_to_the_embedding(tmp_path):
+    model = tiny_llama()
+    write_gguf(tmp_path / "tied.gguf", model, lacks="output.weight")
+    succeeds("base", "from-gguf", tmp_path / "tied.gguf", "-o", tmp_path / "base")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    model.lm_head.weight = model.model.embed_tokens.weight
+    ids = torch.tensor([[5, 17, 99, 200, 3]])
+    torch.testing.assert_close(loaded(ids).logits, model(ids).logits, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_one_part_of_several_is_refused(tmp_path, part):
+    write_gguf(tmp_path / "model.gguf", tiny_llama(), parts=3)
+    path = tmp_path / f"model-0000{part}-of-00003.gguf"
+    said = fails("base", "from-gguf", path, "-o", tmp_path / "base")
+    assert "llama-gguf-split --merge joins parts" in said
+    assert not (tmp_path / "base").exists()
+
+
+def test_an_adapter_beside_the_file_is_not_added(written, tmp_path):
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(written[0].read_bytes())
+    save_adapter(tmp_path)
+    succeeds("base", "from-gguf", path, "-o", tmp_path / "base")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    ids = torch.tensor([[5, 17, 99, 200, 3]])
+    torch.testing.assert_close(loaded(ids).logits, written[1](ids).logits, atol=1e-3, rtol=0)
 
 
 def test_an_architecture_that_transformers_does_not_read_is_named(tmp_path):

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from ..adapters import check_task_type
+from ..bases.config import base_config
 from ..errors import LoweringError, known
 from ..models import loading_base
 from ..reading import shortened
@@ -76,7 +77,7 @@ def load_base(
         )
     transformers_logging.disable_progress_bar()
     with loading_base(source, LoweringError):
-        stored = AutoConfig.from_pretrained(source)
+        stored = base_config(source)
         kind = kind_of(stored)
         if heads and kind.generates:
             raise LoweringError(

@@ -25,7 +25,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
         source: directory or hub id of the base model.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         backend = tokenizer.backend_tokenizer
         backend.no_truncation()  # of training: a prompt that is too long is an error, not cut
         backend.no_padding()

@@ -40,16 +40,15 @@ def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
+    from ..bases.config import base_config
+    from ..bases.weights import load_whole
+
     transformers_logging.disable_progress_bar()
     with loading_base(base, DataError):
-        model, found = AutoModelForCausalLM.from_pretrained(
-            base, dtype=torch.float32, output_loading_info=True
-        )
-        if missing := sorted(found["missing_keys"]):
-            raise ValueError(f"{len(missing)} weights are missing, first {missing[0]}")
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = load_whole(AutoModelForCausalLM, base, base_config(base))
+        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
         tokenizer.model_max_length = sys.maxsize  # what is too long is an error, not its warning
-        return model.eval(), tokenizer
+        return model, tokenizer
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]) -> list[Row]:

@@ -4,10 +4,15 @@ from collections.abc import Sequence
 
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL_TYPES,
+)
+from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as IMAGE_TYPES,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED_TYPES
 
+from ...bases.files import UnfitError
+from ...reading import shortened
 from .causal_lm import CAUSAL_LM
 from .encoder import ENCODER
 from .image import IMAGE
@@ -17,7 +22,11 @@ DECODERS = ("ForCausalLM", "LMHeadModel")
 
 
 def kind_of(config: PretrainedConfig) -> Kind:
-    """The kind of a base model, by its architectures and, where these say nothing, its type."""
+    """The kind of a base model, by its architectures and, where these say nothing, its type.
+
+    Raises:
+        UnfitError: none.
+    """
     architectures: Sequence[str] = getattr(config, "architectures", None) or ()
     if any(name.endswith(DECODERS) for name in architectures):
         return CAUSAL_LM
@@ -25,7 +34,12 @@ def kind_of(config: PretrainedConfig) -> Kind:
         return IMAGE
     if config.model_type in MASKED_TYPES and not config.is_encoder_decoder:
         return ENCODER
-    return CAUSAL_LM
+    if config.model_type in CAUSAL_TYPES:
+        return CAUSAL_LM
+    raise UnfitError(
+        f"is of type {shortened(config.model_type)}, expected a causal language model, a text "
+        "encoder or an image model; pass one of these"
+    )
 
 
 __all__ = ["CAUSAL_LM", "ENCODER", "IMAGE", "Kind", "Probe", "kind_of"]

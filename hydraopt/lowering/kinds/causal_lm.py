@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ...bases.weights import check_dense, load_whole
 from ...errors import known
 from ...formats.manifest import CAUSAL_LM as NAME
 from ...models import end_tokens
@@ -27,8 +28,11 @@ from .kind import Inputs, Kind, Probe
 from .texts import first_layers, long_text, short_text
 
 
-def _load(source: str, _: PretrainedConfig, task_type: str | None, heads: bool) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+def _load(
+    source: str, config: PretrainedConfig, task_type: str | None, heads: bool
+) -> PreTrainedModel:
+    check_dense(AutoModelForCausalLM, config)
+    return load_whole(AutoModelForCausalLM, source, config)
 
 
 def _restructured(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:

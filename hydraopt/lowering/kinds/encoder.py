@@ -23,7 +23,7 @@ from ...models import context_length
 from ..attention import MASKED
 from ..form import DEFAULT_LENGTH, Form, text_length
 from ..program import export_module
-from .kind import Inputs, Kind, Probe, is_classifier, load_whole
+from .kind import Inputs, Kind, Probe, is_classifier, load_eager
 from .texts import BEYOND, SHORT, long_limit, text
 
 HEAD, POOLER = "classifier.", "pooler."  # layers that a program may have no use for
@@ -68,7 +68,8 @@ def _load(
 ) -> PreTrainedModel:
     classifies = heads or task_type == SEQ_CLS or is_classifier(config, "ForSequenceClassification")
     make = AutoModelForSequenceClassification if classifies else AutoModel
-    return load_whole(make, source, HEAD if heads else "" if classifies else POOLER)
+    unneeded = [HEAD] if heads else [] if classifies else [POOLER]
+    return load_eager(make, source, config, *unneeded)
 
 
 def _resolved(form: Form, model: PreTrainedModel) -> Form:

@@ -21,7 +21,7 @@ from ...errors import LoweringError
 from ...formats.manifest import IMAGE as NAME
 from ..form import Form
 from ..program import export_module
-from .kind import Inputs, Kind, Probe, is_classifier, load_whole
+from .kind import Inputs, Kind, Probe, is_classifier, load_eager
 
 
 class ImageModel(nn.Module):
@@ -74,7 +74,7 @@ def _load(
 ) -> PreTrainedModel:
     classifies = heads or task_type == SEQ_CLS or is_classifier(config, "ForImageClassification")
     make = AutoModelForImageClassification if classifies else AutoModel
-    return load_whole(make, source, "classifier." if heads else "")
+    return load_eager(make, source, config, *(["classifier."] if heads else []))
 
 
 def _resolved(form: Form, model: PreTrainedModel) -> Form:

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
-from ...errors import LoweringError
+from ...bases.weights import check_dense, load_whole
 from ..form import Form
 
 Inputs = dict[str, torch.Tensor]  # that the slots read
@@ -65,35 +64,22 @@ class Kind:
     found: Callable[[nn.Module, Probe, Inputs], torch.Tensor]
 
 
-def load_whole(make: Any, source: str, unneeded: str) -> PreTrainedModel:
-    """Load a model in float32 that has all weights that its program needs.
+def load_eager(make: Any, source: str, config: PretrainedConfig, *unneeded: str) -> PreTrainedModel:
+    """Load a model whose layers and weights are all as its program needs them, in float32.
 
     Its attention is eager: scores as products and a softmax, which XNNPACK takes.
 
     Args:
         make: an ``AutoModel…`` class.
         source: directory or hub id.
-        unneeded: start of the names of weights that may be missing; transformers draws them.
+        config: its configuration.
+        unneeded: starts of the names of weights that may be missing; transformers draws them.
 
     Raises:
-        LoweringError: weights that are missing.
+        UnfitError: as :func:`~hydraopt.bases.weights.load_whole` and ``check_dense``.
     """
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # a report of what is missing, in several lines
-    try:
-        model, found = make.from_pretrained(
-            source, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
-        )
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    missing = sorted(x for x in found["missing_keys"] if not unneeded or not x.startswith(unneeded))
-    if missing:
-        raise LoweringError(
-            f"base model {source!r} lacks {len(missing)} weights of a {type(model).__name__} "
-            f"(first: {missing[0]}), expected none; pass the model that the adapters were trained "
-            "on, saved with all its layers"
-        )
-    return model.eval()
+    check_dense(make, config)
+    return load_whole(make, source, config, unneeded=unneeded, attention="eager")
 
 
 def is_classifier(config: PretrainedConfig, suffix: str) -> bool:

@@ -1,0 +1,4 @@
+"""Base models of others: what is wrong in one is refused by its cause, before its weights count.
+
+``files`` reads a directory, ``config`` its ``config.json``, ``weights`` loads what these let pass.
+"""
