@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 LARGEST = 64 << 20  # bytes of a file that is read whole
-LARGEST_TENSORS = 64 << 30  # of one that is mapped
+LARGEST_TENSORS = 64 << 30  # of one of tensors
 SHOWN = 120  # characters of what a file holds that an error repeats
 DIGITS = 40  # of a number
 
@@ -89,6 +89,8 @@ def json_value(text: str) -> Any:
 def file_tensors(path: Path) -> dict[str, "torch.Tensor"]:
     """The tensors of a safetensors file, all of them real floating-point numbers or integers.
 
+    They are read, not mapped: a file that others cut short later would end the process.
+
     Raises:
         MissingError: there is nothing.
         UnreadableError: no whole safetensors file, or a complex tensor.
@@ -98,7 +100,7 @@ def file_tensors(path: Path) -> dict[str, "torch.Tensor"]:
 
     check_regular(path)
     try:
-        tensors = load_file(path)
+        tensors = load_file(path, backend="pread")
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise UnreadableError(_reason(error)) from None
     for name, tensor in tensors.items():

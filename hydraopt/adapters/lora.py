@@ -11,6 +11,7 @@ import torch
 
 from ..errors import AdapterError
 from ..reading import shortened
+from .base_weights import BaseWeights, Fingerprint, united
 from .task_types import PEFT_CAUSAL_LM
 
 FP16_BYTES = 2
@@ -41,7 +42,8 @@ class LoraAdapter:
     """One task's adapter of ``base_model``: dotted module name -> factors.
 
     A classifier of its own is in ``heads``, see :mod:`hydraopt.adapters.heads`: no method may
-    merge it. ``task_type`` is what PEFT calls the kind of base model.
+    merge it. ``task_type`` is what PEFT calls the kind of base model, ``base_weights`` are what it
+    must be equal in, see :mod:`hydraopt.adapters.base_weights`.
     """
 
     name: str
@@ -49,6 +51,7 @@ class LoraAdapter:
     factors: Mapping[str, Factors]
     heads: Mapping[str, Factors] = field(default_factory=dict)
     task_type: str | None = PEFT_CAUSAL_LM
+    base_weights: Mapping[str, Fingerprint] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ class AdapterSet:
     def task_type(self) -> str | None:
         """PEFT's name of the kind of base model; None if no adapter tells."""
         return next((x.task_type for x in self.adapters if x.task_type is not None), None)
+
+    @property
+    def base_weights(self) -> BaseWeights:
+        """Fingerprints of the base's weights that the adapters know."""
+        return united([adapter.base_weights for adapter in self.adapters])
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:

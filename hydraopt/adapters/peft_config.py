@@ -6,7 +6,10 @@ from typing import NoReturn
 
 from ..errors import AdapterError
 from ..reading import MissingError, UnreadableError, file_json, shortened
+from .foreign import foreign_config, foreign_directory
 from .patterns import Pattern, PatternError
+
+CONFIG = "adapter_config.json"
 
 # Settings under which delta = scale * B @ A on the untouched base no longer holds.
 UNSUPPORTED = {
@@ -40,11 +43,8 @@ def read_config(path: Path, name: str) -> dict:
     try:
         config = file_json(path)
     except MissingError:
-        if path.with_name("sparse.json").exists():
-            raise AdapterError(
-                f"adapter {name!r}: it is a sparse adapter; pass it to `hydraopt sparse merge`, "
-                "or make a LoRA of it with `hydraopt sparse project`"
-            ) from None
+        if found := foreign_directory(path.parent):
+            raise AdapterError(f"adapter {name!r}: it is {found.what}; {found.step}") from None
         raise AdapterError(
             f"adapter {name!r}: {path} is missing; expected what PEFT's save_pretrained writes"
         ) from None
@@ -60,11 +60,11 @@ def _check_config(config: object, path: Path, name: str) -> None:
     def refuse(problem: str, step: str) -> NoReturn:
         raise AdapterError(f"adapter {name!r}: {problem} in {path}; {step}")
 
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
-        refuse(
-            f"peft_type {shortened(kind)!r}, expected 'LORA',", "only LoRA adapters can be merged"
-        )
+    if not isinstance(config, dict):
+        refuse(f"a {type(config).__name__}, expected a map,", "restore the file")
+    if (kind := config.get("peft_type")) != "LORA":
+        what, step = foreign_config(config)
+        refuse(f"peft_type {shortened(kind)!r}{what}, expected 'LORA',", step)
     for key, meaning in UNSUPPORTED.items():
         if config.get(key):
             refuse(f"{meaning} ({key}) is not supported, found", "train a plain LoRA adapter")

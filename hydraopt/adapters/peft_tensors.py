@@ -1,0 +1,190 @@
+"""What an adapter's tensors are: factors, a head, and copies of the base's weights."""
+
+import math
+from collections.abc import Collection, Mapping
+
+import torch
+
+from ..errors import AdapterError
+from ..reading import shortened
+from .base_weights import Fingerprint, fingerprint
+from .foreign import foreign_tensor
+from .heads import classes_of, head_factors
+from .keys import BASE_LAYER, factor_key, plain_name
+from .lora import Factors
+from .patterns import Pattern, PatternError
+from .targets import Role, Target
+
+Tensors = dict[str, torch.Tensor]  # what is read is taken out
+
+
+def take_factors(name: str, tensors: Tensors, config: Mapping) -> dict[str, Factors]:
+    """Take the factors out of ``tensors``, by module; the scale is folded into B.
+
+    Args:
+        name: the adapter's, for messages.
+        tensors: of its file.
+        config: as :func:`.read_config` gives it.
+
+    Raises:
+        AdapterError: factors that are not whole, not finite, of other ranks than ``config`` says,
+            or of several adapters.
+    """
+    pairs, names = _pair(name, tensors)
+    return {
+        module: _fold(name, module, names[module], *pair, config)
+        for module, pair in sorted(pairs.items())
+    }
+
+
+def take_head(name: str, tensors: Tensors, saved: Collection[str]) -> dict[str, Factors]:
+    """Take out of ``tensors`` the fully trained layer that ``modules_to_save`` may name.
+
+    Raises:
+        AdapterError: anything but one linear head.
+    """
+    if not saved:
+        return {}
+    saved_tensors = {}
+    for key in [key for key in tensors if not factor_key(key) and BASE_LAYER not in key]:
+        saved_tensors[plain_name(key)] = tensors.pop(key)
+    layers = {key.rpartition(".")[0] for key in saved_tensors}
+    layer = next(iter(layers), "")
+    weight, bias = saved_tensors.get(f"{layer}.weight"), saved_tensors.get(f"{layer}.bias")
+    if len(saved_tensors) != 2 or weight is None or bias is None or bias.shape != weight.shape[:1]:
+        shapes = ", ".join(f"{key} {list(x.shape)}" for key, x in saved_tensors.items()) or "none"
+        raise AdapterError(
+            f"adapter {name!r}: its fully trained modules (modules_to_save) are {shapes}; "
+            "expected one linear head, weight [classes, d] and bias [classes]; train all other "
+            "layers with LoRA alone"
+        )
+    head = head_factors(weight, bias)
+    _check_finite(name, layer, head)
+    if weight.dim() != 2 or classes_of(head) < len(weight):
+        raise AdapterError(
+            f"adapter {name!r}: the weights of {layer} are {list(weight.shape)}, "
+            f"{len(weight) - classes_of(head)} rows of them zero; expected [classes, d], trained"
+        )
+    return {Target(layer, Role.HEAD).module: head}
+
+
+def take_copies(name: str, tensors: Tensors) -> dict[str, Fingerprint]:
+    """Take out of ``tensors`` what PEFT copies from the base; see :mod:`.base_weights`.
+
+    Raises:
+        AdapterError: a tensor is none of these.
+    """
+    copies = {}
+    for key in list(tensors):
+        tensor, plain = tensors[key], plain_name(key)
+        wrapped = BASE_LAYER in plain
+        whole = tensor.dim() == 2 and plain.endswith(".weight") and "lora" not in plain
+        if tensor.is_floating_point() and (wrapped or whole):
+            copies[plain.replace(BASE_LAYER, ".")] = fingerprint(tensors.pop(key))
+    if tensors:
+        _refuse_rest(name, tensors)
+    return copies
+
+
+def check_kind(name: str, tensors: Tensors) -> None:
+    """Refuse what is another kind of adapter, by the names of its tensors.
+
+    Raises:
+        AdapterError: it is one.
+    """
+    if found := foreign_tensor(tensors):
+        key, (what, step) = found
+        raise AdapterError(
+            f"adapter {name!r}: tensor {shortened(key)!r} is of {what}, expected only "
+            f"….lora_A.weight and ….lora_B.weight of linear layers; {step}"
+        )
+
+
+def _refuse_rest(name: str, tensors: Tensors) -> None:
+    key = next(iter(tensors))
+    if BASE_LAYER in key:
+        raise AdapterError(
+            f"adapter {name!r}: tensor {shortened(key)!r} is of a quantised layer of the base, "
+            "expected only factors; save it with save_embedding_layers=False"
+        )
+    raise AdapterError(
+        f"adapter {name!r}: unknown tensor {shortened(key)!r}, expected only "
+        "….lora_A.weight and ….lora_B.weight of linear layers; save it with save_pretrained, "
+        "or train a plain LoRA adapter"
+    )
+
+
+def _pair(name: str, tensors: Tensors) -> tuple[dict[str, Factors], dict[str, set[str]]]:
+    """One ``(A, B)`` per module, and the names by which patterns may mean it."""
+    sides: dict[str, dict[str, torch.Tensor]] = {}
+    names: dict[str, set[str]] = {}
+    keys = {key: parsed for key in tensors if (parsed := factor_key(key))}
+    if len(saved := sorted({str(key.adapter) for key in keys.values()})) > 1:
+        raise AdapterError(
+            f"adapter {name!r}: its file holds factors of {len(saved)} adapters "
+            f"({shortened(', '.join(saved))}), expected one; save each with save_pretrained"
+        )
+    for key, (module, wrapped, side, _) in keys.items():
+        if side in sides.setdefault(module, {}):
+            raise AdapterError(
+                f"adapter {name!r}: {shortened(module)} has lora_{side} twice, under names with "
+                "and without wrappers, expected one; save it again from the unwrapped model"
+            )
+        sides[module][side] = tensors.pop(key)
+        names.setdefault(module, {module}).add(wrapped)
+    for module, pair in sides.items():
+        if role := Target.parse(module).role:
+            raise AdapterError(
+                f"adapter {name!r} changes a layer {module}, expected no name that ends with "
+                f"{role}, which marks factors that are no update; rename the layer in the base"
+            )
+        if any(x.numel() == 0 or not x.is_floating_point() for x in pair.values()):
+            raise AdapterError(
+                f"adapter {name!r}: {shortened(module)} has factors without values, or of "
+                "integers; it is no trained LoRA adapter"
+            )
+        if len(pair) != 2:
+            raise AdapterError(f"adapter {name!r}: {module} has only lora_{next(iter(pair))}")
+    return {module: Factors(pair["A"], pair["B"]) for module, pair in sides.items()}, names
+
+
+def _fold(
+    name: str,
+    module: str,
+    names: Collection[str],
+    a: torch.Tensor,
+    b: torch.Tensor,
+    config: Mapping,
+) -> Factors:
+    try:
+        rank = _pattern(config["rank_pattern"], names, config["r"])
+        alpha = _pattern(config["alpha_pattern"], names, config["lora_alpha"])
+    except PatternError as error:
+        raise AdapterError(
+            f"adapter {name!r}, {module}: {error} in a pattern of its configuration; "
+            "write a simpler one"
+        ) from None
+    if a.dim() != 2 or b.dim() != 2 or a.shape[0] != rank or b.shape[1] != rank:
+        raise AdapterError(
+            f"adapter {name!r}, {module}: A is {list(a.shape)} and B is {list(b.shape)}, expected "
+            f"[{rank}, in] and [out, {rank}] as its configuration says"
+        )
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    factors = Factors(a.float(), b.float() * scale)
+    _check_finite(name, module, factors)
+    return factors
+
+
+def _check_finite(name: str, module: str, factors: Factors) -> None:
+    if not all(x.half().isfinite().all() for x in factors):
+        raise AdapterError(
+            f"adapter {name!r}, {module}: NaN, infinite weights or weights that exceed fp16; "
+            "train it again"
+        )
+
+
+def _pattern(patterns: Mapping[Pattern, float], names: Collection[str], default: float) -> float:
+    """PEFT's rule: the value of the first pattern that matches."""
+    return next(
+        (value for pattern, value in patterns.items() if any(map(pattern.matches, names))), default
+    )
