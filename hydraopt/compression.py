@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .adapters import AdapterSet
 from .errors import UsageError
+from .fitting import reversed_places
 from .packing import CodedAdapters, Coder
 
 UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -35,18 +36,23 @@ def compress(
         MergeError: a budget that is too small for any code.
         DataError: ``calibration`` or ``base`` cannot be read or do not fit the adapters.
     """
-    limit = parse_budget(budget, adapters.fp16_bytes) if isinstance(budget, str) else budget
     if calibration is None:
-        return Coder.from_adapters(adapters).code(limit)
+        return Coder.from_adapters(adapters).code(_limit(budget, adapters))
     from .calibration import calibrate, read_prompts
     from .training import CalibrationData
+    from .training.precision import use_bfloat16
 
     if base is None:
         raise UsageError("calibration needs the base model; pass base")
     prompts = read_prompts(Path(calibration), adapters.tasks)
-    data = CalibrationData.load(base, prompts, bfloat16=bfloat16)
-    data.check(adapters, labels=False)  # coding takes a while
-    return calibrate(Coder.from_adapters(adapters).code(limit), adapters, data)
+    data = CalibrationData.load(base, prompts)
+    places = data.places(adapters)
+    if bfloat16:  # after the base's weights were compared
+        use_bfloat16(data.model)
+    found = adapters.placed(places)
+    data.check(found, labels=False)  # coding takes a while
+    coded = calibrate(Coder.from_adapters(found).code(_limit(budget, found)), found, data)
+    return coded.placed(reversed_places(places))
 
 
 def compress_within_drop(
@@ -72,6 +78,10 @@ def compress_within_drop(
     smallest = smallest_budget(Coder.from_adapters(adapters), adapters, evaluator, max_drop)
     settings = {"max_drop": max_drop, "drop": round(smallest.drop, 4)}
     return replace(smallest.coded, settings=settings | {"evaluations": smallest.evaluations})
+
+
+def _limit(budget: str | int, adapters: AdapterSet) -> int:
+    return parse_budget(budget, adapters.fp16_bytes) if isinstance(budget, str) else budget
 
 
 def parse_budget(text: str, fp16_bytes: int) -> int:

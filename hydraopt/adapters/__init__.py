@@ -1,11 +1,12 @@
 """Reading and writing LoRA adapters in PEFT's directory format."""
 
+from .base_weights import BaseWeights, Fingerprint, is_copy, read_weights, written_weights
 from .heads import classes_of
 from .lora import TASK_NAME, AdapterSet, Factors, LoraAdapter, add_delta
 from .peft_directory import ADAPTER, read_adapter, read_adapters, write_adapter
 from .peft_directory import CONFIG as ADAPTER_CONFIG
 from .surgery import apply_surgery
-from .targets import Role, Target, is_head
+from .targets import Places, Role, Target, is_head, placed
 from .task_types import FEATURES, PEFT_CAUSAL_LM, SEQ_CLS, check_task_type
 
 __all__ = [
@@ -16,16 +17,23 @@ __all__ = [
     "SEQ_CLS",
     "TASK_NAME",
     "AdapterSet",
+    "BaseWeights",
     "Factors",
+    "Fingerprint",
     "LoraAdapter",
+    "Places",
     "Role",
     "Target",
     "add_delta",
     "apply_surgery",
     "check_task_type",
     "classes_of",
+    "is_copy",
     "is_head",
+    "placed",
     "read_adapter",
     "read_adapters",
+    "read_weights",
     "write_adapter",
+    "written_weights",
 ]

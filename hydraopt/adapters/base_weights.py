@@ -7,7 +7,7 @@ keep a fingerprint of each copy, to be compared with the base when it is loaded.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -49,4 +49,17 @@ def united(all_weights: Collection[Mapping[str, Fingerprint]]) -> BaseWeights:
     return {
         name: tuple(dict.fromkeys(weights[name] for weights in all_weights if name in weights))
         for name in names
+    }
+
+
+def written_weights(weights: BaseWeights) -> dict[str, list[dict]]:
+    """Fingerprints ready for JSON."""
+    return {name: [x._asdict() for x in copies] for name, copies in weights.items()}
+
+
+def read_weights(written: Mapping[str, Sequence[Mapping]]) -> BaseWeights:
+    """The inverse of :func:`written_weights`."""
+    return {
+        name: tuple(Fingerprint(tuple(x["shape"]), x["sha256"]) for x in copies)
+        for name, copies in written.items()
     }

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import torch
 from ..errors import AdapterError
 from ..reading import shortened
 from .base_weights import BaseWeights, Fingerprint, united
+from .targets import Places, placed
 from .task_types import PEFT_CAUSAL_LM
 
 FP16_BYTES = 2
@@ -52,6 +53,11 @@ class LoraAdapter:
     heads: Mapping[str, Factors] = field(default_factory=dict)
     task_type: str | None = PEFT_CAUSAL_LM
     base_weights: Mapping[str, Fingerprint] = field(default_factory=dict)
+
+    def placed(self, places: Places) -> "LoraAdapter":
+        """The same adapter of modules with other names, without those that have no place."""
+        factors, heads = placed(self.factors, places), placed(self.heads, places)
+        return replace(self, factors=factors, heads=heads)
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,15 @@ class AdapterSet:
             for module, factors in adapter.factors.items()
         }
         return dict(sorted(shapes.items()))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of all modules, heads among them."""
+        return (*self.shapes, *self.adapters[0].heads)
+
+    def placed(self, places: Places) -> "AdapterSet":
+        """The same adapters of modules with other names, without those that have no place."""
+        return AdapterSet(adapter.placed(places) for adapter in self.adapters)
 
     @property
     def max_rank(self) -> int:

@@ -78,7 +78,16 @@ def write_adapter(
     """Write ``factors``, a head among them or not, as a PEFT LoRA directory in fp16.
 
     They get ``alpha = r``, which is scale 1. ``task_type`` is PEFT's.
+
+    Raises:
+        AdapterError: values that exceed fp16.
     """
+    for module, sides in factors.items():
+        if not all(side.half().isfinite().all() for side in sides):
+            raise AdapterError(
+                f"the weights of {module} exceed fp16, expected numbers that an adapter can hold; "
+                "export a bundle, or use adapters of smaller scales"
+            )
     tensors = {}
     heads = {Target.parse(module).layer: x for module, x in factors.items() if is_head(module)}
     for layer, head in heads.items():

@@ -5,8 +5,12 @@ what its role adds to it. So factors of every role are stored, packed and switch
 applies them to a model, or must keep heads as they are, tells them apart.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Places = Mapping[str, str | None]  # module -> its name elsewhere; None: it is not there
+T = TypeVar("T")
 
 
 class Role(StrEnum):
@@ -40,3 +44,12 @@ class Target(NamedTuple):
 def is_head(module: str) -> bool:
     """Whether a module is a task's own classifier."""
     return Target.parse(module).role is Role.HEAD
+
+
+def placed(parts: Mapping[str, T], places: Places) -> dict[str, T]:
+    """Parts of modules by the names of their places, without those that have none.
+
+    Modules that ``places`` does not name stay where they are.
+    """
+    names = {module: places.get(module, module) for module in parts}
+    return {name: parts[module] for module, name in names.items() if name is not None}

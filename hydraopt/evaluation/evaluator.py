@@ -10,7 +10,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..adapters import AdapterSet, Factors, Role, Target, add_delta, apply_surgery
+from ..adapters import AdapterSet, Factors, Role, Target, add_delta, apply_surgery, placed
+from ..errors import DataError
+from ..fitting import check_base_weights, layer_names
 from ..merging import Merged
 from ..progress import progress
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
@@ -70,7 +72,12 @@ class Evaluator:
         return cls(model.to(pick_device()), tokenizer, examples, batches, bfloat16)
 
     def unmerged(self, adapters: AdapterSet) -> dict[str, float]:
-        """Exact match of every adapter as it was trained, task -> share in [0, 1]."""
+        """Exact match of every adapter as it was trained, task -> share in [0, 1].
+
+        Raises:
+            DataError: the base differs from the one that the adapters were trained on.
+        """
+        check_base_weights(self.model, adapters.base_weights, DataError)
         trained = {adapter.name: adapter.factors for adapter in adapters.adapters}
         return self._exact(adapters.tasks, trained.__getitem__)
 
@@ -145,7 +152,7 @@ def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
 def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[None]:
     """Add ``B @ A`` to weights of ``model``, and apply surgery, for the duration of the block."""
     before, handles = {}, []
-    for module, update in factors.items():
+    for module, update in placed(factors, layer_names(model, factors)).items():
         target = Target.parse(module)
         if target.role is Role.SURGERY:
             hook = partial(_corrected, a=update.a, b=update.b)

@@ -93,6 +93,10 @@ class Manifest:
         codec: of the packs; None without packs.
         deviation: how far the model before it was quantised was from transformers with the
             unpacked adapters, the largest relative error found; None if it was not compared.
+        base_weights: name of a weight of the base -> shape and SHA-256 of its values in float32,
+            of each copy that the adapters held of it and that was compared with the base.
+        layers: module of an adapter -> its name in the program, where that is another one; None
+            if the program never runs the layer.
     """
 
     base_model: str
@@ -120,6 +124,8 @@ class Manifest:
     classes: Mapping[str, int] = field(default_factory=dict)
     codec: str | None = CODEC
     deviation: float | None = None
+    base_weights: Mapping[str, list[dict]] = field(default_factory=dict)
+    layers: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from ..adapters import written_weights
 from ..files import output_directory, write_bytes
 from ..formats.codes import CODEC
 from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, PROGRAM, TOKENIZER, Manifest
@@ -101,6 +102,8 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         classes=plan.classes,
         codec=CODEC if plan.swap == INPUTS else None,
         deviation=lowered.deviation,
+        base_weights=written_weights(adapters.base_weights),
+        layers=plan.layers,
         **asdict(plan.form),
         **base.about,
     )

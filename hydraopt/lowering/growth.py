@@ -6,7 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..adapters import AdapterSet, LoraAdapter, check_task_type, is_head, read_adapter
+from ..adapters import (
+    AdapterSet,
+    LoraAdapter,
+    check_task_type,
+    is_head,
+    read_adapter,
+    read_weights,
+)
 from ..errors import AdapterError, BundleError, TaskError
 from ..files import locked, replaced_file, write_bytes
 from ..formats.layout import Layout
@@ -42,7 +49,9 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
     with locked(bundle):
         manifest = Manifest.read(bundle)
         _check_takes(bundle, manifest, task)
-        adapters = AdapterSet([replace(read_adapter(source), name=task)])
+        adapter = replace(read_adapter(source), name=task)
+        _check_base_weights(adapter, manifest)
+        adapters = AdapterSet([adapter.placed(manifest.layers)])
         layout, shared = read_coded_layout(bundle)
         _check_fits(adapters.adapters[0], manifest, layout)
         payload = encode_adapter(layout, shared, adapters.adapters[0])
@@ -125,6 +134,18 @@ def _check_takes(bundle: Path, manifest: Manifest, task: str) -> None:
         )
     if task.casefold() in {name.casefold() for name in manifest.tasks}:
         raise TaskError(f"{bundle} has a task {task!r} already; remove it or choose another name")
+
+
+def _check_base_weights(adapter: LoraAdapter, manifest: Manifest) -> None:
+    """The base is not here; the bundle knows of it what its own adapters' copies told."""
+    known = read_weights(manifest.base_weights)
+    for name, copy in adapter.base_weights.items():
+        if copy not in known.get(name, ()):
+            raise AdapterError(
+                f"adapter {adapter.name!r} holds a copy of the base's {name} that differs from "
+                "what the bundle knows of it; save it with save_embedding_layers=False if it was "
+                "trained on this base, or export a new bundle"
+            )
 
 
 def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> None:

@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+from transformers import PreTrainedModel
 
+from ..adapters import Places, placed
 from ..errors import LoweringError, UsageError
+from ..fitting import check_base_weights, places
 from ..formats.manifest import DATA, FORWARD, INPUTS, METHODS, STATIC
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
 from .base_model import BaseModel, load_base
 from .factors import factor_shapes, module_shapes, task_classes
 from .form import Form
+from .layers import check_layers
 from .static import StaticAdapter
 
 SWAPS = (INPUTS, METHODS, DATA)
@@ -34,6 +38,8 @@ class Plan:
         classes: task -> number of classes of its head; empty if the tasks have none.
         single_pack: whether one file holds the packs of all tasks.
         check: whether the model is compared with transformers before it is quantised.
+        layers: module of an adapter -> its name in the base, where that is another one; None if
+            the program never runs the layer.
     """
 
     base: BaseModel
@@ -47,6 +53,7 @@ class Plan:
     classes: Mapping[str, int] = field(default_factory=dict)
     single_pack: bool = False
     check: bool = True
+    layers: Places = field(default_factory=dict)
 
     @property
     def coded(self) -> CodedAdapters:
@@ -98,16 +105,19 @@ def make_plan(
         if swap is not None:
             raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
         loaded, form = _load(adapters, base, form, adapters.classes)
-        methods = dict.fromkeys(adapters.tasks, FORWARD)
-        classes = adapters.classes
+        methods, classes = dict.fromkeys(adapters.tasks, FORWARD), adapters.classes
+        found = _places(loaded, form, adapters, adapters.shapes)
+        adapters = adapters.placed(found)
         return Plan(loaded, form, adapters, STATIC, methods, classes=classes, check=check)
     if swap not in (None, *SWAPS):
         raise UsageError(f"unknown swap {swap!r}, expected one of {', '.join(SWAPS)}")
     coded = adapters if isinstance(adapters, CodedAdapters) else code_verbatim(adapters)
     classes = task_classes(coded)
     loaded, form = _load(coded, base, form, classes)
-    plan = _swapping(loaded, form, coded, swap or INPUTS, classes)
-    return replace(plan, single_pack=single_pack, check=check)
+    found = _places(loaded, form, coded, module_shapes(coded.layout))
+    plan = _swapping(loaded, form, coded.placed(found), swap or INPUTS, classes)
+    others = {module: name for module, name in found.items() if module != name}
+    return replace(plan, single_pack=single_pack, check=check, layers=others)
 
 
 def _load(
@@ -118,6 +128,23 @@ def _load(
 ) -> tuple[BaseModel, Form]:
     loaded = load_base(base, adapters.base_model, adapters.task_type, heads=bool(classes))
     return loaded, loaded.kind.resolved(form or Form(), loaded.model)
+
+
+def _places(
+    base: BaseModel,
+    form: Form,
+    adapters: CodedAdapters | StaticAdapter,
+    shapes: Mapping[str, tuple[int, int]],
+) -> Places:
+    """Where the layers of adapters are in their base; ``shapes`` are ``(out, in)`` by module."""
+
+    def run(model: PreTrainedModel) -> torch.Tensor:
+        return base.kind.wanted(model, base.kind.probes(model, form)[0])
+
+    check_base_weights(base.model, adapters.base_weights, LoweringError)
+    found = places(base.model, shapes, run, LoweringError)
+    check_layers(base.model, placed(shapes, found))
+    return found
 
 
 def _swapping(

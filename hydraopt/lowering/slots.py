@@ -11,12 +11,10 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 
 from ..adapters import Factors, Role, Target
-from ..errors import LoweringError
 from ..packing import Groups
-from .decoder import LastPosition
+from .layers import check_head, linear_layer, place
 from .xnnpack import row_layer, times
 
 
@@ -98,15 +96,15 @@ def insert_slots(
     for name, shape in shapes.items():
         target = Target.parse(name)
         if target.role is Role.SURGERY:
-            layer = model.get_submodule(_place(model, target.layer))
+            layer = model.get_submodule(place(model, target.layer))
             slot = SurgerySlot(layer, name, inputs)
         elif target.role is Role.HEAD:
-            _check_head(model, target.layer, shape[1])
+            check_head(model, target.layer, shape[1])
             slot = HeadSlot(nn.Identity(), name, inputs)
         else:
             layer = linear_layer(model, name, shape)
             slot = Slot(layer, name, inputs)
-        model.set_submodule(_place(model, target.layer), slot)
+        model.set_submodule(place(model, target.layer), slot)
     return inputs
 
 
@@ -132,60 +130,3 @@ def set_constants(model: nn.Module, factors: Mapping[str, Factors]) -> None:
     for module in model.modules():
         if isinstance(module, Slot):
             module.a, module.b = factors[module.name]
-
-
-def linear_layer(model: nn.Module, name: str, shape: tuple[int, int]) -> nn.Linear:
-    """The base's linear layer ``name``, checked against the adapters' ``(out, in)``.
-
-    Raises:
-        LoweringError: as :func:`insert_slots`.
-    """
-    module = _linear(model, name)
-    found = (module.out_features, module.in_features)
-    if found != tuple(shape):
-        raise LoweringError(
-            f"module {name} of the base model is {found} (out, in), expected {tuple(shape)} as in "
-            "the adapters; pass the base model that they were trained on"
-        )
-    return module
-
-
-def _check_head(model: nn.Module, name: str, width: int) -> None:
-    if (found := _linear(model, name).in_features) != width:
-        raise LoweringError(
-            f"module {name} of the base model takes {found} features, expected {width} as the "
-            "heads of the adapters; pass the base model that they were trained on"
-        )
-
-
-def _place(model: nn.Module, name: str) -> str:
-    """Where a layer lies in a model: inside what applies the last one to one position only."""
-    return f"{name}.head" if isinstance(model.get_submodule(name), LastPosition) else name
-
-
-def _check_untied(model: nn.Module, name: str) -> None:
-    """Refuse to change a layer whose weights are also the token embedding's."""
-    config = model.config if isinstance(model, PreTrainedModel) else None
-    tied = getattr(config, "tie_word_embeddings", False)  # models without tokens do not say
-    if tied and model.get_submodule(name) is model.get_output_embeddings():
-        raise LoweringError(
-            f"the adapters change {name}, whose weights the base model ties to its token "
-            "embedding, expected adapters of other layers; train them without it"
-        )
-
-
-def _linear(model: nn.Module, name: str) -> nn.Linear:
-    try:
-        module = model.get_submodule(_place(model, name))
-    except AttributeError:
-        raise LoweringError(
-            f"the base model has no module {name}, which the adapters change; "
-            "pass the base model that they were trained on"
-        ) from None
-    _check_untied(model, name)
-    if not isinstance(module, nn.Linear):
-        raise LoweringError(
-            f"module {name} is a {type(module).__name__}, expected nn.Linear; "
-            "adapters of other layers cannot be lowered"
-        )
-    return module

@@ -5,14 +5,23 @@ so that the program is as small and as fast as the base's own.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..adapters import PEFT_CAUSAL_LM, TASK_NAME, Factors, Target, add_delta
+from ..adapters import (
+    PEFT_CAUSAL_LM,
+    TASK_NAME,
+    BaseWeights,
+    Factors,
+    Places,
+    Target,
+    add_delta,
+    placed,
+)
 from ..errors import LoweringError
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters, open_merged
@@ -23,7 +32,8 @@ from ..training.sparse_directory import CONFIG as SPARSE
 from ..training.sparse_directory import SparseAdapter
 from ..training.targets import replace_layers
 from .factors import task_classes
-from .slots import insert_slots, linear_layer, set_constants, slot_layers
+from .layers import linear_layer
+from .slots import insert_slots, set_constants, slot_layers
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class StaticAdapter:
         classes: task -> number of classes of its head, if the tasks have some.
         task_type: PEFT's name of the kind of base model.
         factors: by module, where it is a LoRA adapter.
+        base_weights: what the base must be equal in.
     """
 
     base_model: str
@@ -53,6 +64,19 @@ class StaticAdapter:
     classes: Mapping[str, int] = field(default_factory=dict)
     task_type: str | None = PEFT_CAUSAL_LM
     factors: Mapping[str, Factors] = field(default_factory=dict)
+    base_weights: BaseWeights = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """``(out, in)`` of the modules of ``factors``."""
+        return {module: update.shape for module, update in self.factors.items()}
+
+    def placed(self, places: Places) -> "StaticAdapter":
+        """The same of modules with other names, without those that have no place."""
+        if not self.factors:
+            return self
+        factors = placed(self.factors, places)
+        return replace(self, factors=factors, apply=partial(add_to_weights, factors=factors))
 
 
 def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:
@@ -92,10 +116,11 @@ def static_merged(merged: MergedAdapters | CodedAdapters) -> StaticAdapter:
         merged.tasks,
         merged.adapter_bytes,
         0,
-        lambda model: add_to_weights(model, factors),
+        partial(add_to_weights, factors=factors),
         task_classes(merged),
         merged.task_type,
         factors,
+        merged.base_weights,
     )
 
 

@@ -5,11 +5,12 @@ when that is imported. docs/new-method.md says how to add one.
 """
 
 from ..formats.merged import DESCRIPTION
-from .merged import Merged, MergedAdapters, Side
+from .merged import Merged, MergedAdapters
 from .method import Method, parse_settings
 from .methods import METHODS
 from .quality import relative_error, relative_errors
 from .registry import find_method, merge_with, merging_method
+from .side import Side
 
 __all__ = [
     "DESCRIPTION",

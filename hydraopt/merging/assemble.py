@@ -10,7 +10,8 @@ from ..adapters import AdapterSet, Factors
 from ..progress import progress
 from .checks import check_rank
 from .lowrank import Delta, cut, padded
-from .merged import MergedAdapters, Setting, Side
+from .merged import MergedAdapters, Setting
+from .side import Side
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def assemble(
         modules,
         adapters.fp16_bytes,
         task_type=adapters.task_type,
+        base_weights=adapters.base_weights,
     )
 
 

@@ -16,8 +16,9 @@ import torch
 from ..adapters import AdapterSet
 from .assemble import merge_modules
 from .elementwise import deltas
-from .merged import MergedAdapters, Side
+from .merged import MergedAdapters
 from .registry import merging_method
+from .side import Side
 
 NAME = "emr"
 

@@ -27,8 +27,9 @@ from .checks import check_clusters, check_rank, check_seed
 from .clustering import cluster, refine
 from .coordinates import Coordinates, Stack
 from .lowrank import balanced
-from .merged import MergedAdapters, Side
+from .merged import MergedAdapters
 from .registry import merging_method
+from .side import Side
 
 HYDRAOPT = "hydraopt"
 AVERAGE = "average"

@@ -16,8 +16,9 @@ import torch
 
 from ..adapters import AdapterSet
 from .joint import Joint, merge_jointly
-from .merged import MergedAdapters, Side
+from .merged import MergedAdapters
 from .registry import merging_method
+from .side import Side
 
 NAME = "jd-diag"
 

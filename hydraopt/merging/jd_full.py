@@ -17,8 +17,9 @@ from torch.nn.functional import pad
 
 from ..adapters import AdapterSet
 from .joint import Joint, merge_jointly
-from .merged import MergedAdapters, Side
+from .merged import MergedAdapters
 from .registry import merging_method
+from .side import Side
 
 NAME = "jd-full"
 

@@ -10,7 +10,8 @@ from ..progress import progress
 from .assemble import assemble
 from .checks import check_rank
 from .coordinates import Coordinates, Stack
-from .merged import MergedAdapters, Side
+from .merged import MergedAdapters
+from .side import Side
 
 
 @dataclass(frozen=True)

@@ -2,93 +2,35 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from ..adapters import ADAPTER, PEFT_CAUSAL_LM, Factors, Role, Target, write_adapter
+from ..adapters import (
+    ADAPTER,
+    PEFT_CAUSAL_LM,
+    BaseWeights,
+    Factors,
+    Places,
+    Role,
+    Target,
+    placed,
+    read_weights,
+    write_adapter,
+    written_weights,
+)
 from ..errors import BundleError, MergeError, TaskError
 from ..files import output_directory, safetensors_bytes, write_tensors
 from ..formats.merged import DESCRIPTION, MERGED, read_description, write_description
 from ..reading import file_tensors, shortened
 from .description import write_card
+from .side import Side
 
 TENSORS = "merged.safetensors"
 
 Setting = int | float | bool | str | None  # the value of a method's option
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side (A or B) of one module for all T tasks.
-
-    ``stack`` holds the distinct factors, ``[n, r, in]`` or ``[n, out, r]``. ``of`` says what each
-    task takes: int64 ``[T]``, an index into the stack; float ``[T, n]``, weights of a sum; or
-    float ``[T, c, c]`` with n = 1, the task's core, which multiplies the factor from the right
-    (``[T, 1, c]`` if it is diagonal).
-    """
-
-    stack: torch.Tensor
-    of: torch.Tensor
-
-    @classmethod
-    def shared(cls, factor: torch.Tensor, tasks: int) -> "Side":
-        """One factor for all tasks."""
-        return cls(factor[None], torch.zeros(tasks, dtype=torch.int64))
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether all tasks take the same factor."""
-        return self.stack.shape[0] == 1 and not self.of.is_floating_point()
-
-    @property
-    def tasks(self) -> range:
-        """Numbers of all tasks."""
-        return range(len(self.of))
-
-    def factor(self, task: int) -> torch.Tensor:
-        """The float32 factor of one task."""
-        if self.of.dim() == 3:
-            factor, core = self.stack[0].float(), self.of[task].float()
-            return factor * core if len(core) == 1 else factor @ core
-        if self.of.is_floating_point():
-            return torch.tensordot(self.of[task].float(), self.stack.float(), dims=1)
-        return self.stack[self.of[task]].float()
-
-    def stored(self, name: str) -> dict[str, torch.Tensor]:
-        """The tensors to store under ``name``: fp16 factors, and ``of`` where it says anything."""
-        tensors = {name: self.stack.half().contiguous()}
-        if not tensors[name].isfinite().all():
-            raise MergeError(f"{name}: a factor exceeds fp16; check the adapters' scales")
-        if self.of.is_floating_point():
-            tensors[f"{name}.of"] = self.of.half().contiguous()
-        elif len(self.stack) > 1 and not torch.equal(self.of, torch.arange(len(self.stack))):
-            tensors[f"{name}.of"] = self.of.to(torch.int16)
-        return tensors
-
-    @classmethod
-    def restored(cls, name: str, tensors: Mapping[str, torch.Tensor], tasks: int) -> "Side":
-        """The inverse of :meth:`stored`; raises ``ValueError`` if the tensors do not fit."""
-        stack = tensors[name]
-        if not stack.numel():
-            raise ValueError(f"{name} is empty")
-        of = tensors.get(f"{name}.of")
-        if of is None:
-            of = torch.zeros(tasks) if len(stack) == 1 else torch.arange(len(stack))
-        of = of if of.dtype == torch.float16 else of.long()
-        if stack.dim() != 3 or stack.dtype != torch.float16 or not stack.isfinite().all():
-            raise ValueError(f"{name} is no finite fp16 [n, rows, columns]")
-        if of.is_floating_point():
-            columns = stack.shape[2]
-            cores = [(tasks, rows, columns) for rows in (1, columns) if len(stack) == 1]
-            fits = of.shape in [(tasks, len(stack)), *cores]
-        else:
-            fits = of.shape == (tasks,) and 0 <= of.min() <= of.max() < len(stack)
-        if not fits:
-            raise ValueError(f"{name} does not belong to {tasks} tasks")
-        return cls(stack, of)
 
 
 class Merged(ABC):
@@ -102,6 +44,7 @@ class Merged(ABC):
     adapter_bytes: int
     errors: Mapping[str, Mapping[str, float]]
     task_type: str | None
+    base_weights: BaseWeights
 
     if TYPE_CHECKING:  # fields of one kind, derived by another; a field cannot replace a property
 
@@ -138,6 +81,7 @@ class Merged(ABC):
             "settings": dict(self.settings),
             "base_model": self.base_model,
             "task_type": self.task_type,
+            "base_weights": written_weights(self.base_weights),
             "tasks": list(self.tasks),
             "modules": list(self.modules),
             "adapter_bytes": self.adapter_bytes,
@@ -151,6 +95,7 @@ class Merged(ABC):
         Raises:
             TaskError: no such task.
             MergeError: the task is more than an adapter.
+            AdapterError: values that exceed fp16.
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
         factors = self.task_factors(task)
@@ -176,6 +121,7 @@ class MergedAdapters(Merged):
         adapter_bytes: fp16 bytes of the adapters that went in.
         errors: task -> module -> relative error of the delta.
         task_type: PEFT's name of the kind of base model.
+        base_weights: what the base must be equal in.
     """
 
     method: str
@@ -186,6 +132,7 @@ class MergedAdapters(Merged):
     adapter_bytes: int
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     task_type: str | None = PEFT_CAUSAL_LM
+    base_weights: BaseWeights = field(default_factory=dict)
 
     def task_factors(self, task: str) -> dict[str, Factors]:
         """:meth:`factors` of all modules."""
@@ -215,6 +162,11 @@ class MergedAdapters(Merged):
             for letter, side in zip("AB", sides, strict=True)
             for name, tensor in side.stored(f"{module}.{letter}").items()
         }
+
+    def placed(self, places: Places) -> "MergedAdapters":
+        """The same factors of modules with other names, without those that have no place."""
+        errors = {task: placed(of_task, places) for task, of_task in self.errors.items()}
+        return replace(self, modules=placed(self.modules, places), errors=errors)
 
     @property
     def stored_bytes(self) -> int:
@@ -253,6 +205,7 @@ class MergedAdapters(Merged):
                 about["adapter_bytes"],
                 about["errors"],
                 about["task_type"],
+                read_weights(about.get("base_weights", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(

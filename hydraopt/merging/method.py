@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from ..adapters import AdapterSet
 from ..errors import UsageError
+from ..fitting import reversed_places
 from ..training import CalibrationData
 from .merged import MergedAdapters
 
@@ -73,8 +74,10 @@ class Method:
                 f"method {self.name} needs the base model and prompts{self._with_answers}; "
                 "pass --base and --data"
             )
-        data.check(adapters, labels=self.needs == "labels")
-        return self.function(adapters, data, **values)
+        places = data.places(adapters)
+        found = adapters.placed(places)
+        data.check(found, labels=self.needs == "labels")
+        return self.function(found, data, **values).placed(reversed_places(places))
 
     @property
     def _with_answers(self) -> str:

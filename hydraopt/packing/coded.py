@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from ..adapters import PEFT_CAUSAL_LM, Factors
+from ..adapters import PEFT_CAUSAL_LM, BaseWeights, Factors, Places, placed, read_weights
 from ..errors import BundleError, TaskError
 from ..files import output_directory
 from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
@@ -36,6 +36,7 @@ class CodedAdapters(Merged):
         adapter_bytes: fp16 bytes of the adapters that went in.
         errors: task -> module -> relative error of the delta.
         task_type: PEFT's name of the kind of base model.
+        base_weights: what the base must be equal in.
     """
 
     method: str
@@ -46,6 +47,7 @@ class CodedAdapters(Merged):
     adapter_bytes: int
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     task_type: str | None = PEFT_CAUSAL_LM
+    base_weights: BaseWeights = field(default_factory=dict)
 
     @property
     def base_model(self) -> str:
@@ -90,6 +92,30 @@ class CodedAdapters(Merged):
         for module, codes in columns.items():
             vectors |= {(module, "B", index): code for index, code in enumerate(codes)}
         return join_vectors(self.layout.task, vectors)
+
+    def placed(self, places: Places) -> "CodedAdapters":
+        """The same codes of modules with other names, without those that have no place."""
+        layout = Layout(self.base_model, placed(self.layout.modules, places))
+        if layout == self.layout:
+            return self
+        names = {module: places.get(module, module) for module in self.layout.modules}
+
+        def moved(section: str, payload: torch.Tensor) -> torch.Tensor:
+            vectors = split_payload(getattr(self.layout, section), payload)
+            others = {
+                (name, side, index): vector
+                for (module, side, index), vector in vectors.items()
+                if (name := names[module]) is not None
+            }
+            return join_vectors(getattr(layout, section), others)
+
+        return replace(
+            self,
+            layout=layout,
+            shared=moved("shared", self.shared),
+            payloads={task: moved("task", payload) for task, payload in self.payloads.items()},
+            errors={task: placed(of_task, places) for task, of_task in self.errors.items()},
+        )
 
     @property
     def stored_bytes(self) -> int:
@@ -162,6 +188,7 @@ class CodedAdapters(Merged):
             about["adapter_bytes"],
             about["errors"],
             about["task_type"],
+            read_weights(about.get("base_weights", {})),
         )
 
 

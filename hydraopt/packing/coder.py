@@ -78,6 +78,7 @@ class Coder:
             payloads,
             self.adapters.fp16_bytes,
             task_type=self.adapters.task_type,
+            base_weights=self.adapters.base_weights,
         )
         return replace(coded, errors=relative_errors(self.adapters, coded))
 

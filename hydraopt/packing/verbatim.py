@@ -40,6 +40,7 @@ def code_verbatim(merged: MergedAdapters) -> CodedAdapters:
         merged.adapter_bytes,
         merged.errors,
         merged.task_type,
+        merged.base_weights,
     )
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from ..adapters import AdapterSet
+from ..adapters import AdapterSet, Places
 from ..errors import DataError, known
+from ..fitting import check_base_weights, next_logits, places
 from ..models import context_length
 from .batches import Row, encode, load_model
 from .examples import read_examples, read_unanswered
@@ -67,6 +68,16 @@ class CalibrationData:
         """
         read = read_examples if labels else read_unanswered
         return cls.load(base, read(path, tasks))
+
+    def places(self, adapters: AdapterSet) -> Places:
+        """Where the layers of ``adapters`` are in the model, see :func:`.fitting.places`.
+
+        Raises:
+            DataError: a base that differs from what the adapters know of it, or runs none of
+                their layers.
+        """
+        check_base_weights(self.model, adapters.base_weights, DataError)
+        return places(self.model, adapters.modules, next_logits, DataError)
 
     def check(self, adapters: AdapterSet, *, labels: bool) -> None:
         """Refuse a base that lacks a module of ``adapters``, and tasks without usable examples.

@@ -1,0 +1,159 @@
+"""Adapters on a loaded base model: where their layers are in it, and whether it is theirs.
+
+An adapter names layers as the model that was trained did. The model here may name them otherwise:
+transformers renamed the layers of many models, and gives the layers of a headless model a prefix
+in one with a head. Its own tables say how, as when it loads a checkpoint.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from .adapters import BaseWeights, Places, Target, is_copy
+from .errors import HydraOptError
+from .reading import shortened
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+Run = Callable[["PreTrainedModel"], torch.Tensor]
+PROBE = 4  # tokens
+
+
+def check_base_weights(
+    model: "PreTrainedModel", weights: BaseWeights, error: type[HydraOptError]
+) -> None:
+    """Refuse a base whose weights differ from the copies that PEFT saved beside the factors.
+
+    Args:
+        model: in the types of its file or wider ones.
+        weights: fingerprints of the copies.
+        error: to raise.
+    """
+    own = dict(model.state_dict(keep_vars=True)) if weights else {}
+    names = layer_names(model, (name.rpartition(".")[0] for name in weights))
+    for name, copies in weights.items():
+        layer, _, kind = name.rpartition(".")
+        weight = own.get(f"{names[layer]}.{kind}")
+        for copy in copies:
+            if weight is not None and is_copy(weight, copy):
+                continue
+            found = "lacks it" if weight is None else f"has others {[*weight.shape]}"
+            raise error(
+                f"the adapters hold a copy {[*copy.shape]} of {shortened(name)} of the model that "
+                f"they were trained on, but this base model {found}, expected the same values: its "
+                "vocabulary was resized, the layer was trained, or it is another model; pass the "
+                "base model that they were trained on, saved with these weights"
+            )
+
+
+def layer_names(model: "PreTrainedModel", modules: Iterable[str]) -> dict[str, str]:
+    """Module -> its name in ``model``; one that the model lacks keeps the name it has."""
+    targets = {module: Target.parse(module) for module in modules}
+    own = {name for name, _ in model.named_modules()}
+    others = {target.layer for target in targets.values()} - own
+    known = others and hasattr(model, "base_model_prefix")  # what transformers has tables for
+    loaded = _as_loaded(model, own, others) if known else {}
+    return {
+        module: Target(loaded.get(layer, layer), role).module
+        for module, (layer, role) in targets.items()
+    }
+
+
+def _as_loaded(model: "PreTrainedModel", own: set[str], layers: set[str]) -> dict[str, str]:
+    """What transformers calls layers of a checkpoint when it loads them into ``model``."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+    mapping = get_model_conversion_mapping(model)
+    renamings = [x for x in mapping if isinstance(x, WeightRenaming)]
+    prefix, weights = model.base_model_prefix, {f"{name}.weight": name for name in own}
+    keys = {x: rename_source_key(f"{x}.weight", renamings, [], prefix, weights) for x in layers}
+    return {x: weights[key] for x, (key, _) in keys.items() if key in weights}
+
+
+def places(
+    model: "PreTrainedModel", modules: Iterable[str], run: Run, error: type[HydraOptError]
+) -> Places:
+    """Where the layers are that adapters change; what never runs is told in one line.
+
+    Args:
+        model: the base, not yet changed.
+        modules: of the adapters.
+        run: the output of the program on some input; layers that it does not depend on never run.
+        error: to raise, where two modules are one layer, or none of them runs.
+    """
+    names = layer_names(model, modules)
+    if not names:
+        return {}
+    name, count = Counter(names.values()).most_common(1)[0]
+    if count > 1:
+        both = " and ".join(module for module in names if names[module] == name)
+        raise error(
+            f"the adapters change {name} under {count} names, {shortened(both)}, expected one; "
+            "merge adapters that were trained with one version of transformers"
+        )
+    unused = [module for module in names if _is_ignored(model, names[module])]
+    unused += _without_effect(model, {m: x for m, x in names.items() if m not in unused}, run)
+    if len(unused) == len(names):
+        raise error(
+            f"the program runs none of the {len(names)} layers that the adapters change (first: "
+            f"{shortened(unused[0])}), expected some; pass adapters of layers that it runs"
+        )
+    if unused:
+        logger.warning(
+            "left out %d of %d layers that the adapters change: the program never runs them "
+            "(first: %s)",
+            len(unused),
+            len(names),
+            shortened(unused[0]),
+        )
+    return {module: None if module in unused else name for module, name in names.items()}
+
+
+def reversed_places(places: Places) -> Places:
+    """From the names in the model back to the modules'; what never runs stays out."""
+    return {name: module for module, name in places.items() if name is not None}
+
+
+def _is_ignored(model: "PreTrainedModel", name: str) -> bool:
+    """Whether it is a layer of the checkpoint that this class of models knows and does without."""
+    patterns = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
+    return any(re.search(pattern, name) for pattern in patterns)
+
+
+def _without_effect(model: "PreTrainedModel", names: Mapping[str, str], run: Run) -> list[str]:
+    """The modules on whose layers' outputs the program's output does not depend."""
+    layers = dict(model.named_modules())
+    found = {m: x for m, name in names.items() if (x := layers.get(Target.parse(name).layer))}
+    probes = {module: torch.zeros(1, requires_grad=True) for module in found}
+    handles = [layer.register_forward_hook(_adding(probes[m])) for m, layer in found.items()]
+    try:
+        with torch.enable_grad():
+            output = run(model).float().sum()
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not (probes and output.requires_grad):
+        return list(found)
+    gradients = torch.autograd.grad(output, list(probes.values()), allow_unused=True)
+    return [m for m, gradient in zip(probes, gradients, strict=True) if gradient is None]
+
+
+def _adding(probe: torch.Tensor) -> Callable:
+    def hook(_: torch.nn.Module, __: object, output: object) -> object:
+        return output + probe.to(output) if isinstance(output, torch.Tensor) else output
+
+    return hook
+
+
+def next_logits(model: "PreTrainedModel") -> torch.Tensor:
+    """What a language model says after some tokens."""
+    ids = torch.arange(PROBE, device=model.device)[None]
+    return model(input_ids=ids, use_cache=False).logits

@@ -1,0 +1,350 @@
+"""Adapters on a loaded base: other names of its layers, what never runs, other weights."""
+
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import BASE_ID, delta, save_adapter, tiny_llama
+from encoders import save_lora, tiny_bert
+from llama_data import data_of, llama_set
+from multimodal import old_name, tiny_gemma
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, LlamaModel
+from transformers.models.qwen3_5 import Qwen3_5Config
+
+from hydraopt.adapters import AdapterSet, read_adapter, read_adapters
+from hydraopt.adapters.base_weights import fingerprint
+from hydraopt.compression import compress
+from hydraopt.errors import AdapterError, DataError, LoweringError
+from hydraopt.evaluation import Evaluator, adapted
+from hydraopt.fitting import check_base_weights, layer_names, next_logits, places
+from hydraopt.formats.manifest import Manifest
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.growth import add_task
+from hydraopt.lowering.layers import linear_layer
+from hydraopt.lowering.static import static_merged
+from hydraopt.merging import MergedAdapters, merge_with
+from hydraopt.merging.hydraopt import average
+from hydraopt.merging.private import private
+from hydraopt.packing import Coder, code_verbatim
+from hydraopt.runtime import Session
+from hydraopt.zoo.model import new_tokenizer
+
+WEIGHTS = "adapter_model.safetensors"
+Q = "self_attn.q_proj"
+TEXT = [5, 17, 99, 200, 3, 42, 7]
+
+
+@pytest.fixture
+def told():
+    """What a user is told while a test runs, line by line."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = logging.getLogger("hydraopt")
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+def rename(directory, change):
+    tensors = load_file(directory / WEIGHTS)
+    save_file({change(name): x for name, x in tensors.items()}, directory / WEIGHTS)
+
+
+def save_with_head(directory, base, seed=1):
+    """A LoRA of the output head, saved as PEFT does by default."""
+    config = LoraConfig(r=2, target_modules=["q_proj", "lm_head"], init_lora_weights=False)
+    torch.manual_seed(seed)
+    model = get_peft_model(base, config)
+    model.peft_config["default"].base_model_name_or_path = BASE_ID
+    model.save_pretrained(directory)
+    return model.eval()
+
+
+def logits_of(model, ids=TEXT):
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([ids])).logits[0]
+
+
+def hidden(model):
+    return model(input_ids=torch.tensor([TEXT])).last_hidden_state
+
+
+def without_prefix(adapters):
+    """Adapters as they are trained on a model without head."""
+    names = {name: name.removeprefix("model.") for name in adapters.modules}
+    return AdapterSet(replace(x, task_type=None) for x in adapters.placed(names).adapters)
+
+
+def test_old_names_of_a_vision_language_model_mean_what_peft_takes_them_for(tmp_path):
+    model = save_adapter(tmp_path / "a", base_model=tiny_gemma(), target_modules=["q_proj"])
+    wanted = logits_of(model)
+    rename(tmp_path / "a", old_name)
+    assert torch.equal(logits_of(PeftModel.from_pretrained(tiny_gemma(), tmp_path / "a")), wanted)
+    base, factors = tiny_gemma(), read_adapter(tmp_path / "a").factors
+    assert f"language_model.model.layers.1.{Q}" in factors
+    with adapted(base, factors):
+        torch.testing.assert_close(logits_of(base), wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("model", "module", "name"),
+    [
+        (tiny_llama, f"layers.0.{Q}", f"model.layers.0.{Q}"),
+        (tiny_llama, f"model.layers.0.{Q}", f"model.layers.0.{Q}"),
+        (tiny_llama, "lm_head.surgery", "lm_head.surgery"),
+        (lambda: LlamaModel(tiny_llama().config), f"model.layers.0.{Q}", f"layers.0.{Q}"),
+        (tiny_bert, "bert.encoder.layer.0.output.dense", "encoder.layer.0.output.dense"),
+        (tiny_gemma, f"language_model.model.layers.1.{Q}", f"model.language_model.layers.1.{Q}"),
+        (tiny_gemma, "language_model.lm_head", "lm_head"),
+        (tiny_gemma, "nothing.like.it", "nothing.like.it"),
+    ],
+)
+def test_a_layer_has_the_name_that_transformers_gives_it_when_it_loads_a_checkpoint(
+    model, module, name
+):
+    assert layer_names(model(), [module]) == {module: name}
+
+
+def test_an_adapter_of_a_headless_model_is_applied_as_peft_applies_it(tmp_path):
+    headless = LlamaModel(tiny_llama().config).eval()
+    headless.load_state_dict(tiny_llama().model.state_dict())
+    model = save_lora(tmp_path / "a", headless, BASE_ID, 1, target_modules=["q_proj", "up_proj"])
+    base = tiny_llama()
+    with torch.no_grad(), adapted(base, read_adapter(tmp_path / "a").factors):
+        found = base.model(input_ids=torch.tensor([TEXT])).last_hidden_state
+        wanted = model(input_ids=torch.tensor([TEXT])).last_hidden_state
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_what_the_program_never_runs_is_left_out_and_told_in_one_line(told):
+    modules = [f"encoder.layer.0.attention.{x}" for x in ("self.query", "output.dense")]
+    found = places(tiny_bert(), [*modules, "pooler.dense"], hidden, LoweringError)
+    assert found == {**{name: name for name in modules}, "pooler.dense": None}
+    (line,) = told
+    assert line.startswith("left out 1 of 3 layers") and line.endswith("(first: pooler.dense)")
+
+
+def test_a_part_of_the_checkpoint_that_the_text_model_does_without_is_left_out():
+    text = {
+        "vocab_size": 96,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "layer_types": ["full_attention"],
+    }
+    model = AutoModelForCausalLM.from_config(Qwen3_5Config(text_config=text))
+    modules = [f"model.language_model.layers.0.{Q}", "model.visual.blocks.0.attn.qkv"]
+    found = places(model, modules, next_logits, LoweringError)
+    assert found == dict(zip(modules, (f"model.layers.0.{Q}", None), strict=True))
+
+
+def test_nothing_is_told_of_adapters_that_run_as_they_are(told):
+    modules = [*llama_set().modules, "lm_head"]
+    assert places(tiny_llama(), modules, next_logits, LoweringError) == {
+        name: name for name in modules
+    }
+    assert not told
+
+
+@pytest.mark.parametrize(
+    ("modules", "says"),
+    [
+        (["pooler.dense"], r"runs none of the 1 layers .*\(first: pooler.dense\)"),
+        (
+            ["encoder.layer.0.output.dense", "bert.encoder.layer.0.output.dense"],
+            r"change encoder.layer.0.output.dense under 2 names, .* one version of transformers",
+        ),
+    ],
+)
+def test_adapters_without_a_layer_or_with_two_names_of_one_are_refused(modules, says):
+    with pytest.raises(LoweringError, match=says):
+        places(tiny_bert(), modules, hidden, LoweringError)
+
+
+@pytest.mark.parametrize("make", [code_verbatim, lambda x: x], ids=["coded", "merged"])
+def test_placed_adapters_have_the_same_factors_under_other_names(make):
+    before = make(average(llama_set()))
+    first, second, *others = before.modules
+    after = before.placed({first: "other", second: None})
+    assert set(after.modules) == {"other", *others}
+    factors = before.task_factors("task1")
+    for name, found in after.task_factors("task1").items():
+        assert all(map(torch.equal, found, factors[first if name == "other" else name]))
+    assert before.placed({}).task_factors("task1").keys() == factors.keys()
+
+
+def test_codes_of_a_budget_keep_what_is_not_left_out():
+    adapters = llama_set()
+    before = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 3)
+    first, *others = before.modules
+    after = before.placed({first: None})
+    assert after.stored_bytes < before.stored_bytes
+    assert after.errors["task0"].keys() == {*others}
+    wanted = before.task_factors("task3")
+    for name, found in after.task_factors("task3").items():
+        assert all(map(torch.equal, found, wanted[name]))
+
+
+def test_calibration_takes_adapters_of_a_headless_model_and_gives_them_back(tmp_path, base):
+    adapters = llama_set(tasks=2)
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
+    coded, other = (
+        compress(x, "40%", calibration=prompts, base=str(base))
+        for x in (adapters, without_prefix(adapters))
+    )
+    assert {f"model.{name}" for name in other.modules} == {*coded.modules}
+    for name, found in other.task_factors("task0").items():
+        assert all(map(torch.equal, found, coded.task_factors("task0")[f"model.{name}"]))
+    other.to_peft("task0", tmp_path / "a")
+    headless = LlamaModel(tiny_llama().config)
+    layer = PeftModel.from_pretrained(headless, tmp_path / "a").get_submodule(
+        f"base_model.model.layers.0.{Q}"
+    )
+    wanted = delta(other.task_factors("task0")[f"layers.0.{Q}"])
+    torch.testing.assert_close(
+        layer.get_delta_weight("default").double(), wanted, atol=2e-3, rtol=0
+    )
+
+
+def test_a_method_with_data_takes_adapters_of_a_headless_model_and_gives_them_back():
+    adapters = llama_set(tasks=2)
+    found = merge_with("adamerging", without_prefix(adapters), data_of(adapters), steps=2)
+    wanted = merge_with("adamerging", adapters, data_of(adapters), steps=2)
+    for name in found.modules:
+        assert torch.equal(
+            found.factors("task0", name).b, wanted.factors("task0", f"model.{name}").b
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_copy_of_the_base_in_the_type_of_training_is_its_weight(tmp_path, dtype):
+    save_with_head(tmp_path / "a", tiny_llama().to(dtype))
+    weights = read_adapters([tmp_path / "a"]).base_weights
+    check_base_weights(tiny_llama(), weights, LoweringError)
+    with pytest.raises(DataError, match=r"copy \[258, 64\] of lm_head.weight.*others \[258, 64\]"):
+        check_base_weights(tiny_llama(hidden_size=64, intermediate_size=95), weights, DataError)
+
+
+def other_head():
+    model = tiny_llama()
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] += 1e-2
+    return model
+
+
+def resized():
+    model = tiny_llama()
+    model.resize_token_embeddings(300)
+    return model
+
+
+@pytest.mark.parametrize("trained_on", [other_head, resized])
+def test_a_base_other_than_the_copy_is_refused_wherever_it_is_loaded(tmp_path, base, trained_on):
+    save_with_head(tmp_path / "a", trained_on())
+    adapters = read_adapters([tmp_path / "a"])
+    says = "hold a copy .* of lm_head.weight .*vocabulary was resized, the layer was trained"
+    examples = {"a": [("one", "eins")]}
+    with pytest.raises(DataError, match=says):
+        data_of(adapters).places(adapters)
+    with pytest.raises(DataError, match=says):
+        Evaluator.load(str(base), examples).unmerged(adapters)
+    for merged in (average(adapters), static_merged(average(adapters))):
+        with pytest.raises(LoweringError, match=says):
+            export_bundle(merged, str(base), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_fingerprints_of_the_base_outlive_every_directory(tmp_path):
+    weight = torch.randn(3, 2)
+    copies = {"x.weight": (fingerprint(weight), fingerprint(weight, torch.bfloat16))}
+    adapters = [
+        replace(adapter, base_weights={"x.weight": copy})
+        for adapter, copy in zip(llama_set(tasks=2).adapters, copies["x.weight"], strict=True)
+    ]
+    merged = average(AdapterSet(adapters))
+    merged.save(tmp_path / "m")
+    coded = Coder.from_adapters(AdapterSet(adapters)).code(20_000)
+    coded.save(tmp_path / "c")
+    assert MergedAdapters.load(tmp_path / "m").base_weights == copies
+    assert type(coded).load(tmp_path / "c").base_weights == copies
+    assert code_verbatim(merged).base_weights == copies
+
+
+CAUSES = {
+    "a typing error": (f"model.layers.0.{Q}x", (64, 64), rf"nearest are model.layers.0.{Q}, "),
+    "fewer layers": (f"model.layers.5.{Q}", (64, 64), r"it has 1 layers model.layers; .*has more"),
+    "experts": ("model.layers.0.mlp.experts.3.w1", (9, 9), "experts of model.layers.0.mlp in one"),
+    "an embedding": ("model.embed_tokens", (64, 258), "is a Embedding.*without the token embed"),
+    "a group of layers": ("model.layers.0.mlp", (9, 9), "model.layers.0.mlp.gate_proj, .*inside"),
+    "no layer": ("model.norm", (64, 64), "is a LlamaRMSNorm.*train them without it"),
+    "transposed": ("model.layers.0.mlp.up_proj", (64, 96), "is transposed"),
+    "another size": ("model.layers.0.mlp.up_proj", (99, 64), "has another size"),
+    "another vocabulary": ("lm_head", (300, 64), "vocabulary has 258 tokens, theirs 300"),
+}
+
+
+@pytest.mark.parametrize(("name", "shape", "says"), CAUSES.values(), ids=CAUSES)
+def test_a_layer_that_does_not_fit_is_refused_by_its_cause(name, shape, says):
+    with pytest.raises(LoweringError, match=says) as refused:
+        linear_layer(tiny_llama(), name, shape)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_tied_head_is_refused_by_its_cause():
+    with pytest.raises(LoweringError, match="lm_head, whose weights the base model ties to its"):
+        linear_layer(tiny_gemma(), "lm_head", (258, 64))
+
+
+@pytest.mark.slow
+def test_a_head_as_peft_saves_it_by_default_is_exported_and_grows(tmp_path, base):
+    models = {
+        task: save_with_head(tmp_path / task, tiny_llama(), seed)
+        for seed, task in enumerate(("one", "two", "three"))
+    }
+    export_bundle(
+        code_verbatim(private(read_adapters([tmp_path / "one", tmp_path / "two"]))),
+        str(base),
+        tmp_path / "b",
+    )
+    add_task(tmp_path / "b", str(tmp_path / "three"), "three")
+    session = Session.open(tmp_path / "b")
+    for task, model in models.items():
+        session.switch(task)
+        wanted = logits_of(model)[-1]
+        assert (session.forward(TEXT) - wanted).norm() < 5e-3 * wanted.norm()  # 12 bits are left
+    save_with_head(tmp_path / "other", other_head())
+    with pytest.raises(AdapterError, match=r"differs from what the bundle knows.*embedding_layers"):
+        add_task(tmp_path / "b", str(tmp_path / "other"), "other")
+
+
+@pytest.mark.slow
+def test_the_text_part_of_a_vision_language_model_gives_the_logits_of_peft(tmp_path):
+    tiny_gemma().save_pretrained(tmp_path / "base")
+    new_tokenizer().save_pretrained(tmp_path / "base")
+    models = {}
+    for seed, task in enumerate(("one", "two", "three")):
+        targets = ["q_proj", "v_proj"]
+        models[task] = save_adapter(
+            tmp_path / task, seed, base_model=tiny_gemma(), target_modules=targets
+        )
+        rename(tmp_path / task, old_name)
+    merged = private(read_adapters([tmp_path / "one", tmp_path / "two"]))
+    export_bundle(merged, str(tmp_path / "base"), tmp_path / "b")
+    layers = Manifest.read(tmp_path / "b").layers
+    assert sum(name is None for name in layers.values()) == 2
+    written = json.loads((tmp_path / "b" / "layout.json").read_text())["modules"]
+    assert len(written) == 4 and all(".language_model.layers." in name for name in written)
+    add_task(tmp_path / "b", str(tmp_path / "three"), "three")
+    session = Session.open(tmp_path / "b")
+    for task, model in models.items():
+        session.switch(task)
+        torch.testing.assert_close(session.forward(TEXT), logits_of(model)[-1], atol=2e-3, rtol=0)
