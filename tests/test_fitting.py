@@ -22,6 +22,7 @@ from hydraopt.errors import AdapterError, DataError, LoweringError
 from hydraopt.evaluation import Evaluator, adapted
 from hydraopt.fitting import check_base_weights, layer_names, next_logits, places
 from hydraopt.formats.manifest import Manifest
+from hydraopt.lowering.against_base import verify_against
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.layers import linear_layer
@@ -344,6 +345,8 @@ def test_the_text_part_of_a_vision_language_model_gives_the_logits_of_peft(tmp_p
     written = json.loads((tmp_path / "b" / "layout.json").read_text())["modules"]
     assert len(written) == 4 and all(".language_model.layers." in name for name in written)
     add_task(tmp_path / "b", str(tmp_path / "three"), "three")
+    found = verify_against(tmp_path / "b", str(tmp_path / "base"), [str(tmp_path / "three")])
+    assert found.adapter_errors["three"] < 5e-3
     session = Session.open(tmp_path / "b")
     for task, model in models.items():
         session.switch(task)

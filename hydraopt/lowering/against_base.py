@@ -8,7 +8,8 @@ from statistics import mean
 import torch
 
 from ..adapters import AdapterSet, Factors, read_adapters
-from ..errors import AdapterError, BundleError, TaskError
+from ..errors import AdapterError, BundleError, LoweringError, TaskError
+from ..fitting import check_base_weights
 from ..formats.layout import payload_bytes
 from ..formats.manifest import INPUTS, Manifest
 from ..merging import relative_errors
@@ -68,7 +69,7 @@ def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -
     bundle = Path(bundle)
     manifest = Manifest.read(bundle)
     coded = _coded(bundle, manifest)
-    given = read_adapters(sources) if sources else None
+    given = read_adapters(sources).placed(manifest.layers) if sources else None
     errors = _adapter_errors(given, coded) if given else {}
     tasks = [*errors] or [*dict.fromkeys((coded.tasks[0], coded.tasks[-1]))]
     deviation, plain = _deviation(manifest, base, coded, tasks, given)
@@ -136,6 +137,7 @@ def _deviation(
     unmerged: dict[str, Mapping[str, Factors]] = {
         x.name: {**x.factors, **x.heads} for x in (given.adapters if given else ())
     }
+    check_base_weights(loaded.model, given.base_weights if given else {}, LoweringError)
     plain = expect(loaded, form, unmerged)
     module = float_module(loaded, form, module_shapes(coded.layout))
     deviation = largest_deviation(loaded.kind, module, expected, packed.__getitem__)
