@@ -1,5 +1,6 @@
 """A signal ends a command with one line and exit code 128 + n, wherever it arrives."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -118,6 +119,25 @@ cli.main()
     code, _, _ = run(script, number)
     assert code == -signal.SIGABRT
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_a_command_that_waits_for_its_child(tmp_path, number):
+    """As `verify` does, whose child must not outlive it."""
+    script = f"""
+import time
+from hydraopt.cli.child import in_child
+def work():
+    open({str(tmp_path / "child")!r}, "w").write(str(os.getpid()))
+    os.kill(os.getppid(), signal.{number.name})
+    time.sleep(60)
+cli.app = lambda **_: in_child(work)
+cli.main()
+"""
+    assert run(script, number) == ended_by(number)
+    child = int((tmp_path / "child").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
 
 
 def test_an_ignored_interrupt_stays_ignored():

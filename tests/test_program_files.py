@@ -77,3 +77,17 @@ def test_a_data_file_of_another_kind_is_refused(copied):
     (copied / "x.ptd").write_bytes(b"\xff" * 100)
     with pytest.raises(BundleError, match=r"x.ptd is no file of ExecuTorch: .* expected b'FT01'"):
         load_program(copied / "model.pte", "1.5.1", copied / "x.ptd")
+
+
+def test_a_program_that_crashes_the_runtime_ends_no_verify(copied):
+    """The runtime prints the name of an operator that it does not know, which is no UTF-8."""
+    program = copied / "model.pte"
+    content = program.read_bytes()
+    name = b"llama::custom_sdpa"
+    assert name in content
+    program.write_bytes(content.replace(name, b"\xff" * len(name)))
+    reseal(copied / "manifest.json")
+    command = [sys.executable, "-m", "hydraopt", "verify", copied]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"error: the process that ran {copied} ended by SIGABRT")

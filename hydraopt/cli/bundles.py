@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from ..errors import UsageError
+from ..errors import BundleError, UsageError
 from ..progress import shown_by
 from . import records, report
+from .child import EndedError, in_child
 from .options import MOST, Json, Output, Overwrite
 
 
@@ -124,7 +125,13 @@ def verify(
         raise UsageError("--adapters goes with --base: an adapter is compared on its base model")
     from ..runtime import verify as verify_bundle
 
-    record = verify_bundle(bundle)
+    try:
+        record = in_child(verify_bundle, bundle)
+    except EndedError as error:
+        raise BundleError(
+            f"the process that ran {bundle} ended by {error}: ExecuTorch cannot tell what is wrong "
+            "with its program; do not use it, export again"
+        ) from None
     if base is not None:
         from ..lowering.against_base import verify_against
 
