@@ -8,7 +8,7 @@ from conftest import BASE_ID, delta
 from llama_data import NEEDING, PAIRS, QUICK, SHAPES, assert_same, data_of, llama_set, tokens
 
 from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
-from hydraopt.errors import DataError, MergeError, UsageError
+from hydraopt.errors import DataError, MergeError, TrainingError, UsageError
 from hydraopt.merging import METHODS, merge_with
 from hydraopt.merging.task_arithmetic import task_arithmetic
 from hydraopt.merging.zipit import singular_directions, zipit, zipped
@@ -159,7 +159,8 @@ def test_unequal_targets_merge():
     [
         ("supermerge", {"group": 5}, "group is 5, expected 2 to 4, the number of adapters"),
         ("supermerge", {"group": 1}, "group is 1, expected 2 to 4"),
-        ("supermerge", {"sweeps": -1}, "sweeps is -1, expected at least 0"),
+        ("supermerge", {"sweeps": -1}, "sweeps is -1, expected 0 to 100"),
+        ("supermerge", {"sweeps": 10**8}, "sweeps is 100000000, expected 0 to 100"),
         ("supermerge", {"steps": 0}, "steps is 0, expected at least 1"),
         ("supermerge", {"batch": 0}, "batch is 0, expected at least 1"),
         ("supermerge", {"rank": 0}, "rank is 0, expected at least 1"),
@@ -176,6 +177,13 @@ def test_refuses_settings_it_cannot_take(method, settings, message):
     adapters = llama_set()
     with pytest.raises(MergeError, match=message):
         merge_with(method, adapters, data_of(adapters), **settings)
+
+
+@pytest.mark.parametrize("method", ["adamerging", "surgery", "supermerge"])
+def test_refuses_more_steps_than_anyone_waits_for(method):
+    adapters = llama_set()
+    with pytest.raises(TrainingError, match="steps is 100,000,000, expected at most 1,000,000"):
+        merge_with(method, adapters, data_of(adapters), steps=10**8)
 
 
 def test_refuses_texts_that_are_no_option():

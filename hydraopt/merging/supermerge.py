@@ -32,6 +32,7 @@ from .weighted import learn_coefficients, stack_of, stacks_of, weighted
 NAME = "supermerge"
 
 START = 0.3
+MOST_SWEEPS = 100
 
 Coefficients = Mapping[str, torch.Tensor]  # module -> [T]
 
@@ -80,8 +81,8 @@ def supermerge(
         raise MergeError(
             f"group is {group}, expected 2 to {len(tasks)}, the number of adapters, or none"
         )
-    if sweeps < 0:
-        raise MergeError(f"sweeps is {sweeps}, expected at least 0")
+    if not 0 <= sweeps <= MOST_SWEEPS:
+        raise MergeError(f"sweeps is {sweeps}, expected 0 to {MOST_SWEEPS}")
     size = group or len(tasks)
     training = _Training(data, Schedule(steps, rate, batch, seed=seed), rank)
     coefficients = _hierarchical(adapters, training, size)
