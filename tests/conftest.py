@@ -1,10 +1,11 @@
 """Small real inputs: adapters written by PEFT itself, a random Llama, bundles lowered from them."""
 
+import logging
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test asks a hub
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,16 @@ def squared_error(adapters: AdapterSet, merged: MergedAdapters) -> float:
         for adapter in adapters.adapters
         for module, factors in adapter.factors.items()
     )
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    """Messages of the package's warnings."""
+    messages, handler = [], logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("hydraopt").addHandler(handler)
+    yield messages
+    logging.getLogger("hydraopt").removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BASE_ID, save_adapter, tiny_llama
+from conftest import save_adapter, tiny_llama
 from encoders import bert_config, save_base, tiny_bert, tiny_vit
 from families import tiny
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -276,7 +276,7 @@ def test_code_of_a_tokenizer_never_runs(tmp_path, monkeypatch):
     own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}
     path.write_text(json.dumps(json.loads(path.read_text()) | own))
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    load_base(str(base), BASE_ID)
+    assert "contains custom code" in refused(base)
     assert not ran.exists()
 
 

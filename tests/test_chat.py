@@ -1,25 +1,29 @@
 """Chat templates: a prefix and a suffix that give what transformers gives, or none."""
 
-import logging
+from functools import cache
 
 import pytest
 from chat_templates import BOS, CHATML, DATED, END, SMOLLM, SYSTEM, chat_tokenizer
 from tokenizers import Tokenizer
 
 from hydraopt.formats.manifest import Chat
-from hydraopt.lowering.tokenizer import chat_of, load_tokenizer, save_tokenizer, stop_tokens
+from hydraopt.lowering.chat import read_chat
+from hydraopt.lowering.tokenizer import load_tokenizer, save_tokenizer, stop_tokens
 
 QUESTIONS = ("What is 3 + 4?", "zwei\nZeilen", " Übung ", "<|im_end|>", "", "{{ 1 }}")
 
 
-@pytest.fixture
-def warnings():
-    """Messages of the package's warnings."""
-    messages, handler = [], logging.Handler(logging.WARNING)
-    handler.emit = lambda record: messages.append(record.getMessage())
-    logging.getLogger("hydraopt").addHandler(handler)
-    yield messages
-    logging.getLogger("hydraopt").removeHandler(handler)
+@cache  # a process each
+def read(template):
+    return read_chat(chat_tokenizer(template))
+
+
+def chat_of(template):
+    return read(template)[0]
+
+
+def ends(template, generation):
+    return stop_tokens(chat_tokenizer(template), generation, read(template)[1])
 
 
 def turn(message):
@@ -27,17 +31,17 @@ def turn(message):
 
 
 def test_chatml_is_two_strings():
-    chat = chat_of(chat_tokenizer(CHATML))
+    chat = chat_of(CHATML)
     assert chat == Chat("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", False)
 
 
 def test_a_default_system_prompt_is_in_the_prefix():
-    chat = chat_of(chat_tokenizer(SMOLLM))
+    chat = chat_of(SMOLLM)
     assert chat.prefix == f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
 
 
 def test_a_date_is_the_one_without_a_clock_and_white_space_goes_where_the_template_takes_it():
-    chat = chat_of(chat_tokenizer(DATED))
+    chat = chat_of(DATED)
     assert chat.prefix == (
         "<bos><|im_start|>system\nToday is 26 Jul 2024<|im_end|><|im_start|>user\n"
     )
@@ -48,7 +52,7 @@ def test_a_date_is_the_one_without_a_clock_and_white_space_goes_where_the_templa
 @pytest.mark.parametrize("message", QUESTIONS)
 def test_text_and_ids_equal_those_of_transformers(template, message):
     tokenizer = chat_tokenizer(template)
-    rendered = chat_of(tokenizer).render(message)
+    rendered = chat_of(template).render(message)
     given = {"add_generation_prompt": True, "date_string": "26 Jul 2024"}
     assert rendered == tokenizer.apply_chat_template(turn(message), tokenize=False, **given)
     ids = tokenizer.backend_tokenizer.encode(rendered, add_special_tokens=False).ids
@@ -57,8 +61,8 @@ def test_text_and_ids_equal_those_of_transformers(template, message):
 
 
 def test_no_template_is_none_without_a_word(warnings):
-    assert chat_of(chat_tokenizer(None)) is None
-    assert chat_of(None) is None
+    assert read(None) == (None, None)
+    assert read_chat(None) == (None, None)
     assert not warnings
 
 
@@ -76,19 +80,19 @@ def test_no_template_is_none_without_a_word(warnings):
     ],
 )
 def test_a_template_that_is_no_prefix_and_suffix_is_none_with_the_reason(template, why, warnings):
-    assert chat_of(chat_tokenizer(template)) is None
+    assert chat_of(template) is None
     (warning,) = warnings
     assert why in warning
 
 
 def test_a_generation_ends_as_the_model_the_tokenizer_and_a_turn_do():
-    assert stop_tokens(chat_tokenizer(CHATML), (7, 9)) == (7, 9, 257, END)
-    assert stop_tokens(chat_tokenizer(DATED), (END, 257)) == (END, 257)
-    assert stop_tokens(chat_tokenizer(None), ()) == (257,)
-    assert stop_tokens(None, (7,)) == (7,)
+    assert ends(CHATML, (7, 9)) == (7, 9, 257, END)
+    assert ends(DATED, (END, 257)) == (END, 257)
+    assert ends(None, ()) == (257,)
+    assert stop_tokens(None, (7,), None) == (7,)
     no_special_end = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
-    assert stop_tokens(chat_tokenizer(no_special_end), (7,)) == (7, 257)
-    assert stop_tokens(chat_tokenizer("{{ raise_exception('no') }}"), (7,)) == (7, 257)
+    assert ends(no_special_end, (7,)) == (7, 257)
+    assert ends("{{ raise_exception('no') }}", (7,)) == (7, 257)
 
 
 def test_the_file_neither_cuts_nor_pads(tmp_path):

@@ -12,7 +12,8 @@ from ..errors import BundleError, UsageError
 from ..progress import shown_by
 from . import records, report
 from .child import EndedError, in_child
-from .options import MOST, Json, Output, Overwrite
+from .options import MOST, ChatArguments, Json, Output, Overwrite
+from .parsing import arguments
 
 
 def export(
@@ -57,6 +58,7 @@ def export(
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Do not compare the model with transformers.")
     ] = False,
+    chat_template_arg: ChatArguments = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -66,6 +68,7 @@ def export(
     from ..lowering.static import is_static, read_static
     from ..packing import open_merged
 
+    chat = arguments("--chat-template-arg", chat_template_arg or ())
     form = Form(quantize, embedding, attention, max_length, prefill_length)
     # a console of its own: what the exporter prints on the standard error is caught
     console = Console(file=sys.stderr)
@@ -79,6 +82,7 @@ def export(
             swap=swap,
             single_pack=packs == "single",
             check=not no_check,
+            chat_arguments=chat,
             overwrite=overwrite,
         )
     report.show_export(exported, records.describe(bundle), as_json)

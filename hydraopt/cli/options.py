@@ -33,6 +33,14 @@ Output = Annotated[
     Path, typer.Option("--output", "-o", callback=written, help="Write to this directory.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+ChatArguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--chat-template-arg",
+        metavar="NAME=VALUE",
+        help="Give this variable to the base's chat template, such as enable_thinking=false.",
+    ),
+]
 Sources = Annotated[
     list[str],
     typer.Argument(help="Read these PEFT directories or hub ids; NAME=SOURCE names a task."),

@@ -1,7 +1,10 @@
-"""Lists of numbers in options, with commas between."""
+"""Lists of numbers in options, with commas between; names with values."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from ..errors import UsageError
-from ..reading import shortened
+from ..reading import UnreadableError, json_value, shortened
 from .options import MOST
 
 
@@ -25,3 +28,29 @@ def percentages(option: str, text: str) -> list[float]:
     if not numbers or not all(0 < number <= 100 for number in numbers):
         raise UsageError(f"{option} {shortened(text)!r}: expected percentages such as 2,5,10")
     return numbers
+
+
+def arguments(option: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Values by name of ``name=value`` each; a value that is no JSON is text.
+
+    Raises:
+        UsageError: that names ``option``: no ``=`` or name, a name twice, or text of no UTF-8.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(
+                f"{option} {shortened(text)!r}: expected a name and a value, such as "
+                "enable_thinking=false"
+            )
+        if name in values:
+            raise UsageError(f"{option} tells {shortened(name)!r} twice; pass it once")
+        try:
+            text.encode()
+            values[name] = json_value(value)
+        except UnicodeEncodeError:
+            raise UsageError(f"{option} {shortened(text)!r} is no UTF-8; correct it") from None
+        except UnreadableError:
+            values[name] = value
+    return values

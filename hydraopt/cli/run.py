@@ -1,5 +1,6 @@
 """``hydraopt run``: from its options to text, ids or a record, with the speed."""
 
+import json
 import logging
 import sys
 import time
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
+from ..reading import shortened
 from ..shown import visible
 from . import report
-from .options import MOST, Json, finite, messages
-from .parsing import integers
+from .options import MOST, ChatArguments, Json, finite, messages
+from .parsing import arguments, integers
 
 if TYPE_CHECKING:
+    from ..formats.manifest import Chat
     from ..runtime import Sampling, Session
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,7 @@ def run(
     chat: Annotated[
         bool, typer.Option("--chat", help="Answer --prompt by the base's chat template.")
     ] = False,
+    chat_template_arg: ChatArguments = None,
     ids: Annotated[
         str | None, typer.Option(help="Continue these token ids, such as 1,2,3.")
     ] = None,
@@ -65,14 +69,18 @@ def run(
         raise UsageError("pass either --prompt or --ids")
     if chat and prompt is None:
         raise UsageError("--chat goes with --prompt: the template is text")
+    if chat_template_arg and not chat:
+        raise UsageError("--chat-template-arg does nothing without --chat; pass --chat too")
     from ..formats.manifest import CAUSAL_LM
     from ..runtime import Session
 
     sampling = sampling_of(temperature, top_p, top_k, seed)
     tokens = [] if ids is None else integers("--ids", ids)
+    given = arguments("--chat-template-arg", chat_template_arg or ())
     if verbose:
         logging.getLogger("hydraopt").setLevel(logging.INFO)
     session = Session.open(bundle)
+    check_chat(session.manifest.chat, given)
     session.switch(task)
     if (kind := session.manifest.kind) != CAUSAL_LM:
         if chat or temperature:
@@ -85,6 +93,20 @@ def run(
     if prompt is not None:
         tokens = session.encode(prompt, chat=chat)
     show(session, tokens, max_new_tokens, sampling, form)
+
+
+def check_chat(chat: "Chat | None", given: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` for arguments of the chat template that are not those of the export.
+
+    A bundle has the two texts that the template made then, and no template.
+    """
+    for name, value in given.items():
+        if chat and chat.arguments.get(name) != json.dumps(value, sort_keys=True):
+            was = f"{name}={chat.arguments[name]}" if name in chat.arguments else f"no {name}"
+            raise UsageError(
+                f"the bundle's chat was exported with {shortened(was)}; pass --chat-template-arg "
+                f"{shortened(name)}={shortened(json.dumps(value))} to hydraopt export, too"
+            )
 
 
 def sampling_of(

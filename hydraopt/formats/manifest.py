@@ -41,11 +41,13 @@ class Chat:
         prefix: system prompt, if the template has a default one, and head of the user's turn.
         suffix: end of the user's turn and head of the answer.
         strip: whether the template takes white space off both ends of the message.
+        arguments: variables of the template, name -> JSON, with which the others were found.
     """
 
     prefix: str
     suffix: str
     strip: bool
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
     def render(self, message: str) -> str:
         """The prompt of one user turn."""

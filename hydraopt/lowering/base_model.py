@@ -11,11 +11,12 @@ from transformers.utils import logging as transformers_logging
 
 from ..adapters import check_task_type
 from ..bases.config import base_config
-from ..errors import LoweringError, known
+from ..errors import LoweringError, UsageError, known
 from ..models import loading_base
 from ..reading import shortened
 from .form import Form
 from .kinds import Kind, kind_of
+from .kinds.kind import ChatArguments
 from .metadata import NO_METADATA, Metadatum, runner_metadata
 from .tokenizer import load_tokenizer
 
@@ -55,7 +56,12 @@ class BaseModel:
 
 
 def load_base(
-    source: str, trained_on: str, task_type: str | None = None, *, heads: bool = False
+    source: str,
+    trained_on: str,
+    task_type: str | None = None,
+    *,
+    heads: bool = False,
+    chat_arguments: ChatArguments | None = None,
 ) -> BaseModel:
     """Load a base model from a directory or a hub id.
 
@@ -64,8 +70,10 @@ def load_base(
         trained_on: the base model that the adapters name.
         task_type: that of the adapters; None if they tell none.
         heads: whether its tasks have classifiers of their own.
+        chat_arguments: variables of the chat template by name.
 
     Raises:
+        UsageError: arguments that are none of its chat template.
         LoweringError: ``source`` cannot be loaded, or is a hub id other than ``trained_on``; or
             its kind is none for adapters of this task type, or takes no classifiers.
     """
@@ -85,9 +93,14 @@ def load_base(
                 "adapters have some; pass the base model that they were trained on"
             )
         check_task_type(task_type, kind.name, LoweringError)
+        if chat_arguments and not kind.generates:
+            raise UsageError(
+                f"--chat-template-arg is for models that write; base model {source!r} is an "
+                f"{kind.name}; leave it out"
+            )
         model = kind.load(source, stored, task_type, heads)
         vocabulary = getattr(model.get_input_embeddings(), "num_embeddings", None)
         tokenizer = None if vocabulary is None else load_tokenizer(source)
     config = model.config.to_json_string().encode()
-    about = kind.describe(model, tokenizer)
+    about = kind.describe(model, tokenizer, chat_arguments or {})
     return BaseModel(model, kind, tokenizer, hashlib.sha256(config).hexdigest(), vocabulary, about)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ..adapters import written_weights
 from ..files import output_directory, write_bytes
@@ -40,6 +41,7 @@ def export_bundle(
     swap: str | None = None,
     single_pack: bool = False,
     check: bool = True,
+    chat_arguments: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Lower ``base`` with adapters and write a bundle; whole or not at all.
@@ -56,17 +58,27 @@ def export_bundle(
         single_pack: write the packs of all tasks into one file.
         check: compare the model, before it is quantised, with transformers and the unpacked
             adapters of the first and the last task.
+        chat_arguments: variables of the base's chat template by name, JSON values, such as
+            ``{"enable_thinking": False}``; all chats with the bundle have them.
         overwrite: replace an existing ``directory``.
 
     Raises:
         UsageError: a ``swap`` that there is not, or for adapters that are not swapped; one file
-            of packs where there are none.
+            of packs where there are none; chat arguments that the base's template does not take.
         LoweringError: a base that does not fit the adapters, a model that computes other numbers
             than transformers, or a slot that was not delegated.
         OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
     """
     with output_directory(directory, BUNDLE, overwrite=overwrite) as staging:
-        plan = make_plan(adapters, base, form, swap, single_pack=single_pack, check=check)
+        plan = make_plan(
+            adapters,
+            base,
+            form,
+            swap,
+            single_pack=single_pack,
+            check=check,
+            chat_arguments=chat_arguments,
+        )
         lowered = lower_plan(plan, staging)
         return Exported(write_bundle(staging, plan, lowered), lowered.program.delegation)
 

@@ -15,6 +15,7 @@ from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
 from .base_model import BaseModel, load_base
 from .factors import factor_shapes, module_shapes, task_classes
 from .form import Form
+from .kinds.kind import ChatArguments
 from .layers import check_layers
 from .static import StaticAdapter
 
@@ -83,6 +84,7 @@ def make_plan(
     *,
     single_pack: bool = False,
     check: bool = True,
+    chat_arguments: ChatArguments | None = None,
 ) -> Plan:
     """Load the base and decide everything else.
 
@@ -93,6 +95,7 @@ def make_plan(
         swap: as in the manifest; None: ``inputs``, or ``static`` for one adapter for all tasks.
         single_pack: write the packs of all tasks into one file.
         check: compare the model with transformers before it is quantised.
+        chat_arguments: as :func:`.bundle.export_bundle` takes them.
 
     Raises:
         UsageError: a ``swap`` that there is not, or for adapters that are not swapped; one file
@@ -104,7 +107,7 @@ def make_plan(
     if isinstance(adapters, StaticAdapter):
         if swap is not None:
             raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
-        loaded, form = _load(adapters, base, form, adapters.classes)
+        loaded, form = _load(adapters, base, form, adapters.classes, chat_arguments)
         methods, classes = dict.fromkeys(adapters.tasks, FORWARD), adapters.classes
         found = _places(loaded, form, adapters, adapters.shapes)
         adapters = adapters.placed(found)
@@ -113,7 +116,7 @@ def make_plan(
         raise UsageError(f"unknown swap {swap!r}, expected one of {', '.join(SWAPS)}")
     coded = adapters if isinstance(adapters, CodedAdapters) else code_verbatim(adapters)
     classes = task_classes(coded)
-    loaded, form = _load(coded, base, form, classes)
+    loaded, form = _load(coded, base, form, classes, chat_arguments)
     found = _places(loaded, form, coded, module_shapes(coded.layout))
     plan = _swapping(loaded, form, coded.placed(found), swap or INPUTS, classes)
     others = {module: name for module, name in found.items() if module != name}
@@ -125,8 +128,15 @@ def _load(
     base: str,
     form: Form | None,
     classes: Mapping[str, int],
+    chat_arguments: ChatArguments | None,
 ) -> tuple[BaseModel, Form]:
-    loaded = load_base(base, adapters.base_model, adapters.task_type, heads=bool(classes))
+    loaded = load_base(
+        base,
+        adapters.base_model,
+        adapters.task_type,
+        heads=bool(classes),
+        chat_arguments=chat_arguments,
+    )
     return loaded, loaded.kind.resolved(form or Form(), loaded.model)
 
 

@@ -72,7 +72,10 @@ class Session:
         bundle = Path(bundle)
         manifest = Manifest.read(bundle)
         manifest.check_files(bundle)
-        return cls(bundle, manifest)
+        session = cls(bundle, manifest)
+        if session._tokenizer is not None:
+            session._tokenizer.check()
+        return session
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -262,7 +265,8 @@ class Session:
         """Token ids of ``text``, or with ``chat`` of a prompt that asks it as one user turn.
 
         Raises:
-            TaskError: no UTF-8; or the bundle has no tokenizer, or no chat template.
+            TaskError: text that is no UTF-8 or that the tokenizer does not take; the bundle has no
+                tokenizer, or no chat template.
         """
         if self._tokenizer is None:
             raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
@@ -284,6 +288,8 @@ def verify(bundle: str | Path) -> dict:
         BundleError: as :meth:`Session.open` and :meth:`Session.switch`, or non-finite outputs.
     """
     session = Session.open(bundle)
+    if session._tokenizer is not None:
+        session._tokenizer.check(tried=True)
     run = session.forward if session.manifest.kind == CAUSAL_LM else session.run
     for task in session.tasks:
         session.switch(task)

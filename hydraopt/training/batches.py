@@ -1,6 +1,5 @@
 """Models, and texts as batches of tokens: right-padded, with labels on the answers only."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,18 +36,17 @@ def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     Raises:
         DataError: one of them cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     from ..bases.config import base_config
+    from ..bases.tokenizer import load_tokenizer
     from ..bases.weights import load_whole
 
     transformers_logging.disable_progress_bar()
     with loading_base(base, DataError):
         model = load_whole(AutoModelForCausalLM, base, base_config(base))
-        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-        tokenizer.model_max_length = sys.maxsize  # what is too long is an error, not its warning
-        return model, tokenizer
+        return model, load_tokenizer(base)
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]) -> list[Row]:

@@ -32,6 +32,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from hydraopt.formats.manifest import FORWARD, PROGRAM
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import write_bundle
+from hydraopt.lowering.chat import read_chat
 from hydraopt.lowering.lowered import Lowered
 from hydraopt.lowering.plan import make_plan
 from hydraopt.lowering.program import Program
@@ -100,7 +101,7 @@ def _round_scales(model: torch.nn.Module) -> None:
 def reference(base: Path, model: PreTrainedModel) -> list[Text]:
     """What transformers generates after each question."""
     tokenizer = AutoTokenizer.from_pretrained(base)
-    ends = stop_tokens(tokenizer, end_tokens(model))
+    ends = stop_tokens(tokenizer, end_tokens(model), read_chat(tokenizer)[1])
     texts = []
     for question in QUESTIONS:
         turn = [{"role": "user", "content": question}]

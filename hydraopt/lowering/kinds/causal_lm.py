@@ -20,11 +20,12 @@ from ...formats.manifest import CAUSAL_LM as NAME
 from ...models import end_tokens
 from ...native_log import native_log
 from ..attention import clear_caches
+from ..chat import read_chat
 from ..decoder import Decoder, restructure
 from ..form import Form
 from ..program import export_forward
-from ..tokenizer import chat_of, stop_tokens
-from .kind import Inputs, Kind, Probe
+from ..tokenizer import stop_tokens
+from .kind import ChatArguments, Inputs, Kind, Probe
 from .texts import first_layers, long_text, short_text
 
 
@@ -45,11 +46,11 @@ def _export(
     return export_forward(module, shapes, known(form.prefill_length, "prefill length"))
 
 
-def _describe(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
-    return {
-        "eos_ids": stop_tokens(tokenizer, end_tokens(model)),
-        "chat": chat_of(tokenizer),
-    }
+def _describe(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, arguments: ChatArguments
+) -> dict[str, Any]:
+    chat, turn_end = read_chat(tokenizer, arguments)
+    return {"eos_ids": stop_tokens(tokenizer, end_tokens(model), turn_end), "chat": chat}
 
 
 def _probes(model: PreTrainedModel, form: Form) -> Sequence[Probe]:

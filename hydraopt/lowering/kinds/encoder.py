@@ -13,7 +13,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     PretrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from ...adapters import SEQ_CLS
@@ -104,7 +103,7 @@ def _export(
     return export_module(module, arguments, dynamic, shapes)
 
 
-def _describe(_: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
+def _describe(*_: object) -> dict[str, Any]:
     return {}
 
 

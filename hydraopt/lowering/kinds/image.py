@@ -12,7 +12,6 @@ from transformers import (
     AutoModelForImageClassification,
     PretrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 from transformers.utils import ModelOutput
 
@@ -96,7 +95,7 @@ def _export(
     return export_module(module, (example,), {"pixel_values": None}, shapes)
 
 
-def _describe(model: PreTrainedModel, _: PreTrainedTokenizerBase | None) -> dict[str, Any]:
+def _describe(model: PreTrainedModel, *_: object) -> dict[str, Any]:
     return {"image": image_shape(model.config)}
 
 

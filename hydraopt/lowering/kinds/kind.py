@@ -12,6 +12,7 @@ from ...bases.weights import check_dense, load_whole
 from ..form import Form
 
 Inputs = dict[str, torch.Tensor]  # that the slots read
+ChatArguments = Mapping[str, Any]  # of a chat template
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Kind:
         restructured: gives a model its form in the program, in place and still in float32, and
             tells how to make the module that is exported from the dict that its slots read.
         export: ``torch.export`` of that module; the factors' shapes are given by name.
-        describe: from a model, before it is restructured, and its tokenizer the manifest's fields
-            that depend on the kind.
+        describe: from a model, before it is restructured, its tokenizer and the arguments of its
+            chat template the manifest's fields that depend on the kind.
         probes: inputs for a model in a resolved form.
         wanted: what transformers computes of one, a row for each output.
         found: the same of the module that is exported, with a task's factors.
@@ -58,7 +59,9 @@ class Kind:
     resolved: Callable[[Form, PreTrainedModel], Form]
     restructured: Callable[[PreTrainedModel, Form], Callable[[Inputs], nn.Module]]
     export: Callable[[nn.Module, Mapping[str, Sequence[int]], Form], torch.export.ExportedProgram]
-    describe: Callable[[PreTrainedModel, PreTrainedTokenizerBase | None], dict[str, Any]]
+    describe: Callable[
+        [PreTrainedModel, PreTrainedTokenizerBase | None, ChatArguments], dict[str, Any]
+    ]
     probes: Callable[[PreTrainedModel, Form], Sequence[Probe]]
     wanted: Callable[[PreTrainedModel, Probe], torch.Tensor]
     found: Callable[[nn.Module, Probe, Inputs], torch.Tensor]

@@ -120,6 +120,7 @@ internal object ManifestFormat {
 
     private fun chat(fields: Fields): Chat {
         val chat = Chat(fields.string("prefix"), fields.string("suffix"), fields.boolean("strip"))
+        fields.map("arguments") { string(it) }  // which the two texts hold
         fields.end()
         return chat
     }

@@ -1,0 +1,9 @@
+"""Tokenizers and chat templates of strangers, in processes of their own.
+
+Both are programs: they need not end, can take all memory or abort the process that runs them.
+"""
+
+from .process import Confined, ConfinedError, EndedError
+from .tokenizer import ConfinedTokenizer, try_tokenizer
+
+__all__ = ["Confined", "ConfinedError", "ConfinedTokenizer", "EndedError", "try_tokenizer"]

@@ -1,0 +1,159 @@
+"""The base's chat template as data: what stands before and after a user's message.
+
+A bundle has the two texts, so that apps in any language need no Jinja. The template is a program
+of whoever wrote the base: it is rendered in a confined process.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import closing
+from difflib import get_close_matches
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from ..confined import Confined, ConfinedError, EndedError
+from ..errors import LoweringError, UsageError
+from ..formats.manifest import Chat
+from ..reading import shortened
+
+CONTENT = "hydraopt-message"  # found in what a template makes of it
+# what a template may treat apart: lines, white space, other scripts, quotes, markup
+MESSAGES = ("Hi", "two\n\nlines", " \twhite space \n", "Grüße, 世界 🙂", '{"a": "<b>"}')
+OURS = ("messages", "add_generation_prompt", "continue_final_message")
+LONGEST_TOKEN = 1000  # characters
+
+logger = logging.getLogger(__name__)
+
+
+def read_chat(
+    tokenizer: PreTrainedTokenizerBase | None, arguments: Mapping[str, Any] | None = None
+) -> tuple[Chat | None, int | None]:
+    """What a chat's user turn is, and which token ends its answer.
+
+    A template that tells the date is taken as it is where there is no clock: a date that is put
+    into a bundle would soon be wrong.
+
+    Args:
+        tokenizer: the base's, with the chat template.
+        arguments: variables of the template by name, such as ``enable_thinking``; JSON values.
+
+    Returns:
+        The chat template for one user turn if it is a prefix and a suffix, else None and a
+        warning; the special token that it puts right after an answer, None if there is none.
+
+    Raises:
+        UsageError: arguments that are not the template's, or no JSON.
+        LoweringError: there is no template, or it does not fit with them.
+    """
+    texts = {name: _text(name, value) for name, value in (arguments or {}).items()}
+    if tokenizer is None or not tokenizer.chat_template:
+        if texts:
+            raise LoweringError(
+                f"the base model has no chat template, expected one that takes {_listed(texts)}; "
+                "leave --chat-template-arg out"
+            )
+        return None, None
+    with closing(_Template(tokenizer, arguments or {})) as template:
+        try:
+            template.check_names()
+            chat = _chat(template, texts)
+        except (ConfinedError, ValueError) as error:
+            if texts:
+                raise LoweringError(
+                    f"the chat template does not fit with {_listed(texts)} ({error}); pass other "
+                    "values of --chat-template-arg, or leave it out"
+                ) from None
+            logger.warning(
+                "the bundle has no chat template; the tokenizer's does not fit: %s", error
+            )
+            if isinstance(error, EndedError):  # once is enough: it may have taken all its time
+                return None, None
+            chat = None
+        return chat, _turn_end(tokenizer, template)
+
+
+class _Template:
+    """A tokenizer's chat template with its variables, rendered as ``apply_chat_template`` does."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any]):
+        self._tokenizer, self._arguments = tokenizer, arguments
+        self._process = Confined()
+        self.close = self._process.close
+
+    def render(self, **turns: str) -> str:
+        """The text for turns by role; it asks for an answer unless there is one."""
+        rendered = self._process.ask(
+            "render",
+            template=self._source(),
+            messages=[{"role": role, "content": content} for role, content in turns.items()],
+            asks="assistant" not in turns,
+            given={**self._tokenizer.special_tokens_map, **self._arguments},
+        )
+        rendered.encode()  # half a surrogate pair is no text, and a ValueError
+        return rendered
+
+    def check_names(self) -> None:
+        """Raise ``UsageError`` for an argument that would change nothing, or not the chat alone."""
+        if not self._arguments:
+            return
+        known = self._process.ask("names", template=self._source())
+        for name in self._arguments:
+            if name in OURS:
+                raise UsageError(f"--chat-template-arg {name} is set by the command; leave it out")
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                step = f"did you mean {near[0]}?" if near else "see the template for its variables"
+                raise UsageError(
+                    f"the base's chat template has no variable {shortened(name)!r}, so that "
+                    f"--chat-template-arg changes nothing; {step}"
+                )
+
+    def _source(self) -> str:
+        template = self._tokenizer.get_chat_template(tools=self._arguments.get("tools"))
+        if not isinstance(template, str):
+            raise ValueError(f"it is {shortened(template)}, expected text")
+        # undefined, as in runtimes without a clock; templates then use a fixed date
+        return template.replace("strftime_now", "no_clock")
+
+
+def _chat(template: _Template, arguments: Mapping[str, str]) -> Chat:
+    """The template's prefix and suffix; ``ValueError`` if it is more than that."""
+    rendered = template.render(user=CONTENT)
+    prefix, *others = rendered.split(CONTENT)
+    if len(others) != 1:
+        raise ValueError(f"it tells the user's message {len(others)} times, expected once")
+    strip = template.render(user=f" {CONTENT} ") == rendered
+    chat = Chat(prefix, others[0], strip, arguments)
+    for message in MESSAGES:
+        if template.render(user=message) != chat.render(message):
+            raise ValueError(f"it does not keep the message {message!r} as it is")
+    return chat
+
+
+def _turn_end(tokenizer: PreTrainedTokenizerBase, template: _Template) -> int | None:
+    """The special token that the template puts right after an answer; None if there is none."""
+    try:
+        rendered = template.render(user="Hi", assistant=CONTENT)
+    except (ConfinedError, ValueError):  # as in read_chat
+        return None
+    after = rendered.rpartition(CONTENT)[2][:LONGEST_TOKEN]
+    following = tokenizer.encode(after, add_special_tokens=False)
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return following[0] if following and following[0] in special else None
+
+
+def _text(name: str, value: object) -> str:
+    """An argument as it is told in the manifest."""
+    try:
+        return json.dumps(value, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the argument {shortened(name)!r} of the chat template is no JSON ({error}); pass "
+            "a value that is"
+        ) from None
+
+
+def _listed(arguments: Mapping[str, str]) -> str:
+    return shortened(", ".join(f"{name}={value}" for name, value in arguments.items()))
