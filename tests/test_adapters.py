@@ -41,6 +41,14 @@ def assert_adds_what_peft_adds(adapter, peft_model):
         {"target_modules": ["o_proj"]},
         {"target_modules": r".*\.(gate|up)_proj"},
         {"fan_in_fan_out": False, "r": 1, "lora_alpha": 5},
+        {
+            "target_modules": "all-linear",
+            "exclude_modules": ["o_proj"],
+            "init_lora_weights": "mica",
+        },
+        {"layers_to_transform": [0], "layers_pattern": "layers", "lora_alpha": 2.5},
+        {"target_modules": r"^(?!.*(?:visual|projector)).*(?:q_proj|down_proj).*"},
+        {"rank_pattern": {r"^model\.layers\.0\.mlp\.up_proj": 2, r"layers\.\d+\.mlp\..*": 3}},
     ],
 )
 def test_reads_the_delta_that_peft_applies(tmp_path, config):

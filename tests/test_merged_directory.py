@@ -1,15 +1,17 @@
 """Merged directories: what is saved is what is loaded, counted from the bytes on disk."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import delta, random_set
+from safetensors.torch import load_file, save_file
 from sealed_files import reseal
 
 from hydraopt.adapters import read_adapter
-from hydraopt.errors import BundleError, OutputError, TaskError
-from hydraopt.merging import MergedAdapters
+from hydraopt.errors import AdapterError, BundleError, OutputError, TaskError
+from hydraopt.merging import MergedAdapters, Side
 from hydraopt.merging.hydraopt import average, hydraopt
 
 VARIANTS = [
@@ -136,3 +138,40 @@ def test_damaged_and_newer_directories_are_refused(tmp_path):
     description.write_text(json.dumps(about | {"format_version": 9}))
     with pytest.raises(BundleError, match="format version 9, expected 2; update"):
         MergedAdapters.load(tmp_path / "m")
+
+
+NO_TENSORS = {
+    "NaN in a stack": ("layer0.A", lambda x: x * float("nan"), "no finite fp16"),
+    "float64 stack": ("layer0.B", torch.Tensor.double, "no finite fp16"),
+    "NaN weights of a sum": ("layer0.B.of", lambda x: x * torch.nan, "no finite fp16 or whole"),
+    "float64 weights": ("layer0.B.of", torch.Tensor.double, "no finite fp16 or whole"),
+    "truth values": ("layer0.B.of", lambda x: x > 0, "no finite fp16 or whole"),
+}
+
+
+@pytest.mark.parametrize(("name", "change", "says"), NO_TENSORS.values(), ids=NO_TENSORS)
+def test_tensors_that_no_method_writes_are_refused_when_they_are_read(tmp_path, name, change, says):
+    merged = hydraopt(random_set(tasks=4), clusters=2)
+    sides = {
+        module: (a, Side(b.stack, torch.rand(4, len(b.stack))))
+        for module, (a, b) in merged.modules.items()
+    }
+    replace(merged, modules=sides).save(tmp_path / "m")
+    tensors = load_file(tmp_path / "m" / "merged.safetensors")
+    tensors[name] = change(tensors[name])
+    save_file(tensors, tmp_path / "m" / "merged.safetensors")
+    reseal(tmp_path / "m" / "merged.json")
+    with pytest.raises(BundleError, match=says):
+        MergedAdapters.load(tmp_path / "m")
+
+
+def test_weights_that_exceed_fp16_are_not_unmerged(tmp_path):
+    merged = average(random_set(tasks=2))
+    sides = {
+        module: (Side(a.stack.half() * 100, torch.full((2, 1), 60000.0)), b)
+        for module, (a, b) in merged.modules.items()
+    }
+    replace(merged, modules=sides).save(tmp_path / "m")
+    with pytest.raises(AdapterError, match="weights of layer0 exceed fp16"):
+        MergedAdapters.load(tmp_path / "m").to_peft("task0", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
