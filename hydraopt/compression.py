@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from .adapters import AdapterSet
+from .adapters import AdapterSet, Places
 from .errors import UsageError
 from .fitting import reversed_places
 from .packing import CodedAdapters, Coder
@@ -28,16 +28,21 @@ def compress(
         budget: ``"10%"`` of the adapters' bytes in fp16, ``"12MB"``, or bytes.
         calibration: JSON lines of ``prompt`` and, if a line is not for all tasks, ``task``. The
             codes are fitted to them, so that the same bytes answer more like the adapters.
-        base: directory or hub id of the base model, for ``calibration``.
+        base: directory or hub id of the base model, for ``calibration``. Layers that its program
+            never runs take no part of the budget.
         bfloat16: whether calibration multiplies matrices in that precision.
 
     Raises:
         UsageError: a budget of another form.
         MergeError: a budget that is too small for any code.
         DataError: ``calibration`` or ``base`` cannot be read or do not fit the adapters.
+        LoweringError: ``base``, without ``calibration``, cannot be read or does not fit them.
     """
     if calibration is None:
-        return Coder.from_adapters(adapters).code(_limit(budget, adapters))
+        places = _places(adapters, base) if base else {}
+        found = adapters.placed(places)
+        coded = Coder.from_adapters(found).code(_limit(budget, found))
+        return coded.placed(reversed_places(places))
     from .calibration import calibrate, read_prompts
     from .training import CalibrationData
     from .training.precision import use_bfloat16
@@ -75,9 +80,25 @@ def compress_within_drop(
     from .training import read_examples
 
     evaluator = Evaluator.load(base, read_examples(Path(validation), adapters.tasks))
-    smallest = smallest_budget(Coder.from_adapters(adapters), adapters, evaluator, max_drop)
+    places = evaluator.places(adapters)
+    found = adapters.placed(places)
+    smallest = smallest_budget(Coder.from_adapters(found), found, evaluator, max_drop)
     settings = {"max_drop": max_drop, "drop": round(smallest.drop, 4)}
-    return replace(smallest.coded, settings=settings | {"evaluations": smallest.evaluations})
+    coded = smallest.coded.placed(reversed_places(places))
+    return replace(coded, settings=settings | {"evaluations": smallest.evaluations})
+
+
+def _places(adapters: AdapterSet, base: str) -> Places:
+    """Where the layers of ``adapters`` are in a base model's program."""
+    from .lowering.base_model import load_base
+    from .lowering.form import Form
+    from .lowering.layers import layer_places
+
+    heads = adapters.adapters[0].heads
+    loaded = load_base(base, adapters.base_model, adapters.task_type, heads=bool(heads))
+    form = loaded.kind.resolved(Form(), loaded.model)
+    shapes = {**adapters.shapes, **{name: head.shape for name, head in heads.items()}}
+    return layer_places(loaded, form, shapes, adapters.base_weights)
 
 
 def _limit(budget: str | int, adapters: AdapterSet) -> int:

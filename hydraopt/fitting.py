@@ -32,7 +32,7 @@ def check_base_weights(
     """Refuse a base whose weights differ from the copies that PEFT saved beside the factors.
 
     Args:
-        model: in the types of its file or wider ones.
+        model: as it was loaded, in float32; what was rounded to bfloat16 since is not compared.
         weights: fingerprints of the copies.
         error: to raise.
     """
@@ -41,8 +41,9 @@ def check_base_weights(
     for name, copies in weights.items():
         layer, _, kind = name.rpartition(".")
         weight = own.get(f"{names[layer]}.{kind}")
+        rounded = weight is not None and weight.dtype == torch.bfloat16
         for copy in copies:
-            if weight is not None and is_copy(weight, copy):
+            if rounded or (weight is not None and is_copy(weight, copy)):
                 continue
             found = "lacks it" if weight is None else f"has others {[*weight.shape]}"
             raise error(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import BASE_ID, delta, save_adapter, tiny_llama
-from encoders import save_lora, tiny_bert
+from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
 from llama_data import data_of, llama_set
 from multimodal import old_name, tiny_gemma
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -192,6 +192,19 @@ def test_codes_of_a_budget_keep_what_is_not_left_out():
     wanted = before.task_factors("task3")
     for name, found in after.task_factors("task3").items():
         assert all(map(torch.equal, found, wanted[name]))
+
+
+def test_a_budget_with_the_base_at_hand_has_no_bytes_for_what_never_runs(tmp_path):
+    save_base(tiny_bert(), tmp_path / "base")
+    targets = ["query", "pooler.dense"]
+    save_lora(tmp_path / "a", tiny_bert(), ENCODER_ID, 1, target_modules=targets)
+    adapters = read_adapters([tmp_path / "a"])
+    with_pooler = compress(adapters, "50%")
+    coded = compress(adapters, "50%", base=str(tmp_path / "base"))
+    assert {*with_pooler.modules} - {*coded.modules} == {"pooler.dense"}
+    runs = adapters.placed({"pooler.dense": None})
+    assert coded.adapter_bytes == runs.fp16_bytes
+    assert coded.stored_bytes <= runs.fp16_bytes // 2
 
 
 def test_calibration_takes_adapters_of_a_headless_model_and_gives_them_back(tmp_path, base):

@@ -39,7 +39,8 @@ def compress(
     base: Annotated[
         str | None,
         typer.Option(
-            help="Run this base model, a directory or hub id, for --calibration or --max-drop."
+            help="Leave out layers that this base model, a directory or hub id, never runs; "
+            "--calibration and --max-drop run it."
         ),
     ] = None,
     bf16: Annotated[
@@ -61,8 +62,8 @@ def compress(
         raise UsageError(f"--max-drop finds the budget of codes without data; drop {option}")
     if (max_drop is None) == (validation is not None):
         raise UsageError("--max-drop and --validation go together; pass both or none of them")
-    if bool(base) != bool(calibration or validation):
-        raise UsageError("--base goes with --calibration or --max-drop, and they with it")
+    if (calibration or validation) and not base:
+        raise UsageError("--calibration and --max-drop run the base model; pass --base")
     if bf16 and not calibration:
         raise UsageError("--bf16 goes with --calibration; drop it")
     if max_drop is None:

@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..adapters import AdapterSet, Factors, Role, Target, add_delta, apply_surgery, placed
+from ..adapters import AdapterSet, Factors, Places, Role, Target, add_delta, apply_surgery, placed
 from ..errors import DataError
-from ..fitting import check_base_weights, layer_names
+from ..fitting import check_base_weights, layer_names, next_logits, places
 from ..merging import Merged
 from ..progress import progress
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
@@ -70,6 +70,14 @@ class Evaluator:
         model, tokenizer = load_model(base)
         batches = {task: [*_batches(encode(tokenizer, pairs))] for task, pairs in examples.items()}
         return cls(model.to(pick_device()), tokenizer, examples, batches, bfloat16)
+
+    def places(self, adapters: AdapterSet) -> Places:
+        """Where the layers of ``adapters`` are in the model, see :func:`.fitting.places`.
+
+        Raises:
+            DataError: a base that runs none of their layers.
+        """
+        return places(self.model, adapters.modules, next_logits, DataError)
 
     def unmerged(self, adapters: AdapterSet) -> dict[str, float]:
         """Exact match of every adapter as it was trained, task -> share in [0, 1].

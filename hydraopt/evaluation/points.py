@@ -12,8 +12,9 @@ import torch
 from joblib import Parallel, delayed
 
 from ..adapters import AdapterSet
-from ..errors import UsageError, known
+from ..errors import DataError, UsageError, known
 from ..files import write_json
+from ..fitting import check_base_weights
 from ..formats.documents import checked
 from ..merging import METHODS, MergedAdapters, find_method, merge_with
 from ..progress import progress
@@ -96,7 +97,9 @@ class Subject:
     def evaluator(self) -> Evaluator:
         """For the test examples; made once per process."""
         pairs = tuple((task, tuple(pairs)) for task, pairs in self.examples.items())
-        return _evaluator(self.base, pairs, self.bfloat16)
+        evaluator = _evaluator(self.base, pairs, self.bfloat16)
+        check_base_weights(evaluator.model, self.adapters.base_weights, DataError)
+        return evaluator
 
     def merge(self, method: str, adapters: AdapterSet, **settings: object) -> MergedAdapters:
         """Merge some of the adapters by a method's name, with the training examples if it must."""

@@ -4,15 +4,43 @@ from collections.abc import Mapping
 from difflib import SequenceMatcher
 from typing import NoReturn
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ..adapters import Role, Target
+from ..adapters import BaseWeights, Places, Role, Target, placed
 from ..errors import LoweringError
+from ..fitting import check_base_weights, places
+from .base_model import BaseModel
 from .decoder import LastPosition
+from .form import Form
 
 NEAREST = 3  # names that an error tells
+
+
+def layer_places(
+    base: BaseModel, form: Form, shapes: Mapping[str, tuple[int, int]], weights: BaseWeights
+) -> Places:
+    """Where the layers of adapters are in their base, see :func:`.fitting.places`.
+
+    Args:
+        base: as it was loaded.
+        form: of the program, resolved.
+        shapes: module -> ``(out, in)`` of the adapters.
+        weights: what the base must be equal in.
+
+    Raises:
+        LoweringError: a base that does not fit the adapters.
+    """
+
+    def run(model: PreTrainedModel) -> torch.Tensor:
+        return base.kind.wanted(model, base.kind.probes(model, form)[0])
+
+    check_base_weights(base.model, weights, LoweringError)
+    found = places(base.model, shapes, run, LoweringError)
+    check_layers(base.model, placed(shapes, found))
+    return found
 
 
 def check_layers(model: nn.Module, shapes: Mapping[str, tuple[int, int]]) -> None:

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from transformers import PreTrainedModel
 
-from ..adapters import Places, placed
+from ..adapters import Places
 from ..errors import LoweringError, UsageError
-from ..fitting import check_base_weights, places
 from ..formats.manifest import DATA, FORWARD, INPUTS, METHODS, STATIC
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
@@ -16,7 +14,7 @@ from .base_model import BaseModel, load_base
 from .factors import factor_shapes, module_shapes, task_classes
 from .form import Form
 from .kinds.kind import ChatArguments
-from .layers import check_layers
+from .layers import layer_places
 from .static import StaticAdapter
 
 SWAPS = (INPUTS, METHODS, DATA)
@@ -109,7 +107,7 @@ def make_plan(
             raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
         loaded, form = _load(adapters, base, form, adapters.classes, chat_arguments)
         methods, classes = dict.fromkeys(adapters.tasks, FORWARD), adapters.classes
-        found = _places(loaded, form, adapters, adapters.shapes)
+        found = layer_places(loaded, form, adapters.shapes, adapters.base_weights)
         adapters = adapters.placed(found)
         return Plan(loaded, form, adapters, STATIC, methods, classes=classes, check=check)
     if swap not in (None, *SWAPS):
@@ -117,7 +115,7 @@ def make_plan(
     coded = adapters if isinstance(adapters, CodedAdapters) else code_verbatim(adapters)
     classes = task_classes(coded)
     loaded, form = _load(coded, base, form, classes, chat_arguments)
-    found = _places(loaded, form, coded, module_shapes(coded.layout))
+    found = layer_places(loaded, form, module_shapes(coded.layout), coded.base_weights)
     plan = _swapping(loaded, form, coded.placed(found), swap or INPUTS, classes)
     others = {module: name for module, name in found.items() if module != name}
     return replace(plan, single_pack=single_pack, check=check, layers=others)
@@ -138,23 +136,6 @@ def _load(
         chat_arguments=chat_arguments,
     )
     return loaded, loaded.kind.resolved(form or Form(), loaded.model)
-
-
-def _places(
-    base: BaseModel,
-    form: Form,
-    adapters: CodedAdapters | StaticAdapter,
-    shapes: Mapping[str, tuple[int, int]],
-) -> Places:
-    """Where the layers of adapters are in their base; ``shapes`` are ``(out, in)`` by module."""
-
-    def run(model: PreTrainedModel) -> torch.Tensor:
-        return base.kind.wanted(model, base.kind.probes(model, form)[0])
-
-    check_base_weights(base.model, adapters.base_weights, LoweringError)
-    found = places(base.model, shapes, run, LoweringError)
-    check_layers(base.model, placed(shapes, found))
-    return found
 
 
 def _swapping(
