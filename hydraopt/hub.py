@@ -34,6 +34,33 @@ def fetched(repository: str, names: Sequence[str]) -> Path:
         raise UnreadableError(shortened(str(error).partition("\n")[0])) from None
 
 
+def repository_file(repository: str, name: str) -> Path | None:
+    """One file of a repository; None if it is known to have no such file.
+
+    To be called inside of :func:`in_reach`.
+
+    Args:
+        repository: its id, such as ``org/model``.
+        name: the file's path in it.
+
+    Raises:
+        UnreadableError: out of reach, and the cache does not know whether there is such a file.
+    """
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+
+    try:
+        return Path(hf_hub_download(repository, name))
+    except errors.LocalEntryNotFoundError:
+        known = try_to_load_from_cache(repository, name)
+        if known is None:
+            raise UnreadableError("the hub is out of reach, and it is not in the cache") from None
+        return Path(known) if isinstance(known, str) else None
+    except errors.EntryNotFoundError:
+        return None
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+        raise UnreadableError(shortened(str(error).partition("\n")[0])) from None
+
+
 @contextmanager
 def in_reach(repository: str) -> Iterator[None]:
     """Let libraries ask the hub while the block runs only if it answers; quiet in any case."""

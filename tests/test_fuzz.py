@@ -116,6 +116,7 @@ def manifest(coded) -> Manifest:
         **{"factors": {"a": [1, 2, 3]}, "constant_bytes": 0, "methods": {}, "eos_ids": [257]},
         **{"packs": {task: vars(pack) for task, pack in about["packs"].items()}},
         **{"files": files | program, "image": None, "classes": {}, "codec": "trellis-1"},
+        **{"per_token": False, "pooling": None, "normalized": False, "prompt": ""},
         "deviation": 1e-6,
         "chat": {"prefix": "<", "suffix": ">", "strip": True},
     }

@@ -46,7 +46,7 @@ def embedding(model, ids):
 def quantised_eager(base, coded, task, *inputs):
     """What PyTorch makes of the module that is exported, with 8da4w layers in it."""
     heads = any(map(is_head, coded.layout.modules))
-    loaded = load_base(base, coded.base_model, heads=heads)
+    loaded = load_base(base, coded.base_model, coded.task_type, heads=heads)
     form = loaded.kind.resolved(Form(quantize="8da4w"), loaded.model)
     module = slotted(loaded, form, module_shapes(coded.layout))
     with torch.no_grad():

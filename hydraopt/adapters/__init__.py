@@ -7,7 +7,7 @@ from .peft_directory import ADAPTER, read_adapter, read_adapters, write_adapter
 from .peft_directory import CONFIG as ADAPTER_CONFIG
 from .surgery import apply_surgery
 from .targets import Places, Role, Target, is_head, placed
-from .task_types import FEATURES, PEFT_CAUSAL_LM, SEQ_CLS, check_task_type
+from .task_types import FEATURES, PEFT_CAUSAL_LM, SEQ_CLS, TOKEN_CLS, check_task_type
 
 __all__ = [
     "ADAPTER",
@@ -16,6 +16,7 @@ __all__ = [
     "PEFT_CAUSAL_LM",
     "SEQ_CLS",
     "TASK_NAME",
+    "TOKEN_CLS",
     "AdapterSet",
     "BaseWeights",
     "Factors",

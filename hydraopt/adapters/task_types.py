@@ -4,17 +4,18 @@ from ..errors import HydraOptError
 from ..formats.manifest import CAUSAL_LM, ENCODER, IMAGE
 from ..reading import shortened
 
-PEFT_CAUSAL_LM, SEQ_CLS, FEATURES = "CAUSAL_LM", "SEQ_CLS", "FEATURE_EXTRACTION"
+PEFT_CAUSAL_LM, SEQ_CLS, TOKEN_CLS = "CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS"
+FEATURES = "FEATURE_EXTRACTION"
 FITTING = {  # kind of base model -> task types of adapters that its program serves
     CAUSAL_LM: (PEFT_CAUSAL_LM,),
-    ENCODER: (SEQ_CLS, FEATURES),
+    ENCODER: (SEQ_CLS, TOKEN_CLS, FEATURES),
     IMAGE: (SEQ_CLS, FEATURES),
 }
 GIVES = {
     PEFT_CAUSAL_LM: "texts that go on",
     SEQ_CLS: "classes of a whole text or image",
     FEATURES: "features of a text or image",
-    "TOKEN_CLS": "classes of every token",
+    TOKEN_CLS: "classes of every token",
     "QUESTION_ANS": "the places of an answer in a text",
     "SEQ_2_SEQ_LM": "texts of an encoder-decoder",
 }

@@ -93,6 +93,11 @@ class Manifest:
         classes: task -> number of classes of its head, the first ones of the program's logits;
             empty if the tasks have no heads.
         codec: of the packs; None without packs.
+        per_token: whether an encoder's output has a row for each token, ``[S, classes]``.
+        pooling: how an encoder's hidden states become an embedding, in sentence-transformers'
+            terms (``mean``, ``cls``, ``max``, ``lasttoken``, …); None if it gives classes.
+        normalized: whether the embedding has the length 1.
+        prompt: what is put before every text of an encoder; ids are taken as they are.
         deviation: how far the model before it was quantised was from transformers with the
             unpacked adapters, the largest relative error found; None if it was not compared.
         base_weights: name of a weight of the base -> shape and SHA-256 of its values in float32,
@@ -125,6 +130,10 @@ class Manifest:
     image: tuple[int, int, int] | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
     codec: str | None = CODEC
+    per_token: bool = False
+    pooling: str | None = None
+    normalized: bool = False
+    prompt: str = ""
     deviation: float | None = None
     base_weights: Mapping[str, list[dict]] = field(default_factory=dict)
     layers: Mapping[str, str | None] = field(default_factory=dict)
@@ -190,6 +199,9 @@ class Manifest:
                 or known(self.prefill_length, "prefill length")
                 < known(self.max_length, "max length")
             ),
+            "outputs": not (self.per_token or self.pooling)
+            or (self.kind == ENCODER and not (self.per_token and self.pooling)),
+            "pooling": self.pooling is not None or not (self.normalized or self.prompt),
             "image": (self.image is not None) == (self.kind == IMAGE),
         }
 

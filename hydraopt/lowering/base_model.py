@@ -17,6 +17,7 @@ from ..reading import shortened
 from .form import Form
 from .kinds import Kind, kind_of
 from .kinds.kind import ChatArguments
+from .kinds.sentence import sentence_of
 from .metadata import NO_METADATA, Metadatum, runner_metadata
 from .tokenizer import load_tokenizer
 
@@ -86,7 +87,7 @@ def load_base(
     transformers_logging.disable_progress_bar()
     with loading_base(source, LoweringError):
         stored = base_config(source)
-        kind = kind_of(stored)
+        kind = kind_of(stored, task_type)
         if heads and kind.generates:
             raise LoweringError(
                 f"base model {source!r} is a {kind.name}, which takes no classifiers, but the "
@@ -100,7 +101,8 @@ def load_base(
             )
         model = kind.load(source, stored, task_type, heads)
         vocabulary = getattr(model.get_input_embeddings(), "num_embeddings", None)
-        tokenizer = None if vocabulary is None else load_tokenizer(source)
+        lower_case = sentence_of(model).lower_case
+        tokenizer = None if vocabulary is None else load_tokenizer(source, lower_case=lower_case)
     config = model.config.to_json_string().encode()
     about = kind.describe(model, tokenizer, chat_arguments or {})
     return BaseModel(model, kind, tokenizer, hashlib.sha256(config).hexdigest(), vocabulary, about)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..adapters import (
+    TOKEN_CLS,
     AdapterSet,
     LoraAdapter,
     check_task_type,
@@ -155,6 +156,12 @@ def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> Non
             f"{manifest.base_model!r} as in the bundle"
         )
     check_task_type(adapter.task_type, manifest.kind, AdapterError)
+    if adapter.task_type is not None and (adapter.task_type == TOKEN_CLS) != manifest.per_token:
+        gives = "classes of every token" if manifest.per_token else "one output for a text"
+        raise AdapterError(
+            f"adapter {adapter.name!r} has task_type {adapter.task_type}, but the bundle gives "
+            f"{gives}; export a new bundle"
+        )
     shapes = {name: module.shape for name, module in layout.modules.items()}
     for module, factors in (*adapter.factors.items(), *adapter.heads.items()):
         if shapes.get(module) != factors.shape:

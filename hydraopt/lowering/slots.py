@@ -72,9 +72,9 @@ class HeadSlot(Slot):
     """A task's classifier in place of the base's, see :mod:`hydraopt.adapters.heads`."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x [1, d]`` -> logits ``[1, R]``."""
+        """``x [1, d]`` -> logits ``[1, R]``; or of every token, ``[1, S, d] -> [1, S, R]``."""
         bias = self.inputs[f"{self.name}.B"][0].T if self.b is None else self.b
-        return self.down(x[None])[0] + bias
+        return (self.down(x[None])[0] if x.dim() == 2 else self.down(x)) + bias
 
 
 def insert_slots(

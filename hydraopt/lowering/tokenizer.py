@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from tokenizers import normalizers
 from transformers import PreTrainedTokenizerBase
 
 from ..bases import tokenizer as tokenizers
@@ -14,11 +15,12 @@ from ..bases import tokenizer as tokenizers
 logger = logging.getLogger(__name__)
 
 
-def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
+def load_tokenizer(source: str, *, lower_case: bool = False) -> PreTrainedTokenizerBase | None:
     """The base's fast tokenizer, which neither cuts nor pads; None, and a warning, without one.
 
     Args:
         source: directory or hub id of the base model.
+        lower_case: whether it has to read capitals as small letters.
 
     Raises:
         ConfinedError, OSError, ValueError: there is a ``tokenizer.json`` that cannot be used.
@@ -26,13 +28,24 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase | None:
     try:
         tokenizer = tokenizers.load_tokenizer(source)
         if getattr(tokenizer, "backend_tokenizer", None):
-            return tokenizer
+            return _lowered(tokenizer) if lower_case else tokenizer
     except (OSError, ValueError, AttributeError) as error:
         if tokenizers.tokenizer_files(source):
             raise
         logger.debug("%s", error)
     logger.warning("no fast tokenizer in %s: the bundle takes --ids only", source)
     return None
+
+
+def _lowered(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A tokenizer that reads capitals as small letters, changed in place unless it does so."""
+    backend = tokenizer.backend_tokenizer
+    normalizer = backend.normalizer
+    if normalizer is None:
+        backend.normalizer = normalizers.Lowercase()
+    elif normalizer.normalize_str("Aa") != "aa":
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizer])
+    return tokenizer
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, path: Path) -> None:

@@ -134,7 +134,8 @@ class Session:
                 ``[C, H, W]`` or ``[1, C, H, W]``.
 
         Returns:
-            float32: an embedding ``[d]`` or the task's logits ``[classes]``.
+            float32: an embedding ``[d]``, or the task's logits: ``[classes]``, or of every token
+            ``[S, classes]`` if the manifest says so.
 
         Raises:
             TaskError: a causal LM, no current task, or an input that the model cannot take.
@@ -143,7 +144,7 @@ class Session:
         if isinstance(given, str) and self.manifest.kind != IMAGE:
             given = self.encode(given)
         (output,) = self._method.execute([*inputs_of(given, self.manifest), *self.factors])
-        return output[0, : self.manifest.classes.get(known(self.task, "current task"))]
+        return output[0, ..., : self.manifest.classes.get(known(self.task, "current task"))]
 
     def _check_kind(self, *, causal_lm: bool) -> None:
         """Raise ``TaskError`` unless the base is, or is not, a causal LM, and a task is current."""

@@ -22,7 +22,7 @@ class BundleTokenizer:
 
     def __init__(self, bundle: Path, manifest: Manifest):
         self._bundle = bundle
-        self._chat = manifest.chat
+        self._chat, self._prompt = manifest.chat, manifest.prompt
         self._tokenizer = ConfinedTokenizer(bundle / TOKENIZER)
 
     @classmethod
@@ -44,6 +44,8 @@ class BundleTokenizer:
     def encode(self, text: str, *, chat: bool = False) -> list[int]:
         """Token ids of ``text``, or with ``chat`` of a prompt that asks it as one user turn.
 
+        The prompt that an encoder puts before every text is part of them.
+
         Raises:
             TaskError: text that is no UTF-8 or that the tokenizer does not take; no chat template.
         """
@@ -58,7 +60,7 @@ class BundleTokenizer:
                 f"{self._bundle} has no chat template, as its base model's tokenizer has none that "
                 "is a prefix and a suffix of one message; pass the whole prompt without chat"
             )
-        prompt = self._chat.render(text) if chat and self._chat else text
+        prompt = self._chat.render(text) if chat and self._chat else self._prompt + text
         with self._translated(TaskError, "does not take the prompt", "pass token ids"):
             return self._tokenizer.encode(prompt, special=not chat)
 

@@ -20,6 +20,7 @@ FIELDS = (
     *("adapter_bytes", "quantize", "embedding", "attention", "swap", "static_rows"),
     *("max_length", "prefill_length", "vocabulary", "factors", "constant_bytes", "packs"),
     *("methods", "files", "eos_ids", "chat", "image", "classes", "deviation"),
+    *("per_token", "pooling", "normalized", "prompt"),
 )
 LONGER = "8 bytes more"
 OUTSIDE = ("../model.pte", "/etc/passwd", "packs/../model.pte", "", ".", "packs//a", "a\\b", "\0")

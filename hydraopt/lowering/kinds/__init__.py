@@ -11,6 +11,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED_TYPES
 
+from ...adapters import FEATURES, TOKEN_CLS
 from ...bases.files import UnfitError
 from ...reading import shortened
 from .causal_lm import CAUSAL_LM
@@ -21,13 +22,22 @@ from .kind import Kind, Probe
 DECODERS = ("ForCausalLM", "LMHeadModel")
 
 
-def kind_of(config: PretrainedConfig) -> Kind:
+def kind_of(config: PretrainedConfig, task_type: str | None = None) -> Kind:
     """The kind of a base model, by its architectures and, where these say nothing, its type.
+
+    To adapters for features of a text, or classes of its tokens, a language model is an encoder.
+
+    Args:
+        config: of the base model.
+        task_type: that of the adapters; None if they tell none.
 
     Raises:
         UnfitError: none.
     """
     architectures: Sequence[str] = getattr(config, "architectures", None) or ()
+    decodes = config.model_type in CAUSAL_TYPES and not config.is_encoder_decoder
+    if decodes and task_type in (FEATURES, TOKEN_CLS):
+        return ENCODER
     if any(name.endswith(DECODERS) for name in architectures):
         return CAUSAL_LM
     if config.model_type in IMAGE_TYPES:

@@ -1,4 +1,4 @@
-"""Text encoders such as BERT and MiniLM: sentence embeddings, or classes of a text."""
+"""Text encoders such as BERT and MiniLM: embeddings, or classes of a text or of its tokens."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,38 +11,50 @@ from torch.nn import functional as F
 from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import ModelOutput
 
-from ...adapters import SEQ_CLS
+from ...adapters import FEATURES, SEQ_CLS, TOKEN_CLS
 from ...errors import LoweringError, known
 from ...formats.manifest import ENCODER as NAME
 from ...models import context_length
-from ..attention import MASKED
 from ..form import DEFAULT_LENGTH, Form, text_length
 from ..program import export_module
+from ..simplify import delegate_norms
 from .kind import Inputs, Kind, Probe, is_classifier, load_eager
+from .masks import exercising, row_masks, row_of
+from .pooling import pooled
+from .sentence import read_sentence, sentence_of
 from .texts import BEYOND, SHORT, long_limit, text
 
-HEAD, POOLER = "classifier.", "pooler."  # layers that a program may have no use for
+HEADS, POOLER = ("classifier.", "score."), ("pooler.",)  # layers that a program may have no use for
 TRACED = 4  # tokens of the text that the export traces
+AUTO = {  # task type -> transformers' class for what gives it
+    FEATURES: AutoModel,
+    SEQ_CLS: AutoModelForSequenceClassification,
+    TOKEN_CLS: AutoModelForTokenClassification,
+}
+SAVED = {SEQ_CLS: "ForSequenceClassification", TOKEN_CLS: "ForTokenClassification"}
 
 
 class Encoder(nn.Module):
-    """``forward(input_ids [1, S], attention_mask [1, S], factors) -> [1, d]`` or ``[1, classes]``.
+    """``forward(input_ids [1, S], attention_mask [1, S], factors)``.
 
-    The output is the logits of a model with a classifier; of one without, the mean of the hidden
-    states where the mask is 1, of length 1.
+    The output is the logits of a model with a classifier, ``[1, classes]`` or of every token
+    ``[1, S, classes]``; of one without, an embedding ``[1, d]`` of the hidden states.
 
     Args:
         model: the base, restructured.
+        row: whether its layers take one row as a mask, see :func:`.masks.row_masks`.
         inputs: the dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """
 
-    def __init__(self, model: PreTrainedModel, inputs: Inputs):
+    def __init__(self, model: PreTrainedModel, row: bool, inputs: Inputs):
         super().__init__()
-        self.model, self.inputs = model, inputs
+        self.model, self.row, self.inputs = model, row, inputs
 
     def forward(
         self,
@@ -53,32 +65,48 @@ class Encoder(nn.Module):
         """One text; ``factors`` are the factor inputs by name."""
         self.inputs.update(factors)
         seen = attention_mask.to(torch.float32)
-        # as it is added to the scores: transformers would look into a mask of ones and zeros
-        mask = (1 - seen)[:, None, None] * MASKED
-        found = self.model(input_ids=input_ids, attention_mask=mask)
-        if "logits" in found:
-            return found.logits
-        weights = (seen / seen.sum(1, keepdim=True))[:, None]
-        return F.normalize(torch.bmm(weights, found.last_hidden_state)[:, 0])
+        mask = row_of(seen) if self.row else attention_mask
+        return _output(self.model, self.model(input_ids=input_ids, attention_mask=mask), seen)
+
+
+def _output(model: PreTrainedModel, found: ModelOutput, mask: torch.Tensor) -> torch.Tensor:
+    """The logits of a model, or the embedding of a text whose mask is ``[1, S]`` float32."""
+    if "logits" in found:
+        return found.logits
+    sentence = sentence_of(model)
+    embedding = pooled(sentence.pooling, found.last_hidden_state, mask)
+    return F.normalize(embedding) if sentence.normalized else embedding
 
 
 def _load(
     source: str, config: PretrainedConfig, task_type: str | None, heads: bool
 ) -> PreTrainedModel:
-    classifies = heads or task_type == SEQ_CLS or is_classifier(config, "ForSequenceClassification")
-    make = AutoModelForSequenceClassification if classifies else AutoModel
-    unneeded = [HEAD] if heads else [] if classifies else [POOLER]
-    return load_eager(make, source, config, *unneeded)
+    gives = _gives(config, task_type, heads)
+    unneeded = HEADS if heads else POOLER if gives == FEATURES else ()
+    model = load_eager(AUTO[gives], source, config, *unneeded)
+    if gives == FEATURES:
+        model.sentence = read_sentence(source)
+    return model
+
+
+def _gives(config: PretrainedConfig, task_type: str | None, heads: bool) -> str:
+    """The task type of a base's outputs: that of the adapters, or else what it was saved for."""
+    if task_type in AUTO and not (heads and task_type == FEATURES):
+        return known(task_type, "task type")
+    saved = [kind for kind, suffix in SAVED.items() if is_classifier(config, suffix)]
+    return saved[0] if saved else SEQ_CLS if heads else FEATURES
 
 
 def _resolved(form: Form, model: PreTrainedModel) -> Form:
     if form.prefill_length is not None:
         raise LoweringError("an encoder reads a text at once; leave --prefill-length out")
+    limit = _positions(model)
+    usual = min(limit, sentence_of(model).max_length or limit)
     return replace(
         form,
         embedding=form.embedding or ("none" if form.quantize == "none" else "4w"),
         attention=None,
-        max_length=text_length(_positions(model), form.max_length),
+        max_length=text_length(usual if form.max_length is None else limit, form.max_length),
     )
 
 
@@ -91,7 +119,10 @@ def _positions(model: PreTrainedModel) -> int:
 
 
 def _restructured(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
-    return partial(Encoder, model)
+    model.config.use_cache = False  # of a decoder that embeds
+    row = row_masks(model, known(form.max_length, "max length"))
+    delegate_norms(model)
+    return partial(Encoder, model, row)
 
 
 def _export(
@@ -103,25 +134,33 @@ def _export(
     return export_module(module, arguments, dynamic, shapes)
 
 
-def _describe(*_: object) -> dict[str, Any]:
-    return {}
+def _describe(model: PreTrainedModel, *_: object) -> dict[str, Any]:
+    name, sentence = type(model).__name__, sentence_of(model)
+    if name.endswith(tuple(SAVED.values())):
+        return {"per_token": name.endswith(SAVED[TOKEN_CLS])}
+    return {
+        "pooling": sentence.pooling,
+        "normalized": sentence.normalized,
+        "prompt": sentence.prompt,
+    }
 
 
 def _probes(model: PreTrainedModel, form: Form) -> Sequence[Probe]:
     most = known(form.max_length, "max length")
     limit = long_limit(model.config, most) or 0
-    length = min(most, max(limit + BEYOND, SHORT))
+    length = min(most, max(limit + BEYOND, SHORT, exercising(model, most)))
     return [Probe(f"a text of {length} tokens", text(model, length))]
 
 
 def _wanted(model: PreTrainedModel, probe: Probe) -> torch.Tensor:
-    """``[1, d]`` or ``[1, classes]``."""
-    found = model(input_ids=probe.inputs, attention_mask=torch.ones_like(probe.inputs))
-    return found.logits if "logits" in found else F.normalize(found.last_hidden_state.mean(1))
+    """``[1, d]``, ``[1, classes]`` or of every token ``[S, classes]``."""
+    mask = torch.ones_like(probe.inputs)
+    found = model(input_ids=probe.inputs, attention_mask=mask)
+    return _output(model, found, mask.float()).flatten(0, -2)
 
 
 def _found(module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
-    return module(probe.inputs, torch.ones_like(probe.inputs), factors)
+    return module(probe.inputs, torch.ones_like(probe.inputs), factors).flatten(0, -2)
 
 
 ENCODER = Kind(

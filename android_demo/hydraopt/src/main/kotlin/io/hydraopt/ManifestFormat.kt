@@ -30,7 +30,11 @@ internal object ManifestFormat {
         "attention",
         "constant_bytes",
         "image",
-        "deviation"
+        "deviation",
+        "per_token",
+        "pooling",
+        "normalized",
+        "prompt"
     )
 
     /**

@@ -1,0 +1,195 @@
+"""What sentence-transformers says beside a model: how a text becomes one embedding.
+
+``modules.json`` lists the steps: Transformer, Pooling and perhaps Normalize. What else is in it,
+and settings that change numbers and have no place in a program, are refused by name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from transformers import PreTrainedModel
+
+from ...errors import LoweringError
+from ...hub import repository_file
+from ...reading import MissingError, UnreadableError, file_json, shortened
+from .pooling import MODES
+
+MODULES = "modules.json"
+SETTINGS, TRANSFORMER = "config_sentence_transformers.json", "sentence_bert_config.json"
+TOKENIZER = "tokenizer_config.json"
+STEPS = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+FLAGS = {  # of a Pooling of older versions
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+FIXED = {  # settings of a Transformer whose other values give other numbers
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "tokenizer_name_or_path": None,
+}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """How a text becomes one embedding.
+
+    Attributes:
+        pooling: one of :data:`.pooling.MODES`.
+        normalized: whether the embedding gets the length 1.
+        max_length: most tokens of a text; longer ones are cut by sentence-transformers. None: as
+            many as the model takes.
+        lower_case: whether capitals are read as small letters.
+        prompt: what is put before every text.
+    """
+
+    pooling: str = "mean"
+    normalized: bool = True
+    max_length: int | None = None
+    lower_case: bool = False
+    prompt: str = ""
+
+
+def sentence_of(model: PreTrainedModel) -> Sentence:
+    """What :func:`read_sentence` found beside a model that gives embeddings."""
+    return vars(model).get("sentence", Sentence())
+
+
+def read_sentence(source: str) -> Sentence:
+    """What lies beside a model; without ``modules.json`` it is the mean, of length 1.
+
+    Args:
+        source: directory or hub id of the model.
+
+    Raises:
+        LoweringError: a file that cannot be read, or steps and settings that a program lacks.
+    """
+    modules = _read(source, MODULES, list)
+    if modules is None:
+        return Sentence()
+    paths = _paths(source, modules)
+    settings, pooling = _read(source, SETTINGS) or {}, _pooling(source, paths[1])
+    transformer = _transformer(source)
+    return Sentence(
+        pooling=_mode(source, pooling),
+        normalized=len(paths) > 2,
+        max_length=_length(source, transformer),
+        lower_case=bool(transformer.get("do_lower_case")),
+        prompt=_prompt(source, settings, pooling),
+    )
+
+
+def _paths(source: str, modules: Sequence[Any]) -> Sequence[str]:
+    """Where the settings of the steps are, which must be those that a program has."""
+    steps = [_step(module) for module in modules]
+    names, paths = [name for name, _ in steps], [path for _, path in steps]
+    if names not in STEPS or paths[0]:
+        expected = "the Transformer of this very directory, a Pooling and perhaps a Normalize"
+        step = "take further ones out of it and apply them to the program's embeddings"
+        _refuse(source, MODULES, f"the steps {', '.join(names) or 'none'}", f"{expected}; {step}")
+    for path in paths[2:]:
+        normalize = _read(source, f"{path}/config.json") or {}
+        for key in ("module_input_name", "module_output_name"):
+            if normalize.get(key) not in (None, "sentence_embedding"):
+                _refuse(source, f"{path}/config.json", f"{key} {normalize[key]}", "an embedding")
+    return paths
+
+
+def _step(module: Any) -> tuple[str, str]:
+    """A step's name and the path of its settings; a class that is not theirs keeps its whole name.
+
+    A path outside of the directory is none.
+    """
+    fields = module if isinstance(module, dict) else {}
+    kind, path = str(fields.get("type")), PurePosixPath(str(fields.get("path")))
+    name = kind.rpartition(".")[2] if kind.startswith("sentence_transformers.") else kind
+    inside = not path.is_absolute() and ".." not in path.parts
+    return name if inside else f"{name} in {path}", "" if path == PurePosixPath() else str(path)
+
+
+def _pooling(source: str, path: str) -> dict[str, Any]:
+    config = _read(source, f"{path}/config.json")
+    if config is None:
+        _refuse(source, f"{path}/config.json", "nothing", "how to pool; restore the file")
+    return config
+
+
+def _mode(source: str, config: dict[str, Any]) -> str:
+    """The mode of a Pooling; the mean if it sets none, as in sentence-transformers."""
+    flags = [mode for flag, mode in FLAGS.items() if config.get(flag)]
+    found = config.get("pooling_mode", flags or "mean")
+    modes = found if isinstance(found, list) else [found]
+    if len(modes) != 1 or modes[0] not in MODES:
+        told = " and ".join(map(str, modes))
+        _refuse(source, "Pooling", f"the mode {told}", f"one of {', '.join(MODES)}")
+    return modes[0]
+
+
+def _transformer(source: str) -> dict[str, Any]:
+    """The settings of the Transformer, of which a program has some."""
+    config = _read(source, TRANSFORMER) or {}
+    for key, value in FIXED.items():
+        if config.get(key, value) != value:
+            _refuse(source, TRANSFORMER, f"{key} {config[key]}", str(value))
+    text = (config.get("modality_config") or {"text": {}}).get("text")
+    processing = config.get("processing_kwargs") or {}
+    if text is None or text.get("method_output_name") not in (None, "last_hidden_state"):
+        _refuse(source, TRANSFORMER, f"modality_config {text}", "texts' last_hidden_state")
+    if processing.get("text") or processing.get("common"):
+        _refuse(source, TRANSFORMER, f"processing_kwargs {processing}", "none for texts")
+    return config
+
+
+def _length(source: str, transformer: dict[str, Any]) -> int | None:
+    """Most tokens of a text: those of the Transformer's settings, or else of the tokenizer's."""
+    found = transformer.get("max_seq_length")
+    if found is None:
+        found = (_read(source, TOKENIZER) or {}).get("model_max_length")
+    return int(found) if isinstance(found, int | float) and found < 1 << 31 else None
+
+
+def _prompt(source: str, settings: dict[str, Any], pooling: dict[str, Any]) -> str:
+    """The text that ``encode`` puts before every other one unless it is told another."""
+    name = settings.get("default_prompt_name")
+    if name is None:
+        return ""
+    prompt = (settings.get("prompts") or {}).get(name)
+    if not isinstance(prompt, str):
+        _refuse(source, SETTINGS, f"no prompt {name}, the default one", "it among the prompts")
+    if prompt and not pooling.get("include_prompt", True):
+        _refuse(
+            source,
+            "Pooling",
+            "a default prompt whose tokens are left out (include_prompt)",
+            "all tokens of a text; train the adapters without it",
+        )
+    return prompt
+
+
+def _read(source: str, name: str, kind: type = dict) -> Any:
+    """What a JSON file beside a model holds; None if there is no such file."""
+    try:
+        path = Path(source) / name if Path(source).is_dir() else repository_file(source, name)
+        value = None if path is None else file_json(path)
+    except MissingError:
+        return None
+    except UnreadableError as error:
+        raise LoweringError(
+            f"{shortened(source)}: {name} of sentence-transformers cannot be read ({error}); "
+            "restore the file, or download the model"
+        ) from None
+    if value is not None and not isinstance(value, kind):
+        _refuse(source, name, type(value).__name__, kind.__name__)
+    return value
+
+
+def _refuse(source: str, where: str, found: str, expected: str) -> NoReturn:
+    raise LoweringError(
+        f"{shortened(source)}: {where} of sentence-transformers has {shortened(found)}, expected "
+        f"{expected}"
+    )

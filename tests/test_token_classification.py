@@ -1,0 +1,203 @@
+"""Token classification: a program gives the classes of every token as PEFT's own model does."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from encoders import ENCODER_ID, bert_config, save_base, save_lora, tiny_bert
+from peft import PeftModel
+from test_cli import succeeds
+from test_kinds import quantised_eager
+from transformers import BertForTokenClassification
+
+from hydraopt.adapters import read_adapters
+from hydraopt.errors import AdapterError, LoweringError
+from hydraopt.formats.manifest import Manifest
+from hydraopt.lowering.base_model import load_base
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.form import Form
+from hydraopt.lowering.growth import add_task
+from hydraopt.lowering.static import static_merged
+from hydraopt.merging.private import private
+from hydraopt.packing import Coder, code_verbatim
+from hydraopt.runtime import Session, verify
+
+CLASSES = {"names": 5, "places": 3}
+TEXTS = ("Ada met Grace", "a", "a text of 32 tokens, as many as")
+TARGETS = ["query", "value"]
+
+
+def classifier(classes: int) -> BertForTokenClassification:
+    model = BertForTokenClassification(bert_config(num_labels=classes)).eval()
+    model.bert.load_state_dict(tiny_bert().state_dict(), strict=False)
+    return model
+
+
+def save_tagger(directory, classes: int, seed: int, **settings) -> PeftModel:
+    """An adapter with a head of its own, as PEFT makes it for this task type."""
+    settings = {"task_type": "TOKEN_CLS", "target_modules": TARGETS} | settings
+    return save_lora(directory, classifier(classes), ENCODER_ID, seed, **settings)
+
+
+def logits(model, ids) -> torch.Tensor:
+    """Of every token of one text, by PEFT: ``[S, classes]``."""
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([ids])).logits[0]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tokens")
+    save_base(tiny_bert(), root / "base")
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(root) -> dict[str, PeftModel]:
+    return {
+        task: save_tagger(root / task, classes, seed)
+        for seed, (task, classes) in enumerate(CLASSES.items())
+    }
+
+
+@pytest.fixture(scope="module")
+def adapters(root, models):
+    return read_adapters([root / task for task in models])
+
+
+@pytest.fixture(scope="module")
+def bundle(root, adapters):
+    export_bundle(private(adapters), str(root / "base"), root / "bundle")
+    return root / "bundle"
+
+
+def session_of(bundle, task) -> Session:
+    session = Session.open(bundle)
+    session.switch(task)
+    return session
+
+
+@pytest.mark.slow
+def test_a_program_gives_the_logits_of_every_token_for_every_task(bundle, models):
+    session = Session.open(bundle)
+    assert session.manifest.per_token
+    assert session.manifest.classes == CLASSES
+    for task in ("names", "places", "names"):
+        session.switch(task)
+        for text in TEXTS:
+            found, ids = session.run(text), session.encode(text)
+            assert (found.dtype, found.shape) == (torch.float32, (len(ids), CLASSES[task]))
+            torch.testing.assert_close(found, logits(models[task], ids), atol=1e-4, rtol=0)
+    assert verify(bundle)["tasks"] == 2
+
+
+@pytest.mark.slow
+def test_the_command_line_prints_them_and_says_what_they_are(bundle, models):
+    wanted = logits(models["places"], [5, 17, 99]).tolist()
+    arguments = ("run", bundle, "--task", "places", "--ids", "5,17,99")
+    assert json.loads(succeeds(*arguments)) == [pytest.approx(row, abs=1e-4) for row in wanted]
+    record = json.loads(succeeds(*arguments, "--json"))
+    assert record["output"] == [pytest.approx(row, abs=1e-4) for row in wanted]
+    about = json.loads(succeeds("info", bundle, "--json"))
+    assert (about["base_kind"], about["per_token"], about["pooling"]) == ("encoder", True, None)
+
+
+@pytest.mark.slow
+def test_a_quantised_program_is_near_the_one_that_pytorch_quantises(root, adapters, tmp_path):
+    merged = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 2)
+    base = str(root / "base")
+    export_bundle(merged, base, tmp_path / "q", Form(quantize="8da4w"))
+    for task, classes in CLASSES.items():
+        session = session_of(tmp_path / "q", task)
+        ids = session.encode(TEXTS[0])
+        inputs = torch.tensor([ids]), torch.ones(1, len(ids)).long()
+        wanted = quantised_eager(base, merged, task, *inputs)[:, :classes]
+        assert (session.run(ids) - wanted).norm() < 0.03 * wanted.norm()
+
+
+@pytest.mark.slow
+def test_one_method_per_task_and_one_model_for_all(root, models, adapters, tmp_path):
+    export_bundle(private(adapters), str(root / "base"), tmp_path / "methods", swap="methods")
+    alone = static_merged(private(read_adapters([root / "places"])))
+    export_bundle(alone, str(root / "base"), tmp_path / "static")
+    for name, task in [("methods", "names"), ("methods", "places"), ("static", "places")]:
+        session = session_of(tmp_path / name, task)
+        ids = session.encode(TEXTS[0])
+        torch.testing.assert_close(session.run(ids), logits(models[task], ids), atol=1e-4, rtol=0)
+        assert session.manifest.per_token
+
+
+@pytest.mark.slow
+def test_a_base_that_classifies_tokens_itself_needs_no_heads(tmp_path):
+    save_base(classifier(4), tmp_path / "base")
+    settings = {"target_modules": TARGETS}  # as they are trained without a task type
+    model = save_lora(tmp_path / "one", classifier(4), ENCODER_ID, 0, **settings)
+    model.base_model.model.classifier.load_state_dict(
+        BertForTokenClassification.from_pretrained(tmp_path / "base").classifier.state_dict()
+    )
+    merged = private(read_adapters([tmp_path / "one"]))
+    export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle")
+    session = session_of(tmp_path / "bundle", "one")
+    ids = session.encode(TEXTS[0])
+    assert (session.manifest.per_token, session.manifest.classes) == (True, {})
+    torch.testing.assert_close(session.run(ids), logits(model, ids), atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_bundle_takes_further_tasks_of_its_own_task_type_only(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "copy")
+    model = save_tagger(tmp_path / "dates", 2, 7)
+    add_task(tmp_path / "copy", str(tmp_path / "dates"), "dates")
+    session = session_of(tmp_path / "copy", "dates")
+    torch.testing.assert_close(session.run([5, 17]), logits(model, [5, 17]), atol=1e-3, rtol=0)
+    assert Manifest.read(tmp_path / "copy").classes == CLASSES | {"dates": 2}
+    config = tmp_path / "dates" / "adapter_config.json"
+    config.write_text(config.read_text().replace("TOKEN_CLS", "SEQ_CLS"))
+    with pytest.raises(AdapterError, match="SEQ_CLS, but the bundle gives classes of every token"):
+        add_task(tmp_path / "copy", str(tmp_path / "dates"), "whole")
+
+
+@pytest.mark.parametrize("kind", ["merged", "coded"])
+def test_what_unmerge_writes_is_a_token_classifier_to_peft(models, adapters, tmp_path, kind):
+    merged = private(adapters) if kind == "merged" else code_verbatim(private(adapters))
+    for task, classes in CLASSES.items():
+        merged.to_peft(task, tmp_path / task)
+        again = PeftModel.from_pretrained(classifier(classes), tmp_path / task).eval()
+        assert again.peft_config["default"].task_type == "TOKEN_CLS"
+        ids = [5, 17, 99]
+        torch.testing.assert_close(logits(again, ids), logits(models[task], ids), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("saved", "task_type", "heads", "found"),
+    [
+        ("ForTokenClassification", None, False, "BertForTokenClassification"),
+        ("ForTokenClassification", None, True, "BertForTokenClassification"),
+        ("ForTokenClassification", "FEATURE_EXTRACTION", False, "BertModel"),
+        ("ForSequenceClassification", None, False, "BertForSequenceClassification"),
+        ("ForSequenceClassification", "TOKEN_CLS", True, "BertForTokenClassification"),
+        ("Model", None, True, "BertForSequenceClassification"),
+        ("Model", "TOKEN_CLS", True, "BertForTokenClassification"),
+        ("Model", None, False, "BertModel"),
+    ],
+)
+def test_the_task_type_tells_what_a_base_is_loaded_as_or_else_what_it_was_saved_as(
+    tmp_path, saved, task_type, heads, found
+):
+    import transformers
+
+    save_base(getattr(transformers, f"Bert{saved}")(bert_config()), tmp_path / "base")
+    if saved == "ForTokenClassification" and not heads and task_type is None:
+        assert load_base(str(tmp_path / "base"), "", None).about == {"per_token": True}
+    loaded = load_base(str(tmp_path / "base"), "", task_type, heads=heads)
+    assert type(loaded.model).__name__ == found
+
+
+def test_a_base_without_a_classifier_is_refused_where_tasks_have_none(root, tmp_path):
+    save_lora(tmp_path / "none", tiny_bert(), ENCODER_ID, 0, target_modules=TARGETS)
+    config = tmp_path / "none" / "adapter_config.json"
+    config.write_text(config.read_text().replace('"task_type": null', '"task_type": "TOKEN_CLS"'))
+    merged = private(read_adapters([tmp_path / "none"]))
+    with pytest.raises(LoweringError, match=r"lacks 2 weights .*first: classifier\.bias"):
+        export_bundle(merged, str(root / "base"), tmp_path / "out")
