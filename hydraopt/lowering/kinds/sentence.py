@@ -136,10 +136,10 @@ def _transformer(source: str) -> dict[str, Any]:
     for key, value in FIXED.items():
         if config.get(key, value) != value:
             _refuse(source, TRANSFORMER, f"{key} {config[key]}", str(value))
-    text = (config.get("modality_config") or {"text": {}}).get("text")
-    processing = config.get("processing_kwargs") or {}
-    if text is None or text.get("method_output_name") not in (None, "last_hidden_state"):
-        _refuse(source, TRANSFORMER, f"modality_config {text}", "texts' last_hidden_state")
+    modalities, processing = _part(config, "modality_config"), _part(config, "processing_kwargs")
+    output = _part(modalities, "text").get("method_output_name", "last_hidden_state")
+    if (modalities and "text" not in modalities) or output != "last_hidden_state":
+        _refuse(source, TRANSFORMER, f"modality_config {modalities}", "texts' last_hidden_state")
     if processing.get("text") or processing.get("common"):
         _refuse(source, TRANSFORMER, f"processing_kwargs {processing}", "none for texts")
     return config
@@ -150,7 +150,7 @@ def _length(source: str, transformer: dict[str, Any]) -> int | None:
     found = transformer.get("max_seq_length")
     if found is None:
         found = (_read(source, TOKENIZER) or {}).get("model_max_length")
-    return int(found) if isinstance(found, int | float) and found < 1 << 31 else None
+    return int(found) if isinstance(found, int | float) and 0 < found < 1 << 31 else None
 
 
 def _prompt(source: str, settings: dict[str, Any], pooling: dict[str, Any]) -> str:
@@ -158,7 +158,7 @@ def _prompt(source: str, settings: dict[str, Any], pooling: dict[str, Any]) -> s
     name = settings.get("default_prompt_name")
     if name is None:
         return ""
-    prompt = (settings.get("prompts") or {}).get(name)
+    prompt = _part(settings, "prompts").get(str(name))
     if not isinstance(prompt, str):
         _refuse(source, SETTINGS, f"no prompt {name}, the default one", "it among the prompts")
     if prompt and not pooling.get("include_prompt", True):
@@ -169,6 +169,12 @@ def _prompt(source: str, settings: dict[str, Any], pooling: dict[str, Any]) -> s
             "all tokens of a text; train the adapters without it",
         )
     return prompt
+
+
+def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """A group of settings; empty without one."""
+    found = settings.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _read(source: str, name: str, kind: type = dict) -> Any:
