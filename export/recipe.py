@@ -182,7 +182,9 @@ def tiny_tokenizer(chat_template: str | None) -> PreTrainedTokenizerBase:
 
 def random_adapter(directory: Path, base: Path, family: Family, classes: int) -> str:
     """A LoRA adapter that PEFT writes, large enough to change every answer; with a head, if any."""
-    model = family.auto.from_pretrained(base, **({"num_labels": classes} if family.head else {}))
+    model = family.auto.from_pretrained(
+        base, trust_remote_code=False, **({"num_labels": classes} if family.head else {})
+    )
     config = LoraConfig(
         r=TINY_RANK,
         lora_alpha=2 * TINY_RANK,

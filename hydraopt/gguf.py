@@ -74,9 +74,10 @@ def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
 
     try:
         with _alone(file) as where:
-            tokenizer = AutoTokenizer.from_pretrained(**where)
+            tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
             model, found = AutoModelForCausalLM.from_pretrained(
                 **where,
+                trust_remote_code=False,
                 dtype=torch.float16,
                 quantization_config=GgufConfig(dequantize=True),
                 ignore_mismatched_sizes=True,  # they are among what was found

@@ -1,16 +1,19 @@
 """Base models: whole ones compute what was saved, all others are refused by their cause."""
 
+import ast
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import save_adapter, tiny_llama
+from conftest import BASE_ID, save_adapter, tiny_llama
 from encoders import bert_config, save_base, tiny_bert, tiny_vit
 from families import tiny
+from huggingface_hub import constants
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from test_cli import fails
@@ -27,6 +30,7 @@ from hydraopt.lowering.base_model import load_base
 from hydraopt.training import load_model
 
 IDS = torch.tensor([[5, 17, 90, 20, 3]])
+ROOT, CODE = Path(__file__).parents[1], ("hydraopt", "export", "tests/benchmarks")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PROJECTION = "model.layers.0.mlp.up_proj.weight"
 
@@ -237,6 +241,25 @@ def test_a_diffusion_pipeline_is_told(tmp_path):
     assert "is a diffusion pipeline (model_index.json), expected a causal" in refused(tmp_path)
 
 
+def test_parts_of_a_model_that_a_training_saved_are_told(tmp_path):
+    base = save_base(tiny_llama(), tmp_path / "base")
+    (base / WEIGHTS).rename(base / "shard-00000-model-00001-of-00001.safetensors")
+    assert "holds what the processes of a training saved (shard-00000-model-" in refused(base)
+
+
+def test_an_adapter_beside_a_base_of_the_hub_is_told(tmp_path, monkeypatch):
+    """As the hub's cache on this machine has it."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--tests--tiny-llama"
+    base = save_base(tiny_llama(), repository / "snapshots" / "0123")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123")
+    torch.testing.assert_close(logits(load_base(BASE_ID, BASE_ID).model), logits(tiny_llama()))
+    save_adapter(base)
+    with pytest.raises(LoweringError, match=f"base model '{BASE_ID}' also holds an adapter"):
+        load_base(BASE_ID, BASE_ID)
+
+
 @pytest.mark.parametrize("kind", ["t5", "bart", "whisper", "t5gemma", "vision-encoder-decoder"])
 def test_an_encoder_decoder_is_told_before_its_weights_are_read(tmp_path, kind):
     parts = {"encoder": {"model_type": "vit"}, "decoder": {"model_type": "gpt2"}}
@@ -266,6 +289,18 @@ def test_code_of_a_base_never_runs_and_nobody_is_asked(tmp_path, monkeypatch):
     configured(base, **{**config, "model_type": "own", "auto_map": own})
     assert "is of type own, which needs code of its own (auto_map in config.json)" in refused(base)
     assert not ran.exists()
+
+
+def test_no_call_of_an_auto_class_leaves_it_to_others_whether_code_runs():
+    calls = []
+    for path in (p for root in CODE for p in (ROOT / root).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if re.search(r"(Auto\w+|auto|make)\.from_pretrained$", called):
+                trusted = {x.arg: ast.unparse(x.value) for x in node.keywords}
+                calls.append((f"{path.name}: {called}", trusted.get("trust_remote_code")))
+    assert len(calls) > 10
+    assert [call for call, trusted in calls if trusted != "False"] == []
 
 
 def test_code_of_a_tokenizer_never_runs(tmp_path, monkeypatch):

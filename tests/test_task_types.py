@@ -8,12 +8,14 @@ from encoders import save_base, tiny_bert, tiny_vit
 from peft import TaskType
 
 from hydraopt.adapters import AdapterSet, read_adapter
-from hydraopt.errors import AdapterError, LoweringError
+from hydraopt.errors import AdapterError, DataError, LoweringError
+from hydraopt.evaluation import Evaluator
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.growth import add_task
 from hydraopt.merging.private import private
 from hydraopt.packing import code_verbatim, open_merged
+from hydraopt.training import CalibrationData
 
 MODELS = {"causal_lm": tiny_llama, "encoder": tiny_bert, "image": tiny_vit}
 SERVED = {  # base and task type of its adapters -> what the base is to them
@@ -80,6 +82,14 @@ def test_adapters_of_two_task_types_do_not_belong_together():
         AdapterError, match="'task2' has task_type TOKEN_CLS, expected SEQ_CLS as 'task1' has"
     ):
         typed(None, "SEQ_CLS", "TOKEN_CLS")
+
+
+def test_prompts_and_answers_are_for_adapters_that_write_texts(bases):
+    adapters, pairs = typed("SEQ_CLS"), {"task0": [("one", "x")]}
+    with pytest.raises(DataError, match=r"task_type is SEQ_CLS.*pass a base model of kind encoder"):
+        CalibrationData.load(bases["causal_lm"], pairs).check(adapters, labels=True)
+    with pytest.raises(DataError, match="task_type is SEQ_CLS"):
+        Evaluator.load(bases["causal_lm"], pairs).unmerged(adapters)
 
 
 @pytest.mark.slow

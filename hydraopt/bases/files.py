@@ -9,6 +9,8 @@ from ..reading import UnreadableError, check_regular, check_tensors, file_json, 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 PIPELINE = "model_index.json"  # of diffusers
 FOLDERS = "", "additional_chat_templates"  # in which transformers opens files
+NUMBER = 5 * "[0-9]"
+DISTRIBUTED = f"shard-{NUMBER}-model-{NUMBER}-of-{NUMBER}.safetensors"  # goes before all others
 INDEX = ".index.json"  # names the shards of what is before it
 WEIGHTS = "model.safetensors", "pytorch_model.bin"  # transformers takes the first that exists
 
@@ -21,7 +23,8 @@ def check_files(directory: Path) -> None:
     """Refuse a directory that is something else than one base model, or that nobody should open.
 
     Raises:
-        UnfitError: an adapter, a base with an adapter beside it, or a diffusion pipeline.
+        UnfitError: an adapter, a base with an adapter beside it, a diffusion pipeline, or what
+            the processes of a training saved, each its part.
         UnreadableError: what is no regular file, broken JSON, or weights that are missing, cut or
             outside of the directory.
     """
@@ -48,6 +51,11 @@ def _check_purpose(directory: Path) -> None:
             raise adapter_in_base()
         raise UnfitError(
             f"is an adapter ({ADAPTER} without {CONFIG}); pass the base model that it is for"
+        )
+    if part := next(directory.glob(DISTRIBUTED), None):
+        raise UnfitError(
+            f"holds what the processes of a training saved ({part.name}), each its part; save the "
+            "model as a whole"
         )
     if (directory / PIPELINE).exists() and not model:
         raise UnfitError(

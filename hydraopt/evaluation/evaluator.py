@@ -10,9 +10,20 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..adapters import AdapterSet, Factors, Places, Role, Target, add_delta, apply_surgery, placed
+from ..adapters import (
+    AdapterSet,
+    Factors,
+    Places,
+    Role,
+    Target,
+    add_delta,
+    apply_surgery,
+    check_task_type,
+    placed,
+)
 from ..errors import DataError
 from ..fitting import check_base_weights, layer_names, next_logits, places
+from ..formats.manifest import CAUSAL_LM
 from ..merging import Merged
 from ..progress import progress
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
@@ -83,8 +94,10 @@ class Evaluator:
         """Exact match of every adapter as it was trained, task -> share in [0, 1].
 
         Raises:
-            DataError: the base differs from the one that the adapters were trained on.
+            DataError: the base differs from the one that the adapters were trained on, or they are
+                for another kind of base model.
         """
+        check_task_type(adapters.task_type, CAUSAL_LM, DataError)
         check_base_weights(self.model, adapters.base_weights, DataError)
         trained = {adapter.name: adapter.factors for adapter in adapters.adapters}
         return self._exact(adapters.tasks, trained.__getitem__)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from ..adapters import AdapterSet, Places
+from ..adapters import AdapterSet, Places, check_task_type
 from ..errors import DataError, known
 from ..fitting import check_base_weights, next_logits, places
+from ..formats.manifest import CAUSAL_LM
 from ..models import context_length
 from .batches import Row, encode, load_model
 from .examples import read_examples, read_unanswered
@@ -80,12 +81,13 @@ class CalibrationData:
         return places(self.model, adapters.modules, next_logits, DataError)
 
     def check(self, adapters: AdapterSet, *, labels: bool) -> None:
-        """Refuse a base that lacks a module of ``adapters``, and tasks without usable examples.
+        """Refuse adapters that do not belong to the base, and tasks without usable examples.
 
         Raises:
             DataError: one of these; a prompt without tokens, an example that is longer than the
                 base's context, or with ``labels`` one without answer.
         """
+        check_task_type(adapters.task_type, CAUSAL_LM, DataError)
         layers = dict(self.model.named_modules())
         for name, (rows, columns) in adapters.shapes.items():
             layer = layers.get(name)

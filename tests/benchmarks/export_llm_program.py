@@ -50,7 +50,7 @@ class Cost(NamedTuple):
 
 def export_llm_program(base: Path, program: Path) -> Cost:
     """Write the program of ``base``, in a process of its own that is measured, and check it."""
-    config = AutoConfig.from_pretrained(base)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     with tempfile.TemporaryDirectory(dir=program.parent) as directory:
         checkpoint, params = Path(directory) / "base.pth", Path(directory) / "params.json"
         params.write_text(json.dumps(model_args(config)))
@@ -68,7 +68,7 @@ def export_llm_program(base: Path, program: Path) -> Cost:
 def correlation(base: Path, program: Path) -> float:
     """Of the next token's logits after 32 tokens, between the program and transformers."""
     (method,) = load(Program("export_llm", program, first_position))
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=False)
     with torch.no_grad():
         wanted = model(token_ids(32)).logits[0, -1]
     found = method.execute(first_position(32, 0))[0].flatten()
@@ -97,7 +97,7 @@ def model_args(config: LlamaConfig) -> dict:
 
 def checkpoint_of(base: Path, config: LlamaConfig) -> dict[str, torch.Tensor]:
     """The weights under Meta's names, q and k in Meta's order of a head's rows."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", trust_remote_code=False)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     checkpoint = {}
     for name, weight in model.state_dict().items():

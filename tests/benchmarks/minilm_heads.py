@@ -61,12 +61,14 @@ def classifier(base: Path, classes: int) -> torch.nn.Module:
     """The base with a classifier as it is before training."""
     torch.manual_seed(0)
     transformers_logging.set_verbosity_error()  # it reports that the classifier is new
-    return AutoModelForSequenceClassification.from_pretrained(base, num_labels=classes).eval()
+    return AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=classes, trust_remote_code=False
+    ).eval()
 
 
 def train_all(base: Path, directory: Path, steps: int, training: int, test: int) -> Trained:
     """Train the adapters of all tasks and save them in ``directory``."""
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     made, logits, seconds = tasks(training, test), {}, {}
     for name, task in made.items():
         start = time.perf_counter()
@@ -135,7 +137,7 @@ def program_logits(trained: Trained, bundle: Path) -> Logits:
 
 def unmerged_logits(trained: Trained, merged: CodedAdapters, directory: Path) -> Logits:
     """Of all test sentences by PEFT on the adapters that ``unmerge`` writes into ``directory``."""
-    tokenizer = AutoTokenizer.from_pretrained(trained.base)
+    tokenizer = AutoTokenizer.from_pretrained(trained.base, trust_remote_code=False)
     found = {}
     for name, task in trained.tasks.items():
         merged.to_peft(name, directory / name)

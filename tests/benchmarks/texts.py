@@ -100,7 +100,7 @@ def _round_scales(model: torch.nn.Module) -> None:
 
 def reference(base: Path, model: PreTrainedModel) -> list[Text]:
     """What transformers generates after each question."""
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     ends = stop_tokens(tokenizer, end_tokens(model), read_chat(tokenizer)[1])
     texts = []
     for question in QUESTIONS:
@@ -223,7 +223,7 @@ def main(
     session.switch("base")
     model = quantized(base)
     texts = reference(base, model)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     for question, text in zip(QUESTIONS, texts, strict=True):
         print(f"{question}  {tokenizer.decode(text.answer, skip_special_tokens=True)!r}")
     results = {

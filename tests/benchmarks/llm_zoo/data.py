@@ -33,7 +33,7 @@ def data(base: Path) -> Path:
 
 def _build(base: Path, directory: Path) -> None:
     root = unpacked(PACKAGES)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     lines: dict[str, list[dict[str, str]]] = {TRAIN: [], TEST: [], CALIBRATION: []}
     for name, task in TASKS.items():
         training, test = split(task.examples(root))
