@@ -1,6 +1,6 @@
 """Base models from GGUF files, the form in which llama.cpp keeps them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +12,13 @@ from .files import Output, output_directory
 from .reading import UnreadableError, check_regular, shortened
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from gguf import ReaderTensor
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 MAGIC = b"GGUF"
 LARGEST = 1 << 40  # bytes of a file
 WHOLE = "pass a whole one (llama.cpp's llama-gguf-split --merge joins parts)"
+ROPE = "rope_freqs.weight"
 BASE = Output("config.json", "model_type", ("*.json", "*.safetensors", "*.jinja", "merges.txt"))
 
 
@@ -35,7 +37,8 @@ def convert_gguf(file: Path, directory: Path, *, overwrite: bool = False) -> "Pr
         The model that was written.
 
     Raises:
-        BaseModelError: no such file, no GGUF file, a damaged one, or an unknown architecture.
+        BaseModelError: no such file, no GGUF file, a damaged one or a part, an unknown
+            architecture, or tensors that transformers does not read.
         OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
     """
     _check_magic(file)
@@ -66,17 +69,21 @@ def _check_magic(file: Path) -> None:
 def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """The model in float16 and its tokenizer."""
     import accelerate  # noqa: F401  # transformers needs both, and its own message is a page
-    import gguf  # noqa: F401
+    import gguf
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     from .bases.weights import check_whole
 
     try:
         with _alone(file) as where:
+            tensors = {x.name: x for x in gguf.GGUFReader(file).tensors}
             tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(**where, trust_remote_code=False)
+            _scale_rope(config, tensors)
             model, found = AutoModelForCausalLM.from_pretrained(
                 **where,
+                config=config,
                 trust_remote_code=False,
                 dtype=torch.float16,
                 quantization_config=GgufConfig(dequantize=True),
@@ -84,6 +91,7 @@ def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
                 output_loading_info=True,
             )
         check_whole(model, found, step=WHOLE)
+        _check_taken(model, tensors)
     except UnfitError as error:
         raise BaseModelError(f"{file} {error}") from None
     except Exception as error:  # what is raised depends on where the damage is; tokenizers' is bare
@@ -93,6 +101,35 @@ def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
             f"model whose architecture transformers reads; {WHOLE}"
         ) from error
     return model, tokenizer
+
+
+def _scale_rope(config: "PretrainedConfig", tensors: dict[str, "ReaderTensor"]) -> None:
+    """Take out of ``tensors`` what Llama 3 divides its rope's frequencies by.
+
+    transformers leaves it out. It is a longrope with the same factors for short and long texts.
+    """
+    if (found := tensors.pop(ROPE, None)) is not None:
+        factors = [float(x) for x in found.data]
+        config.rope_parameters = {
+            **config.rope_parameters,
+            "rope_type": "longrope",
+            "short_factor": factors,
+            "long_factor": factors,
+            "factor": 1.0,
+            "attention_factor": 1.0,
+            "original_max_position_embeddings": config.max_position_embeddings,
+        }
+
+
+def _check_taken(model: "PreTrainedModel", tensors: Mapping[str, "ReaderTensor"]) -> None:
+    """Refuse a file with more values than the model: of these transformers says nothing."""
+    tied = {"output.weight"} if model.config.tie_word_embeddings else set()
+    stored = sum(int(x.n_elements) for name, x in tensors.items() if name not in tied)
+    if (more := stored - model.num_parameters()) > 0:
+        raise UnfitError(
+            f"has {more:,} values for which transformers' {type(model).__name__} has no place, "
+            "expected none; pass the Hugging Face directory of this model instead"
+        )
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Base models from GGUF files that the test writes itself."""
 
+import copy
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import gguf
@@ -59,6 +61,7 @@ def write_gguf(
     architecture: str = "llama",
     lacks: str = "",
     parts: int = 1,
+    more: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Write ``model`` with 8-bit matrices; its own weights become what they stand for.
 
@@ -68,6 +71,7 @@ def write_gguf(
         architecture: what GGUF calls it.
         lacks: start of the names of tensors to leave out.
         parts: files to write.
+        more: tensors beside the model's.
     """
     config = model.config
     names = [name for name, _ in model.named_parameters()]
@@ -90,6 +94,8 @@ def write_gguf(
     writer.add_eos_token_id(EOS_ID)
     writer.add_chat_template(TEMPLATE)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for name, tensor in (more or {}).items():
+        writer.add_tensor(name, tensor.numpy())
     for name, parameter in model.named_parameters():
         if lacks and gguf_name(name).startswith(lacks):
             continue
@@ -190,6 +196,33 @@ def test_one_part_of_several_is_refused(tmp_path, part):
     said = fails("base", "from-gguf", path, "-o", tmp_path / "base")
     assert "llama-gguf-split --merge joins parts" in said
     assert not (tmp_path / "base").exists()
+
+
+def test_tensors_that_transformers_does_not_read_are_refused(tmp_path):
+    path = tmp_path / "more.gguf"
+    write_gguf(path, tiny_llama(), more={"blk.0.attn_q.bias": torch.ones(64)})
+    said = fails("base", "from-gguf", path, "-o", tmp_path / "base")
+    assert "more.gguf has 64 values for which transformers' LlamaForCausalLM has no place" in said
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_scaled_rope_of_llama_3_is_kept(tmp_path):
+    plain = tiny_llama(max_position_embeddings=256)
+    config = copy.deepcopy(plain.config)
+    config.rope_parameters = {
+        **{"rope_type": "llama3", "rope_theta": 1e4, "factor": 32.0, "low_freq_factor": 1.0},
+        **{"high_freq_factor": 4.0, "original_max_position_embeddings": 32},
+    }
+    scaled = LlamaForCausalLM(config).eval()
+    scaled.load_state_dict(plain.state_dict())
+    factors = plain.model.rotary_emb.inv_freq / scaled.model.rotary_emb.inv_freq
+    write_gguf(tmp_path / "scaled.gguf", scaled, more={"rope_freqs.weight": factors})
+    succeeds("base", "from-gguf", tmp_path / "scaled.gguf", "-o", tmp_path / "base")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    ids = torch.arange(200)[None]
+    torch.testing.assert_close(loaded(ids).logits, scaled(ids).logits, atol=1e-3, rtol=0)
+    plain.load_state_dict(scaled.state_dict())
+    assert (plain(ids).logits - scaled(ids).logits).abs().max() > 3e-3
 
 
 def test_an_adapter_beside_the_file_is_not_added(written, tmp_path):
