@@ -94,11 +94,10 @@ def _places(adapters: AdapterSet, base: str) -> Places:
     from .lowering.form import Form
     from .lowering.layers import layer_places
 
-    heads = adapters.adapters[0].heads
-    loaded = load_base(base, adapters.base_model, adapters.task_type, heads=bool(heads))
+    heads = bool(adapters.adapters[0].heads)
+    loaded = load_base(base, adapters.base_model, adapters.task_type, heads=heads)
     form = loaded.kind.resolved(Form(), loaded.model)
-    shapes = {**adapters.shapes, **{name: head.shape for name, head in heads.items()}}
-    return layer_places(loaded, form, shapes, adapters.base_weights)
+    return layer_places(loaded, form, adapters.all_shapes, adapters.base_weights)
 
 
 def _limit(budget: str | int, adapters: AdapterSet) -> int:

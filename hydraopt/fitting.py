@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .adapters import BaseWeights, Places, Target, is_copy
+from .adapters import AdapterSet, BaseWeights, Places, Target, is_copy, placed
+from .base_layers import check_layers
 from .errors import HydraOptError
 from .reading import shortened
 
@@ -54,6 +55,12 @@ def check_base_weights(
             )
 
 
+def check_fit(model: "PreTrainedModel", adapters: AdapterSet, error: type[HydraOptError]) -> None:
+    """Refuse a base that differs from what ``adapters`` know of it, or lacks their layers."""
+    check_base_weights(model, adapters.base_weights, error)
+    check_layers(model, placed(adapters.shapes, layer_names(model, adapters.shapes)), error)
+
+
 def layer_names(model: "PreTrainedModel", modules: Iterable[str]) -> dict[str, str]:
     """Module -> its name in ``model``; one that the model lacks keeps the name it has."""
     targets = {module: Target.parse(module) for module in modules}
@@ -80,17 +87,21 @@ def _as_loaded(model: "PreTrainedModel", own: set[str], layers: set[str]) -> dic
 
 
 def places(
-    model: "PreTrainedModel", modules: Iterable[str], run: Run, error: type[HydraOptError]
+    model: "PreTrainedModel",
+    shapes: Mapping[str, tuple[int, int]],
+    run: Run,
+    error: type[HydraOptError],
 ) -> Places:
     """Where the layers are that adapters change; what never runs is told in one line.
 
     Args:
         model: the base, not yet changed.
-        modules: of the adapters.
+        shapes: module -> ``(out, in)`` of the adapters.
         run: the output of the program on some input; layers that it does not depend on never run.
-        error: to raise, where two modules are one layer, or none of them runs.
+        error: to raise, where two modules are one layer, none of them runs, or one that runs does
+            not fit its layer.
     """
-    names = layer_names(model, modules)
+    names = layer_names(model, shapes)
     if not names:
         return {}
     name, count = Counter(names.values()).most_common(1)[0]
@@ -115,7 +126,9 @@ def places(
             len(names),
             shortened(unused[0]),
         )
-    return {module: None if module in unused else name for module, name in names.items()}
+    found = {module: None if module in unused else name for module, name in names.items()}
+    check_layers(model, placed(shapes, found), error)
+    return found
 
 
 def reversed_places(places: Places) -> Places:

@@ -227,7 +227,7 @@ def test_data_must_fit_the_adapters():
     foreign = AdapterSet(
         [LoraAdapter("task0", BASE_ID, {"layer": Factors(torch.ones(1, 4), torch.ones(4, 1))})]
     )
-    with pytest.raises(DataError, match=r"no linear layer layer of shape \(4, 4\)"):
+    with pytest.raises(DataError, match="no module layer, which the adapters change"):
         merge_with("zipit", foreign, data)
 
 

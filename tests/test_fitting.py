@@ -17,6 +17,7 @@ from transformers.models.qwen3_5 import Qwen3_5Config
 
 from hydraopt.adapters import AdapterSet, read_adapter, read_adapters
 from hydraopt.adapters.base_weights import fingerprint
+from hydraopt.base_layers import linear_layer
 from hydraopt.compression import compress
 from hydraopt.errors import AdapterError, DataError, LoweringError
 from hydraopt.evaluation import Evaluator, adapted
@@ -25,7 +26,6 @@ from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.against_base import verify_against
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.growth import add_task
-from hydraopt.lowering.layers import linear_layer
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging import MergedAdapters, merge_with
 from hydraopt.merging.hydraopt import average
@@ -77,7 +77,7 @@ def hidden(model):
 
 def without_prefix(adapters):
     """Adapters as they are trained on a model without head."""
-    names = {name: name.removeprefix("model.") for name in adapters.modules}
+    names = {name: name.removeprefix("model.") for name in adapters.shapes}
     return AdapterSet(replace(x, task_type=None) for x in adapters.placed(names).adapters)
 
 
@@ -124,7 +124,8 @@ def test_an_adapter_of_a_headless_model_is_applied_as_peft_applies_it(tmp_path):
 
 def test_what_the_program_never_runs_is_left_out_and_told_in_one_line(told):
     modules = [f"encoder.layer.0.attention.{x}" for x in ("self.query", "output.dense")]
-    found = places(tiny_bert(), [*modules, "pooler.dense"], hidden, LoweringError)
+    shapes = dict.fromkeys([*modules, "pooler.dense"], (64, 64))
+    found = places(tiny_bert(), shapes, hidden, LoweringError)
     assert found == {**{name: name for name in modules}, "pooler.dense": None}
     (line,) = told
     assert line.startswith("left out 1 of 3 layers") and line.endswith("(first: pooler.dense)")
@@ -143,16 +144,22 @@ def test_a_part_of_the_checkpoint_that_the_text_model_does_without_is_left_out()
     }
     model = AutoModelForCausalLM.from_config(Qwen3_5Config(text_config=text))
     modules = [f"model.language_model.layers.0.{Q}", "model.visual.blocks.0.attn.qkv"]
-    found = places(model, modules, next_logits, LoweringError)
+    shapes = dict.fromkeys(modules, (64, 32))
+    found = places(model, shapes, next_logits, LoweringError)
     assert found == dict(zip(modules, (f"model.layers.0.{Q}", None), strict=True))
 
 
 def test_nothing_is_told_of_adapters_that_run_as_they_are(told):
-    modules = [*llama_set().modules, "lm_head"]
-    assert places(tiny_llama(), modules, next_logits, LoweringError) == {
-        name: name for name in modules
-    }
+    shapes = {**llama_set().shapes, "lm_head": (258, 64)}
+    found = places(tiny_llama(), shapes, next_logits, LoweringError)
+    assert found == {name: name for name in shapes}
     assert not told
+
+
+@pytest.mark.parametrize("error", [DataError, LoweringError])
+def test_a_layer_that_runs_and_does_not_fit_is_refused(error):
+    with pytest.raises(error, match=r"lm_head of the base model is .* 300: pass the base model"):
+        places(tiny_llama(), {"lm_head": (300, 64)}, next_logits, error)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +174,7 @@ def test_nothing_is_told_of_adapters_that_run_as_they_are(told):
 )
 def test_adapters_without_a_layer_or_with_two_names_of_one_are_refused(modules, says):
     with pytest.raises(LoweringError, match=says):
-        places(tiny_bert(), modules, hidden, LoweringError)
+        places(tiny_bert(), dict.fromkeys(modules, (64, 96)), hidden, LoweringError)
 
 
 @pytest.mark.parametrize("make", [code_verbatim, lambda x: x], ids=["coded", "merged"])
@@ -207,7 +214,11 @@ def test_a_budget_with_the_base_at_hand_has_no_bytes_for_what_never_runs(tmp_pat
     assert coded.stored_bytes <= runs.fp16_bytes // 2
 
 
-def test_calibration_takes_adapters_of_a_headless_model_and_gives_them_back(tmp_path, base):
+def test_calibration_takes_adapters_of_a_headless_model_and_gives_them_back(
+    tmp_path, base, monkeypatch
+):
+    monkeypatch.setattr("hydraopt.calibration.codes.LEAST_STEPS", 1)
+    monkeypatch.setattr("hydraopt.calibration.codes.STEPS", 1)
     adapters = llama_set(tasks=2)
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
@@ -277,6 +288,14 @@ def test_a_base_other_than_the_copy_is_refused_wherever_it_is_loaded(tmp_path, b
     assert not (tmp_path / "bundle").exists()
 
 
+def test_adapters_of_a_deeper_base_are_not_scored(base):
+    (adapter,) = llama_set(tasks=1).adapters
+    deeper = adapter.placed({f"model.layers.0.{Q}": f"model.layers.7.{Q}"})
+    evaluator = Evaluator.load(str(base), {"task0": [("one", "eins")]})
+    with pytest.raises(DataError, match=r"it has 1 layers model\.layers; pass the base model"):
+        evaluator.unmerged(AdapterSet([deeper]))
+
+
 def test_fingerprints_of_the_base_outlive_every_directory(tmp_path):
     weight = torch.randn(3, 2)
     copies = {"x.weight": (fingerprint(weight), fingerprint(weight, torch.bfloat16))}
@@ -309,13 +328,13 @@ CAUSES = {
 @pytest.mark.parametrize(("name", "shape", "says"), CAUSES.values(), ids=CAUSES)
 def test_a_layer_that_does_not_fit_is_refused_by_its_cause(name, shape, says):
     with pytest.raises(LoweringError, match=says) as refused:
-        linear_layer(tiny_llama(), name, shape)
+        linear_layer(tiny_llama(), name, shape, LoweringError)
     assert "\n" not in str(refused.value)
 
 
 def test_a_tied_head_is_refused_by_its_cause():
     with pytest.raises(LoweringError, match="lm_head, whose weights the base model ties to its"):
-        linear_layer(tiny_gemma(), "lm_head", (258, 64))
+        linear_layer(tiny_gemma(), "lm_head", (258, 64), LoweringError)
 
 
 @pytest.mark.slow

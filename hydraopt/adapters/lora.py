@@ -112,9 +112,10 @@ class AdapterSet:
         return dict(sorted(shapes.items()))
 
     @property
-    def modules(self) -> tuple[str, ...]:
-        """Names of all modules, heads among them."""
-        return (*self.shapes, *self.adapters[0].heads)
+    def all_shapes(self) -> dict[str, tuple[int, int]]:
+        """:attr:`shapes`, and those of the first adapter's heads."""
+        heads = self.adapters[0].heads.items()
+        return {**self.shapes, **{name: head.shape for name, head in heads}}
 
     def placed(self, places: Places) -> "AdapterSet":
         """The same adapters of modules with other names, without those that have no place."""

@@ -22,7 +22,7 @@ from ..adapters import (
     placed,
 )
 from ..errors import DataError
-from ..fitting import check_base_weights, layer_names, next_logits, places
+from ..fitting import check_base_weights, check_fit, layer_names, next_logits, places
 from ..formats.manifest import CAUSAL_LM
 from ..merging import Merged
 from ..progress import progress
@@ -86,9 +86,11 @@ class Evaluator:
         """Where the layers of ``adapters`` are in the model, see :func:`.fitting.places`.
 
         Raises:
-            DataError: a base that runs none of their layers.
+            DataError: a base that does not fit the adapters.
         """
-        return places(self.model, adapters.modules, next_logits, DataError)
+        check_task_type(adapters.task_type, CAUSAL_LM, DataError)
+        check_base_weights(self.model, adapters.base_weights, DataError)
+        return places(self.model, adapters.all_shapes, next_logits, DataError)
 
     def unmerged(self, adapters: AdapterSet) -> dict[str, float]:
         """Exact match of every adapter as it was trained, task -> share in [0, 1].
@@ -98,7 +100,7 @@ class Evaluator:
                 for another kind of base model.
         """
         check_task_type(adapters.task_type, CAUSAL_LM, DataError)
-        check_base_weights(self.model, adapters.base_weights, DataError)
+        check_fit(self.model, adapters, DataError)
         trained = {adapter.name: adapter.factors for adapter in adapters.adapters}
         return self._exact(adapters.tasks, trained.__getitem__)
 

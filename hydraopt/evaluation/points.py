@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 from ..adapters import AdapterSet
 from ..errors import DataError, UsageError, known
 from ..files import write_json
-from ..fitting import check_base_weights
+from ..fitting import check_fit
 from ..formats.documents import checked
 from ..merging import METHODS, MergedAdapters, find_method, merge_with
 from ..progress import progress
@@ -98,7 +98,7 @@ class Subject:
         """For the test examples; made once per process."""
         pairs = tuple((task, tuple(pairs)) for task, pairs in self.examples.items())
         evaluator = _evaluator(self.base, pairs, self.bfloat16)
-        check_base_weights(evaluator.model, self.adapters.base_weights, DataError)
+        check_fit(evaluator.model, self.adapters, DataError)
         return evaluator
 
     def merge(self, method: str, adapters: AdapterSet, **settings: object) -> MergedAdapters:

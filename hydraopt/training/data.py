@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from ..adapters import AdapterSet, Places, check_task_type
+from ..base_layers import check_layers
 from ..errors import DataError, known
 from ..fitting import check_base_weights, next_logits, places
 from ..formats.manifest import CAUSAL_LM
@@ -74,11 +73,11 @@ class CalibrationData:
         """Where the layers of ``adapters`` are in the model, see :func:`.fitting.places`.
 
         Raises:
-            DataError: a base that differs from what the adapters know of it, or runs none of
-                their layers.
+            DataError: a base that does not fit the adapters.
         """
+        check_task_type(adapters.task_type, CAUSAL_LM, DataError)
         check_base_weights(self.model, adapters.base_weights, DataError)
-        return places(self.model, adapters.modules, next_logits, DataError)
+        return places(self.model, adapters.all_shapes, next_logits, DataError)
 
     def check(self, adapters: AdapterSet, *, labels: bool) -> None:
         """Refuse adapters that do not belong to the base, and tasks without usable examples.
@@ -88,14 +87,7 @@ class CalibrationData:
                 base's context, or with ``labels`` one without answer.
         """
         check_task_type(adapters.task_type, CAUSAL_LM, DataError)
-        layers = dict(self.model.named_modules())
-        for name, (rows, columns) in adapters.shapes.items():
-            layer = layers.get(name)
-            if not isinstance(layer, nn.Linear) or layer.weight.shape != (rows, columns):
-                raise DataError(
-                    f"the base model has no linear layer {name} of shape {(rows, columns)} "
-                    "(out, in), which the adapters change; pass the base they were trained on"
-                )
+        check_layers(self.model, adapters.shapes, DataError)
         for task in adapters.tasks:
             self._check_examples(task, labels)
 

@@ -182,7 +182,7 @@ WRONG = {
     },
     "two adapters of one name": (("compress", "alpha", "alpha", "-o", "out"), "2 adapters are"),
     "no such adapter": (("compress", "nothing/at/all", "-o", "out"), "no adapter directory"),
-    "an adapter that is a file": (("compress", "data.jsonl", "-o", "out"), "no adapter directory"),
+    "an adapter that is a file": (("compress", "data.jsonl", "-o", "out"), "is a file, expected"),
     "an adapter that is a bundle": (("compress", "bundle", "-o", "out"), "is missing"),
     "a sparse adapter as LoRA": (("compress", "sparse", "-o", "out"), "sparse adapter"),
     "information on nothing": (("info", "nowhere"), "no adapter, merged directory or bundle"),
@@ -192,7 +192,7 @@ WRONG = {
     "an export on nothing": (("export", "merged", "--base", "x", "-o", "out"), "neither a dir"),
     "an export on an adapter": (
         ("export", "merged", "--base", "alpha", "-o", "out"),
-        "cannot load base model 'alpha'",
+        "is an adapter",
     ),
     **{
         f"export {' '.join(given)[:40]}": (

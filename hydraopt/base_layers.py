@@ -1,0 +1,155 @@
+"""A base's linear layers that adapters change: found by name, or refused by the cause."""
+
+from collections.abc import Mapping
+from difflib import SequenceMatcher
+from typing import NoReturn
+
+from torch import nn
+
+from .adapters import Role, Target
+from .errors import HydraOptError
+
+Error = type[HydraOptError]  # that is raised
+
+NEAREST = 3  # names that an error tells
+
+
+def check_layers(model: nn.Module, shapes: Mapping[str, tuple[int, int]], error: Error) -> None:
+    """Refuse a base without the layers that adapters change.
+
+    Args:
+        model: the base model.
+        shapes: module -> ``(out, in)`` of the adapters.
+        error: to raise for a module that the base lacks, that is no linear layer, or of another
+            shape.
+    """
+    for name, shape in shapes.items():
+        target = Target.parse(name)
+        if target.role is Role.HEAD:
+            check_head(model, target.layer, shape[1], error)
+        elif target.role is Role.UPDATE:
+            linear_layer(model, name, shape, error)
+
+
+def linear_layer(
+    model: nn.Module, name: str, shape: tuple[int, int], error: Error, place: str | None = None
+) -> nn.Linear:
+    """The base's linear layer ``name``, checked against the adapters' ``(out, in)``.
+
+    Args:
+        model: the base model.
+        name: dotted name of the layer.
+        shape: of the adapters.
+        error: to raise, as in :func:`check_layers`.
+        place: where the layer lies, if something was put around it.
+    """
+    module = _linear(model, name, error, place)
+    found = (module.out_features, module.in_features)
+    if found != (*shape,):
+        _refuse_shape(model, name, found, shape, error)
+    return module
+
+
+def check_head(
+    model: nn.Module, name: str, width: int, error: Error, place: str | None = None
+) -> None:
+    """Refuse a classifier that takes another number of features than the adapters' heads."""
+    if (found := _linear(model, name, error, place).in_features) != width:
+        raise error(
+            f"module {name} of the base model takes {found} features, expected {width} as the "
+            "heads of the adapters; pass the base model that they were trained on"
+        )
+
+
+def _linear(model: nn.Module, name: str, error: Error, place: str | None) -> nn.Linear:
+    try:
+        module = model.get_submodule(place or name)
+    except AttributeError:
+        _refuse_missing(model, name, error)
+    _check_untied(model, name, error)
+    if not isinstance(module, nn.Linear):
+        _refuse_type(module, name, error)
+    return module
+
+
+def _is_output(model: nn.Module, name: str) -> bool:
+    """Whether a layer is the output head of a model of transformers."""
+    output = getattr(model, "get_output_embeddings", lambda: None)()
+    return output is not None and model.get_submodule(name) is output
+
+
+def _check_untied(model: nn.Module, name: str, error: Error) -> None:
+    """Refuse to change a layer whose weights are also the token embedding's."""
+    config = getattr(model, "config", None)
+    tied = getattr(config, "tie_word_embeddings", False)  # models without tokens do not say
+    if tied and _is_output(model, name):
+        raise error(
+            f"the adapters change {name}, whose weights the base model ties to its token "
+            "embedding, expected adapters of other layers; train them without it"
+        )
+
+
+def _refuse_missing(model: nn.Module, name: str, error: Error) -> NoReturn:
+    """By what the base has instead: fewer layers, experts in one tensor, or other names."""
+    parts = name.split(".")
+    layers = dict(model.named_modules())
+    depth = next(n for n in range(len(parts) - 1, -1, -1) if ".".join(parts[:n]) in layers)
+    parent, child = ".".join(parts[:depth]), parts[depth]
+    inside = layers[parent]
+    if isinstance(inside, nn.ModuleList) and child.isdigit():
+        what = f"it has {len(inside)} layers {parent}"
+        step = "pass the base model that they were trained on, which has more"
+    elif "experts" in parts:
+        what = f"it holds all experts of {parent} in one tensor"
+        step = "train adapters of the attention layers: those of single experts cannot be lowered"
+    else:
+        what = f"nearest are {', '.join(_nearest(layers, name)) or 'none'}"
+        step = "pass the base model that they were trained on"
+    raise error(f"the base model has no module {name}, which the adapters change; {what}; {step}")
+
+
+def _nearest(layers: dict[str, nn.Module], name: str) -> list[str]:
+    """Linear layers by how much their names resemble one."""
+    matcher = SequenceMatcher(b=name, autojunk=False)
+
+    def likeness(other: str) -> float:
+        matcher.set_seq1(other)
+        return matcher.ratio()
+
+    linear = [other for other, layer in layers.items() if isinstance(layer, nn.Linear)]
+    return sorted(linear, key=likeness, reverse=True)[:NEAREST]
+
+
+def _refuse_type(module: nn.Module, name: str, error: Error) -> NoReturn:
+    inside = [x for x, layer in module.named_modules(prefix=name) if isinstance(layer, nn.Linear)]
+    if isinstance(module, nn.Embedding):
+        step = "train adapters without the token embedding"
+    elif type(module).__name__ == "Conv1D":
+        step = "its weight is transposed, as in GPT-2: train on a base model of linear layers"
+    elif inside:
+        step = f"it has {', '.join(inside[:NEAREST])} inside: pass the base model of the adapters"
+    else:
+        step = "adapters of other layers cannot be lowered: train them without it"
+    raise error(f"module {name} is a {type(module).__name__}, expected nn.Linear; {step}")
+
+
+def _refuse_shape(
+    model: nn.Module,
+    name: str,
+    found: tuple[int, int],
+    shape: tuple[int, int],
+    error: Error,
+) -> NoReturn:
+    if _is_output(model, name) and found[1] == shape[1]:
+        step = (
+            f"its vocabulary has {found[0]:,} tokens, theirs {shape[0]:,}: pass the base model "
+            "with the vocabulary that they were trained with"
+        )
+    elif found == shape[::-1]:
+        step = "it is transposed: pass adapters that were trained on linear layers"
+    else:
+        step = "pass the base model that they were trained on, which has another size"
+    raise error(
+        f"module {name} of the base model is {found} (out, in), expected {shape} as in the "
+        f"adapters; {step}"
+    )
