@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from . import adapters, bundles, data, directories, options, places, results
+from . import adapters, bundles, data, directories, options, places, results, texts
 from .case import Case
 
 GROUPS: Mapping[str, Callable[[], Iterator[Case]]] = {
@@ -18,6 +18,7 @@ GROUPS: Mapping[str, Callable[[], Iterator[Case]]] = {
     "JSON lines": data.lines,
     "base models": data.bases,
     "GGUF files": data.gguf,
+    "tokenizers and chat templates": texts.cases,
     "results of profiles": results.profiles,
     "checkpoints": results.checkpoints,
     "points of frontiers": results.points,
