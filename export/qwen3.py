@@ -1,7 +1,7 @@
 """Qwen 3: norms on queries and keys, heads of a width of their own."""
 
 from recipe import ATTENTION, TINY_DECODER, Family, main
-from templates import CHATML
+from templates import QWEN3
 from transformers import Qwen3Config
 
 FAMILY = Family(
@@ -11,7 +11,7 @@ FAMILY = Family(
         **TINY_DECODER,
         head_dim=32,
     ),
-    chat_template=CHATML,
+    chat_template=QWEN3,
 )
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ A recipe names a family of models and calls :func:`main`; see README.md beside i
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -24,7 +24,8 @@ from transformers.utils import logging
 
 from hydraopt.adapters import read_adapters
 from hydraopt.cli.ending import run_command_line
-from hydraopt.cli.options import Json, Overwrite
+from hydraopt.cli.options import ChatArguments, Json, Overwrite
+from hydraopt.cli.parsing import arguments
 from hydraopt.cli.records import of_bundle
 from hydraopt.cli.report import show
 from hydraopt.compression import compress
@@ -92,16 +93,20 @@ def main(family: Family) -> None:
         tiny: Annotated[
             bool, typer.Option("--tiny", help="Random weights and adapters, no download.")
         ] = False,
+        chat_template_arg: ChatArguments = None,
         overwrite: Overwrite = False,
         as_json: Json = False,
     ) -> None:
         if bool(adapters) == tiny:
             raise UsageError("pass --adapters DIR for each of your adapters, or --tiny alone")
+        chat = arguments("--chat-template-arg", chat_template_arg or ())
         source = tiny_family(family) if tiny else nullcontext((base, adapters))
         share = TINY_BUDGET if tiny else budget
         form = Form(quantize, max_length=max_length)
         with source as (where, sources), _status() as status, shown_by(status.update):
-            record = export(sources, where, output, share, form, overwrite=overwrite)
+            record = export(
+                sources, where, output, share, form, chat_arguments=chat, overwrite=overwrite
+            )
         show(record, as_json)
 
     logging.set_verbosity_error()
@@ -119,6 +124,7 @@ def export(
     budget: str,
     form: Form,
     *,
+    chat_arguments: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> dict[str, object]:
     """Compress, lower, and run every task of the program against PyTorch.
@@ -129,6 +135,7 @@ def export(
         output: bundle to write.
         budget: as ``hydraopt compress --budget`` takes it.
         form: of the program.
+        chat_arguments: variables of the base's chat template by name.
         overwrite: replace an existing ``output``.
 
     Returns:
@@ -140,7 +147,9 @@ def export(
     """
     adapters = read_adapters(sources)
     coded = compress(adapters, budget)
-    exported = export_bundle(coded, base, output, form, overwrite=overwrite)
+    exported = export_bundle(
+        coded, base, output, form, chat_arguments=chat_arguments, overwrite=overwrite
+    )
     verify(output)
     table = next(iter(exported.delegation.values()))
     return of_bundle(output) | {

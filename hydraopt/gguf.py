@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .bases.files import UnfitError
+from .confined import catching_panics
 from .errors import BaseModelError
 from .files import Output, output_directory
 from .reading import UnreadableError, check_regular, shortened
@@ -78,7 +79,8 @@ def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     try:
         with _alone(file) as where:
             tensors = {x.name: x for x in gguf.GGUFReader(file).tensors}
-            tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
+            with catching_panics():
+                tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
             config = AutoConfig.from_pretrained(**where, trust_remote_code=False)
             _scale_rope(config, tensors)
             model, found = AutoModelForCausalLM.from_pretrained(

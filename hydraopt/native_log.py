@@ -2,7 +2,7 @@
 
 ExecuTorch's Python bindings print through ``sys.stderr``: :func:`thread_log` tells by the thread
 whose it is. Its operators in PyTorch print on the descriptor, which all threads and compiled code
-share: :func:`native_log` tells by its look.
+share, as tokenizers does of a panic: :func:`native_log` tells by its look.
 """
 
 import io
@@ -17,6 +17,7 @@ from typing import IO, Any
 
 STDERR = 2
 NATIVE = re.compile(rb"\[\w+\.(cpp|h):\d+\] ")  # begins a line of ExecuTorch
+PANIC = re.compile(rb"(?ms)^\n?thread '.*? panicked at .*?(^note: [^\n]*\n|\Z)")  # Rust's lines
 
 _lock = threading.RLock()  # a signal's handler may come back here
 
@@ -72,7 +73,8 @@ def _route(log: io.StringIO, *, needed: bool) -> None:
 
 @contextmanager
 def native_log() -> Iterator[None]:
-    """Keep ExecuTorch's lines off descriptor 2 while the block runs, in however many threads.
+    """Keep lines of ExecuTorch, and of panics, off descriptor 2 while the block runs, in however
+    many threads.
 
     All that others print there meanwhile is printed when the last of these blocks ends.
     """
@@ -115,7 +117,8 @@ def _restore(*, replay: bool) -> None:
     os.close(terminal)
     with log, suppress(OSError), open(STDERR, "wb", closefd=False) as stream:
         log.seek(0)
-        stream.writelines(line for line in log if replay and not NATIVE.match(line))
+        lines = PANIC.sub(b"", log.read()).splitlines(keepends=True)
+        stream.writelines(line for line in lines if replay and not NATIVE.match(line))
 
 
 def _in_child() -> None:

@@ -17,14 +17,20 @@ from strangers import CUT, HUGE, LIMITED, TEMPLATES, TOKENIZERS, padding, split,
 from test_cli import fails, succeeds
 from tokenizers import Tokenizer
 
-from hydraopt.confined import Confined, ConfinedError, ConfinedTokenizer, try_tokenizer
+from hydraopt.confined import (
+    Confined,
+    ConfinedError,
+    ConfinedTokenizer,
+    catching_panics,
+    try_tokenizer,
+)
 from hydraopt.errors import BundleError, DataError, LoweringError, TaskError, UsageError
 from hydraopt.formats.manifest import Chat, Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.chat import read_chat
 from hydraopt.runtime import Session, verify
-from hydraopt.training.batches import load_model
+from hydraopt.training.batches import encode, load_model
 
 # ends an answer at once, unless it is told to think; as the templates of models that do
 THINKING = CHATML + (
@@ -183,6 +189,28 @@ def test_a_base_with_a_tokenizer_that_fails_is_refused_before_anything_else(base
     assert capfd.readouterr().err == ""
 
 
+def test_a_panic_in_this_process_is_an_error_without_its_own_words(tmp_path, capfd):
+    changes, says = TOKENIZERS["a damaged charsmap"]
+    tokenizer = Tokenizer.from_file(str(write_tokenizer(tmp_path / "tokenizer.json", changes)))
+    with pytest.raises(ConfinedError, match=says), catching_panics():
+        os.write(2, b"before\n")
+        tokenizer.encode("Hi")
+    with pytest.raises(KeyboardInterrupt), catching_panics():
+        raise KeyboardInterrupt
+    assert capfd.readouterr().err == "before\n"
+
+
+def test_a_text_for_which_a_tokenizer_of_a_training_panics_is_a_line(base, tmp_path, capfd):
+    shutil.copytree(base, tmp_path / "base")
+    changes = {"pre_tokenizer": split("(?=(x+)+y)")}
+    write_tokenizer(tmp_path / "base" / "tokenizer.json", changes)
+    _, tokenizer = load_model(str(tmp_path / "base"))
+    assert encode(tokenizer, [("Hi", "a")]) == [([72, 105], [97, 257])]
+    with pytest.raises(DataError, match=r"tokenizer fails for a prompt or an answer \(Onig"):
+        encode(tokenizer, [("Hi", "a"), ("x" * 40, "")])
+    assert capfd.readouterr().err == ""
+
+
 def test_a_template_of_gigabytes_is_not_read(base, tmp_path):
     shutil.copytree(base, tmp_path / "base")
     with (tmp_path / "base" / "chat_template.jinja").open("wb") as file:
@@ -252,7 +280,7 @@ def test_a_chat_without_thinking_is_exported_and_run(merged, tmp_path):
     given = ("--chat-template-arg", "enable_thinking=false")
     assert succeeds(*run, "--chat", *given) == succeeds(*run, "--chat")
     other = fails(*run, "--chat", "--chat-template-arg", "enable_thinking=0", code=2)
-    assert "with enable_thinking=false; pass --chat-template-arg enable_thinking=0 to" in other
+    assert "false; export again with --chat-template-arg enable_thinking=0" in other
     more = fails(*run, "--chat", "--chat-template-arg", "effort=x", code=2)
     assert "was exported with no effort" in more
     assert "without --chat" in fails(*run, *given, code=2)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..confined import try_tokenizer
+from ..confined import catching_panics, try_tokenizer
 from ..formats.manifest import TOKENIZER
 from ..reading import LARGEST, check_regular
 
@@ -33,7 +33,8 @@ def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
 
     for path in tokenizer_files(source):
         try_tokenizer(path)
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    with catching_panics():  # vocabularies of other kinds become one of this kind
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     tokenizer.model_max_length = sys.maxsize  # what is too long is an error, not its warning
     if backend := getattr(tokenizer, "backend_tokenizer", None):
         backend.no_truncation()  # of training: a prompt that is too long is an error, not cut

@@ -104,8 +104,8 @@ def check_chat(chat: "Chat | None", given: Mapping[str, Any]) -> None:
         if chat and chat.arguments.get(name) != json.dumps(value, sort_keys=True):
             was = f"{name}={chat.arguments[name]}" if name in chat.arguments else f"no {name}"
             raise UsageError(
-                f"the bundle's chat was exported with {shortened(was)}; pass --chat-template-arg "
-                f"{shortened(name)}={shortened(json.dumps(value))} to hydraopt export, too"
+                f"the bundle's chat was exported with {shortened(was)}; export again with "
+                f"--chat-template-arg {shortened(name)}={shortened(json.dumps(value))}"
             )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
+from ..confined import ConfinedError, catching_panics
 from ..errors import DataError
 from ..models import loading_base
 
@@ -50,15 +51,26 @@ def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]) -> list[Row]:
-    """Tokens of (prompt, answer) pairs."""
+    """Tokens of (prompt, answer) pairs.
+
+    Raises:
+        DataError: the tokenizer fails for one of them.
+    """
     ending = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return [
-        (
-            tokenizer(prompt).input_ids,
-            tokenizer(answer, add_special_tokens=False).input_ids + ending,
-        )
-        for prompt, answer in pairs
-    ]
+    try:
+        with catching_panics():
+            return [
+                (
+                    tokenizer(prompt).input_ids,
+                    tokenizer(answer, add_special_tokens=False).input_ids + ending,
+                )
+                for prompt, answer in pairs
+            ]
+    except ConfinedError as error:
+        raise DataError(
+            f"the base's tokenizer fails for a prompt or an answer ({error}); pass other ones, or "
+            "the base from where it was published"
+        ) from None
 
 
 def batch(rows: Sequence[Row]) -> Batch:

@@ -116,7 +116,7 @@ class CalibrationData:
         Each has one token 0 in place of its answer: a batch's labels mark where it is predicted.
         """
         texts = (prompt for task in tasks for prompt, _ in self.examples[task])
-        return [(self.tokenizer(text).input_ids, [0]) for text in texts]
+        return [(prompt, [0]) for prompt, _ in encode(self.tokenizer, ((x, "") for x in texts))]
 
     def answered(self, tasks: Iterable[str]) -> list[Row]:
         """The tokens of all prompts of some tasks with their answers, which must be there."""
