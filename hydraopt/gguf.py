@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .bases.files import UnfitError
 from .confined import catching_panics
 from .errors import BaseModelError
-from .files import Output, output_directory
+from .files import output_directory
 from .reading import UnreadableError, check_regular, shortened
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ MAGIC = b"GGUF"
 LARGEST = 1 << 40  # bytes of a file
 WHOLE = "pass a whole one (llama.cpp's llama-gguf-split --merge joins parts)"
 ROPE = "rope_freqs.weight"
-BASE = Output("config.json", "model_type", ("*.json", "*.safetensors", "*.jinja", "merges.txt"))
+BASE = "base model"
 
 
 def convert_gguf(file: Path, directory: Path, *, overwrite: bool = False) -> "PreTrainedModel":

@@ -14,6 +14,7 @@ from hydraopt.evaluation.experts import BASE, UNMERGED, compare_experts, evenly_
 from hydraopt.evaluation.frontier import candidates, frontier
 from hydraopt.evaluation.points import Subject, measured
 from hydraopt.evaluation.reports import subject_of, write_experts, write_frontier
+from hydraopt.files import LIST
 
 TASKS = ("alpha", "beta", "gamma")
 PAIRS = (("hello", "x"), ("good day", "x"))
@@ -84,7 +85,7 @@ def test_experts_are_compared_on_their_own_tasks_and_on_unseen_ones(subject, tmp
 def test_what_is_compared_is_written(subject, tmp_path):
     write_frontier(tmp_path, subject, ["average"], 1)
     write_experts(tmp_path, subject, ["average"], [1, 3], 0, 1)
-    written = {path.name for path in tmp_path.iterdir()} - {"points"}
+    written = {path.name for path in tmp_path.iterdir()} - {"points", LIST}
     assert written == {"results.json", "experts.json"} | {
         f"{name}.{suffix}" for name in ("frontier", "experts") for suffix in ("md", "png", "svg")
     }

@@ -226,3 +226,5 @@ def test_another_data_set_has_another_checkpoint(base, data, tmp_path, monkeypat
     (checkpoint,) = tmp_path.glob(".o.*.checkpoint")
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     assert "is damaged or of another training" in fails(*train, "--data", data, "--resume")
+    assert "is in the way and no checkpoint of ours" in fails(*train, "--data", data)
+    assert checkpoint.stat().st_size == 100

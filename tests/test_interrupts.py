@@ -69,11 +69,11 @@ def test_whatever_becomes_of_its_exception(tmp_path, becomes, number):
     script = f"""
 import logging
 import typer
-from hydraopt.files import Output, output_directory
+from hydraopt.files import output_directory
 app = typer.Typer()
 @app.command()
 def command():
-    with output_directory({str(tmp_path / "out")!r}, Output("marker", "", ())) as staging:
+    with output_directory({str(tmp_path / "out")!r}, "kind") as staging:
         (staging / "half").write_text("x")
         try:
             arrive()
@@ -105,9 +105,9 @@ cli.main()
 def test_a_crash_leaves_nothing_behind(tmp_path, number):
     """As when compiled code calls back into Python and cannot pass an exception on."""
     script = f"""
-from hydraopt.files import Output, output_directory
+from hydraopt.files import output_directory
 def command(**_):
-    with output_directory({str(tmp_path / "out")!r}, Output("marker", "", ())) as staging:
+    with output_directory({str(tmp_path / "out")!r}, "kind") as staging:
         (staging / "half").write_text("x")
         try:
             arrive()

@@ -97,6 +97,7 @@ def test_an_existing_output_is_refused_unless_overwritten(tmp_path):
     merged.save(tmp_path / "m", overwrite=True)
     assert sorted(f.name for f in (tmp_path / "m").iterdir()) == [
         "README.md",
+        "hydraopt-files.json",
         "merged.json",
         "merged.safetensors",
     ]

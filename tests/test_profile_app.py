@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from hydraopt.cli import app as cli
 from hydraopt.errors import DeviceError, HydraOptError, ProfilingError, UsageError
+from hydraopt.files import LIST
 from hydraopt.formats.manifest import Manifest
 from hydraopt.profiling import app
 from hydraopt.profiling.results import Measurements, statistics
@@ -106,7 +107,7 @@ def test_the_app_is_asked_for_what_the_profiler_was(device, bundle):
 def test_the_app_gets_the_whole_bundle_and_the_tokens(device, bundle):
     assert profile(bundle).exit_code == 0
     seen = device.root / "seen"
-    files = {path.relative_to(bundle): path for path in bundle.rglob("*") if path.is_file()}
+    files = {x.relative_to(bundle): x for x in bundle.rglob("*.*") if x.name != LIST}
     copied = {path.relative_to(seen / "bundle") for path in (seen / "bundle").rglob("*.*")}
     assert copied == set(files)
     for name, path in files.items():

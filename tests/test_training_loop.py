@@ -7,6 +7,7 @@ import torch
 
 from hydraopt.errors import DataError, TrainingError
 from hydraopt.training import Schedule, fit
+from hydraopt.training.loop import remove_checkpoint
 
 TARGETS = [torch.full((3,), float(i)) for i in range(8)]
 SCHEDULE = Schedule(steps=200, rate=0.1, batch=4)
@@ -215,3 +216,20 @@ def test_a_checkpoint_of_other_tensors_is_refused_and_stays(tmp_path, change, to
         fit(again, distance(again), TARGETS, SCHEDULE, checkpoint=path)
     assert path.read_bytes() == before
     assert torch.equal(again["w"], torch.zeros(3))
+
+
+def test_a_training_that_starts_again_removes_its_own_checkpoint_only(tmp_path):
+    path, parameters = tmp_path / "checkpoint", weights()
+    remove_checkpoint(path)
+    schedule = replace(SCHEDULE, steps=20)
+    fit(parameters, distance(parameters), TARGETS, schedule, checkpoint=path)
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "weights").mkdir()
+    torch.save({"weights": torch.ones(3)}, tmp_path / "model.pt")
+    (tmp_path / "notes").write_text("mine")
+    for name in ("link", "weights", "model.pt", "notes"):
+        with pytest.raises(DataError, match=f"{name} is in the way and no checkpoint of ours"):
+            remove_checkpoint(tmp_path / name)
+        assert (tmp_path / name).exists()
+    remove_checkpoint(path)
+    assert not path.exists()

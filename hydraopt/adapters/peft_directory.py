@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..errors import AdapterError
-from ..files import Output, write_json, write_tensors
+from ..files import write_json, write_tensors
 from ..hub import fetched
 from ..reading import MissingError, UnreadableError, file_tensors, shortened
 from .heads import head_tensors
@@ -25,7 +25,7 @@ from .targets import Target, is_head
 from .task_types import PEFT_CAUSAL_LM
 
 WEIGHTS = "adapter_model.safetensors"
-ADAPTER = Output(CONFIG, "peft_type", (WEIGHTS,))
+ADAPTER = "adapter"
 
 
 def read_adapter(source: str | Path, name: str | None = None) -> LoraAdapter:

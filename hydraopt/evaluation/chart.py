@@ -1,7 +1,7 @@
 """The frontier for people: a Markdown table and a plot."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from io import BytesIO
 from statistics import mean
 
 from ..shown import markdown
@@ -16,6 +16,7 @@ COLORS = (  # more series than matplotlib's ten
     *("tab:gray", "olive", "cyan", "gold", "navy", "lime", "black"),
 )
 MARKERS = "osv^"  # for the twenty methods of each round of colours
+SUFFIXES = ("png", "svg")
 ZOOM = 5  # points below the unmerged adapters that the middle panel shows
 
 
@@ -38,8 +39,13 @@ def table(points: Sequence[Point]) -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 
-def plot(points: Sequence[Point], directory: Path) -> None:
-    """Write ``frontier.png`` and ``frontier.svg``.
+def image_names(name: str) -> tuple[str, ...]:
+    """The files of a plot."""
+    return tuple(f"{name}.{suffix}" for suffix in SUFFIXES)
+
+
+def plot(points: Sequence[Point]) -> dict[str, bytes]:
+    """``frontier.png`` and ``frontier.svg``.
 
     They show mean exact match, the same from close by, and the S-score of generated texts, mean
     and of the worst task.
@@ -69,9 +75,9 @@ def plot(points: Sequence[Point], directory: Path) -> None:
     panels[1].set_ylim(100 * unmerged.mean - ZOOM, 100 * unmerged.mean + 0.5)
     panels[0].set_ylabel("exact match, %")
     panels[0].legend(fontsize=8)
-    for suffix in ("png", "svg"):
-        figure.savefig(directory / f"frontier.{suffix}", dpi=130, metadata=_undated(suffix))
+    images = _images(figure, "frontier")
     pyplot.close(figure)
+    return images
 
 
 def _panel(axes, series: Mapping[str, Sequence[Point]], score: Callable[[Point], float]) -> None:
@@ -112,8 +118,8 @@ def _cell(scores: Scores | None) -> str:
     return "" if scores is None else f"{100 * scores.exact:.1f} / {100 * scores.tokens:.1f}"
 
 
-def plot_experts(points: Sequence[ExpertPoint], directory: Path) -> None:
-    """Write ``experts.png`` and ``experts.svg``: own tasks, and tasks that no merge saw."""
+def plot_experts(points: Sequence[ExpertPoint]) -> dict[str, bytes]:
+    """``experts.png`` and ``experts.svg``: own tasks, and tasks that no merge saw."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -130,9 +136,9 @@ def plot_experts(points: Sequence[ExpertPoint], directory: Path) -> None:
         axes.set_title(title)
     all_axes[0].set_ylabel("%")
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    for suffix in ("png", "svg"):
-        figure.savefig(directory / f"experts.{suffix}", dpi=130, metadata=_undated(suffix))
+    images = _images(figure, "experts")
     pyplot.close(figure)
+    return images
 
 
 def _experts_panel(
@@ -156,6 +162,12 @@ def _experts_panel(
     axes.grid(alpha=0.3)
 
 
-def _undated(suffix: str) -> dict[str, None]:
-    """So that equal points make equal files."""
-    return {"Date": None} if suffix == "svg" else {}
+def _images(figure, name: str) -> dict[str, bytes]:
+    """The content of a figure's files."""
+    images = {}
+    for suffix, file in zip(SUFFIXES, image_names(name), strict=True):
+        undated = {"Date": None} if suffix == "svg" else {}  # equal points make equal files
+        content = BytesIO()
+        figure.savefig(content, format=suffix, dpi=130, metadata=undated)
+        images[file] = content.getvalue()
+    return images

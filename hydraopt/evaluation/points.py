@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 
 from ..adapters import AdapterSet
 from ..errors import DataError, UsageError, known
-from ..files import write_json
+from ..files import check_files, json_bytes, write_files
 from ..fitting import check_fit
 from ..formats.documents import checked
 from ..merging import METHODS, MergedAdapters, find_method, merge_with
@@ -23,6 +23,7 @@ from ..training import CalibrationData, Examples
 from .evaluator import Evaluator
 
 CALIBRATED = "calibrated"  # a byte budget whose codes are fitted to the training prompts
+FRONTIER = "frontier"  # the kind of directory
 POINTS = "points"
 RECORDS = 2  # version of what is kept of a point
 
@@ -40,10 +41,14 @@ def measured(
         fingerprint: of all that the results depend on.
         directory: where the results are kept.
         jobs: processes.
+
+    Raises:
+        OutputError: ``directory`` holds something else, or cannot be written.
     """
-    (directory / POINTS).mkdir(parents=True, exist_ok=True)
-    paths = {name: directory / POINTS / f"{_file_name(name)}.json" for name in work}
-    kept = {name: _read(path, fingerprint) for name, path in paths.items()}
+    files = {name: f"{POINTS}/{_file_name(name)}.json" for name in work}
+    check_files(directory, FRONTIER, files.values())
+    directory.mkdir(parents=True, exist_ok=True)
+    kept = {name: _read(directory / file, fingerprint) for name, file in files.items()}
     results = {name: result for name, result in kept.items() if result is not None}
     missing = [name for name in work if name not in results]
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -51,7 +56,8 @@ def measured(
     computed = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
     for name, result in progress(computed, "measure", total=len(missing)):
         results[name] = result
-        write_json(paths[name], {"of": fingerprint, "result": result})
+        content = json_bytes({"of": fingerprint, "result": result})
+        write_files(directory, FRONTIER, {files[name]: content})
     return {name: results[name] for name in work}
 
 

@@ -5,14 +5,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..adapters import read_adapters
-from ..errors import OutputError, UsageError
-from ..files import replaced_file, write_json
+from ..errors import UsageError
+from ..files import check_files, json_bytes, write_files
 from ..merging import METHODS
 from ..training import read_examples
-from .chart import experts_table, plot, plot_experts, table
+from .chart import experts_table, image_names, plot, plot_experts, table
 from .experts import ExpertPoint, compare_experts
 from .frontier import SHARES, Point, frontier
-from .points import CALIBRATED, POINTS, Subject
+from .points import CALIBRATED, FRONTIER, Subject
 
 STORAGE = ("budget", CALIBRATED, "plain", "hydraopt", "average")
 RESULTS, TABLE = "results.json", "frontier.md"
@@ -72,14 +72,14 @@ def write_frontier(
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: as the steps raise it.
     """
-    _check(directory)
+    check_files(directory, FRONTIER, (RESULTS, TABLE, *image_names("frontier")))
     methods = methods or [x for x in STORAGE if x != CALIBRATED or subject.training]
     points = frontier(subject, methods, directory, jobs, budgets)
     rows = [
         asdict(point) | point.summary() | {"s_score": point.s_score(points[0])} for point in points
     ]
-    _write(directory, RESULTS, rows, TABLE, table(points))
-    plot(points, directory)
+    texts = {RESULTS: json_bytes(rows), TABLE: table(points).encode()}
+    write_files(directory, FRONTIER, texts | plot(points))
     return points
 
 
@@ -100,7 +100,7 @@ def write_experts(
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: as the steps raise it.
     """
-    _check(directory)
+    check_files(directory, FRONTIER, (EXPERTS, EXPERTS_TABLE, *image_names("experts")))
     methods = methods or [
         name
         for name, method in METHODS.items()
@@ -108,19 +108,6 @@ def write_experts(
     ]
     points = compare_experts(subject, methods, counts, held_out, directory, jobs)
     rows = [point.record() for point in points]
-    _write(directory, EXPERTS, rows, EXPERTS_TABLE, experts_table(points))
-    plot_experts(points, directory)
+    texts = {EXPERTS: json_bytes(rows), EXPERTS_TABLE: experts_table(points).encode()}
+    write_files(directory, FRONTIER, texts | plot_experts(points))
     return points
-
-
-def _check(directory: Path) -> None:
-    ours = any((directory / name).exists() for name in (POINTS, RESULTS, EXPERTS))
-    if directory.exists() and any(directory.iterdir()) and not ours:
-        raise OutputError(f"output {directory} holds other files; choose another output")
-
-
-def _write(directory: Path, results: str, rows: list[dict], name: str, text: str) -> None:
-    with replaced_file(directory / results) as staging:
-        write_json(staging, rows)
-    with replaced_file(directory / name) as staging:
-        staging.write_text(text, encoding="utf-8")

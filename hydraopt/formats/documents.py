@@ -43,15 +43,23 @@ def read_document(path: Path, name: str, version: int, writer: str) -> dict:
         BundleError: no such file, another version or codec, or anything that differs from what was
             written.
     """
-    again = f"write it again with `{writer}`"
     try:
         content = file_bytes(path)
-        fields = json_value(content.decode())
-        found = fields["format_version"]
     except MissingError:
         raise BundleError(
             f"{path} is missing; expected a directory that `{writer}` wrote"
         ) from None
+    except UnreadableError as error:
+        raise BundleError(f"{path} is damaged ({error}); write it again with `{writer}`") from None
+    return parse_document(content, path, name, version, writer)
+
+
+def parse_document(content: bytes, path: Path, name: str, version: int, writer: str) -> dict:
+    """:func:`read_document` of the ``content`` of ``path``."""
+    again = f"write it again with `{writer}`"
+    try:
+        fields = json_value(content.decode())
+        found = fields["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} is damaged ({shortened(error)}); {again}") from None
     if found != version:

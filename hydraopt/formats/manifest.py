@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import BundleError, known
-from ..files import Output, write_bytes
+from ..files import write_bytes
 from .codes import CODEC
 from .documents import read_document, sealed
 from .layout import LAYOUT
-from .pack import PACKS, SHARED, SINGLE, SUFFIX, Pack
+from .pack import SHARED, Pack
 from .records import FileRecord, check_files, parse_records
 
 FORMAT_VERSION = 6
@@ -23,11 +23,7 @@ NUMBERS = {  # that a manifest has, by kind
 }
 FORWARD, DECODE = "forward", "decode"
 MANIFEST, PROGRAM, TOKENIZER = "manifest.json", "model.pte", "tokenizer.json"
-BUNDLE = Output(
-    MANIFEST,
-    "format_version",
-    (PROGRAM, TOKENIZER, LAYOUT, SHARED, SINGLE, f"{PACKS}/*{SUFFIX}", "data/*.ptd"),
-)
+BUNDLE = "bundle"
 
 
 @dataclass(frozen=True)
@@ -158,9 +154,14 @@ class Manifest:
         """Bytes of all files but the manifest."""
         return sum(record.bytes for record in self.files.values()) + sum(self.pack_sizes)
 
+    @property
+    def document(self) -> bytes:
+        """The content of its file, JSON with a digest."""
+        return sealed({"format_version": FORMAT_VERSION, **asdict(self)})
+
     def write(self, path: Path) -> None:
         """Write it as JSON with a digest."""
-        write_bytes(path, sealed({"format_version": FORMAT_VERSION, **asdict(self)}))
+        write_bytes(path, self.document)
 
     @classmethod
     def read(cls, bundle: Path) -> "Manifest":

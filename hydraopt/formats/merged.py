@@ -5,20 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import BundleError
-from ..files import Output, write_bytes
+from ..files import write_bytes
 from .documents import read_document, sealed
-from .layout import LAYOUT
-from .pack import PACKS, SHARED, SUFFIX, Pack
+from .pack import Pack
 from .records import check_files, parse_records, records
 
 FORMAT_VERSION = 2
 DESCRIPTION = "merged.json"
 WRITER = "hydraopt compress"
-MERGED = Output(
-    DESCRIPTION,
-    "format_version",
-    ("merged.safetensors", LAYOUT, SHARED, f"{PACKS}/*{SUFFIX}", "README.md", "errors.png"),
-)
+MERGED = "merged directory"
 
 
 def write_description(

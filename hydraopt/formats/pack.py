@@ -134,6 +134,12 @@ def pack_name(task: str) -> str:
     return f"{PACKS}/{task}{SUFFIX}"
 
 
+def is_pack_name(name: str) -> bool:
+    """Whether a path inside a directory is one of :func:`pack_name`, or of all packs in one."""
+    directory, _, file = name.rpartition("/")
+    return name == SINGLE or (directory == PACKS and file.endswith(SUFFIX))
+
+
 def _bytes(path: Path, offset: int, count: int) -> np.ndarray:
     try:
         status = path.stat()

@@ -1,10 +1,10 @@
 """Adding a task to a bundle and taking one out: packs and manifest change, nothing else."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from ..adapters import (
     TOKEN_CLS,
@@ -16,20 +16,22 @@ from ..adapters import (
     read_weights,
 )
 from ..errors import AdapterError, BundleError, TaskError
-from ..files import locked, replaced_file, write_bytes
+from ..files import Held, Listing, held, sha256
 from ..formats.layout import Layout
-from ..formats.manifest import INPUTS, MANIFEST, Manifest
-from ..formats.pack import PACKS, SUFFIX, Pack, pack, pack_name
+from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, Manifest
+from ..formats.pack import SINGLE, Pack, is_pack_name, pack, pack_name
 from ..merging import relative_errors
 from ..packing import CodedAdapters, encode_adapter, read_coded_layout
 from .factors import task_classes
+from .kept import check_kept
 
 
 def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
     """Code the adapter ``source`` into the layout of ``bundle`` as a new task.
 
     The pack is written first and the manifest replaced last, so that an interrupted call leaves
-    the bundle as it was.
+    the bundle as it was. Files in it that are not ours stay. If another bundle takes its place
+    meanwhile, the task is added to that one, or to none.
 
     Args:
         bundle: directory with factors as inputs.
@@ -41,13 +43,13 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
 
     Raises:
         AdapterError: an adapter of another base model or kind of base model, or of modules that the
-            bundle lacks.
+            bundle lacks; or one of which the bundle would keep nothing.
         TaskError: the task exists already.
         BundleError: a damaged bundle, or one without packs.
         OutputError: the bundle cannot be written.
     """
-    bundle = Path(bundle)
-    with locked(bundle):
+    with _held(Path(bundle)) as directory:
+        bundle = directory.path
         manifest = Manifest.read(bundle)
         _check_takes(bundle, manifest, task)
         adapter = replace(read_adapter(source), name=task)
@@ -59,33 +61,30 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
         coded = CodedAdapters(
             manifest.method, {}, layout, shared, {task: payload}, adapters.fp16_bytes
         )
+        check_kept(adapters.adapters[0], coded)
         coded = replace(coded, errors=relative_errors(adapters, coded))
-        name = _free_name(task, payload.numpy(), manifest)
-        (bundle / PACKS).mkdir(exist_ok=True)
-        with replaced_file(bundle / name) as staging:
-            write_bytes(staging, pack(payload.numpy(), layout.binding(shared.numpy())))
-        _replace_manifest(
-            bundle,
-            replace(
-                manifest,
-                adapter_bytes=manifest.adapter_bytes + adapters.fp16_bytes,
-                packs={**manifest.packs, task: Pack.of(bundle, name)},
-                classes={**manifest.classes, **task_classes(coded)},
-            ),
+        content = pack(payload.numpy(), layout.binding(shared.numpy()))
+        name = _free_name(task, content, manifest, directory)
+        grown = replace(
+            manifest,
+            adapter_bytes=manifest.adapter_bytes + adapters.fp16_bytes,
+            packs={**manifest.packs, task: Pack.holding(content, name)},
+            classes={**manifest.classes, **task_classes(coded)},
         )
+        _write(directory, grown, {name: content})
         return coded
 
 
 def remove_task(bundle: str | Path, task: str) -> None:
-    """Take ``task`` out of ``bundle``; packs that are no task's go.
+    """Take ``task`` out of ``bundle``; packs of ours that are no task's go.
 
     Raises:
         TaskError: no such task, or the last one.
         BundleError: a damaged bundle, or one without packs.
         OutputError: the bundle cannot be written.
     """
-    bundle = Path(bundle)
-    with locked(bundle):
+    with _held(Path(bundle)) as directory:
+        bundle = directory.path
         manifest = Manifest.read(bundle)
         if task not in manifest.tasks:
             raise TaskError(f"no task {task!r}; there are: {', '.join(manifest.tasks)}")
@@ -97,34 +96,54 @@ def remove_task(bundle: str | Path, task: str) -> None:
             raise TaskError(f"{task!r} is the only task of {bundle}; delete the directory instead")
         packs = {name: place for name, place in manifest.packs.items() if name != task}
         share = manifest.adapter_bytes // len(manifest.tasks)
-        _replace_manifest(
-            bundle,
-            replace(
-                manifest,
-                adapter_bytes=manifest.adapter_bytes - share,
-                packs=packs,
-                classes={name: n for name, n in manifest.classes.items() if name != task},
-            ),
+        classes = {name: n for name, n in manifest.classes.items() if name != task}
+        shrunk = replace(
+            manifest,
+            adapter_bytes=manifest.adapter_bytes - share,
+            packs=packs,
+            classes=classes,
         )
+        _write(directory, shrunk, {})
 
 
-def _remove_unlisted(bundle: Path, names: set[str]) -> None:
-    """Remove packs that are no task's: of a task taken out, or of a call that was killed."""
-    unfinished = (bundle / PACKS).glob(".*")  # nobody else writes there: the bundle is locked
-    unlisted = (
-        x for x in bundle.rglob(f"*{SUFFIX}") if x.relative_to(bundle).as_posix() not in names
-    )
-    for path in [*unfinished, *unlisted]:
-        path.unlink(missing_ok=True)
+@contextmanager
+def _held(bundle: Path) -> Iterator[Held]:
+    with held(bundle) as directory:
+        if not directory.locked:
+            raise BundleError(
+                f"{bundle} cannot be locked: its file system has no locks; copy the bundle to "
+                "another one"
+            )
+        yield directory
 
 
-def _free_name(task: str, payload: np.ndarray, manifest: Manifest) -> str:
-    """A file for a task's pack that no other task's pack is in."""
+def _listing(directory: Held) -> Listing:
+    """What is ours in a bundle: by its list, and by the manifest, which is sealed, too."""
+    manifest = Manifest.read(directory.path)
+    listed = directory.listing() or Listing(BUNDLE, {})
+    sealed = {name: record.sha256 for name, record in manifest.files.items()}
+    sealed |= {pack.file: pack.sha256 for pack in manifest.packs.values() if pack.file != SINGLE}
+    sealed[MANIFEST] = sha256(directory.path / MANIFEST)
+    return listed.with_more(sealed)
+
+
+def _write(directory: Held, manifest: Manifest, packs: Mapping[str, bytes]) -> None:
+    """Write packs and then the manifest; packs of ours that are no task's then go.
+
+    They are those of a task that was taken out, or of a call that was killed.
+    """
+    listing = _listing(directory)
+    gone = [x for x in listing.files if is_pack_name(x) and x not in manifest.names]
+    directory.change(listing, {**packs, MANIFEST: manifest.document}, gone)
+
+
+def _free_name(task: str, content: bytes, manifest: Manifest, directory: Held) -> str:
+    """A file for a task's pack that no other task's pack is in, and nobody else's file."""
     taken = {place.file for place in manifest.packs.values()}
     name = pack_name(task)
-    if name not in taken:
+    if name not in taken and directory.may_write(name, _listing(directory)):
         return name
-    return pack_name(f"{task}-{hashlib.sha256(payload.data).hexdigest()[:16]}")
+    return pack_name(f"{task}-{hashlib.sha256(content).hexdigest()[:16]}")
 
 
 def _check_takes(bundle: Path, manifest: Manifest, task: str) -> None:
@@ -177,10 +196,3 @@ def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> Non
                 f"adapter {adapter.name!r} has {found} classes in {module}, but the bundle has 1 "
                 f"to {most}; export a new bundle"
             )
-
-
-def _replace_manifest(bundle: Path, manifest: Manifest) -> None:
-    """Put a manifest in the place of the bundle's, then remove the packs that it does not list."""
-    with replaced_file(bundle / MANIFEST) as staging:
-        manifest.write(staging)
-    _remove_unlisted(bundle, manifest.names)

@@ -2,16 +2,16 @@
 
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from ..files import Output, output_directory
+from ..errors import OutputError
+from ..files import output_directory, remove_output
 
 COMPLETE = ".complete"
-CACHED = Output(COMPLETE, "", ())  # never overwritten
+CACHED = "cache"
 UNUSED_DAYS = 7
 
 
@@ -33,7 +33,7 @@ def cached(name: str, build: Callable[[Path], object]) -> Path:
     directory.parent.mkdir(parents=True, exist_ok=True)
     with _in_use(directory):
         if not (directory / COMPLETE).exists():
-            with output_directory(directory, CACHED) as staging:
+            with output_directory(directory, CACHED, overwrite=True) as staging:
                 build(staging)
                 (staging / COMPLETE).touch()
         os.utime(directory / COMPLETE)  # it is in use
@@ -46,8 +46,8 @@ def drop_unused(group: str) -> None:
     for mark in (cache_directory() / group).glob(f"*/{COMPLETE}"):
         with _in_use(mark.parent):
             if mark.exists() and mark.stat().st_mtime < oldest:
-                mark.unlink()  # first: what an interrupt leaves is not whole
-                shutil.rmtree(mark.parent, ignore_errors=True)
+                with suppress(OutputError):  # what we did not write there stays
+                    remove_output(mark.parent, CACHED)
 
 
 def _in_use(directory: Path) -> AbstractContextManager[None]:

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..files import Output, output_directory, write_json
+from ..files import output_directory, write_json
 from ..shown import html
 from .charts import plot_all
 from .results import RESULTS
@@ -22,7 +22,7 @@ img { max-width: 100% } .warning { background: #fff3cd; padding: .5rem .8rem; ma
 """
 
 
-REPORT = Output(RESULTS, "format_version", ("report.md", "report.html", "*.png", "*.svg"))
+REPORT = "profile"
 
 
 def write_report(results: Mapping, directory: Path, *, overwrite: bool = False) -> None:

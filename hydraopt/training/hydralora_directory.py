@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from ..errors import BundleError, TrainingError
-from ..files import Output, output_directory, write_bytes, write_tensors
+from ..files import output_directory, write_bytes, write_tensors
 from ..formats.documents import read_document, sealed
 from ..formats.records import check_files, parse_records, records
 from ..reading import file_tensors, shortened
@@ -21,7 +21,7 @@ from .hydralora import HydraConfig, HydraLinear
 FORMAT_VERSION = 2
 WRITER = "hydraopt train hydralora"
 CONFIG, WEIGHTS = "hydralora.json", "hydralora.safetensors"
-HYDRALORA = Output(CONFIG, "format_version", (WEIGHTS,))
+HYDRALORA = "HydraLoRA adapter"
 
 
 class HydraFactors(NamedTuple):

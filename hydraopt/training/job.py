@@ -10,11 +10,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import TrainingError
-from ..files import Output, check_output, sha256
+from ..files import check_output, sha256
 from ..models import context_length
 from .batches import Row, answer_loss, batch, encode, load_model
 from .examples import read_lines
-from .loop import Fitted, Schedule, fit, pick_device
+from .loop import Fitted, Schedule, fit, pick_device, remove_checkpoint
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Job:
         lines = read_lines(self.data, ("prompt", "answer"))
         return [(fields["prompt"], fields["answer"]) for _, fields in lines]
 
-    def check(self, kind: Output) -> None:
+    def check(self, kind: str) -> None:
         """Refuse what cannot be meant before anything is loaded.
 
         Raises:
@@ -117,7 +117,7 @@ def run(
 
     Raises:
         TrainingError: nothing to resume; or a loss that is not finite, after saving.
-        DataError: a damaged or foreign checkpoint.
+        DataError: a damaged or foreign checkpoint, or something else that has its name.
     """
     checkpoint = job.checkpoint(settings)
     if job.resume and not checkpoint.exists():
@@ -126,7 +126,7 @@ def run(
             "them, or train without --resume"
         )
     if not job.resume:
-        checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(checkpoint)
     job.output.resolve().parent.mkdir(parents=True, exist_ok=True)
     try:
         fitted = fit(

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,25 @@ def fit(
     finally:
         state.keep_best()
     return Fitted(state.step, tuple(state.losses), state.best)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the checkpoint of an earlier training, if there is one.
+
+    Raises:
+        DataError: what has the name is no checkpoint of ours.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        check_regular(path)
+        state = torch.load(path, weights_only=True, mmap=True)
+        ours = not path.is_symlink() and {"schedule", "weights", "kept"} <= {*state}
+    except Exception:  # what is raised depends on what it is
+        ours = False
+    if not ours:
+        raise DataError(f"{path} is in the way and no checkpoint of ours; move it away")
+    path.unlink()
 
 
 class _TrainingState:

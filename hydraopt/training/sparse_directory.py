@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from ..errors import BundleError, TrainingError
-from ..files import Output, output_directory, write_bytes, write_tensors
+from ..files import output_directory, write_bytes, write_tensors
 from ..formats.documents import read_document, sealed
 from ..formats.records import check_files, parse_records, records
 from ..reading import file_tensors, shortened
@@ -23,7 +23,7 @@ from .sparse import BLOCK, SparseLinear, as_blocks, from_blocks
 FORMAT_VERSION = 2
 WRITER = "hydraopt train sparse"
 CONFIG, WEIGHTS = "sparse.json", "sparse.safetensors"
-SPARSE = Output(CONFIG, "format_version", (WEIGHTS,))
+SPARSE = "sparse adapter"
 
 
 class SparseDelta(NamedTuple):

@@ -1,5 +1,7 @@
 """SIGKILL at random moments of every command that writes: the old output or the new one is whole.
 
+What users keep beside it is there afterwards, and what they keep in a bundle that changes.
+
 A process per kill would import torch each time. Here everything is imported once; a command runs
 in a fork, which is killed at a random moment of the time that the command takes.
 """
@@ -14,7 +16,10 @@ from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
+from user_files import BESIDE, NAMES, lost, scatter
+
 from hydraopt.cli.records import describe
+from hydraopt.files import LIST
 from hydraopt.formats.manifest import MANIFEST, Manifest
 
 from .case import content
@@ -23,7 +28,7 @@ from .command import run_here
 ADAPTERS = ("{world}/alpha", "{world}/beta", "-o", "out", "--overwrite")
 ON_BASE = ("--base", "{world}/base", "-o", "out", "--overwrite")
 NOT_COMPARED = (  # no two lowerings have one program, and what holds a hash of it differs, too
-    *(".pte", ".png", MANIFEST, "merged.json"),
+    *(".pte", ".png", MANIFEST, LIST, "merged.json"),
 )
 
 
@@ -35,19 +40,21 @@ class Writer:
         command: arguments; ``{world}`` is where the world is.
         before: what of the world is there as ``out`` before it: what may be lost.
         after: what is run after a kill that came too late, if the command itself cannot be.
+        grows: whether it leaves what is not ours in ``out``.
     """
 
     command: tuple[str, ...]
     before: str
     after: tuple[str, ...] = ()
+    grows: bool = False
 
 
-LATER = ("add", "out", "{world}/gamma", "--task")
+LATER = ("add", "out", "{world}/alpha", "--task")
 WRITERS: Mapping[str, Writer] = {
     "merge": Writer(("merge", *ADAPTERS, "--method", "average"), "merged"),
     "compress": Writer(("compress", *ADAPTERS, "--budget", "20%"), "coded"),
-    "add": Writer((*LATER, "later"), "bundle", (*LATER, "last")),
-    "remove": Writer(("remove", "out", "--task", "alpha"), "bundle", (*LATER, "last")),
+    "add": Writer((*LATER, "later"), "bundle", (*LATER, "last"), grows=True),
+    "remove": Writer(("remove", "out", "--task", "alpha"), "bundle", (*LATER, "last"), grows=True),
     "train": Writer(
         ("train", "sparse", *ON_BASE, "--data", "{world}/data.jsonl", "--steps", "3"), "sparse"
     ),
@@ -114,18 +121,25 @@ class _Trial:
             raise ValueError(f"neither old nor new: {state}")
         again = self.writer.command if state == self.old else self.writer.after
         self._run(again or self.writer.command)
-        if strays := _names(self.work) - self._owned():
+        if gone := lost(self.users):
+            raise ValueError(f"not ours, and lost: {gone}")
+        users = {path.relative_to(self.work).as_posix() for path in self.users}
+        if strays := _names(self.work) - self._owned() - users:
             raise ValueError(f"left behind after the next run: {strays}")
         return "old" if state == self.old else "new"
 
     def _start(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.world / self.writer.before, self.work / "out")
+        chance = random.Random(0)
+        self.users = scatter(chance, self.work, BESIDE, len(BESIDE))
+        if self.writer.grows:
+            self.users |= scatter(chance, self.work / "out", NAMES, len(NAMES))
 
     def _owned(self) -> set[str]:
         if not (self.work / "out" / MANIFEST).exists():
             return self.names
-        listed = {MANIFEST, *Manifest.read(self.work / "out").names}
+        listed = {MANIFEST, LIST, *Manifest.read(self.work / "out").names}
         return {f"out/{name}" for name in listed}
 
     def _run(self, command: tuple[str, ...]) -> None:
@@ -141,7 +155,10 @@ class _Trial:
         code = 70
         try:
             with chdir(self.work):
-                code = run_here(self._of(command)).code
+                done = run_here(self._of(command))
+            code = done.code
+            if code:
+                os.write(2, done.stderr.encode())
         finally:
             os._exit(code)
 

@@ -1,0 +1,33 @@
+"""Outputs are written whole or not at all, and nothing goes that we did not write ourselves."""
+
+from .content import json_bytes, safetensors_bytes, sha256, write_bytes, write_json, write_tensors
+from .held import Held, held
+from .listing import LIST, Listing
+from .outputs import (
+    check_files,
+    check_output,
+    output_directory,
+    remove_output,
+    write_files,
+)
+from .staging import remove_unfinished, replaced_file
+
+__all__ = [
+    "LIST",
+    "Held",
+    "Listing",
+    "check_files",
+    "check_output",
+    "held",
+    "json_bytes",
+    "output_directory",
+    "remove_output",
+    "remove_unfinished",
+    "replaced_file",
+    "safetensors_bytes",
+    "sha256",
+    "write_bytes",
+    "write_files",
+    "write_json",
+    "write_tensors",
+]

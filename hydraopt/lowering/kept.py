@@ -1,0 +1,77 @@
+"""Whether an adapter fits a bundle that was made without it.
+
+Its private columns are fitted to the rows that the bundle's tasks share. Of an adapter that has
+nothing to do with them n random rows of ``in`` values keep ``n / in`` of its squared norm: the
+share that they keep of a row is Beta(n / 2, (in - n) / 2).
+"""
+
+import logging
+import math
+from typing import NamedTuple
+
+from ..adapters import Factors, LoraAdapter
+from ..errors import AdapterError
+from ..formats.layout import ModuleLayout
+from ..packing import CodedAdapters
+
+DEVIATIONS = 3  # standard ones, above the mean of unrelated adapters
+
+logger = logging.getLogger(__name__)
+
+
+class _Module(NamedTuple):
+    """Of one module: squared norms of delta and error, share kept, and that of unrelated ones."""
+
+    energy: float
+    error: float
+    kept: float
+    mean: float
+    variance: float
+
+
+def check_kept(adapter: LoraAdapter, coded: CodedAdapters) -> None:
+    """Refuse an adapter of which a bundle keeps nothing.
+
+    That is: what was coded is no nearer to the adapter than the base model alone, and the bundle's
+    rows keep no more of it than of any other adapter. The first alone is but told, as codes of few
+    bits are unbiased rather than near.
+
+    Args:
+        adapter: the new one.
+        coded: its codes.
+
+    Raises:
+        AdapterError: it is such an adapter.
+    """
+    factors = coded.task_factors(adapter.name)
+    modules = [
+        _module(x, factors[name], coded.layout.modules[name]) for name, x in adapter.factors.items()
+    ]
+    energy = sum(x.energy for x in modules)
+    if not energy:
+        return  # it changes nothing, and so do its codes
+    error = math.sqrt(sum(x.error for x in modules) / energy)
+    kept, mean = (sum(x.energy * x[i] for x in modules) / energy for i in (2, 3))
+    deviation = math.sqrt(sum(x.energy**2 * x.variance for x in modules)) / energy
+    if error < 1:
+        return
+    told = (
+        f"adapter {adapter.name!r} has little in common with the bundle's tasks: they have "
+        f"{kept:.1%} of it and {mean:.1%} of any adapter, so that its relative error is "
+        f"{error:.2f}, where the base model alone has 1; export a new bundle with it"
+    )
+    if kept <= mean + DEVIATIONS * deviation:
+        raise AdapterError(told)
+    logger.warning("%s", told)
+
+
+def _module(original: Factors, coded: Factors, layout: ModuleLayout) -> _Module:
+    energy, mixed, size = (
+        float(((x.b.T.double() @ y.b.double()) * (x.a.double() @ y.a.T.double())).sum())
+        for x, y in ((original, original), (original, coded), (coded, coded))
+    )
+    kept = mixed**2 / (energy * size) if energy and size else 0.0
+    rows, length = layout.shared_rows, layout.length("A")
+    mean = min(1.0, rows / length)
+    variance = 2 * mean * (1 - mean) / (length + 2) / len(original.a)
+    return _Module(energy, max(0.0, energy - 2 * mixed + size), kept, mean, variance)
