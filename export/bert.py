@@ -1,7 +1,7 @@
 """BERT: classes of a text, each task with a classifier and a number of classes of its own."""
 
 from recipe import Family, main
-from transformers import AutoModelForSequenceClassification, BertConfig
+from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig
 
 from hydraopt.zoo.model import PAD_ID, VOCAB_SIZE
 
@@ -9,6 +9,7 @@ FAMILY = Family(
     base="google-bert/bert-base-uncased",
     targets=("query", "key", "value"),
     auto=AutoModelForSequenceClassification,
+    pretrained=AutoModel,
     head="classifier",
     tiny=BertConfig(
         vocab_size=VOCAB_SIZE,

@@ -44,7 +44,7 @@ def eager_error(bundle: Path, base: str, coded: CodedAdapters) -> float:
         session.switch(task)
         with torch.no_grad():
             inputs.update(zip(names, decode(*shared, coded.payloads[task]), strict=True))
-            wanted = compute(given)[: manifest.classes.get(task)]
+            wanted = compute(given)[..., : manifest.classes.get(task)]
         found = _answer(session, given)
         errors.append((found - wanted).norm() / wanted.norm())
     return float(max(errors))

@@ -19,7 +19,7 @@ from check import eager_error, forward_ms
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.status import Status
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from hydraopt.adapters import read_adapters
@@ -62,6 +62,8 @@ class Family:
         tiny: the family's architecture at a size that exports in seconds.
         targets: names of the layers that adapters change, as PEFT takes them.
         auto: transformers' class for what adapters are trained on.
+        pretrained: transformers' class for what the base was saved as; None: as ``auto`` says.
+        task_type: PEFT's name of what adapters give.
         head: name of the classifier that every task has of its own; None: tasks have none.
         chat_template: of the tiny tokenizer, in the family's form; None: it has none.
     """
@@ -70,6 +72,8 @@ class Family:
     tiny: PreTrainedConfig
     targets: Sequence[str]
     auto: type = AutoModelForCausalLM
+    pretrained: type | None = None
+    task_type: str | None = None
     head: str | None = None
     chat_template: str | None = None
 
@@ -170,8 +174,8 @@ def tiny_family(family: Family) -> Iterator[tuple[str, list[str]]]:
     with tempfile.TemporaryDirectory(prefix="hydraopt-") as directory:
         base = Path(directory) / "base"
         torch.manual_seed(0)
-        auto = AutoModel if family.head else family.auto
-        auto.from_config(family.tiny, dtype=torch.float32).save_pretrained(base)
+        pretrained = family.pretrained or family.auto
+        pretrained.from_config(family.tiny, dtype=torch.float32).save_pretrained(base)
         tiny_tokenizer(family.chat_template).save_pretrained(base)
         yield (
             str(base),
@@ -195,6 +199,7 @@ def random_adapter(directory: Path, base: Path, family: Family, classes: int) ->
         base, trust_remote_code=False, **({"num_labels": classes} if family.head else {})
     )
     config = LoraConfig(
+        task_type=family.task_type,
         r=TINY_RANK,
         lora_alpha=2 * TINY_RANK,
         target_modules=list(family.targets),

@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from hydraopt.lowering.form import Form
 
-FAMILIES = ("smollm2", "llama3", "qwen2", "qwen3", "gemma3", "bert", "minilm", "vit")
+FAMILIES = ("smollm2", "llama3", "qwen2", "qwen3", "gemma3", "bert", "modernbert", "minilm", "vit")
 # operators that only look at shapes and positions, or pass on what they are given
 VIEWS = ("assert", "scalar", "copy", "sym_size", "auto_functionalized", "ge", "le", "add", "cat")
 

@@ -1,12 +1,13 @@
 """ViT: classes of an image, each task with a classifier and a number of classes of its own."""
 
 from recipe import Family, main
-from transformers import AutoModelForImageClassification, ViTConfig
+from transformers import AutoModel, AutoModelForImageClassification, ViTConfig
 
 FAMILY = Family(
     base="google/vit-base-patch16-224-in21k",
     targets=("q_proj", "v_proj"),
     auto=AutoModelForImageClassification,
+    pretrained=AutoModel,
     head="classifier",
     tiny=ViTConfig(
         hidden_size=64,
