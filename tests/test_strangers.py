@@ -83,7 +83,8 @@ def test_it_gives_what_the_library_gives(fine, tmp_path):
     ids = library.encode(text).ids
     assert fine.encode(text) == ids
     assert fine.decode([*ids, 257]) == library.decode(ids) == text
-    assert [fine.name(token) for token in (97, 257, 999)] == ["a", None, None]
+    assert fine.added([97], [98, 97]) == ("a", "ba")
+    assert [fine.added([], [97, token]) for token in (257, 999)] == [(None, "a")] * 2
 
 
 def test_threads_get_their_own_answers(fine):

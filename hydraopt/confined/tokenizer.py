@@ -31,9 +31,12 @@ class ConfinedTokenizer:
         """Text of token ids, without special tokens."""
         return self._process.ask("decode", ids=list(ids))
 
-    def name(self, token: int) -> str | None:
-        """A token as it is in the vocabulary; None for a special one, or none."""
-        return self._process.ask("name", token=token)
+    def added(self, last: Sequence[int], new: Sequence[int]) -> tuple[str | None, str]:
+        """The last of some new tokens as it is in the vocabulary, None for a special one or none;
+        and what they add to the text of the tokens before them.
+        """
+        name, text = self._process.ask("added", last=last, new=new)
+        return name, text
 
     def try_all(self) -> None:
         """Encode and decode texts of all sorts, and decode all tokens."""

@@ -38,9 +38,12 @@ class Tokenizing:
         """Text of ids without special tokens."""
         return self._tokenizer.decode(ids)
 
-    def name(self, token: int) -> str | None:
-        """A token as it is in the vocabulary; None for a special one, or none."""
-        return None if token in self._special else self._tokenizer.id_to_token(token)
+    def added(self, last: Sequence[int], new: Sequence[int]) -> tuple[str | None, str]:
+        """The last new token as it is in the vocabulary, None for a special one or none; and what
+        new ids add to the text of the last ones.
+        """
+        name = None if new[-1] in self._special else self._tokenizer.id_to_token(new[-1])
+        return name, self.decode([*last, *new])[len(self.decode(last)) :]
 
     def try_all(self, texts: Sequence[str]) -> None:
         """Encode and decode texts, and decode every token alone and all of them in one text.
@@ -87,7 +90,7 @@ def main() -> None:
     answers: dict[str, Callable[..., Any]] = {
         function.__name__: function
         for function in (
-            *(tokenizing.load, tokenizing.encode, tokenizing.decode, tokenizing.name),
+            *(tokenizing.load, tokenizing.encode, tokenizing.decode, tokenizing.added),
             *(tokenizing.try_all, render, names),
         )
     }

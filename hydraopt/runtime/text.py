@@ -82,23 +82,21 @@ class BundleTokenizer:
         """
         new: list[int] = []
         last: list[int] = []  # of the last piece: what a decoder strips, it strips before that
-        shown, in_run = "", False
+        piece, in_run = "", False
         for token in ids:
             new.append(token)
-            if name := self._name(token):
+            name, piece = self._added(last, new)
+            if name:
                 in_run = bool(BYTE.fullmatch(name))
-            text = self.decode([*last, *new])
-            if not in_run and len(text) > len(shown) and not text.endswith("\ufffd"):
-                yield text[len(shown) :]
-                last, new = new, []
-                shown = self.decode(last)
-        if rest := self.decode([*last, *new])[len(shown) :]:
-            yield rest
+            if piece and not in_run and not piece.endswith("\ufffd"):
+                yield piece
+                last, new, piece = new, [], ""
+        if piece:
+            yield piece
 
-    def _name(self, token: int) -> str | None:
-        """The token as it is in the vocabulary; None for a special one, or none."""
+    def _added(self, last: Sequence[int], new: Sequence[int]) -> tuple[str | None, str]:
         with self._translated(TaskError, "makes no text of the tokens", "take token ids"):
-            return self._tokenizer.name(token)
+            return self._tokenizer.added(last, new)
 
     @contextmanager
     def _translated(self, kind: type[HydraOptError], what: str, step: str) -> Iterator[None]:
