@@ -118,7 +118,8 @@ torch.set_num_threads(2)
 (torch.ones(1000, 1000) @ torch.ones(1000, 1000)).sum()  # both threads
 session = Session.open({str(bundle)!r})
 expected = generated()
-held = threading.Thread(target=lambda: session._turns.__enter__())  # a call while it is forked
+# a call of another thread while it is forked
+held = threading.Thread(target=lambda: session._turns.lock().__enter__())
 held.start()
 held.join()
 if not os.fork():

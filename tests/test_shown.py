@@ -130,11 +130,11 @@ def test_tables_errors_and_logs_show_names_as_they_are(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
 def test_json_is_json_on_any_terminal(monkeypatch, encoding):
-    record = {"ü": "Grüße 世界 👩‍👩‍👧 \x7f\x9b2J\ud800", "n": [1.5, None]}
+    record = {"ü": "Grüße 世界 👩‍👩‍👧 \x7f\x9b2J\ud800", "n": [1.5, None, {}]}
     written = io.BytesIO()
     stream = io.TextIOWrapper(written, encoding=encoding, errors="backslashreplace")
     monkeypatch.setattr(sys, "stdout", stream)
-    print_json(record)
+    print_json(record | {"n": (1.5, float("nan"), {})})
     stream.flush()
     text = written.getvalue().decode(encoding)
     assert json.loads(text) == record

@@ -1,6 +1,7 @@
 """What the command line prints: a table for people or JSON for machines."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,12 +25,25 @@ WIDE = 160
 
 
 def print_json(value: object) -> None:
-    """Print JSON: as its characters, or escaped what the stream lacks or a terminal obeys."""
-    text = json.dumps(value, ensure_ascii=False)
+    """Print JSON: as its characters, or escaped what the stream lacks or a terminal obeys.
+
+    Numbers that are not finite, which JSON lacks, are null.
+    """
+    text = json.dumps(_finite(value), ensure_ascii=False)
     if not (text.isascii() and text.isprintable()):
         encoding = sys.stdout.encoding or "utf-8"
         text = "".join(x if _shows(x, encoding) else json.dumps(x)[1:-1] for x in text)
     print(text)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _shows(character: str, encoding: str) -> bool:
@@ -41,7 +55,7 @@ def _shows(character: str, encoding: str) -> bool:
 
 def plain(value: object) -> Text:
     """For a console or a cell of a table: as it is read, whatever markup is in it."""
-    return Text(visible(str(value), keep="\n"))
+    return Text(visible(str(value)))
 
 
 def show(values: Mapping[str, object], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from threading import RLock
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -20,18 +21,19 @@ class Turns:
         self._process = os.getpid()
         self._lock = RLock()
 
-    def __enter__(self) -> None:
-        # before the lock, which another thread of the parent may have held for ever
+    def lock(self) -> AbstractContextManager:
+        """What a call holds.
+
+        Raises:
+            UsageError: in a fork, where another thread of the parent may hold it for ever.
+        """
         if os.getpid() != self._process:
             raise UsageError(
                 f"{self._what} was opened before this process was forked, and ExecuTorch's threads "
                 "are not in a fork; open it again here, or start processes by multiprocessing's "
                 "'spawn'"
             )
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        return self._lock
 
 
 class _TakesTurns(Protocol):
@@ -41,14 +43,12 @@ class _TakesTurns(Protocol):
 S = TypeVar("S", bound=_TakesTurns)
 
 
-def in_turn(
-    method: Callable[Concatenate[S, P], R],
-) -> Callable[Concatenate[S, P], R]:
+def in_turn(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Let a method wait until other threads have left all methods of its object that wait."""
 
     @wraps(method)
     def waiting(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self._turns:
+        with self._turns.lock():
             return method(self, *args, **kwargs)
 
     return waiting
