@@ -53,8 +53,7 @@ class Schedule:
     def __post_init__(self):
         if self.steps > MOST_STEPS:
             raise TrainingError(
-                f"steps is {self.steps:,}, expected at most {MOST_STEPS:,}; stop early and resume "
-                "if it is not enough"
+                f"steps is {self.steps:,}, expected at most {MOST_STEPS:,}; train with fewer"
             )
 
 
