@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from . import adapters, bundles, data, directories, options, places, results, texts
+from . import adapters, bases, bundles, data, directories, options, places, results, texts
 from .case import Case
 
 GROUPS: Mapping[str, Callable[[], Iterator[Case]]] = {
@@ -17,6 +17,7 @@ GROUPS: Mapping[str, Callable[[], Iterator[Case]]] = {
     "packs and programs": bundles.packs,
     "JSON lines": data.lines,
     "base models": data.bases,
+    "unfit base models": bases.cases,
     "GGUF files": data.gguf,
     "tokenizers and chat templates": texts.cases,
     "results of profiles": results.profiles,
