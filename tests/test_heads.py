@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -259,8 +260,11 @@ def test_tasks_with_and_without_heads_do_not_belong_together(root, models, tmp_p
 
 
 def test_a_causal_lm_takes_no_heads(adapters, base, tmp_path):
-    with pytest.raises(LoweringError, match="is a causal_lm, which takes no classifiers"):
+    with pytest.raises(LoweringError, match="task_type is SEQ_CLS, which gives classes of a whole"):
         export_bundle(private(adapters), str(base), tmp_path / "out")
+    untyped = replace(private(adapters), task_type=None)
+    with pytest.raises(LoweringError, match="is a causal_lm, which takes no classifiers"):
+        export_bundle(untyped, str(base), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

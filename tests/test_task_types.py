@@ -4,11 +4,17 @@ from dataclasses import replace
 
 import pytest
 from conftest import BASE_ID, random_set, save_adapter, tiny_llama
-from encoders import save_base, tiny_bert, tiny_vit
+from encoders import bert_config, save_base, save_lora, tiny_bert, tiny_vit
 from peft import TaskType
+from transformers import (
+    BertForQuestionAnswering,
+    BertLMHeadModel,
+    LlamaForQuestionAnswering,
+    LlamaForSequenceClassification,
+)
 
-from hydraopt.adapters import AdapterSet, read_adapter
-from hydraopt.errors import AdapterError, DataError, LoweringError
+from hydraopt.adapters import AdapterSet, read_adapter, read_adapters
+from hydraopt.errors import AdapterError, DataError, HydraOptError, LoweringError
 from hydraopt.evaluation import Evaluator
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
@@ -64,6 +70,27 @@ def test_a_task_type_that_no_program_serves_has_its_own_next_step(bases):
         load_base(bases["encoder"], bases["encoder"], "QUESTION_ANS")
     with pytest.raises(LoweringError, match="pass a base model of kind causal_lm, on which"):
         load_base(bases["encoder"], bases["encoder"], "CAUSAL_LM")
+
+
+@pytest.mark.parametrize(
+    ("make", "task_type", "kind", "told"),
+    [
+        (BertForQuestionAnswering, "QUESTION_ANS", "encoder", "gives the places of an answer"),
+        (BertLMHeadModel, "CAUSAL_LM", "encoder", "which gives texts that go on, but the base"),
+        (LlamaForQuestionAnswering, "QUESTION_ANS", "causal_lm", "gives the places of an answer"),
+        (LlamaForSequenceClassification, "SEQ_CLS", "causal_lm", "classes of texts by a language"),
+    ],
+)
+def test_what_peft_trains_for_another_kind_is_refused_by_its_task(
+    bases, tmp_path, make, task_type, kind, told
+):
+    config = bert_config(is_decoder=True) if "Bert" in make.__name__ else tiny_llama().config
+    config.num_labels = 2
+    targets = ["query"] if "Bert" in make.__name__ else ["q_proj"]
+    save_lora(tmp_path / "a", make(config), BASE_ID, 1, task_type=task_type, target_modules=targets)
+    with pytest.raises(HydraOptError, match=told):
+        export_bundle(private(read_adapters([tmp_path / "a"])), bases[kind], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("coded", [False, True])

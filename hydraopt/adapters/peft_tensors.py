@@ -16,6 +16,7 @@ from .patterns import Pattern, PatternError
 from .targets import Role, Target
 
 Tensors = dict[str, torch.Tensor]  # what is read is taken out
+DECODER_HEAD = "score"  # what transformers calls the classifier, without bias, of a language model
 
 
 def take_factors(name: str, tensors: Tensors, config: Mapping) -> dict[str, Factors]:
@@ -53,10 +54,12 @@ def take_head(name: str, tensors: Tensors, saved: Collection[str]) -> dict[str, 
     weight, bias = saved_tensors.get(f"{layer}.weight"), saved_tensors.get(f"{layer}.bias")
     if len(saved_tensors) != 2 or weight is None or bias is None or bias.shape != weight.shape[:1]:
         shapes = ", ".join(f"{key} {list(x.shape)}" for key, x in saved_tensors.items()) or "none"
+        step = "train all other layers with LoRA alone"
+        if set(saved_tensors) == {f"{DECODER_HEAD}.weight"}:
+            step = "classes of texts by a language model have no program; train a text encoder"
         raise AdapterError(
             f"adapter {name!r}: its fully trained modules (modules_to_save) are {shapes}; "
-            "expected one linear head, weight [classes, d] and bias [classes]; train all other "
-            "layers with LoRA alone"
+            f"expected one linear head, weight [classes, d] and bias [classes]; {step}"
         )
     head = head_factors(weight, bias)
     _check_finite(name, layer, head)

@@ -88,12 +88,12 @@ def load_base(
     with loading_base(source, LoweringError):
         stored = base_config(source)
         kind = kind_of(stored, task_type)
+        check_task_type(task_type, kind.name, LoweringError)
         if heads and kind.generates:
             raise LoweringError(
                 f"base model {source!r} is a {kind.name}, which takes no classifiers, but the "
                 "adapters have some; pass the base model that they were trained on"
             )
-        check_task_type(task_type, kind.name, LoweringError)
         if chat_arguments and not kind.generates:
             raise UsageError(
                 f"--chat-template-arg is for models that write; base model {source!r} is an "
