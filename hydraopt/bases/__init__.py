@@ -1,4 +1,5 @@
 """Base models of others: what is wrong in one is refused by its cause, before its weights count.
 
-``files`` reads a directory, ``config`` its ``config.json``, ``weights`` loads what these let pass.
+``files`` reads a directory, ``config`` its ``config.json``; ``weights`` and ``tokenizer`` load what
+these let pass.
 """
