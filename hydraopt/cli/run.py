@@ -13,7 +13,7 @@ import typer
 
 from ..errors import UsageError
 from ..reading import shortened
-from ..shown import visible
+from ..shown import shell, visible
 from . import report
 from .options import MOST, ChatArguments, Json, finite, messages
 from .parsing import arguments, integers
@@ -103,9 +103,10 @@ def check_chat(chat: "Chat | None", given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if chat and chat.arguments.get(name) != json.dumps(value, sort_keys=True):
             was = f"{name}={chat.arguments[name]}" if name in chat.arguments else f"no {name}"
+            wanted = shell(shortened(f"{name}={json.dumps(value)}"))
             raise UsageError(
                 f"the bundle's chat was exported with {shortened(was)}; export again with "
-                f"--chat-template-arg {shortened(name)}={shortened(json.dumps(value))}"
+                f"--chat-template-arg {wanted}"
             )
 
 
