@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from .adapters import AdapterSet, BaseWeights, Places, Target, is_copy, placed
 from .base_layers import check_layers
@@ -111,12 +112,11 @@ def places(
             f"the adapters change {name} under {count} names, {shortened(both)}, expected one; "
             "merge adapters that were trained with one version of transformers"
         )
-    unused = [module for module in names if _is_ignored(model, names[module])]
-    unused += _without_effect(model, {m: x for m, x in names.items() if m not in unused}, run)
+    unused = {*_ignored(model, names), *_without_effect(model, names, run)}
     if len(unused) == len(names):
         raise error(
             f"the program runs none of the {len(names)} layers that the adapters change (first: "
-            f"{shortened(unused[0])}), expected some; pass adapters of layers that it runs"
+            f"{shortened(min(unused))}), expected some; pass adapters of layers that it runs"
         )
     if unused:
         logger.warning(
@@ -124,7 +124,7 @@ def places(
             "(first: %s)",
             len(unused),
             len(names),
-            shortened(unused[0]),
+            shortened(min(unused)),
         )
     found = {module: None if module in unused else name for module, name in names.items()}
     check_layers(model, placed(shapes, found), error)
@@ -136,18 +136,23 @@ def reversed_places(places: Places) -> Places:
     return {name: module for module, name in places.items() if name is not None}
 
 
-def _is_ignored(model: "PreTrainedModel", name: str) -> bool:
-    """Whether it is a layer of the checkpoint that this class of models knows and does without."""
+def _ignored(model: "PreTrainedModel", names: Mapping[str, str]) -> list[str]:
+    """The modules of the checkpoint that this class of models knows and does without."""
     patterns = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
-    return any(re.search(pattern, name) for pattern in patterns)
+    own = {name for name, _ in model.named_modules()}
+    return [
+        module
+        for module, name in names.items()
+        if Target.parse(name).layer not in own and any(re.search(x, name) for x in patterns)
+    ]
 
 
 def _without_effect(model: "PreTrainedModel", names: Mapping[str, str], run: Run) -> list[str]:
-    """The modules on whose layers' outputs the program's output does not depend."""
-    layers = dict(model.named_modules())
+    """The modules on whose linear layers' outputs the program's output does not depend."""
+    layers = {name: x for name, x in model.named_modules() if isinstance(x, nn.Linear)}
     found = {m: x for m, name in names.items() if (x := layers.get(Target.parse(name).layer))}
     probes = {module: torch.zeros(1, requires_grad=True) for module in found}
-    handles = [layer.register_forward_hook(_adding(probes[m])) for m, layer in found.items()]
+    handles = [layer.register_forward_hook(_plus(probes[m])) for m, layer in found.items()]
     try:
         with torch.enable_grad():
             output = run(model).float().sum()
@@ -160,11 +165,8 @@ def _without_effect(model: "PreTrainedModel", names: Mapping[str, str], run: Run
     return [m for m, gradient in zip(probes, gradients, strict=True) if gradient is None]
 
 
-def _adding(probe: torch.Tensor) -> Callable:
-    def hook(_: torch.nn.Module, __: object, output: object) -> object:
-        return output + probe.to(output) if isinstance(output, torch.Tensor) else output
-
-    return hook
+def _plus(probe: torch.Tensor) -> Callable:
+    return lambda _module, _inputs, output: output + probe.to(output)
 
 
 def next_logits(model: "PreTrainedModel") -> torch.Tensor:

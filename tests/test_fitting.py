@@ -156,6 +156,12 @@ def test_nothing_is_told_of_adapters_that_run_as_they_are(told):
     assert not told
 
 
+def test_a_layer_that_is_no_linear_one_is_refused_not_left_out():
+    shapes = {f"model.layers.0.{Q}": (64, 64), "model.layers.0.self_attn": (64, 64)}
+    with pytest.raises(LoweringError, match=r"is a LlamaAttention, .*self_attn\.q_proj"):
+        places(tiny_llama(), shapes, next_logits, LoweringError)
+
+
 @pytest.mark.parametrize("error", [DataError, LoweringError])
 def test_a_layer_that_runs_and_does_not_fit_is_refused(error):
     with pytest.raises(error, match=r"lm_head of the base model is .* 300: pass the base model"):

@@ -80,10 +80,10 @@ def take_copies(name: str, tensors: Tensors) -> dict[str, Fingerprint]:
     copies = {}
     for key in list(tensors):
         tensor, plain = tensors[key], plain_name(key)
-        wrapped = BASE_LAYER in plain
+        wrapped, copied = BASE_LAYER in plain, plain.replace(BASE_LAYER, ".")
         whole = tensor.dim() == 2 and plain.endswith(".weight") and "lora" not in plain
-        if tensor.is_floating_point() and (wrapped or whole):
-            copies[plain.replace(BASE_LAYER, ".")] = fingerprint(tensors.pop(key))
+        if tensor.is_floating_point() and (wrapped or whole) and copied not in copies:
+            copies[copied] = fingerprint(tensors.pop(key))
     if tensors:
         _refuse_rest(name, tensors)
     return copies
@@ -105,7 +105,7 @@ def check_kind(name: str, tensors: Tensors) -> None:
 
 def _refuse_rest(name: str, tensors: Tensors) -> None:
     key = next(iter(tensors))
-    if BASE_LAYER in key:
+    if BASE_LAYER in key and not tensors[key].is_floating_point():
         raise AdapterError(
             f"adapter {name!r}: tensor {shortened(key)!r} is of a quantised layer of the base, "
             "expected only factors; save it with save_embedding_layers=False"
