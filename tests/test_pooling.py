@@ -19,7 +19,7 @@ from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.kinds.pooling import MODES, pooled
-from hydraopt.lowering.kinds.sentence import Sentence, read_sentence
+from hydraopt.lowering.kinds.sentence import TRANSFORMERS, Sentence, read_sentence
 from hydraopt.lowering.program import export_module, lower
 from hydraopt.merging.private import private
 from hydraopt.runtime import Session
@@ -27,7 +27,7 @@ from hydraopt.runtime.native import load_kernels
 
 OLD, NEW = "sentence_transformers.models.", "sentence_transformers.base.modules.any."
 CLS = {"word_embedding_dimension": 64, "pooling_mode_cls_token": True}
-SETTINGS, TRANSFORMER = "config_sentence_transformers.json", "sentence_bert_config.json"
+SETTINGS, TRANSFORMER = "config_sentence_transformers.json", TRANSFORMERS[0]
 
 
 def by_definition(mode: str, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -117,6 +117,10 @@ PROMPTS = {"prompts": {"query": "query: ", "document": ""}, "default_prompt_name
         (saved(**{TRANSFORMER: {"max_seq_length": 24}}), Sentence("cls", False, 24)),
         (saved(**{"tokenizer_config.json": {"model_max_length": 9}}), Sentence("cls", False, 9)),
         (saved(**{"tokenizer_config.json": {"model_max_length": 1e30}}), Sentence("cls", False)),
+        (
+            saved(**{"sentence_roberta_config.json": {"max_seq_length": 7}}),
+            Sentence("cls", False, 7),
+        ),
         (saved(**{TRANSFORMER: {"do_lower_case": True}}), Sentence("cls", False, lower_case=True)),
         (saved(**{SETTINGS: PROMPTS}), Sentence("cls", False, prompt="query: ")),
         (saved(**{SETTINGS: {**PROMPTS, "default_prompt_name": None}}), Sentence("cls", False)),
@@ -127,6 +131,7 @@ def test_what_lies_beside_a_model_says_how_to_pool(tmp_path, files, found):
 
 
 OUTSIDE = [*modules("Transformer"), {"path": "../1_Pooling", "type": f"{OLD}Pooling"}]
+ROOT = [*modules("Transformer"), {"path": "", "type": f"{OLD}Pooling"}]
 INSIDE = [{"path": "0_Transformer", "type": f"{OLD}Transformer"}, *modules("T", "Pooling")[1:]]
 
 
@@ -141,6 +146,7 @@ INSIDE = [{"path": "0_Transformer", "type": f"{OLD}Transformer"}, *modules("T", 
         ({"modules.json": modules("Transformer")}, "the steps Transformer, expected"),
         ({"modules.json": INSIDE}, "expected the Transformer of this very directory"),
         ({"modules.json": OUTSIDE}, "the steps Transformer, Pooling in ../1_Pooling, expected"),
+        ({"modules.json": ROOT}, "the steps Transformer, Pooling, expected the Transformer of"),
         ({"modules.json": {}}, "modules.json of sentence-transformers has dict, expected list"),
         ({"modules.json": []}, "has the steps none, expected"),
         ({"modules.json": "["}, "modules.json of sentence-transformers cannot be read .no JSON"),
@@ -180,7 +186,7 @@ def cached(tmp_path, monkeypatch):
 
 def test_a_hub_id_is_read_as_a_directory_is(cached):
     write(cached, saved(CLS, "Normalize"))
-    for missing in (SETTINGS, TRANSFORMER, "tokenizer_config.json", "2_Normalize/config.json"):
+    for missing in (SETTINGS, *TRANSFORMERS, "tokenizer_config.json", "2_Normalize/config.json"):
         write(cached.parents[1] / ".no_exist" / cached.name, {missing: ""})
     assert read_sentence("org/model") == Sentence("cls", normalized=True)
 

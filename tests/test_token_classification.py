@@ -6,18 +6,21 @@ import shutil
 import pytest
 import torch
 from encoders import ENCODER_ID, bert_config, save_base, save_lora, tiny_bert
+from families import sequence, tiny
 from peft import PeftModel
 from test_cli import succeeds
 from test_kinds import quantised_eager
-from transformers import BertForTokenClassification
+from transformers import AutoModelForTokenClassification, BertForTokenClassification
 
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import AdapterError, LoweringError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.factors import module_shapes, slot_factors
 from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task
+from hydraopt.lowering.lowered import float_module
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging.private import private
 from hydraopt.packing import Coder, code_verbatim
@@ -192,6 +195,23 @@ def test_the_task_type_tells_what_a_base_is_loaded_as_or_else_what_it_was_saved_
         assert load_base(str(tmp_path / "base"), "", None).about == {"per_token": True}
     loaded = load_base(str(tmp_path / "base"), "", task_type, heads=heads)
     assert type(loaded.model).__name__ == found
+
+
+def test_a_language_model_classifies_tokens_by_its_score(tmp_path):
+    """Adapters of ``….ForTokenClassification`` on a decoder: causal masks, a head named score."""
+    save_base(tiny("llama", num_hidden_layers=2), tmp_path / "base")
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "base", num_labels=3)
+    settings = {"task_type": "TOKEN_CLS", "target_modules": ["q_proj", "v_proj"]}
+    model = save_lora(tmp_path / "one", model, "tests/tiny-llama", 0, **settings)
+    coded = code_verbatim(private(read_adapters([tmp_path / "one"])))
+    assert "score.task_head" in coded.layout.modules
+    loaded = load_base(str(tmp_path / "base"), "tests/tiny-llama", coded.task_type, heads=True)
+    form = loaded.kind.resolved(Form(), loaded.model)
+    module = float_module(loaded, form, module_shapes(coded.layout))
+    ids = sequence(16)[None]
+    with torch.no_grad():
+        found = module(ids, torch.ones_like(ids), slot_factors(coded.task_factors("one")))[0]
+    torch.testing.assert_close(found, logits(model, ids[0].tolist()), atol=1e-4, rtol=0)
 
 
 def test_a_base_without_a_classifier_is_refused_where_tasks_have_none(root, tmp_path):

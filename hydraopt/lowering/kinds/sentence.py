@@ -17,7 +17,11 @@ from ...reading import MissingError, UnreadableError, file_json, shortened
 from .pooling import MODES
 
 MODULES = "modules.json"
-SETTINGS, TRANSFORMER = "config_sentence_transformers.json", "sentence_bert_config.json"
+SETTINGS = "config_sentence_transformers.json"
+TRANSFORMERS = tuple(  # the first that there is; the others are of older versions
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 TOKENIZER = "tokenizer_config.json"
 STEPS = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
 FLAGS = {  # of a Pooling of older versions
@@ -88,7 +92,7 @@ def _paths(source: str, modules: Sequence[Any]) -> Sequence[str]:
     """Where the settings of the steps are, which must be those that a program has."""
     steps = [_step(module) for module in modules]
     names, paths = [name for name, _ in steps], [path for _, path in steps]
-    if names not in STEPS or paths[0]:
+    if names not in STEPS or paths[0] or not all(paths[1:]):
         expected = "the Transformer of this very directory, a Pooling and perhaps a Normalize"
         step = "take further ones out of it and apply them to the program's embeddings"
         _refuse(source, MODULES, f"the steps {', '.join(names) or 'none'}", f"{expected}; {step}")
@@ -132,16 +136,19 @@ def _mode(source: str, config: dict[str, Any]) -> str:
 
 def _transformer(source: str) -> dict[str, Any]:
     """The settings of the Transformer, of which a program has some."""
-    config = _read(source, TRANSFORMER) or {}
+    config: dict[str, Any] = {}
+    for where in TRANSFORMERS:
+        if config := _read(source, where) or {}:
+            break
     for key, value in FIXED.items():
         if config.get(key, value) != value:
-            _refuse(source, TRANSFORMER, f"{key} {config[key]}", str(value))
+            _refuse(source, where, f"{key} {config[key]}", str(value))
     modalities, processing = _part(config, "modality_config"), _part(config, "processing_kwargs")
     output = _part(modalities, "text").get("method_output_name", "last_hidden_state")
     if (modalities and "text" not in modalities) or output != "last_hidden_state":
-        _refuse(source, TRANSFORMER, f"modality_config {modalities}", "texts' last_hidden_state")
+        _refuse(source, where, f"modality_config {modalities}", "texts' last_hidden_state")
     if processing.get("text") or processing.get("common"):
-        _refuse(source, TRANSFORMER, f"processing_kwargs {processing}", "none for texts")
+        _refuse(source, where, f"processing_kwargs {processing}", "none for texts")
     return config
 
 
