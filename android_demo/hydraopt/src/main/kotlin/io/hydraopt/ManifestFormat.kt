@@ -37,6 +37,9 @@ internal object ManifestFormat {
         "prompt"
     )
 
+    /** The same, where a manifest may leave it out. */
+    private val UNUSED_OR_MISSING = listOf("base_weights", "layers")
+
     /**
      * Reads the manifest in [path] from its [content].
      *
@@ -78,6 +81,7 @@ internal object ManifestFormat {
 
     private fun manifest(fields: Fields): Manifest {
         for (name in UNUSED) fields.any(name)
+        for (name in UNUSED_OR_MISSING) fields.optional(name)
         val codec = fields.stringOrNull("codec")
         val manifest = Manifest(
             baseModel = fields.string("base_model"),
