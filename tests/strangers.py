@@ -74,7 +74,7 @@ TOKENIZERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
         "retry-limit-in-match over",
     ),
     "a pattern that goes back at every character": (
-        {"pre_tokenizer": split("(?=(?:a|a){18}[cd])")},
+        {"pre_tokenizer": split("(?=(?:a|a){20}[cd])")},
         LIMITED,
     ),
 }

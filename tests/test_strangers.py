@@ -38,7 +38,7 @@ THINKING = CHATML + (
     "{{ '[quick]\n' }}{% endif %}"
     "{% if effort is defined %}{{ '' + effort.level }}{% endif %}"
 )
-SLOW_FOR_X = {"pre_tokenizer": split("(?=(?:x|x){18}[cd])")}
+SLOW_FOR_X = {"pre_tokenizer": split("(?=(?:x|x){20}[cd])")}
 
 
 def kinds(failing):

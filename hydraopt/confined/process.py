@@ -113,7 +113,8 @@ class _Worker:
             stream.flush()
 
     def _read(self) -> dict[str, Any]:
-        if line := known(self._process.stdout, "pipe").readline():
+        line = known(self._process.stdout, "pipe").readline()
+        if line.endswith(b"\n"):  # a whole one
             return json.loads(line)
         raise EndedError(_reason(self._process.wait()))
 

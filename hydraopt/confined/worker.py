@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-SECONDS = 5  # of the processor, for one request
+SECONDS = 10  # of the processor, for one request; the largest vocabularies take some two
 WAITING = 60  # seconds until it is answered, on however busy a machine
-MEMORY = 1 << 30  # bytes of the process
+MEMORY = 1 << 30  # bytes of the process; they take half of it
 LONGEST = 16 << 20  # bytes of an answer
 
 
