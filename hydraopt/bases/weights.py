@@ -13,6 +13,8 @@ from .files import UnfitError
 
 WHOLE = "pass the model as it was saved, all its weights and the config.json that is theirs"
 
+COMPARED = 5000  # names with that of a missing weight; it takes a second
+
 
 def load_whole(
     make: Any,
@@ -113,14 +115,15 @@ def check_dense(make: Any, config: PretrainedConfig) -> None:
 
 def _instead(missing: str, extra: Collection[str], step: str) -> str:
     """What a file has instead of a weight, and what to do."""
-    like = next((x for x in sorted(extra) if x.endswith(f".{missing}")), None)
+    names = sorted(extra)
+    like = next((x for x in names if x.endswith(f".{missing}")), None)
     if like:
         prefix = like.removesuffix(missing)
         return (
             f"; it has {shortened(like)}: save the model itself, not what wraps it, so that no "
             f"name begins with {shortened(prefix)}"
         )
-    near = get_close_matches(missing, extra, 1)
+    near = get_close_matches(missing, names[:COMPARED], 1)
     nearest = f"; the nearest that it has is {shortened(near[0])}" if near else ""
     return f"{nearest}; {step}"
 
