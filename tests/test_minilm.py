@@ -10,6 +10,7 @@ from run_rules import MachineLacksError
 
 from hydraopt.errors import BaseModelError
 from hydraopt.lowering.form import Form
+from hydraopt.lowering.kinds.sentence import Sentence, read_sentence
 from hydraopt.packing import Coder
 
 
@@ -31,6 +32,11 @@ def base():
 @pytest.fixture(scope="module")
 def trained(base, tmp_path_factory):
     return train_all(base, tmp_path_factory.mktemp("adapters"), steps=60, training=900, test=60)
+
+
+@pytest.mark.slow
+def test_embeddings_are_pooled_as_the_published_files_say(base):
+    assert read_sentence(str(base)) == Sentence("mean", normalized=True, max_length=256)
 
 
 @pytest.mark.slow
