@@ -14,7 +14,7 @@ from hydraopt.evaluation.experts import BASE, UNMERGED, compare_experts, evenly_
 from hydraopt.evaluation.frontier import candidates, frontier
 from hydraopt.evaluation.points import Subject, measured
 from hydraopt.evaluation.reports import subject_of, write_experts, write_frontier
-from hydraopt.files import LIST
+from hydraopt.files import LIST, output_directory
 
 TASKS = ("alpha", "beta", "gamma")
 PAIRS = (("hello", "x"), ("good day", "x"))
@@ -149,3 +149,7 @@ def test_what_cannot_be_done_is_refused(subject, tmp_path):
     (tmp_path / "other" / "file").touch()
     with pytest.raises(OutputError, match="holds other files"):
         write_frontier(tmp_path / "other", subject, ["plain"], 1)
+    with output_directory(tmp_path / "bundle", "bundle"):
+        pass
+    with pytest.raises(OutputError, match="is a bundle, expected a frontier"):
+        write_frontier(tmp_path / "bundle", subject, ["plain"], 1)

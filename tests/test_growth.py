@@ -149,7 +149,7 @@ def test_an_adapter_of_which_the_bundle_keeps_nothing_is_refused(copied, merged,
             tensors[name] = a - a @ basis @ basis.T
     save_file(tensors, weights)
     before = contents(copied)
-    with pytest.raises(AdapterError, match=r"error is \d+\.\d\d, where .* has 1; export a new"):
+    with pytest.raises(AdapterError, match=r"keeps \d\.\d% of adapter .*; export a new"):
         add_task(copied, str(tmp_path / "stranger"), "stranger")
     assert contents(copied) == before
 

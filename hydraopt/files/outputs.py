@@ -95,6 +95,10 @@ def check_files(directory: Path, kind: str, names: Iterable[str]) -> None:
             raise OutputError(
                 f"output {directory} holds other files and no {LIST} of ours; choose another output"
             )
+        if listing and listing.kind != kind:
+            raise OutputError(
+                f"output {directory} is a {listing.kind}, expected a {kind}; choose another output"
+            )
         for name in names:
             there.check_free(name, listing or Listing(kind, {}))
 

@@ -20,9 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class _Module(NamedTuple):
-    """Of one module: squared norms of delta and error, share kept, and that of unrelated ones."""
+    """Of one module: delta's squared norm, its product with the coded one, error, and shares."""
 
     energy: float
+    mixed: float
     error: float
     kept: float
     mean: float
@@ -32,9 +33,10 @@ class _Module(NamedTuple):
 def check_kept(adapter: LoraAdapter, coded: CodedAdapters) -> None:
     """Refuse an adapter of which a bundle keeps nothing.
 
-    That is: what was coded is no nearer to the adapter than the base model alone, and the bundle's
-    rows keep no more of it than of any other adapter. The first alone is but told, as codes of few
-    bits are unbiased rather than near.
+    That is one of which the bundle's rows keep no more than of an unrelated one, and less than half
+    (at any scale); or one that is too large for the bundle's steps, so that its coded change ends
+    nearer to the base model than to the adapter. An error above 1 alone is but told, as codes of
+    few bits are unbiased rather than near.
 
     Args:
         adapter: the new one.
@@ -51,18 +53,19 @@ def check_kept(adapter: LoraAdapter, coded: CodedAdapters) -> None:
     if not energy:
         return  # it changes nothing, and so do its codes
     error = math.sqrt(sum(x.error for x in modules) / energy)
-    kept, mean = (sum(x.energy * x[i] for x in modules) / energy for i in (2, 3))
+    gain = sum(x.mixed for x in modules) / energy
+    kept = sum(x.energy * x.kept for x in modules) / energy
+    mean = sum(x.energy * x.mean for x in modules) / energy
     deviation = math.sqrt(sum(x.energy**2 * x.variance for x in modules)) / energy
-    if error < 1:
-        return
     told = (
-        f"adapter {adapter.name!r} has little in common with the bundle's tasks: they have "
-        f"{kept:.1%} of it and {mean:.1%} of any adapter, so that its relative error is "
-        f"{error:.2f}, where the base model alone has 1; export a new bundle with it"
+        f"the bundle keeps {kept:.1%} of adapter {adapter.name!r}, {mean:.1%} of an unrelated one, "
+        f"at {gain:.2f} of its size: its relative error is {error:.2f}, where the base model alone "
+        "has 1; export a new bundle with it"
     )
-    if kept <= mean + DEVIATIONS * deviation:
+    if kept <= min(0.5, mean + DEVIATIONS * deviation) or gain < 0.5:
         raise AdapterError(told)
-    logger.warning("%s", told)
+    if error >= 1:
+        logger.warning("%s", told)
 
 
 def _module(original: Factors, coded: Factors, layout: ModuleLayout) -> _Module:
@@ -74,4 +77,4 @@ def _module(original: Factors, coded: Factors, layout: ModuleLayout) -> _Module:
     rows, length = layout.shared_rows, layout.length("A")
     mean = min(1.0, rows / length)
     variance = 2 * mean * (1 - mean) / (length + 2) / len(original.a)
-    return _Module(energy, max(0.0, energy - 2 * mixed + size), kept, mean, variance)
+    return _Module(energy, mixed, max(0.0, energy - 2 * mixed + size), kept, mean, variance)

@@ -1,14 +1,17 @@
-"""Terminals that lack something, and hubs that do not answer."""
+"""Terminals that lack something, outputs that are not ours, and hubs that do not answer."""
 
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from threading import Thread
 from unittest import mock
 
-from .case import Case
+from hydraopt.files import LIST
+
+from .case import Case, Change
 from .command import Done, run_apart, run_here
 
 INFO = ("info", "bundle")
@@ -67,6 +70,35 @@ def _unread(arguments: tuple[str, ...]) -> Done:
         return Done(0, "", "") if silent else done
     finally:
         os.close(writing)
+
+
+def outputs() -> Iterator[Case]:
+    """Outputs that hold what we did not write, and a bundle whose packs lie elsewhere."""
+    overwrite = ("merge", "alpha", "beta", "--method", "average", "-o", "merged", "--overwrite")
+    for name, change in {
+        "a photo": lambda out: (out / "photo.png").write_bytes(b"x"),
+        "an edited card": lambda out: (out / "README.md").write_text("mine"),
+        "a link": lambda out: (out / "link").symlink_to("/"),
+        "an empty directory": lambda out: (out / "photos").mkdir(),
+        "a repository": lambda out: (out / ".git").mkdir(),
+        "no list": lambda out: (out / LIST).unlink(),
+        "a list that is a pipe": lambda out: ((out / LIST).unlink(), os.mkfifo(out / LIST)),
+        "a list that was edited": lambda out: (out / LIST).write_text("{}"),
+    }.items():
+        yield Case(name, overwrite, "is not overwritten", _in("merged", change))
+    bundle = (*overwrite[:-2], "bundle", overwrite[-1])
+    yield Case("another kind", bundle, "is a bundle, expected a merged directory")
+    add = ("add", "bundle", "alpha", "--task", "later")
+    yield Case("packs elsewhere", add, "is a link or no directory", _in("bundle", _elsewhere))
+
+
+def _in(directory: str, change: Callable[[Path], object]) -> Change:
+    return lambda world: change(world / directory)
+
+
+def _elsewhere(bundle: Path) -> None:
+    (bundle / "packs").rename(bundle.parent / "home")
+    (bundle / "packs").symlink_to("../home")
 
 
 def hubs() -> Iterator[Case]:

@@ -24,6 +24,7 @@ GROUPS: Mapping[str, Callable[[], Iterator[Case]]] = {
     "checkpoints": results.checkpoints,
     "points of frontiers": results.points,
     "terminals": places.terminals,
+    "outputs": places.outputs,
     "hubs": places.hubs,
 }
 
