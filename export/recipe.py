@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 
 import torch
 import typer
-from check import eager_error, forward_ms
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.status import Status
+from speed import forward_ms
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -30,6 +30,7 @@ from hydraopt.cli.records import of_bundle
 from hydraopt.cli.report import show
 from hydraopt.compression import compress
 from hydraopt.errors import UsageError
+from hydraopt.lowering.against_base import verify_against
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.form import Form
 from hydraopt.progress import shown_by
@@ -131,7 +132,7 @@ def export(
     chat_arguments: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> dict[str, object]:
-    """Compress, lower, and run every task of the program against PyTorch.
+    """Compress, lower, and compare the model with transformers and the program with PyTorch.
 
     Args:
         sources: PEFT directories or hub ids.
@@ -143,8 +144,8 @@ def export(
         overwrite: replace an existing ``output``.
 
     Returns:
-        What ``hydraopt info`` tells of the bundle; what XNNPACK did not take; the largest relative
-        error beside PyTorch; milliseconds of a call of ``forward`` here.
+        What ``hydraopt info`` tells of the bundle; what XNNPACK did not take; the program's largest
+        relative error beside PyTorch; milliseconds of a call of ``forward`` here.
 
     Raises:
         HydraOptError: as the steps raise it.
@@ -158,7 +159,7 @@ def export(
     table = next(iter(exported.delegation.values()))
     return of_bundle(output) | {
         "outside_xnnpack": {x.operator: x.not_delegated for x in table if x.not_delegated},
-        "eager_error": eager_error(output, base, coded),
+        "program_error": verify_against(output, base).program_error,
         "forward_ms": forward_ms(output),
     }
 
