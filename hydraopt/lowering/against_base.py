@@ -74,12 +74,12 @@ def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -
     tasks = [*errors] or [*dict.fromkeys((coded.tasks[0], coded.tasks[-1]))]
     deviation, plain = _deviation(manifest, base, coded, tasks, given)
     program_error, answers = _program_error(bundle, manifest, base, coded, tasks)
-    unmerged = {x.task: x for x in plain if x.probe.layers is None}
+    unmerged = {x.task: _last(x.outputs, manifest, x.task) for x in plain if x.probe.layers is None}
     return Verified(
         deviation,
         program_error,
         errors,
-        {task: relative_error(answers[task], _last(unmerged[task])) for task in errors},
+        {task: relative_error(answers[task], unmerged[task]) for task in errors},
     )
 
 
@@ -160,7 +160,7 @@ def _program_error(
     names, answers, errors = factor_shapes(coded.layout, static_rows=static), {}, []
     for task in tasks:
         inputs.update(zip(names, decode(*shared, coded.payloads[task]), strict=True))
-        wanted = loaded.kind.wanted(loaded.model, probe)[-1:, ..., : manifest.classes.get(task)]
+        wanted = _last(loaded.kind.wanted(loaded.model, probe), manifest, task)
         session.switch(task)
         answers[task] = _answer(session, loaded, probe)
         errors.append(relative_error(answers[task], wanted))
@@ -178,8 +178,10 @@ def _answer(session: Session, base: BaseModel, probe: Probe) -> torch.Tensor:
     if base.kind.generates:
         return session.forward(probe.inputs[0].tolist())[None]
     given = probe.inputs[0]
-    return session.run(given if given.is_floating_point() else given.tolist())[None]
+    found = session.run(given if given.is_floating_point() else given.tolist())
+    return found.reshape(-1, found.shape[-1])[-1:]
 
 
-def _last(expected: Expected) -> torch.Tensor:
-    return expected.outputs[-1:]
+def _last(outputs: torch.Tensor, manifest: Manifest, task: str) -> torch.Tensor:
+    """The last row of transformers' outputs, of a head only the task's own classes, ``[1, n]``."""
+    return outputs[-1:, : manifest.classes.get(task)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..adapters import Factors
+from ..adapters import FEATURES, TOKEN_CLS, Factors
 from ..errors import LoweringError, known
 from ..formats.manifest import FORWARD, Manifest
 from .base_model import BaseModel, load_base
@@ -87,7 +87,8 @@ def load_base_of(manifest: Manifest, base: str) -> BaseModel:
     Raises:
         LoweringError: it is another one, or cannot be loaded.
     """
-    loaded = load_base(base, manifest.base_model, heads=bool(manifest.classes))
+    task_type = TOKEN_CLS if manifest.per_token else FEATURES if manifest.pooling else None
+    loaded = load_base(base, manifest.base_model, task_type, heads=bool(manifest.classes))
     if loaded.config_sha256 != manifest.base_config_sha256:
         raise LoweringError(
             f"base model {base} has configuration {loaded.config_sha256[:12]}…, the bundle's has "

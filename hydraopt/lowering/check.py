@@ -23,6 +23,7 @@ from .kinds import Kind, Probe
 from .kinds.kind import Inputs
 
 LIMIT = 1e-3  # relative, about the rounding of factors in fp16, in which PEFT files keep them
+TINIEST = 1e-30  # of an output's size, so that zeros equal zeros
 SAMPLES = 256  # values of a layer's output that are kept to find the first one that differs
 
 Samples = dict[str, tuple[torch.Size, torch.Tensor]]  # layer -> shape and some values of its output
@@ -107,7 +108,8 @@ def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
     if found.shape != wanted.shape:
         return torch.inf
     found, wanted = found.flatten(1), wanted.flatten(1)
-    return float(((found - wanted).norm(dim=1) / wanted.norm(dim=1)).max())
+    sizes = wanted.norm(dim=1).clamp_min(TINIEST)
+    return float(((found - wanted).norm(dim=1) / sizes).max())
 
 
 @contextmanager
@@ -166,7 +168,7 @@ def _sample(samples: Samples, name: str, _module, _inputs, output) -> None:
 def _where(wanted: Samples, found: Samples) -> str:
     for name, (shape, values) in wanted.items():
         if name in found and found[name][0] == shape:
-            error = (found[name][1] - values).norm() / values.norm()
+            error = (found[name][1] - values).norm() / values.norm().clamp_min(TINIEST)
             if not error <= LIMIT:
                 return f"the first layer that differs is {name}"
     return "no layer differs in one call, so that it must be several that do"
