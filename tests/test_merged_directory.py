@@ -133,11 +133,11 @@ def test_damaged_and_newer_directories_are_refused(tmp_path):
     with pytest.raises(BundleError, match=r"merged\.safetensors is missing or damaged"):
         MergedAdapters.load(tmp_path / "m")
     about = json.loads(description.read_text())
-    description.write_text(json.dumps({"format_version": 2, "tasks": about["tasks"]}))
+    description.write_text(json.dumps({"format_version": 3, "tasks": about["tasks"]}))
     with pytest.raises(BundleError, match="is damaged or was changed"):
         MergedAdapters.load(tmp_path / "m")
     description.write_text(json.dumps(about | {"format_version": 9}))
-    with pytest.raises(BundleError, match="format version 9, expected 2; update"):
+    with pytest.raises(BundleError, match="format version 9, expected 3; update"):
         MergedAdapters.load(tmp_path / "m")
 
 

@@ -10,7 +10,7 @@ from .documents import read_document, sealed
 from .pack import Pack
 from .records import check_files, parse_records, records
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DESCRIPTION = "merged.json"
 WRITER = "hydraopt compress"
 MERGED = "merged directory"
