@@ -86,3 +86,11 @@ def test_results_that_pages_name_are_tracked():
     for page in PAGES:
         for name in re.findall(r"docs/results/[\w./-]+\.\w+", page.read_text(encoding="utf-8")):
             assert (ROOT / name).exists(), name
+
+
+def test_every_test_that_the_page_of_checks_names_is_there():
+    page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/\w+\.py|android_demo/\S+\.kt)::(\w+)`", page)
+    assert len(named) > 50
+    for file, test in named:
+        assert re.search(rf"\b(def|fun) {test}\(", (ROOT / file).read_text(encoding="utf-8")), test

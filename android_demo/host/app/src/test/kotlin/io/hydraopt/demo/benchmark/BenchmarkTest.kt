@@ -24,7 +24,7 @@ class BenchmarkTest {
         val device = Device("phone", "Maker Model", "arm64-v8a", "Android 15", "6.1", 9, 1L shl 33)
         val few = arrayOf("threads" to "1", "tokens" to "2")
         val given = mapOf("run_id" to "7", "bundle" to "zoo", *few, *extras)
-        return BenchmarkRun(Record("0.2.0", device), directory).run(
+        return BenchmarkRun(Record("0.3.0", device), directory).run(
             "7",
             { BenchmarkRequest.parse(Fixtures.bundle(""), 9) { given[it]?.ifEmpty { null } } },
             progress
