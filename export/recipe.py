@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 
 import torch
 import typer
+from latency import forward_ms
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.status import Status
-from speed import forward_ms
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from latency import example
 from recipe import TINY_BUDGET, export, tiny_family
-from speed import example
 from table import FAMILIES, with_new
 from table import table as markdown
 
