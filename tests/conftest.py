@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test asks a hub
 
@@ -22,8 +23,9 @@ from hydraopt.profiling.cache import lock_file
 from hydraopt.zoo import BASE, load_adapters
 from hydraopt.zoo.model import new_tokenizer
 
-pytest_plugins = ["run_rules", "isolation", "devices"]
-pytest.register_assert_rewrite("llama_data")  # its assertions tell values, as in a test file
+pytest_plugins = ["run_rules", "isolation", "devices", "own_outputs"]
+# their assertions tell values, as in a test file
+pytest.register_assert_rewrite("llama_data", "saved_bases")
 torch.set_num_threads(1)  # several processes run tests at a time
 
 BASE_ID = "tests/tiny-llama"
@@ -164,6 +166,12 @@ def bundle(tmp_path_factory, merged, base) -> Path:
     return once_in_a_run(
         tmp_path_factory, "bundle", lambda target: export_bundle(merged, str(base), target)
     )
+
+
+@pytest.fixture
+def copied(bundle, tmp_path) -> Path:
+    """A bundle that a test may change; of the file's own bundle if it has one."""
+    return shutil.copytree(bundle, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ SHAPES = {
 PAIRS = [("one", "eins"), ("two four", "zwei"), ("three", "drei!")]
 NEEDING = [name for name, method in METHODS.items() if method.needs != "nothing"]
 QUICK = {name: {"steps": 3} for name in ("adamerging", "supermerge", "surgery")}
+TEXT = [5, 17, 99, 200, 3, 42, 7]
 
 
 def llama_set(tasks=4, rank=3, size=0.3, seed=0) -> AdapterSet:
@@ -36,6 +37,11 @@ def llama_set(tasks=4, rank=3, size=0.3, seed=0) -> AdapterSet:
 def data_of(adapters, model=None) -> CalibrationData:
     examples = {task: [(task + p, a) for p, a in PAIRS] for task in adapters.tasks}
     return CalibrationData(model or tiny_llama(), new_tokenizer(), examples)
+
+
+def logits_of(model, ids=TEXT):
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([ids])).logits[0]
 
 
 def dense(adapters, module):

@@ -22,11 +22,6 @@ pytestmark = pytest.mark.slow
 PROMPT = [5, 17, 99, 200, 3]
 
 
-@pytest.fixture
-def copied(bundle, tmp_path):
-    return shutil.copytree(bundle, tmp_path / "copy")
-
-
 @pytest.fixture(scope="module")
 def other_bundle(tmp_path_factory, base):
     """Same base, same shapes, other adapters: its packs would fit but for the shared rows."""

@@ -1,4 +1,4 @@
-"""Adapters on a loaded base: other names of its layers, what never runs, other weights."""
+"""Adapters on a loaded base: other names of its layers, what never runs."""
 
 import json
 import logging
@@ -8,26 +8,23 @@ import pytest
 import torch
 from conftest import BASE_ID, delta, save_adapter, tiny_llama
 from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
-from llama_data import data_of, llama_set
+from llama_data import TEXT, data_of, llama_set, logits_of
 from multimodal import old_name, tiny_gemma
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaModel
 from transformers.models.qwen3_5 import Qwen3_5Config
 
 from hydraopt.adapters import AdapterSet, read_adapter, read_adapters
-from hydraopt.adapters.base_weights import fingerprint
-from hydraopt.base_layers import linear_layer
 from hydraopt.compression import compress
-from hydraopt.errors import AdapterError, DataError, LoweringError
-from hydraopt.evaluation import Evaluator, adapted
-from hydraopt.fitting import check_base_weights, layer_names, next_logits, places
+from hydraopt.errors import LoweringError
+from hydraopt.evaluation import adapted
+from hydraopt.fitting import layer_names, next_logits, places
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.against_base import verify_against
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.growth import add_task
-from hydraopt.lowering.static import static_merged
-from hydraopt.merging import MergedAdapters, merge_with
+from hydraopt.merging import merge_with
 from hydraopt.merging.hydraopt import average
 from hydraopt.merging.private import private
 from hydraopt.packing import Coder, code_verbatim
@@ -36,7 +33,6 @@ from hydraopt.zoo.model import new_tokenizer
 
 WEIGHTS = "adapter_model.safetensors"
 Q = "self_attn.q_proj"
-TEXT = [5, 17, 99, 200, 3, 42, 7]
 
 
 @pytest.fixture
@@ -54,21 +50,6 @@ def told():
 def rename(directory, change):
     tensors = load_file(directory / WEIGHTS)
     save_file({change(name): x for name, x in tensors.items()}, directory / WEIGHTS)
-
-
-def save_with_head(directory, base, seed=1):
-    """A LoRA of the output head, saved as PEFT does by default."""
-    config = LoraConfig(r=2, target_modules=["q_proj", "lm_head"], init_lora_weights=False)
-    torch.manual_seed(seed)
-    model = get_peft_model(base, config)
-    model.peft_config["default"].base_model_name_or_path = BASE_ID
-    model.save_pretrained(directory)
-    return model.eval()
-
-
-def logits_of(model, ids=TEXT):
-    with torch.no_grad():
-        return model(input_ids=torch.tensor([ids])).logits[0]
 
 
 def hidden(model):
@@ -154,18 +135,6 @@ def test_nothing_is_told_of_adapters_that_run_as_they_are(told):
     found = places(tiny_llama(), shapes, next_logits, LoweringError)
     assert found == {name: name for name in shapes}
     assert not told
-
-
-def test_a_layer_that_is_no_linear_one_is_refused_not_left_out():
-    shapes = {f"model.layers.0.{Q}": (64, 64), "model.layers.0.self_attn": (64, 64)}
-    with pytest.raises(LoweringError, match=r"is a LlamaAttention, .*self_attn\.q_proj"):
-        places(tiny_llama(), shapes, next_logits, LoweringError)
-
-
-@pytest.mark.parametrize("error", [DataError, LoweringError])
-def test_a_layer_that_runs_and_does_not_fit_is_refused(error):
-    with pytest.raises(error, match=r"lm_head of the base model is .* 300: pass the base model"):
-        places(tiny_llama(), {"lm_head": (300, 64)}, next_logits, error)
 
 
 @pytest.mark.parametrize(
@@ -254,115 +223,6 @@ def test_a_method_with_data_takes_adapters_of_a_headless_model_and_gives_them_ba
         assert torch.equal(
             found.factors("task0", name).b, wanted.factors("task0", f"model.{name}").b
         )
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_copy_of_the_base_in_the_type_of_training_is_its_weight(tmp_path, dtype):
-    save_with_head(tmp_path / "a", tiny_llama().to(dtype))
-    weights = read_adapters([tmp_path / "a"]).base_weights
-    check_base_weights(tiny_llama(), weights, LoweringError)
-    with pytest.raises(DataError, match=r"copy \[258, 64\] of lm_head.weight.*others \[258, 64\]"):
-        check_base_weights(tiny_llama(hidden_size=64, intermediate_size=95), weights, DataError)
-
-
-def other_head():
-    model = tiny_llama()
-    with torch.no_grad():
-        model.lm_head.weight[0, 0] += 1e-2
-    return model
-
-
-def resized():
-    model = tiny_llama()
-    model.resize_token_embeddings(300)
-    return model
-
-
-@pytest.mark.parametrize("trained_on", [other_head, resized])
-def test_a_base_other_than_the_copy_is_refused_wherever_it_is_loaded(tmp_path, base, trained_on):
-    save_with_head(tmp_path / "a", trained_on())
-    adapters = read_adapters([tmp_path / "a"])
-    says = "hold a copy .* of lm_head.weight .*vocabulary was resized, the layer was trained"
-    examples = {"a": [("one", "eins")]}
-    with pytest.raises(DataError, match=says):
-        data_of(adapters).places(adapters)
-    with pytest.raises(DataError, match=says):
-        Evaluator.load(str(base), examples).unmerged(adapters)
-    for merged in (average(adapters), static_merged(average(adapters))):
-        with pytest.raises(LoweringError, match=says):
-            export_bundle(merged, str(base), tmp_path / "bundle")
-    assert not (tmp_path / "bundle").exists()
-
-
-def test_adapters_of_a_deeper_base_are_not_scored(base):
-    (adapter,) = llama_set(tasks=1).adapters
-    deeper = adapter.placed({f"model.layers.0.{Q}": f"model.layers.7.{Q}"})
-    evaluator = Evaluator.load(str(base), {"task0": [("one", "eins")]})
-    with pytest.raises(DataError, match=r"it has 1 layers model\.layers; pass the base model"):
-        evaluator.unmerged(AdapterSet([deeper]))
-
-
-def test_fingerprints_of_the_base_outlive_every_directory(tmp_path):
-    weight = torch.randn(3, 2)
-    copies = {"x.weight": (fingerprint(weight), fingerprint(weight, torch.bfloat16))}
-    adapters = [
-        replace(adapter, base_weights={"x.weight": copy})
-        for adapter, copy in zip(llama_set(tasks=2).adapters, copies["x.weight"], strict=True)
-    ]
-    merged = average(AdapterSet(adapters))
-    merged.save(tmp_path / "m")
-    coded = Coder.from_adapters(AdapterSet(adapters)).code(20_000)
-    coded.save(tmp_path / "c")
-    assert MergedAdapters.load(tmp_path / "m").base_weights == copies
-    assert type(coded).load(tmp_path / "c").base_weights == copies
-    assert code_verbatim(merged).base_weights == copies
-
-
-CAUSES = {
-    "a typing error": (f"model.layers.0.{Q}x", (64, 64), rf"nearest are model.layers.0.{Q}, "),
-    "fewer layers": (f"model.layers.5.{Q}", (64, 64), r"it has 1 layers model.layers; .*has more"),
-    "experts": ("model.layers.0.mlp.experts.3.w1", (9, 9), "experts of model.layers.0.mlp in one"),
-    "an embedding": ("model.embed_tokens", (64, 258), "is a Embedding.*without the token embed"),
-    "a group of layers": ("model.layers.0.mlp", (9, 9), "model.layers.0.mlp.gate_proj, .*inside"),
-    "no layer": ("model.norm", (64, 64), "is a LlamaRMSNorm.*train them without it"),
-    "transposed": ("model.layers.0.mlp.up_proj", (64, 96), "is transposed"),
-    "another size": ("model.layers.0.mlp.up_proj", (99, 64), "has another size"),
-    "another vocabulary": ("lm_head", (300, 64), "vocabulary has 258 tokens, theirs 300"),
-}
-
-
-@pytest.mark.parametrize(("name", "shape", "says"), CAUSES.values(), ids=CAUSES)
-def test_a_layer_that_does_not_fit_is_refused_by_its_cause(name, shape, says):
-    with pytest.raises(LoweringError, match=says) as refused:
-        linear_layer(tiny_llama(), name, shape, LoweringError)
-    assert "\n" not in str(refused.value)
-
-
-def test_a_tied_head_is_refused_by_its_cause():
-    with pytest.raises(LoweringError, match="lm_head, whose weights the base model ties to its"):
-        linear_layer(tiny_gemma(), "lm_head", (258, 64), LoweringError)
-
-
-@pytest.mark.slow
-def test_a_head_as_peft_saves_it_by_default_is_exported_and_grows(tmp_path, base):
-    models = {
-        task: save_with_head(tmp_path / task, tiny_llama(), seed)
-        for seed, task in enumerate(("one", "two", "three"))
-    }
-    export_bundle(
-        code_verbatim(private(read_adapters([tmp_path / "one", tmp_path / "two"]))),
-        str(base),
-        tmp_path / "b",
-    )
-    add_task(tmp_path / "b", str(tmp_path / "three"), "three")
-    session = Session.open(tmp_path / "b")
-    for task, model in models.items():
-        session.switch(task)
-        wanted = logits_of(model)[-1]
-        assert (session.forward(TEXT) - wanted).norm() < 5e-3 * wanted.norm()  # 12 bits are left
-    save_with_head(tmp_path / "other", other_head())
-    with pytest.raises(AdapterError, match=r"differs from what the bundle knows.*embedding_layers"):
-        add_task(tmp_path / "b", str(tmp_path / "other"), "other")
 
 
 @pytest.mark.slow

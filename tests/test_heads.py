@@ -85,11 +85,6 @@ def bundle(root, adapters):
     return root / "bundle"
 
 
-@pytest.fixture
-def copied(bundle, tmp_path):
-    return shutil.copytree(bundle, tmp_path / "copy")
-
-
 def run(bundle, task, given=IDS):
     session = Session.open(bundle)
     session.switch(task)

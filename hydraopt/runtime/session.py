@@ -8,16 +8,7 @@ from executorch.runtime import Program
 
 from ..errors import BundleError, TaskError, known
 from ..formats.layout import payload_bytes, read_layout
-from ..formats.manifest import (
-    CAUSAL_LM,
-    DATA,
-    DECODE,
-    FORWARD,
-    IMAGE,
-    INPUTS,
-    PROGRAM,
-    Manifest,
-)
+from ..formats.manifest import CAUSAL_LM, DATA, DECODE, FORWARD, IMAGE, INPUTS, PROGRAM, Manifest
 from .inputs import check_classes, check_ids, example, inputs_of
 from .native import Running, load_kernels, load_program, loading
 from .sampling import GREEDY, Sampling, next_token
