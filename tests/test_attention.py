@@ -158,7 +158,8 @@ def test_architectures_that_a_cache_cannot_serve_are_refused(family, changes, me
 
 
 def test_a_refused_base_leaves_nothing(merged, tmp_path):
-    tiny("gemma2").save_pretrained(tmp_path / "base")
+    sizes = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+    tiny("gemma2", **sizes).save_pretrained(tmp_path / "base")
     with pytest.raises(LoweringError, match="gemma2 takes softcap"):
         export_bundle(merged, str(tmp_path / "base"), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
