@@ -165,9 +165,8 @@ def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_
         ((*compress, "--bf16"), "--bf16 goes with --calibration"),
         ((*compress, "--max-drop", 1, "--calibration", out), "drop --calibration"),
         ((*compress, "--max-drop", 1), "--max-drop and --validation go together"),
-        ((*compress, "--max-drop", 1, "--validation", out), "--base goes with"),
-        ((*compress, "--calibration", out), "--base goes with"),
-        ((*compress, "--base", base), "--base goes with"),
+        ((*compress, "--max-drop", 1, "--validation", out), "run the base model; pass --base"),
+        ((*compress, "--calibration", out), "run the base model; pass --base"),
         (("frontier", adapter_dirs[0], "-o", out), "pass ADAPTERS with --base and --data"),
     ]:
         assert message in fails(*arguments, code=2)
