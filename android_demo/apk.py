@@ -202,7 +202,6 @@ def sign(unsigned: Path, target: Path, keystore: Path) -> None:
     """Sign an APK with a debug key, which is made if there is none."""
     if not keystore.exists():
         with replaced_file(keystore) as staging:
-            staging.unlink()  # keytool would read an empty file as a store
             command = ["keytool", "-genkeypair", "-keystore", str(staging), "-alias", "debug"]
             command += ["-storepass", PASSWORD, "-keypass", PASSWORD, "-dname", "CN=debug"]
             command += ["-keyalg", "RSA", "-keysize", "2048", "-validity", "10000"]

@@ -118,7 +118,7 @@ def manifest(coded) -> Manifest:
         **{"files": files | program, "image": None, "classes": {}, "codec": "trellis-1"},
         **{"per_token": False, "pooling": None, "normalized": False, "prompt": ""},
         "deviation": 1e-6,
-        "chat": {"prefix": "<", "suffix": ">", "strip": True},
+        "chat": {"prefix": "<", "suffix": ">", "strip": True, "arguments": {}},
     }
     (coded.parent / "manifest.json").write_bytes(sealed(fields))
     return Manifest.read(coded.parent)
