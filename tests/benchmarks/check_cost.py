@@ -65,7 +65,7 @@ def main(
     if not (coded := work / "coded-5").exists():
         code(base, coded)
     found: dict[str, dict] = {}
-    for name, check in (("without", False), ("checked", True)):
+    for name, check in (("checked", True), ("without", False)):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             found[name] = pool.submit(export, base, coded, work / name, check).result()
         print(name, found[name], flush=True)
