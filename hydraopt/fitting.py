@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from .adapters import AdapterSet, BaseWeights, Places, Target, is_copy, placed
+from .adapters import AdapterSet, BaseWeights, Places, Target, check_task_type, is_copy, placed
 from .base_layers import check_layers
-from .errors import HydraOptError
+from .errors import DataError, HydraOptError
+from .formats.manifest import CAUSAL_LM
+from .hooks import outputs_plus
 from .reading import shortened
 
 if TYPE_CHECKING:
@@ -149,24 +151,28 @@ def _ignored(model: "PreTrainedModel", names: Mapping[str, str]) -> list[str]:
 
 def _without_effect(model: "PreTrainedModel", names: Mapping[str, str], run: Run) -> list[str]:
     """The modules on whose linear layers' outputs the program's output does not depend."""
-    layers = {name: x for name, x in model.named_modules() if isinstance(x, nn.Linear)}
-    found = {m: x for m, name in names.items() if (x := layers.get(Target.parse(name).layer))}
-    probes = {module: torch.zeros(1, requires_grad=True) for module in found}
-    handles = [layer.register_forward_hook(_plus(probes[m])) for m, layer in found.items()]
-    try:
-        with torch.enable_grad():
-            output = run(model).float().sum()
-    finally:
-        for handle in handles:
-            handle.remove()
+    linear = {name for name, x in model.named_modules() if isinstance(x, nn.Linear)}
+    layers = {m: Target.parse(name).layer for m, name in names.items()}
+    layers = {module: layer for module, layer in layers.items() if layer in linear}
+    probes = {layer: torch.zeros(1, requires_grad=True) for layer in layers.values()}
+    with torch.enable_grad(), outputs_plus(model, {x: probes[x].to for x in probes}):
+        output = run(model).float().sum()
     if not (probes and output.requires_grad):
-        return list(found)
+        return list(layers)
     gradients = torch.autograd.grad(output, list(probes.values()), allow_unused=True)
-    return [m for m, gradient in zip(probes, gradients, strict=True) if gradient is None]
+    unused = {x for x, gradient in zip(probes, gradients, strict=True) if gradient is None}
+    return [module for module, layer in layers.items() if layer in unused]
 
 
-def _plus(probe: torch.Tensor) -> Callable:
-    return lambda _module, _inputs, output: output + probe.to(output)
+def places_in_causal_lm(model: "PreTrainedModel", adapters: "AdapterSet") -> Places:
+    """:func:`places` of adapters in a language model that scores or learns texts.
+
+    Raises:
+        DataError: a base that does not fit the adapters.
+    """
+    check_task_type(adapters.task_type, CAUSAL_LM, DataError)
+    check_base_weights(model, adapters.base_weights, DataError)
+    return places(model, adapters.all_shapes, next_logits, DataError)
 
 
 def next_logits(model: "PreTrainedModel") -> torch.Tensor:

@@ -22,6 +22,20 @@ def outputs_plus(model: torch.nn.Module, changes: Mapping[str, Change]) -> Itera
 
 
 @contextmanager
+def input_changed(module: torch.nn.Module, change: Change) -> Iterator[None]:
+    """While the block runs, ``module`` gives ``module(change(x))``."""
+    with _removed([module.register_forward_pre_hook(lambda _, inputs: (change(inputs[0]),))]):
+        yield
+
+
+@contextmanager
+def output_replaced(module: torch.nn.Module, change: Change) -> Iterator[None]:
+    """While the block runs, ``module`` gives ``change(x)``."""
+    with _removed([module.register_forward_hook(lambda _, inputs, __: change(inputs[0]))]):
+        yield
+
+
+@contextmanager
 def captured_inputs(
     model: torch.nn.Module, modules: Iterable[str]
 ) -> Iterator[dict[str, torch.Tensor]]:

@@ -1,7 +1,7 @@
 """Scores of adapters on a base model, in PyTorch."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -22,8 +22,9 @@ from ..adapters import (
     placed,
 )
 from ..errors import DataError
-from ..fitting import check_base_weights, check_fit, layer_names, next_logits, places
+from ..fitting import check_fit, layer_names, places_in_causal_lm
 from ..formats.manifest import CAUSAL_LM
+from ..hooks import input_changed
 from ..merging import Merged
 from ..progress import progress
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
@@ -88,9 +89,7 @@ class Evaluator:
         Raises:
             DataError: a base that does not fit the adapters.
         """
-        check_task_type(adapters.task_type, CAUSAL_LM, DataError)
-        check_base_weights(self.model, adapters.base_weights, DataError)
-        return places(self.model, adapters.all_shapes, next_logits, DataError)
+        return places_in_causal_lm(self.model, adapters)
 
     def unmerged(self, adapters: AdapterSet) -> dict[str, float]:
         """Exact match of every adapter as it was trained, task -> share in [0, 1].
@@ -174,30 +173,27 @@ def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
 @contextmanager
 def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[None]:
     """Add ``B @ A`` to weights of ``model``, and apply surgery, for the duration of the block."""
-    before, handles = {}, []
-    for module, update in placed(factors, layer_names(model, factors)).items():
-        target = Target.parse(module)
-        if target.role is Role.SURGERY:
-            hook = partial(_corrected, a=update.a, b=update.b)
-            handles.append(model.get_submodule(target.layer).register_forward_pre_hook(hook))
-            continue
-        weight = model.get_submodule(module).weight
-        before[module] = weight.detach().clone()
-        add_delta(weight, update)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        with torch.no_grad():
-            for module, weight in before.items():
-                model.get_submodule(module).weight.copy_(weight)
+    before = {}
+    with ExitStack() as stack:
+        for module, update in placed(factors, layer_names(model, factors)).items():
+            target = Target.parse(module)
+            if target.role is Role.SURGERY:
+                layer = model.get_submodule(target.layer)
+                stack.enter_context(input_changed(layer, partial(_corrected, update)))
+                continue
+            weight = model.get_submodule(module).weight
+            before[module] = weight.detach().clone()
+            add_delta(weight, update)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for module, weight in before.items():
+                    model.get_submodule(module).weight.copy_(weight)
 
 
-def _corrected(
-    _: torch.nn.Module, inputs: tuple[torch.Tensor], a: torch.Tensor, b: torch.Tensor
-) -> torch.Tensor:
-    return apply_surgery(inputs[0], a.to(inputs[0]), b.to(inputs[0]))
+def _corrected(factors: Factors, y: torch.Tensor) -> torch.Tensor:
+    return apply_surgery(y, factors.a.to(y), factors.b.to(y))
 
 
 def _batches(rows: list[Row]) -> Iterator[Batch]:

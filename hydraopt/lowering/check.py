@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 
 from ..adapters import Factors, Role, Target, apply_surgery
 from ..errors import LoweringError
+from ..hooks import input_changed, output_replaced, outputs_plus
 from ..progress import doing
 from .base_model import BaseModel
 from .form import Form
@@ -125,25 +126,17 @@ def beside_layers(model: nn.Module, factors: Mapping[str, Factors]) -> Iterator[
             target = Target.parse(module)
             layer = model.get_submodule(target.layer)
             if target.role is Role.SURGERY:
-                hook = layer.register_forward_pre_hook(partial(_corrected, a, b))
+                hook = input_changed(layer, partial(apply_surgery, a=a, b=b))
             elif target.role is Role.HEAD:
-                hook = layer.register_forward_hook(partial(_replaced, a, b))
+                hook = output_replaced(layer, partial(linear, weight=a, bias=b[0]))
             else:
-                hook = layer.register_forward_hook(partial(_updated, a, b))
-            stack.callback(hook.remove)
+                hook = outputs_plus(model, {target.layer: partial(_low_rank, a, b)})
+            stack.enter_context(hook)
         yield
 
 
-def _updated(a, b, _module, inputs, output) -> torch.Tensor:
-    return output + linear(linear(inputs[0], a), b)
-
-
-def _replaced(a, b, _module, inputs, _output) -> torch.Tensor:
-    return linear(inputs[0], a, b[0])
-
-
-def _corrected(a, b, _module, inputs) -> torch.Tensor:
-    return apply_surgery(inputs[0], a, b)
+def _low_rank(a: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return linear(linear(x, a), b)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from ..confined import ConfinedError, catching_panics
 from ..errors import DataError
+from ..hooks import input_changed
 from ..models import loading_base
 
 if TYPE_CHECKING:  # transformers takes seconds to import
@@ -98,15 +99,9 @@ def answer_logits(model: torch.nn.Module, texts: Batch) -> tuple[torch.Tensor, t
     ids, labels = texts.ids[:, shared:], texts.labels[:, shared + 1 :]
     asked = labels != IGNORE
 
-    def select(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        return (inputs[0][:, :-1][asked][None],)
-
     past = {"cache": prefix_cache(model, texts.ids[0, :shared], len(ids))} if shared else {}
-    handle = model.get_output_embeddings().register_forward_pre_hook(select)
-    try:
+    with input_changed(model.get_output_embeddings(), lambda x: x[:, :-1][asked][None]):
         logits = model(input_ids=ids, use_cache=bool(past), **past).logits[0]
-    finally:
-        handle.remove()
     return logits.float(), labels[asked]
 
 

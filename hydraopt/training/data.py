@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..adapters import AdapterSet, Places, check_task_type
 from ..base_layers import check_layers
 from ..errors import DataError, known
-from ..fitting import check_base_weights, next_logits, places
+from ..fitting import places_in_causal_lm
 from ..formats.manifest import CAUSAL_LM
 from ..models import context_length
 from .batches import Row, encode, load_model
@@ -75,9 +75,7 @@ class CalibrationData:
         Raises:
             DataError: a base that does not fit the adapters.
         """
-        check_task_type(adapters.task_type, CAUSAL_LM, DataError)
-        check_base_weights(self.model, adapters.base_weights, DataError)
-        return places(self.model, adapters.all_shapes, next_logits, DataError)
+        return places_in_causal_lm(self.model, adapters)
 
     def check(self, adapters: AdapterSet, *, labels: bool) -> None:
         """Refuse adapters that do not belong to the base, and tasks without usable examples.

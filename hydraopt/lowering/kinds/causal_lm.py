@@ -17,6 +17,7 @@ from transformers import (
 from ...bases.weights import check_dense, load_whole
 from ...errors import known
 from ...formats.manifest import CAUSAL_LM as NAME
+from ...hooks import input_changed
 from ...models import end_tokens
 from ...native_log import native_log
 from ..attention import clear_caches
@@ -64,12 +65,8 @@ def _wanted(model: PreTrainedModel, probe: Probe) -> torch.Tensor:
     """Logits at all ends of calls, ``[n, vocabulary]``, of the text as a whole without a cache."""
     ends = torch.tensor([end - 1 for split in probe.splits for end in split])
     head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, ends],))
-    try:
-        with first_layers(model, probe.layers):
-            return model(input_ids=probe.inputs, use_cache=False).logits[0]
-    finally:
-        hook.remove()
+    with first_layers(model, probe.layers), input_changed(head, lambda x: x[:, ends]):
+        return model(input_ids=probe.inputs, use_cache=False).logits[0]
 
 
 def _found(module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
