@@ -37,26 +37,26 @@ def test_one_like_the_others_fits(adapters, coded):
     check_kept(adapter, later(coded, adapter))
 
 
+def scaled(adapter, scale):
+    factors = {name: Factors(a, scale * b) for name, (a, b) in adapter.factors.items()}
+    return replace(adapter, factors=factors)
+
+
 @pytest.mark.parametrize("seed", range(1, 9))
 @pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
 def test_an_unrelated_one_is_refused(coded, seed, scale):
     (adapter,) = random_set(1, rank=4, shapes=SHAPES, seed=seed).adapters
-    factors = {name: Factors(a, scale * b) for name, (a, b) in adapter.factors.items()}
-    adapter = replace(adapter, factors=factors)
+    adapter = scaled(adapter, scale)
     with pytest.raises(AdapterError, match=r"keeps \d\.\d% of adapter .* of an unrelated one"):
         check_kept(adapter, later(coded, adapter))
 
 
 def test_one_that_is_too_large_for_the_steps_is_refused(adapters, coded):
-    adapter = adapters.adapters[-1]
-    large = {name: Factors(a, 1e3 * b) for name, (a, b) in adapter.factors.items()}
-    adapter = replace(adapter, factors=large)
+    adapter = scaled(adapters.adapters[-1], 1e3)
     with pytest.raises(AdapterError, match=r"at 0\.\d\d of its size: its relative error is 0\.9\d"):
         check_kept(adapter, later(coded, adapter))
 
 
 def test_one_that_changes_nothing_fits(adapters, coded):
-    adapter = adapters.adapters[-1]
-    zeros = {name: Factors(a, 0 * b) for name, (a, b) in adapter.factors.items()}
-    adapter = replace(adapter, factors=zeros)
+    adapter = scaled(adapters.adapters[-1], 0)
     check_kept(adapter, later(coded, adapter))

@@ -176,13 +176,23 @@ def add_caches(model: PreTrainedModel, kind: str, length: int) -> Step:
     return step
 
 
+def some_text(model: PreTrainedModel, length: int) -> torch.Tensor:
+    """Token ids of all over the vocabulary, without the one that pads, int64 ``[1, length]``."""
+    vocabulary = model.get_input_embeddings().num_embeddings
+    ids = (torch.arange(length) + 1) * 7919 % vocabulary
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None)
+    if padding is not None:
+        ids = ids.where(ids != padding, (padding + 1) % vocabulary)
+    return ids[None]
+
+
 def _run(model: PreTrainedModel, start: int, end: int) -> torch.Tensor:
     """Logits after tokens of some text at positions ``start`` to ``end``, float32 ``[n]``."""
     positions = torch.arange(start, end)
-    ids = (positions + 1) * 7919 % model.get_input_embeddings().num_embeddings
+    ids = some_text(model, end)[:, start:]
     try:
         with torch.no_grad():
-            found = model(input_ids=ids[None], position_ids=positions[None], use_cache=False)
+            found = model(input_ids=ids, position_ids=positions[None], use_cache=False)
     except LoweringError:
         raise
     except Exception as error:  # whatever the code of an architecture raises

@@ -21,6 +21,7 @@ from ...adapters import FEATURES, SEQ_CLS, TOKEN_CLS
 from ...errors import LoweringError, known
 from ...formats.manifest import ENCODER as NAME
 from ...models import context_length
+from ..attention import some_text
 from ..form import DEFAULT_LENGTH, Form, text_length
 from ..program import export_module
 from ..simplify import delegate_norms
@@ -28,7 +29,7 @@ from .kind import Inputs, Kind, Probe, is_classifier, load_eager
 from .masks import exercising, row_masks, row_of
 from .pooling import pooled
 from .sentence import read_sentence, sentence_of
-from .texts import BEYOND, SHORT, long_limit, text
+from .texts import BEYOND, SHORT, long_limit
 
 HEADS, POOLER = ("classifier.", "score."), ("pooler.",)  # layers that a program may have no use for
 TRACED = 4  # tokens of the text that the export traces
@@ -149,7 +150,7 @@ def _probes(model: PreTrainedModel, form: Form) -> Sequence[Probe]:
     most = known(form.max_length, "max length")
     limit = long_limit(model.config, most) or 0
     length = min(most, max(limit + BEYOND, SHORT, exercising(model, most)))
-    return [Probe(f"a text of {length} tokens", text(model, length))]
+    return [Probe(f"a text of {length} tokens", some_text(model, length))]
 
 
 def _wanted(model: PreTrainedModel, probe: Probe) -> torch.Tensor:

@@ -9,7 +9,7 @@ from transformers.masking_utils import eager_mask
 
 from ...errors import LoweringError
 from ...reading import shortened
-from ..attention import MASKED
+from ..attention import MASKED, some_text
 
 MaskFunction = Callable[..., torch.Tensor]
 TRIAL, HIDDEN = 8, 3  # tokens of a short text, and those at its end that nobody may see
@@ -96,10 +96,9 @@ def _trial_mask() -> torch.Tensor:
 
 def _seen(model: PreTrainedModel, mask: torch.Tensor) -> torch.Tensor:
     """The first output for the tokens that are not hidden, ``[S, d]`` or ``[1, classes]``."""
-    ids = torch.arange(1, TRIAL + 1) * 7919 % model.get_input_embeddings().num_embeddings
     try:
         with torch.no_grad():
-            found = model(input_ids=ids[None], attention_mask=mask)[0]
+            found = model(input_ids=some_text(model, TRIAL), attention_mask=mask)[0]
     except Exception as error:  # whatever the code of an architecture raises
         reason = shortened(f"{type(error).__name__}: {error}".partition("\n")[0])
         raise LoweringError(

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from ..attention import some_text
 from .kind import Probe
 
 SHORT, BEYOND = 24, 8  # tokens of a text; how many more than a limit a long one has
@@ -19,7 +19,7 @@ def short_text(model: PreTrainedModel, most: int) -> Probe:
     length = min(SHORT, most)
     half = length // 2
     splits = [(length,), (half, half + 1, length)]
-    return Probe(f"a text of {length} tokens", text(model, length), splits)
+    return Probe(f"a text of {length} tokens", some_text(model, length), splits)
 
 
 def long_text(model: PreTrainedModel, most: int, piece: int) -> Probe | None:
@@ -41,7 +41,7 @@ def long_text(model: PreTrainedModel, most: int, piece: int) -> Probe | None:
     length = min(most, limit + BEYOND)
     ends = (*range(piece, length, piece), length)
     what = f"a text of {length} tokens, longer than the {limit} of a window or a rope,"
-    return Probe(what, text(model, length), [ends], _layers(model.config))
+    return Probe(what, some_text(model, length), [ends], _layers(model.config))
 
 
 def long_limit(config: PretrainedConfig, most: int) -> int | None:
@@ -56,16 +56,6 @@ def _limits(settings: Any) -> Iterator[int]:
             if name in LIMITS and isinstance(value, int):
                 yield value
             yield from _limits(value)
-
-
-def text(model: PreTrainedModel, length: int) -> torch.Tensor:
-    """Token ids of all over the vocabulary, without the one that pads, int64 ``[1, length]``."""
-    vocabulary = model.get_input_embeddings().num_embeddings
-    ids = (torch.arange(length) + 1) * 7919 % vocabulary
-    padding = getattr(model.config.get_text_config(), "pad_token_id", None)
-    if padding is not None:
-        ids = ids.where(ids != padding, (padding + 1) % vocabulary)
-    return ids[None]
 
 
 def _layers(config: PretrainedConfig) -> int | None:
