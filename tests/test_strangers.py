@@ -4,12 +4,12 @@ import gc
 import os
 import re
 import shutil
-import signal
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from catalogue.command import time_limit
 from chat_templates import CHATML, SIZE, chat_tokenizer
 from conftest import BASE_ID, tiny_llama
 from sealed_files import reseal
@@ -113,23 +113,9 @@ def test_after_a_fork_both_processes_have_one(fine):
 
 def test_an_interrupted_question_leaves_no_late_answer(tmp_path):
     tokenizer = ConfinedTokenizer(write_tokenizer(tmp_path / "tokenizer.json", SLOW_FOR_X))
-    with pytest.raises(KeyboardInterrupt), interrupted_after(0.3):
+    with pytest.raises(KeyboardInterrupt), time_limit(0.3, KeyboardInterrupt):
         tokenizer.encode("x" * 3000)
     assert tokenizer.encode("ab") == [97, 98]
-
-
-@contextmanager
-def interrupted_after(seconds):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def test_the_process_ends_with_the_object(fine):

@@ -85,11 +85,11 @@ def captured() -> Iterator[list[str]]:
 
 
 @contextmanager
-def time_limit(seconds: float = SECONDS) -> Iterator[None]:
-    """Raise ``HungError`` in a block that takes longer."""
+def time_limit(seconds: float = SECONDS, error: type[BaseException] = HungError) -> Iterator[None]:
+    """Raise ``error`` in a block that takes longer."""
 
     def stop(*_: object) -> None:
-        raise HungError
+        raise error
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
