@@ -32,7 +32,7 @@ from hydraopt.compression import compress
 from hydraopt.errors import UsageError
 from hydraopt.lowering.against_base import verify_against
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.form import Form
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.progress import shown_by
 from hydraopt.runtime import verify
 from hydraopt.zoo.model import EOS_ID, PAD_ID, VOCAB_SIZE, new_tokenizer
@@ -107,10 +107,10 @@ def main(family: Family) -> None:
         chat = arguments("--chat-template-arg", chat_template_arg or ())
         source = tiny_family(family) if tiny else nullcontext((base, adapters))
         share = TINY_BUDGET if tiny else budget
-        form = Form(quantize, max_length=max_length)
+        settings = ExportSettings(quantize, max_length=max_length)
         with source as (where, sources), _status() as status, shown_by(status.update):
             record = export(
-                sources, where, output, share, form, chat_arguments=chat, overwrite=overwrite
+                sources, where, output, share, settings, chat_arguments=chat, overwrite=overwrite
             )
         show(record, as_json)
 
@@ -127,7 +127,7 @@ def export(
     base: str,
     output: Path,
     budget: str,
-    form: Form,
+    settings: ExportSettings,
     *,
     chat_arguments: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -139,7 +139,7 @@ def export(
         base: directory or hub id of their base model.
         output: bundle to write.
         budget: as ``hydraopt compress --budget`` takes it.
-        form: of the program.
+        settings: of the export.
         chat_arguments: variables of the base's chat template by name.
         overwrite: replace an existing ``output``.
 
@@ -153,7 +153,7 @@ def export(
     adapters = read_adapters(sources)
     coded = compress(adapters, budget)
     exported = export_bundle(
-        coded, base, output, form, chat_arguments=chat_arguments, overwrite=overwrite
+        coded, base, output, settings, chat_arguments=chat_arguments, overwrite=overwrite
     )
     verify(output)
     table = next(iter(exported.delegation.values()))

@@ -14,7 +14,7 @@ from recipe import TINY_BUDGET, export, tiny_family
 from tqdm import tqdm
 from transformers.utils import logging
 
-from hydraopt.lowering.form import Form
+from hydraopt.lowering.settings import ExportSettings
 
 FAMILIES = ("smollm2", "llama3", "qwen2", "qwen3", "gemma3", "bert", "modernbert", "minilm", "vit")
 # operators that only look at shapes and positions, or pass on what they are given
@@ -28,7 +28,7 @@ def measure(family: str) -> dict[str, object]:
     with tiny_family(found) as (base, sources), tempfile.TemporaryDirectory() as directory:
         for quantize in ("none", "8da4w"):
             output = Path(directory) / quantize
-            record = export(sources, base, output, TINY_BUDGET, Form(quantize))
+            record = export(sources, base, output, TINY_BUDGET, ExportSettings(quantize))
             outside = record["outside_xnnpack"]
             row |= {
                 "deviation": record["deviation"],

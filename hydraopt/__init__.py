@@ -2,7 +2,7 @@
 
     adapters = read_adapters(["adapters/mail", "adapters/chat"])
     coded = compress(adapters, "5%")                 # or merge("ties", adapters)
-    export(coded, "base", "bundle", Form("8da4w"))
+    export(coded, "base", "bundle", ExportSettings("8da4w"))
     session = Session.open("bundle")
     session.switch("mail")
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .adapters import AdapterSet, read_adapters
     from .compression import compress, compress_within_drop
     from .lowering.bundle import export_bundle as export
-    from .lowering.form import Form
+    from .lowering.settings import ExportSettings
     from .merging import merge_with as merge
     from .packing import open_merged
     from .runtime import Sampling, Session, verify
@@ -28,7 +28,7 @@ for _name in ("torch.utils._pytree", "torchao"):
 
 _PLACES = {
     "AdapterSet": ("adapters", "AdapterSet"),
-    "Form": ("lowering.form", "Form"),
+    "ExportSettings": ("lowering.settings", "ExportSettings"),
     "Sampling": ("runtime", "Sampling"),
     "Session": ("runtime", "Session"),
     "compress": ("compression", "compress"),
@@ -42,7 +42,7 @@ _PLACES = {
 
 __all__ = [
     "AdapterSet",
-    "Form",
+    "ExportSettings",
     "Sampling",
     "Session",
     "compress",

@@ -91,13 +91,13 @@ def compress_within_drop(
 def _places(adapters: AdapterSet, base: str) -> Places:
     """Where the layers of ``adapters`` are in a base model's program."""
     from .lowering.base_model import load_base
-    from .lowering.form import Form
     from .lowering.layers import layer_places
+    from .lowering.settings import ExportSettings
 
     heads = bool(adapters.adapters[0].heads)
     loaded = load_base(base, adapters.base_model, adapters.task_type, heads=heads)
-    form = loaded.kind.resolved(Form(), loaded.model)
-    return layer_places(loaded, form, adapters.all_shapes, adapters.base_weights)
+    settings = loaded.kind.resolved(ExportSettings(), loaded.model)
+    return layer_places(loaded, settings, adapters.all_shapes, adapters.base_weights)
 
 
 def _limit(budget: str | int, adapters: AdapterSet) -> int:

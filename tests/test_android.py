@@ -23,7 +23,7 @@ from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
 from hydraopt.adapters import read_adapters
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.form import Form
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging import MergedAdapters
 from hydraopt.merging.hydraopt import average, hydraopt
@@ -58,16 +58,20 @@ def forms(merged, adapter_dirs, base, bundle, zoo_bundle, tmp_path_factory) -> d
     """Bundles of every form that a phone may get, by name."""
     root = tmp_path_factory.mktemp("forms")
 
-    def export(name: str, adapters=merged, source: Path = base, form=None, **options) -> None:
-        export_bundle(adapters, str(source), root / name, form, **options)
+    def export(name: str, adapters=merged, source: Path = base, settings=None, **options) -> None:
+        export_bundle(adapters, str(source), root / name, settings, **options)
 
     model = tiny_llama()
     model.resize_token_embeddings(261, mean_resizing=False)
     model.save_pretrained(root / "chat-base")
     chat_tokenizer().save_pretrained(root / "chat-base")
-    export("pieces", source=root / "chat-base", form=Form(max_length=32, prefill_length=8))
-    export("portable", form=Form(attention="portable"))
-    export("quantised", adapters=code_verbatim(merged), form=Form(quantize="8da4w"))
+    export(
+        "pieces",
+        source=root / "chat-base",
+        settings=ExportSettings(max_length=32, prefill_length=8),
+    )
+    export("portable", settings=ExportSettings(attention="portable"))
+    export("quantised", adapters=code_verbatim(merged), settings=ExportSettings(quantize="8da4w"))
     export("methods", swap="methods")
     export("data", swap="data")
     average(read_adapters(adapter_dirs)).save(root / "averaged")

@@ -14,8 +14,8 @@ from hydraopt.errors import LoweringError
 from hydraopt.lowering.attention import ATTENTION, CACHES, Step
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder, restructure
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.program import export_forward, to_backend, to_executorch
+from hydraopt.lowering.settings import ExportSettings
 
 LENGTH = CONTEXT - 1  # the prompt and what follows it, nearly all of the context
 # keys of 24 and values of 16 numbers, which not every form takes
@@ -31,8 +31,8 @@ LATENT = {
 
 def decoder(family: str, attention: str, **changes) -> Decoder:
     model = tiny(family, **changes)
-    form = Form(attention=attention, embedding="none").resolved(model)
-    return Decoder(model, restructure(model, form), form.max_length, {})
+    settings = ExportSettings(attention=attention, embedding="none").resolved(model)
+    return Decoder(model, restructure(model, settings), settings.max_length, {})
 
 
 def assert_computes(step, family, **changes):
@@ -174,7 +174,7 @@ def test_a_model_that_fails_in_its_own_code_is_refused_in_one_line():
 
     model.model.layers[0].mlp = Failing()
     with pytest.raises(LoweringError, match=r"cache of its own \(RuntimeError: no cache\); this"):
-        restructure(model, Form(embedding="none").resolved(model))
+        restructure(model, ExportSettings(embedding="none").resolved(model))
 
 
 def test_positions_that_only_the_running_call_decides_are_refused(capfd):

@@ -21,9 +21,9 @@ from hydraopt.lowering.base_model import BaseModel
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.check import beside_layers, expect, largest_deviation
 from hydraopt.lowering.factors import slot_factors
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.kinds import CAUSAL_LM, ENCODER, IMAGE, Kind
 from hydraopt.lowering.lowered import float_module
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.packing import code_verbatim
 
 LONGROPE = {
@@ -48,13 +48,15 @@ def adapter_of(model: nn.Module) -> dict[str, Factors]:
     }
 
 
-def checked(model, kind: Kind = CAUSAL_LM, form: Form | None = None, fault=lambda module: None):
+def checked(
+    model, kind: Kind = CAUSAL_LM, settings: ExportSettings | None = None, fault=lambda module: None
+):
     """The deviation of the module that would be exported, after a ``fault`` in it."""
     base = BaseModel(model, kind, None, "", None, {})
-    form = form or kind.resolved(Form(), model)
+    settings = settings or kind.resolved(ExportSettings(), model)
     adapter = adapter_of(model)
-    expected = expect(base, form, {"task": adapter})
-    module = float_module(base, form, {name: x.shape for name, x in adapter.items()})
+    expected = expect(base, settings, {"task": adapter})
+    module = float_module(base, settings, {name: x.shape for name, x in adapter.items()})
     fault(module)
     return largest_deviation(kind, module, expected, lambda _: slot_factors(adapter))
 
@@ -63,7 +65,7 @@ def checked(model, kind: Kind = CAUSAL_LM, form: Form | None = None, fault=lambd
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_causal_lm_is_exported_as_transformers_has_it(family, attention):
     model = tiny(family)
-    assert checked(model, form=Form(attention=attention).resolved(model)) < 1e-5
+    assert checked(model, settings=ExportSettings(attention=attention).resolved(model)) < 1e-5
 
 
 @pytest.mark.parametrize(("model", "kind"), [(tiny_bert, ENCODER), (tiny_vit, IMAGE)])
@@ -98,7 +100,7 @@ def test_a_window_that_the_program_would_not_keep_is_found():
 def test_texts_are_longer_than_windows_and_than_the_original_rope():
     short, long = CAUSAL_LM.probes(
         tiny("gemma3_text", sliding_window=300, max_position_embeddings=1000),
-        Form(max_length=1000, prefill_length=128),
+        ExportSettings(max_length=1000, prefill_length=128),
     )
     assert (short.inputs.shape[1], short.splits[0], short.layers) == (24, (24,), None)
     assert (long.inputs.shape[1], long.splits[0]) == (308, (128, 256, 308))
@@ -107,24 +109,24 @@ def test_texts_are_longer_than_windows_and_than_the_original_rope():
     rope |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
     model = tiny("llama", rope_parameters={**rope, "original_max_position_embeddings": 16})
     assert checked(model) < 1e-5
-    assert len(CAUSAL_LM.probes(model, Form().resolved(model))) == 2
+    assert len(CAUSAL_LM.probes(model, ExportSettings().resolved(model))) == 2
 
 
 def test_a_rope_that_depends_on_the_length_ends_where_it_changes():
     model = tiny("phi3", **LONGROPE)
-    form = Form().resolved(model)
-    assert form.max_length == 16
-    assert checked(model, form=form) < 1e-5
+    settings = ExportSettings().resolved(model)
+    assert settings.max_length == 16
+    assert checked(model, settings=settings) < 1e-5
     with pytest.raises(LoweringError, match=r"expected 8 to 16, .* one rope"):
-        Form(max_length=CONTEXT).resolved(model)
+        ExportSettings(max_length=CONTEXT).resolved(model)
 
 
 def test_what_differs_in_several_calls_only_is_found():
     """Beyond its original length this rope depends on how long the text of a call is."""
     model = tiny("phi3", **LONGROPE)
-    form = Form(embedding="none", max_length=CONTEXT, prefill_length=CONTEXT - 1)
+    settings = ExportSettings(embedding="none", max_length=CONTEXT, prefill_length=CONTEXT - 1)
     with pytest.raises(LoweringError, match="no layer differs in one call"):
-        checked(model, form=form)
+        checked(model, settings=settings)
 
 
 def test_outputs_of_another_shape_differ():
@@ -182,7 +184,7 @@ def test_the_deviation_is_in_the_manifest_unless_nothing_was_compared(
 @pytest.mark.parametrize("quantize", ["none", "8da4w"])
 def test_a_bundle_is_verified_against_its_base_and_adapters(quantize, adapter_dirs, base, tmp_path):
     coded = compress(read_adapters(adapter_dirs), "60%")
-    export_bundle(coded, str(base), tmp_path / "bundle", Form(quantize), check=False)
+    export_bundle(coded, str(base), tmp_path / "bundle", ExportSettings(quantize), check=False)
     found = verify_against(tmp_path / "bundle", str(base))
     assert found.deviation < 1e-5
     assert found.program_error < (1e-5 if quantize == "none" else 0.1)

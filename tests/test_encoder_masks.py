@@ -12,9 +12,9 @@ from hydraopt.errors import LoweringError
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.kinds.masks import exercising, mask_functions, row_masks
 from hydraopt.lowering.lowered import float_module
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.private import private
 from hydraopt.packing import code_verbatim
 from hydraopt.runtime import Session
@@ -91,8 +91,8 @@ def test_what_is_exported_computes_what_peft_computes(family, tmp_path):
     base, adapter, model = prepared(family, tmp_path)
     coded = code_verbatim(private(read_adapters([adapter])))
     loaded = load_base(str(base), ENCODER_ID, coded.task_type)
-    form = loaded.kind.resolved(Form(max_length=LENGTH), loaded.model)
-    module = float_module(loaded, form, module_shapes(coded.layout))
+    settings = loaded.kind.resolved(ExportSettings(max_length=LENGTH), loaded.model)
+    module = float_module(loaded, settings, module_shapes(coded.layout))
     assert module.row == (family in ROW)
     factors = slot_factors(coded.task_factors("one"))
     for ids, mask in texts():
@@ -106,7 +106,9 @@ def test_what_is_exported_computes_what_peft_computes(family, tmp_path):
 def test_a_program_with_windows_computes_what_peft_computes(family, tmp_path):
     base, adapter, model = prepared(family, tmp_path)
     merged = private(read_adapters([adapter]))
-    exported = export_bundle(merged, str(base), tmp_path / "bundle", Form(max_length=LENGTH))
+    exported = export_bundle(
+        merged, str(base), tmp_path / "bundle", ExportSettings(max_length=LENGTH)
+    )
     products = [x for x in exported.delegation["forward"] if x.operator in ("bmm", "linear")]
     assert products
     assert not any(x.not_delegated for x in products)

@@ -24,8 +24,8 @@ from hydraopt.adapters import classes_of, read_adapter, read_adapters
 from hydraopt.errors import AdapterError, BundleError, LoweringError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task, remove_task
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging import METHODS, merge_with
 from hydraopt.merging.hydraopt import hydraopt
@@ -166,7 +166,7 @@ def test_a_program_gives_the_logits_of_peft_for_every_task(bundle, models):
 def test_coded_heads_on_a_quantised_base_are_near_pytorchs(root, adapters, tmp_path):
     merged = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 2)
     base = str(root / "base")
-    export_bundle(merged, base, tmp_path / "q", Form(quantize="8da4w"))
+    export_bundle(merged, base, tmp_path / "q", ExportSettings(quantize="8da4w"))
     inputs = torch.tensor([IDS]), torch.ones(1, len(IDS))
     for task, classes in CLASSES.items():
         wanted = quantised_eager(base, merged, task, *inputs)[:classes]

@@ -12,7 +12,7 @@ from trained_llama import HYDRA, hydra_llama
 
 from hydraopt.errors import BundleError, LoweringError, OutputError, TrainingError
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.form import Form
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_hydralora
 from hydraopt.runtime import Session
 from hydraopt.training.hydralora_directory import HydraLora
@@ -127,7 +127,7 @@ def test_the_router_runs_inside_the_program(saved, base, tmp_path):
 @pytest.mark.slow
 def test_the_base_is_quantised_and_the_router_is_not(saved, base, tmp_path):
     fixed = static_hydralora(HydraLora.load(saved), "hydra")
-    export_bundle(fixed, str(base), tmp_path / "q", Form(quantize="8da4w"))
+    export_bundle(fixed, str(base), tmp_path / "q", ExportSettings(quantize="8da4w"))
     model, layers = hydra_llama()
     HydraLora.load(saved).fill(layers)
     session = Session.open(tmp_path / "q")

@@ -24,9 +24,9 @@ from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.kinds import kind_of
 from hydraopt.lowering.lowered import slotted
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.private import private
 from hydraopt.packing import code_verbatim
 from hydraopt.runtime import Session, verify
@@ -47,8 +47,8 @@ def quantised_eager(base, coded, task, *inputs):
     """What PyTorch makes of the module that is exported, with 8da4w layers in it."""
     heads = any(map(is_head, coded.layout.modules))
     loaded = load_base(base, coded.base_model, coded.task_type, heads=heads)
-    form = loaded.kind.resolved(Form(quantize="8da4w"), loaded.model)
-    module = slotted(loaded, form, module_shapes(coded.layout))
+    settings = loaded.kind.resolved(ExportSettings(quantize="8da4w"), loaded.model)
+    module = slotted(loaded, settings, module_shapes(coded.layout))
     with torch.no_grad():
         return module(*inputs, slot_factors(coded.task_factors(task)))[0]
 
@@ -130,7 +130,7 @@ def test_a_quantised_encoder_is_near_the_one_that_pytorch_quantises(embedders, t
     models, bundle = embedders
     merged = code_verbatim(private(read_adapters([bundle.parent / task for task in models])))
     base = str(bundle.parent / "base")
-    export_bundle(merged, base, tmp_path / "q", Form(quantize="8da4w"))
+    export_bundle(merged, base, tmp_path / "q", ExportSettings(quantize="8da4w"))
     session = Session.open(tmp_path / "q")
     for task, model in models.items():
         session.switch(task)
@@ -218,19 +218,23 @@ def test_a_layer_that_takes_no_slot_is_refused_by_name_and_type(
 
 
 @pytest.mark.parametrize(
-    ("bases", "form", "message"),
+    ("bases", "settings", "message"),
     [
-        ("embedders", Form(max_length=33), "max length is 33, expected 4 to 32"),
-        ("embedders", Form(prefill_length=8), "reads a text at once; leave --prefill-length out"),
-        ("viewers", Form(max_length=32), "reads no tokens; leave --max-length out"),
-        ("viewers", Form(embedding="4w"), "reads no tokens; leave --embedding out"),
+        ("embedders", ExportSettings(max_length=33), "max length is 33, expected 4 to 32"),
+        (
+            "embedders",
+            ExportSettings(prefill_length=8),
+            "reads a text at once; leave --prefill-length out",
+        ),
+        ("viewers", ExportSettings(max_length=32), "reads no tokens; leave --max-length out"),
+        ("viewers", ExportSettings(embedding="4w"), "reads no tokens; leave --embedding out"),
     ],
 )
-def test_a_form_that_a_kind_cannot_have_is_refused(request, tmp_path, bases, form, message):
+def test_settings_that_a_kind_cannot_have_are_refused(request, tmp_path, bases, settings, message):
     models, bundle = request.getfixturevalue(bases)
     merged = private(read_adapters([bundle.parent / task for task in models]))
     with pytest.raises(LoweringError, match=message):
-        export_bundle(merged, str(bundle.parent / "base"), tmp_path / "out", form)
+        export_bundle(merged, str(bundle.parent / "base"), tmp_path / "out", settings)
     with pytest.raises(LoweringError, match="expected a causal LM for files of factors"):
         export_bundle(merged, str(bundle.parent / "base"), tmp_path / "out", swap="data")
 

@@ -17,9 +17,9 @@ from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder, restructure
 from hydraopt.lowering.factors import factor_shapes, module_shapes, slot_factors
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.program import export_forward
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots, set_rows, slot_layers
 from hydraopt.lowering.static import static_merged
@@ -114,7 +114,7 @@ def test_quantised_base_equals_eager_with_the_same_quantisation(
     coded = (
         code_verbatim(merged) if kind == "verbatim" else Coder.from_adapters(aligned).code(budget)
     )
-    export_bundle(coded, str(base), tmp_path / "q", Form(quantize="8da4w"))
+    export_bundle(coded, str(base), tmp_path / "q", ExportSettings(quantize="8da4w"))
     cases = [(coded, task) for task in coded.tasks]
     if kind == "budget":  # one that comes later is coded for the rows in the program
         factors = aligned.adapters[0].factors
@@ -177,7 +177,7 @@ def test_every_kind_of_sharing_lowers(adapter_dirs, base, tmp_path, method):
 def test_a_slot_that_is_not_delegated_is_found(merged, base):
     model = load_base(str(base), BASE_ID).model
     layout = code_verbatim(merged).layout
-    step = restructure(model, Form().resolved(model))
+    step = restructure(model, ExportSettings().resolved(model))
     inputs = insert_slots(model, module_shapes(layout))
     exported = export_forward(Decoder(model, step, 32, inputs), factor_shapes(layout), 31)
     config = EdgeCompileConfig(_check_ir_validity=False)
@@ -220,15 +220,15 @@ def test_adapters_of_the_head_go_unless_it_is_tied_to_the_embedding(tmp_path, ti
 
 
 def test_wrong_requests_are_refused_and_leave_nothing(merged, base, tmp_path):
-    for form, message in [
-        (Form(max_length=1000), "expected 8 to 32"),
-        (Form(max_length=4), "expected 8 to 32"),
-        (Form(quantize="3w"), "expected none or 8da4w"),
-        (Form(embedding="2w"), "expected 4w, 8w, none"),
-        (Form(attention="flash"), "expected llm or portable"),
+    for settings, message in [
+        (ExportSettings(max_length=1000), "expected 8 to 32"),
+        (ExportSettings(max_length=4), "expected 8 to 32"),
+        (ExportSettings(quantize="3w"), "expected none or 8da4w"),
+        (ExportSettings(embedding="2w"), "expected 4w, 8w, none"),
+        (ExportSettings(attention="flash"), "expected llm or portable"),
     ]:
         with pytest.raises(LoweringError, match=message):
-            export_bundle(merged, str(base), tmp_path / "out", form)
+            export_bundle(merged, str(base), tmp_path / "out", settings)
     with pytest.raises(UsageError, match="expected one of inputs, methods, data"):
         export_bundle(merged, str(base), tmp_path / "out", swap="magic")
     with pytest.raises(LoweringError, match="neither a directory nor 'tests/tiny-llama'"):

@@ -17,10 +17,10 @@ from hydraopt.adapters import read_adapters
 from hydraopt.errors import LoweringError, TaskError
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.kinds.pooling import MODES, pooled
 from hydraopt.lowering.kinds.sentence import TRANSFORMERS, Sentence, read_sentence
 from hydraopt.lowering.program import export_module, lower
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.private import private
 from hydraopt.runtime import Session
 from hydraopt.runtime.native import load_kernels
@@ -255,5 +255,5 @@ def test_who_asks_for_longer_texts_than_sentence_transformers_reads_gets_them(tm
     save_base(tiny_bert(), tmp_path)
     write(tmp_path, saved(**{TRANSFORMER: {"max_seq_length": 24}}))
     loaded = load_base(str(tmp_path), ENCODER_ID)
-    assert loaded.kind.resolved(Form(), loaded.model).max_length == 24
-    assert loaded.kind.resolved(Form(max_length=32), loaded.model).max_length == 32
+    assert loaded.kind.resolved(ExportSettings(), loaded.model).max_length == 24
+    assert loaded.kind.resolved(ExportSettings(max_length=32), loaded.model).max_length == 32

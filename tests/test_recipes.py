@@ -13,7 +13,7 @@ from recipe import TINY_BUDGET, export, tiny_family
 from table import FAMILIES, with_new
 from table import table as markdown
 
-from hydraopt.lowering.form import Form
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.runtime import Session
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +51,7 @@ def test_every_recipe_is_in_the_table_and_the_page():
 def test_a_familys_program_computes_what_pytorch_computes(family, quantize, tmp_path):
     found = importlib.import_module(family).FAMILY
     with tiny_family(found) as (base, sources):
-        record = export(sources, base, tmp_path / "bundle", TINY_BUDGET, Form(quantize))
+        record = export(sources, base, tmp_path / "bundle", TINY_BUDGET, ExportSettings(quantize))
     assert record["deviation"] < 1e-5
     assert record["program_error"] < (1e-4 if quantize == "none" else 0.05)
     assert record["share_of_fp16"] <= 0.5

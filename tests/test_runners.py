@@ -9,8 +9,8 @@ from hydraopt.adapters import AdapterSet, read_adapter
 from hydraopt.errors import BundleError, ProfilingError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.packing import Coder
 from hydraopt.profiling.host import Host
 from hydraopt.profiling.measure import ProfileRequest, profile
@@ -72,9 +72,9 @@ def test_data_files_compute_what_inputs_compute(coded, pair, tmp_path):
 
 
 def test_data_files_of_a_quantised_base(coded, tmp_path):
-    form = Form(quantize="8da4w")
+    settings = ExportSettings(quantize="8da4w")
     for swap in ("data", "inputs"):
-        export_bundle(coded, str(BASE), tmp_path / swap, form, swap=swap)
+        export_bundle(coded, str(BASE), tmp_path / swap, settings, swap=swap)
     session, other = (Session.open(tmp_path / swap) for swap in ("data", "inputs"))
     for task, prompt in PROMPTS.items():
         session.switch(task)

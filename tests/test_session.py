@@ -18,7 +18,7 @@ from hydraopt.cli.run import clocked, speeds
 from hydraopt.errors import BundleError, LoweringError, TaskError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.form import Form
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.profiling.outputs import expected_outputs, output_plan
 from hydraopt.profiling.plan import lines
 from hydraopt.profiling.variants import bundle_variant
@@ -44,7 +44,9 @@ def chat_base(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pieces_bundle(tmp_path_factory, merged, chat_base):
     directory = tmp_path_factory.mktemp("pieces") / "bundle"
-    export_bundle(merged, str(chat_base), directory, Form(max_length=32, prefill_length=8))
+    export_bundle(
+        merged, str(chat_base), directory, ExportSettings(max_length=32, prefill_length=8)
+    )
     return directory
 
 
@@ -168,7 +170,7 @@ def test_a_prompt_is_at_most_the_context_but_one(pieces):
 @pytest.mark.parametrize("wrong", [0, 3, 32])
 def test_a_piece_is_neither_too_short_to_export_nor_the_context(merged, base, tmp_path, wrong):
     with pytest.raises(LoweringError, match=f"prefill length is {wrong}, expected 4 to 31"):
-        export_bundle(merged, str(base), tmp_path / "b", Form(prefill_length=wrong))
+        export_bundle(merged, str(base), tmp_path / "b", ExportSettings(prefill_length=wrong))
     assert not list(tmp_path.iterdir())
 
 

@@ -7,9 +7,9 @@ from torch import nn
 
 from hydraopt.errors import LoweringError
 from hydraopt.lowering.decoder import Decoder, restructure
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.lowered import quantize
 from hydraopt.lowering.program import export_forward, lower
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import (
     EMBEDDING_BITS,
     GROUP,
@@ -137,9 +137,9 @@ def test_what_only_looks_like_a_norm_stays():
 def test_bytes_of_each_tied_weight_in_a_program(scheme, embedding, expected):
     vocabulary, width = 4096, 64
     model = tiny("llama", vocab_size=vocabulary, num_hidden_layers=0, tie_word_embeddings=True)
-    form = Form(quantize=scheme, embedding=embedding).resolved(model)
-    decoder = Decoder(model, restructure(model, form), form.max_length, {})
-    quantize(model, form)
-    program = lower({"forward": export_forward(decoder, {}, form.prefill_length)})
+    settings = ExportSettings(quantize=scheme, embedding=embedding).resolved(model)
+    decoder = Decoder(model, restructure(model, settings), settings.max_length, {})
+    quantize(model, settings)
+    program = lower({"forward": export_forward(decoder, {}, settings.prefill_length)})
     weight = len(program.buffer) / (vocabulary * width)
     assert expected < weight < expected + 0.5  # scales, and the program itself

@@ -14,8 +14,8 @@ from hydraopt.errors import BundleError, LoweringError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task, remove_task
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import add_to_weights, static_merged
 from hydraopt.lowering.xnnpack import quantize_linear
@@ -94,7 +94,9 @@ def test_a_static_program_is_as_large_as_the_base(static_bundle, bundle):
 
 @pytest.mark.slow
 def test_the_sum_is_quantised_not_the_base(averaged, base, tmp_path):
-    export_bundle(static_merged(averaged), str(base), tmp_path / "q", Form(quantize="8da4w"))
+    export_bundle(
+        static_merged(averaged), str(base), tmp_path / "q", ExportSettings(quantize="8da4w")
+    )
     model = load_base(str(base), averaged.base_model).model
     add_to_weights(model, averaged.task_factors("beta"))
     quantize_linear(model, "8da4w")

@@ -18,9 +18,9 @@ from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.lowered import float_module
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging.private import private
 from hydraopt.packing import Coder, code_verbatim
@@ -110,7 +110,7 @@ def test_the_command_line_prints_them_and_says_what_they_are(bundle, models):
 def test_a_quantised_program_is_near_the_one_that_pytorch_quantises(root, adapters, tmp_path):
     merged = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 2)
     base = str(root / "base")
-    export_bundle(merged, base, tmp_path / "q", Form(quantize="8da4w"))
+    export_bundle(merged, base, tmp_path / "q", ExportSettings(quantize="8da4w"))
     for task, classes in CLASSES.items():
         session = session_of(tmp_path / "q", task)
         ids = session.encode(TEXTS[0])
@@ -206,8 +206,8 @@ def test_a_language_model_classifies_tokens_by_its_score(tmp_path):
     coded = code_verbatim(private(read_adapters([tmp_path / "one"])))
     assert "score.task_head" in coded.layout.modules
     loaded = load_base(str(tmp_path / "base"), "tests/tiny-llama", coded.task_type, heads=True)
-    form = loaded.kind.resolved(Form(), loaded.model)
-    module = float_module(loaded, form, module_shapes(coded.layout))
+    settings = loaded.kind.resolved(ExportSettings(), loaded.model)
+    module = float_module(loaded, settings, module_shapes(coded.layout))
     ids = sequence(16)[None]
     with torch.no_grad():
         found = module(ids, torch.ones_like(ids), slot_factors(coded.task_factors("one")))[0]

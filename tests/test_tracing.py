@@ -12,7 +12,7 @@ from torch.fx.traceback import NodeSource
 
 from hydraopt.lowering import program, xnnpack
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.form import Form
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.tracing import fast_tracing
 from hydraopt.lowering.xnnpack import QUANTIZE
 from hydraopt.packing import CodedAdapters, Coder
@@ -28,7 +28,7 @@ def coded() -> CodedAdapters:
 @pytest.mark.parametrize("quantize", QUANTIZE)
 def test_a_program_is_the_same_without_it(base, coded, quantize, tmp_path, monkeypatch):
     def exported(name: str) -> bytes:
-        export_bundle(coded, str(base), tmp_path / name, Form(quantize=quantize))
+        export_bundle(coded, str(base), tmp_path / name, ExportSettings(quantize=quantize))
         return (tmp_path / name / "model.pte").read_bytes()
 
     fast = exported("fast")
@@ -48,7 +48,7 @@ def test_every_method_is_decomposed_in_one_trace(base, coded, tmp_path, monkeypa
         return decompose(exported, **tables)
 
     monkeypatch.setattr(exported_program, "_decompose_exported_program", counted)
-    found = export_bundle(coded, str(base), tmp_path / "bundle", Form(quantize="8da4w"))
+    found = export_bundle(coded, str(base), tmp_path / "bundle", ExportSettings(quantize="8da4w"))
     assert len(traced) == len(found.delegation)
 
 

@@ -64,12 +64,12 @@ def export(
 ) -> None:
     """Lower base and adapters into one ExecuTorch program and write a bundle."""
     from ..lowering.bundle import export_bundle
-    from ..lowering.form import Form
+    from ..lowering.settings import ExportSettings
     from ..lowering.static import is_static, read_static
     from ..packing import open_merged
 
     chat = arguments("--chat-template-arg", chat_template_arg or ())
-    form = Form(quantize, embedding, attention, max_length, prefill_length)
+    settings = ExportSettings(quantize, embedding, attention, max_length, prefill_length)
     # a console of its own: what the exporter prints on the standard error is caught
     console = Console(file=sys.stderr)
     with console.status("Loading the base model") as status, shown_by(status.update):
@@ -78,7 +78,7 @@ def export(
             adapters,
             base,
             bundle,
-            form,
+            settings,
             swap=swap,
             single_pack=packs == "single",
             check=not no_check,

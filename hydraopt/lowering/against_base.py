@@ -20,9 +20,9 @@ from .alternatives import load_base_of
 from .base_model import BaseModel
 from .check import Expected, expect, largest_deviation, relative_error
 from .factors import factor_shapes, module_shapes, slot_factors
-from .form import Form
 from .kinds import Probe
 from .lowered import float_module, quantize
+from .settings import ExportSettings
 from .slots import insert_slots
 
 # Relative, between the same integers multiplied in different orders: an activation that is rounded
@@ -131,15 +131,15 @@ def _deviation(
     given: AdapterSet | None,
 ) -> tuple[float, list[Expected]]:
     """The float model's deviation; and what transformers computes with the adapters given."""
-    loaded, form = load_base_of(manifest, base), Form.of(manifest)
+    loaded, settings = load_base_of(manifest, base), ExportSettings.of(manifest)
     packed = {task: slot_factors(coded.task_factors(task)) for task in tasks}
-    expected = expect(loaded, form, {task: coded.task_factors(task) for task in tasks})
+    expected = expect(loaded, settings, {task: coded.task_factors(task) for task in tasks})
     unmerged: dict[str, Mapping[str, Factors]] = {
         x.name: {**x.factors, **x.heads} for x in (given.adapters if given else ())
     }
     check_base_weights(loaded.model, given.base_weights if given else {}, LoweringError)
-    plain = expect(loaded, form, unmerged)
-    module = float_module(loaded, form, module_shapes(coded.layout))
+    plain = expect(loaded, settings, unmerged)
+    module = float_module(loaded, settings, module_shapes(coded.layout))
     deviation = largest_deviation(loaded.kind, module, expected, packed.__getitem__)
     return deviation or 0.0, plain
 
@@ -150,12 +150,16 @@ def _program_error(
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """The program's largest error, and its answer for each task, ``[1, n]``."""
     doing("Running the program beside PyTorch")
-    loaded, session, form = load_base_of(manifest, base), Session.open(bundle), Form.of(manifest)
+    loaded, session, settings = (
+        load_base_of(manifest, base),
+        Session.open(bundle),
+        ExportSettings.of(manifest),
+    )
     static = manifest.static_rows
     rows = shared_rows(coded.layout, coded.shared) if static else None
-    probe = next(x for x in loaded.kind.probes(loaded.model, form) if x.layers is None)
+    probe = next(x for x in loaded.kind.probes(loaded.model, settings) if x.layers is None)
     inputs = insert_slots(loaded.model, module_shapes(coded.layout))
-    quantize(loaded.model, form, rows)
+    quantize(loaded.model, settings, rows)
     decode, shared = Decode(coded.layout, static_rows=static), () if static else (coded.shared,)
     names, answers, errors = factor_shapes(coded.layout, static_rows=static), {}, []
     for task in tasks:

@@ -20,9 +20,9 @@ from .base_model import BaseModel, load_base
 from .data_files import lower_with_data
 from .decoder import Decoder
 from .factors import slot_factors
-from .form import Form
 from .lowered import lower_base, slotted
 from .program import export_forward, lower
+from .settings import ExportSettings
 from .slots import set_constants
 from .static import add_to_weights
 
@@ -98,9 +98,9 @@ def load_base_of(manifest: Manifest, base: str) -> BaseModel:
 
 
 def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
-    loaded, form = load_base_of(manifest, base), Form.of(manifest)
+    loaded, settings = load_base_of(manifest, base), ExportSettings.of(manifest)
     layers = add_to_weights(loaded.model, factors)
-    return {"baked.pte": lower_base(loaded, form, layers).buffer}
+    return {"baked.pte": lower_base(loaded, settings, layers).buffer}
 
 
 def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
@@ -119,4 +119,4 @@ def _with_data(factors: Mapping[str, Factors], manifest: Manifest, base: str) ->
 
 def _slotted(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> Decoder:
     shapes = {name: update.shape for name, update in factors.items()}
-    return slotted(load_base_of(manifest, base), Form.of(manifest), shapes)
+    return slotted(load_base_of(manifest, base), ExportSettings.of(manifest), shapes)

@@ -14,11 +14,11 @@ from ..bases.config import base_config
 from ..errors import LoweringError, UsageError, known
 from ..models import loading_base
 from ..reading import shortened
-from .form import Form
 from .kinds import Kind, kind_of
 from .kinds.kind import ChatArguments
 from .kinds.sentence import sentence_of
 from .metadata import NO_METADATA, Metadatum, runner_metadata
+from .settings import ExportSettings
 from .tokenizer import load_tokenizer
 
 
@@ -47,13 +47,13 @@ class BaseModel:
         """Tokens that end a generation, see :func:`.tokenizer.stop_tokens`; empty without any."""
         return self.about.get("eos_ids", ())
 
-    def metadata(self, form: Form) -> Mapping[str, Metadatum]:
-        """What its program in a resolved form tells ExecuTorch's LLM runners."""
+    def metadata(self, settings: ExportSettings) -> Mapping[str, Metadatum]:
+        """What its program tells ExecuTorch's LLM runners; ``settings`` are resolved."""
         if not self.kind.generates:
             return NO_METADATA
         begin = self.tokenizer and self.tokenizer.bos_token_id
         vocabulary = known(self.vocabulary, "vocabulary")
-        return runner_metadata(form, vocabulary, self.eos_ids, begin)
+        return runner_metadata(settings, vocabulary, self.eos_ids, begin)
 
 
 def load_base(

@@ -14,10 +14,10 @@ from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, PROGRAM, TOKENIZER, Man
 from ..formats.records import FileRecord
 from ..merging import MergedAdapters
 from ..packing import CodedAdapters
-from .form import Form
 from .lowered import Lowered, lower_plan
 from .plan import Plan, make_plan
 from .program import OperatorCount
+from .settings import ExportSettings
 from .static import StaticAdapter
 from .tokenizer import save_tokenizer
 
@@ -36,7 +36,7 @@ def export_bundle(
     adapters: MergedAdapters | CodedAdapters | StaticAdapter,
     base: str,
     directory: str | Path,
-    form: Form | None = None,
+    settings: ExportSettings | None = None,
     *,
     swap: str | None = None,
     single_pack: bool = False,
@@ -50,7 +50,7 @@ def export_bundle(
         adapters: of several tasks; or one for all, which becomes part of the base's weights.
         base: directory or hub id of the base model they belong to.
         directory: the bundle to write.
-        form: of the program.
+        settings: of the export.
         swap: ``inputs``, the default: one method whose inputs are the factors, a pack per task.
             ``methods``: a closed set of tasks, one method each, factors as constants, the base
             stored once. ``data``: one method and a .ptd file per task, as ExecuTorch's
@@ -73,7 +73,7 @@ def export_bundle(
         plan = make_plan(
             adapters,
             base,
-            form,
+            settings,
             swap,
             single_pack=single_pack,
             check=check,
@@ -116,7 +116,7 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         deviation=lowered.deviation,
         base_weights=written_weights(adapters.base_weights),
         layers=plan.layers,
-        **asdict(plan.form),
+        **asdict(plan.settings),
         **base.about,
     )
     manifest.write(directory / MANIFEST)

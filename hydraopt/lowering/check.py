@@ -19,9 +19,9 @@ from ..errors import LoweringError
 from ..hooks import input_changed, output_replaced, outputs_plus
 from ..progress import doing
 from .base_model import BaseModel
-from .form import Form
 from .kinds import Kind, Probe
 from .kinds.kind import Inputs
+from .settings import ExportSettings
 
 LIMIT = 1e-3  # relative, about the rounding of factors in fp16, in which PEFT files keep them
 TINIEST = 1e-30  # of an output's size, so that zeros equal zeros
@@ -48,20 +48,20 @@ class Expected:
 
 
 def expect(
-    base: BaseModel, form: Form, adapters: Mapping[str, Mapping[str, Factors]]
+    base: BaseModel, settings: ExportSettings, adapters: Mapping[str, Mapping[str, Factors]]
 ) -> list[Expected]:
     """Run a base model as transformers has it, with some adapters.
 
     Args:
         base: loaded, not restructured yet.
-        form: resolved.
+        settings: of the export, resolved.
         adapters: task -> module -> factors, float32.
     """
     doing("Running the base model in transformers")
     return [
         _expected(base, probe, task, factors)
         for task, factors in adapters.items()
-        for probe in base.kind.probes(base.model, form)
+        for probe in base.kind.probes(base.model, settings)
     ]
 
 

@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from ..errors import known
 from .attention import Step, add_caches
-from .form import Form
+from .settings import ExportSettings
 from .simplify import delegate_norms
 
 
@@ -22,23 +22,23 @@ class LastPosition(nn.Module):
         return self.head(hidden[:, -1:])
 
 
-def restructure(model: PreTrainedModel, form: Form) -> Step:
-    """Give ``model`` its form in the program, in place; adapters come before or after it.
+def restructure(model: PreTrainedModel, settings: ExportSettings) -> Step:
+    """Rewrite ``model`` as its program needs it, in place; adapters come before or after it.
 
     It still computes in float32.
 
     Args:
         model: a causal LM in float32.
-        form: resolved.
+        settings: of the export, resolved.
 
     Returns:
         Where its attention layers look for each call's positions.
 
     Raises:
-        LoweringError: a form that the model cannot have.
+        LoweringError: settings that the model cannot have.
     """
-    max_length = known(form.max_length, "max length")
-    step = add_caches(model, known(form.attention, "attention"), max_length)
+    max_length = known(settings.max_length, "max length")
+    step = add_caches(model, known(settings.attention, "attention"), max_length)
     delegate_norms(model)
     model.set_output_embeddings(LastPosition(model.get_output_embeddings()))
     return step

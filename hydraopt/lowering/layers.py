@@ -12,17 +12,20 @@ from ..errors import LoweringError
 from ..fitting import check_base_weights, places
 from .base_model import BaseModel
 from .decoder import LastPosition
-from .form import Form
+from .settings import ExportSettings
 
 
 def layer_places(
-    base: BaseModel, form: Form, shapes: Mapping[str, tuple[int, int]], weights: BaseWeights
+    base: BaseModel,
+    settings: ExportSettings,
+    shapes: Mapping[str, tuple[int, int]],
+    weights: BaseWeights,
 ) -> Places:
     """Where the layers of adapters are in their base, see :func:`.fitting.places`.
 
     Args:
         base: as it was loaded.
-        form: of the program, resolved.
+        settings: of the export, resolved.
         shapes: module -> ``(out, in)`` of the adapters.
         weights: what the base must be equal in.
 
@@ -31,7 +34,7 @@ def layer_places(
     """
 
     def run(model: PreTrainedModel) -> torch.Tensor:
-        return base.kind.wanted(model, base.kind.probes(model, form)[0])
+        return base.kind.wanted(model, base.kind.probes(model, settings)[0])
 
     check_base_weights(base.model, weights, LoweringError)
     return places(base.model, shapes, run, LoweringError)

@@ -19,10 +19,10 @@ from .base_model import BaseModel
 from .check import expect, largest_deviation
 from .data_files import lower_with_data
 from .factors import slot_factors
-from .form import Form
 from .kinds.kind import Inputs
 from .plan import Plan
 from .program import Program, export_decode, lower
+from .settings import ExportSettings
 from .simplify import quantize_embedding
 from .slots import insert_slots, set_constants, set_rows, slot_layers
 from .xnnpack import quantize_linear
@@ -61,20 +61,20 @@ def lower_plan(plan: Plan, directory: Path) -> Lowered:
 
 def _with_inputs(plan: Plan, directory: Path) -> Lowered:
     """Factors are inputs of ``forward``; ``decode`` makes them of a task's pack."""
-    base, form, coded = plan.base, plan.form, plan.coded
+    base, settings, coded = plan.base, plan.settings, plan.coded
     module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
     methods = {
-        FORWARD: base.kind.export(module, plan.factors, form),
+        FORWARD: base.kind.export(module, plan.factors, settings),
         DECODE: export_decode(coded.layout, static_rows=plan.static_rows),
     }
-    program = lower(methods, slot_layers(coded.modules), base.metadata(form))
+    program = lower(methods, slot_layers(coded.modules), base.metadata(settings))
     packs = coded.write_packs(directory, single=plan.single_pack)
     return Lowered(program, _row_bytes(plan.rows), packs, deviation)
 
 
 def _with_methods(plan: Plan, _: Path) -> Lowered:
     """A closed set of tasks: each has its method, whose constants are its factors."""
-    base, form, coded = plan.base, plan.form, plan.coded
+    base, settings, coded = plan.base, plan.settings, plan.coded
 
     def constants(module: nn.Module, task: str) -> Inputs:
         set_constants(module, coded.task_factors(task))
@@ -84,9 +84,9 @@ def _with_methods(plan: Plan, _: Path) -> Lowered:
     exported = {}
     for task, method in plan.methods.items():
         set_constants(module, coded.task_factors(task))
-        exported[method] = base.kind.export(module, {}, form)
+        exported[method] = base.kind.export(module, {}, settings)
         logger.info("exported %s as method %s", task, method)
-    program = lower(exported, slot_layers(coded.modules), base.metadata(form))
+    program = lower(exported, slot_layers(coded.modules), base.metadata(settings))
     values = sum(len(m.directions) * sum(m.shape) for m in coded.layout.modules.values())
     return Lowered(program, 4 * values * len(plan.methods), deviation=deviation)
 
@@ -96,14 +96,14 @@ def _with_data(plan: Plan, directory: Path) -> Lowered:
 
     All rows are in it: beside rows that are layers, XNNPACK does not take constants of a few rows.
     """
-    base, form, coded = plan.base, plan.form, plan.coded
+    base, settings, coded = plan.base, plan.settings, plan.coded
     module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
     lowered = lower_with_data(
         module,
         slot_factors(coded.task_factors(coded.tasks[0])),
-        known(form.prefill_length, "prefill length"),
+        known(settings.prefill_length, "prefill length"),
         slot_layers(coded.modules),
-        base.metadata(form),
+        base.metadata(settings),
     )
     (directory / DATA).mkdir()
     files = {task: f"{DATA}/{task}{DATA_SUFFIX}" for task in coded.tasks}
@@ -115,17 +115,17 @@ def _with_data(plan: Plan, directory: Path) -> Lowered:
 
 def _static(plan: Plan, _: Path) -> Lowered:
     """All tasks are the method ``forward`` of a base that was changed before it is quantised."""
-    base, form, adapter = plan.base, plan.form, plan.static_adapter
+    base, settings, adapter = plan.base, plan.settings, plan.static_adapter
     expected, task = [], adapter.tasks[0]
     if plan.check and adapter.factors:
-        expected = expect(base, form, {task: adapter.factors})
+        expected = expect(base, settings, {task: adapter.factors})
     layers = adapter.apply(base.model)
     if plan.check and not adapter.factors:
-        expected = expect(base, form, {task: {}})
-    module = float_module(base, form, {})
+        expected = expect(base, settings, {task: {}})
+    module = float_module(base, settings, {})
     deviation = largest_deviation(base.kind, module, expected, lambda _: {})
-    quantize(base.model, form)
-    program = _lower_forward(base, form, module, layers)
+    quantize(base.model, settings)
+    program = _lower_forward(base, settings, module, layers)
     return Lowered(program, adapter.constant_bytes, deviation=deviation)
 
 
@@ -137,25 +137,25 @@ _LOWER: Mapping[str, Callable[[Plan, Path], Lowered]] = {
 }
 
 
-def lower_base(base: BaseModel, form: Form, layers: Collection[str] = ()) -> Program:
+def lower_base(base: BaseModel, settings: ExportSettings, layers: Collection[str] = ()) -> Program:
     """The program of a base model without slots.
 
     Args:
         base: the base model; it is changed in place.
-        form: resolved.
+        settings: of the export, resolved.
         layers: those whose matrix products must be delegated.
 
     Raises:
         LoweringError: as :func:`.program.lower`.
     """
-    return _lower_forward(base, form, slotted(base, form, {}), layers)
+    return _lower_forward(base, settings, slotted(base, settings, {}), layers)
 
 
 def _lower_forward(
-    base: BaseModel, form: Form, module: nn.Module, layers: Collection[str]
+    base: BaseModel, settings: ExportSettings, module: nn.Module, layers: Collection[str]
 ) -> Program:
-    exported = base.kind.export(module, {}, form)
-    return lower({FORWARD: exported}, layers, base.metadata(form))
+    exported = base.kind.export(module, {}, settings)
+    return lower({FORWARD: exported}, layers, base.metadata(settings))
 
 
 def _checked(plan: Plan, use: Callable[[nn.Module, str], Inputs]) -> tuple[nn.Module, float | None]:
@@ -165,53 +165,55 @@ def _checked(plan: Plan, use: Callable[[nn.Module, str], Inputs]) -> tuple[nn.Mo
         plan: of several tasks.
         use: gives a task's factors as a module that is not quantised yet takes them.
     """
-    base, form, coded = plan.base, plan.form, plan.coded
+    base, settings, coded = plan.base, plan.settings, plan.coded
     tasks = (coded.tasks[0], coded.tasks[-1]) if plan.check else ()
-    expected = expect(base, form, {task: coded.task_factors(task) for task in tasks})
-    module = float_module(base, form, plan.shapes)
+    expected = expect(base, settings, {task: coded.task_factors(task) for task in tasks})
+    module = float_module(base, settings, plan.shapes)
     deviation = largest_deviation(base.kind, module, expected, partial(use, module))
-    quantize(base.model, form, plan.rows)
+    quantize(base.model, settings, plan.rows)
     return module, deviation
 
 
 def slotted(
     base: BaseModel,
-    form: Form,
+    settings: ExportSettings,
     shapes: Mapping[str, tuple[int, int]],
     rows: Mapping[str, Groups | torch.Tensor] | None = None,
 ) -> nn.Module:
-    """The module that is exported: a base in its form with slots; changes ``base`` in place.
+    """The module that is exported: a restructured base with slots; changes ``base`` in place.
 
     Args:
         base: the base model.
-        form: resolved.
+        settings: of the export, resolved.
         shapes: dotted module name -> ``(out, in)`` of the adapters.
         rows: as :func:`.slots.set_rows` takes them.
 
     Raises:
-        LoweringError: a form or slots that the base cannot have.
+        LoweringError: settings or slots that the base cannot have.
     """
-    module = float_module(base, form, shapes)
-    quantize(base.model, form, rows)
+    module = float_module(base, settings, shapes)
+    quantize(base.model, settings, rows)
     return module
 
 
-def float_module(base: BaseModel, form: Form, shapes: Mapping[str, tuple[int, int]]) -> nn.Module:
+def float_module(
+    base: BaseModel, settings: ExportSettings, shapes: Mapping[str, tuple[int, int]]
+) -> nn.Module:
     """As :func:`slotted`, before anything is quantised."""
-    make = base.kind.restructured(base.model, form)
+    make = base.kind.restructured(base.model, settings)
     return make(insert_slots(base.model, shapes))
 
 
 def quantize(
     model: PreTrainedModel,
-    form: Form,
+    settings: ExportSettings,
     rows: Mapping[str, Groups | torch.Tensor] | None = None,
 ) -> None:
     """Quantise a restructured base in place; ``rows`` as in :func:`slotted`."""
     doing("Quantising the base model")
-    quantize_linear(model, form.quantize)
-    if form.embedding is not None:
-        quantize_embedding(model, form.embedding)
+    quantize_linear(model, settings.quantize)
+    if settings.embedding is not None:
+        quantize_embedding(model, settings.embedding)
     set_rows(model, rows or {})
 
 

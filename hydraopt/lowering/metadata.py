@@ -8,29 +8,29 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from ..errors import known
-from .form import Form
+from .settings import ExportSettings
 
 Metadatum = int | bool | list[int]
 NO_METADATA: Mapping[str, Metadatum] = MappingProxyType({})
 
 
 def runner_metadata(
-    form: Form, vocabulary: int, eos_ids: Sequence[int], bos_id: int | None
+    settings: ExportSettings, vocabulary: int, eos_ids: Sequence[int], bos_id: int | None
 ) -> dict[str, Metadatum]:
     """Method name -> constant, for a program of a causal LM.
 
     Args:
-        form: resolved.
+        settings: of the export, resolved.
         vocabulary: number of token ids.
         eos_ids: tokens that end a generation.
         bos_id: the token that begins a text; None: the program does not tell one.
     """
     metadata: dict[str, Metadatum] = {
-        "get_max_seq_len": known(form.prefill_length, "prefill length"),
-        "get_max_context_len": known(form.max_length, "max length"),
+        "get_max_seq_len": known(settings.prefill_length, "prefill length"),
+        "get_max_context_len": known(settings.max_length, "max length"),
         "get_vocab_size": vocabulary,
         "use_kv_cache": True,
-        "use_sdpa_with_kv_cache": form.attention == "llm",
+        "use_sdpa_with_kv_cache": settings.attention == "llm",
         "enable_dynamic_shape": True,
     }
     if eos_ids:

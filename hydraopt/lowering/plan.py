@@ -12,9 +12,9 @@ from ..merging import MergedAdapters
 from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
 from .base_model import BaseModel, load_base
 from .factors import factor_shapes, module_shapes, task_classes
-from .form import Form
 from .kinds.kind import ChatArguments
 from .layers import layer_places
+from .settings import ExportSettings
 from .static import StaticAdapter
 
 SWAPS = (INPUTS, METHODS, DATA)
@@ -26,7 +26,7 @@ class Plan:
 
     Attributes:
         base: the base model; lowering changes it in place.
-        form: of the program, resolved.
+        settings: of the export, resolved.
         adapters: codes of several tasks, or what goes into the base's weights for good.
         swap: how the program takes a task's factors, as in the manifest.
         methods: task -> name of its method; empty where tasks have packs or files.
@@ -42,7 +42,7 @@ class Plan:
     """
 
     base: BaseModel
-    form: Form
+    settings: ExportSettings
     adapters: CodedAdapters | StaticAdapter
     swap: str
     methods: Mapping[str, str] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Plan:
 def make_plan(
     adapters: MergedAdapters | CodedAdapters | StaticAdapter,
     base: str,
-    form: Form | None = None,
+    settings: ExportSettings | None = None,
     swap: str | None = None,
     *,
     single_pack: bool = False,
@@ -89,7 +89,7 @@ def make_plan(
     Args:
         adapters: of several tasks, or one for all.
         base: directory or hub id of the base model they belong to.
-        form: of the program.
+        settings: of the export.
         swap: as in the manifest; None: ``inputs``, or ``static`` for one adapter for all tasks.
         single_pack: write the packs of all tasks into one file.
         check: compare the model with transformers before it is quantised.
@@ -98,25 +98,25 @@ def make_plan(
     Raises:
         UsageError: a ``swap`` that there is not, or for adapters that are not swapped; one file
             of packs where there are none.
-        LoweringError: a base that does not fit the adapters, or a form that it cannot have.
+        LoweringError: a base that does not fit the adapters, or settings that it cannot have.
     """
     if single_pack and (isinstance(adapters, StaticAdapter) or swap not in (None, INPUTS)):
         raise UsageError("--packs single goes with --swap inputs only: nothing else has packs")
     if isinstance(adapters, StaticAdapter):
         if swap is not None:
             raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
-        loaded, form = _load(adapters, base, form, adapters.classes, chat_arguments)
+        loaded, settings = _load(adapters, base, settings, adapters.classes, chat_arguments)
         methods, classes = dict.fromkeys(adapters.tasks, FORWARD), adapters.classes
-        found = layer_places(loaded, form, adapters.shapes, adapters.base_weights)
+        found = layer_places(loaded, settings, adapters.shapes, adapters.base_weights)
         adapters = adapters.placed(found)
-        return Plan(loaded, form, adapters, STATIC, methods, classes=classes, check=check)
+        return Plan(loaded, settings, adapters, STATIC, methods, classes=classes, check=check)
     if swap not in (None, *SWAPS):
         raise UsageError(f"unknown swap {swap!r}, expected one of {', '.join(SWAPS)}")
     coded = adapters if isinstance(adapters, CodedAdapters) else code_verbatim(adapters)
     classes = task_classes(coded)
-    loaded, form = _load(coded, base, form, classes, chat_arguments)
-    found = layer_places(loaded, form, module_shapes(coded.layout), coded.base_weights)
-    plan = _swapping(loaded, form, coded.placed(found), swap or INPUTS, classes)
+    loaded, settings = _load(coded, base, settings, classes, chat_arguments)
+    found = layer_places(loaded, settings, module_shapes(coded.layout), coded.base_weights)
+    plan = _swapping(loaded, settings, coded.placed(found), swap or INPUTS, classes)
     others = {module: name for module, name in found.items() if module != name}
     return replace(plan, single_pack=single_pack, check=check, layers=others)
 
@@ -124,10 +124,10 @@ def make_plan(
 def _load(
     adapters: CodedAdapters | StaticAdapter,
     base: str,
-    form: Form | None,
+    settings: ExportSettings | None,
     classes: Mapping[str, int],
     chat_arguments: ChatArguments | None,
-) -> tuple[BaseModel, Form]:
+) -> tuple[BaseModel, ExportSettings]:
     loaded = load_base(
         base,
         adapters.base_model,
@@ -135,11 +135,15 @@ def _load(
         heads=bool(classes),
         chat_arguments=chat_arguments,
     )
-    return loaded, loaded.kind.resolved(form or Form(), loaded.model)
+    return loaded, loaded.kind.resolved(settings or ExportSettings(), loaded.model)
 
 
 def _swapping(
-    base: BaseModel, form: Form, adapters: CodedAdapters, swap: str, classes: Mapping[str, int]
+    base: BaseModel,
+    settings: ExportSettings,
+    adapters: CodedAdapters,
+    swap: str,
+    classes: Mapping[str, int],
 ) -> Plan:
     if swap == DATA and not base.kind.generates:
         raise LoweringError(
@@ -147,11 +151,11 @@ def _swapping(
             "factors; export with --swap inputs or methods"
         )
     methods = {task: f"task_{number}" for number, task in enumerate(adapters.tasks)}
-    rows = _layer_rows(adapters, form) if swap == INPUTS else None
+    rows = _layer_rows(adapters, settings) if swap == INPUTS else None
     factors = factor_shapes(adapters.layout, static_rows=rows is not None)
     return Plan(
         base,
-        form,
+        settings,
         adapters,
         swap,
         methods if swap == METHODS else {},
@@ -162,11 +166,13 @@ def _swapping(
     )
 
 
-def _layer_rows(coded: CodedAdapters, form: Form) -> Mapping[str, Groups | torch.Tensor] | None:
+def _layer_rows(
+    coded: CodedAdapters, settings: ExportSettings
+) -> Mapping[str, Groups | torch.Tensor] | None:
     """The rows that become layers of a quantised base.
 
     What tasks share as a whole is no layer of rows: it is decoded like the rest.
     """
-    if form.quantize == "none" or coded.layout.shares_columns:
+    if settings.quantize == "none" or coded.layout.shares_columns:
         return None
     return shared_rows(coded.layout, coded.shared)

@@ -79,7 +79,7 @@ class Workshop:
             from hydraopt.lowering.bundle import export_bundle
 
             coded = self._coded(targets, kind)
-            export_bundle(coded, str(self.base), path, program_form(), overwrite=True)
+            export_bundle(coded, str(self.base), path, program_settings(), overwrite=True)
 
         return self._once(f"{targets}-{kind.strip('%')}", make)
 
@@ -110,11 +110,11 @@ class Workshop:
         return self._once(f"{targets}-{kind}", make)
 
 
-def program_form():
-    """The form of all programs that are ours."""
-    from hydraopt.lowering.form import Form
+def program_settings():
+    """How all programs that are ours are exported."""
+    from hydraopt.lowering.settings import ExportSettings
 
-    return Form(quantize="8da4w", max_length=CONTEXT)
+    return ExportSettings(quantize="8da4w", max_length=CONTEXT)
 
 
 def write_bare(base: Path, program: Path) -> None:
@@ -123,7 +123,7 @@ def write_bare(base: Path, program: Path) -> None:
     from hydraopt.lowering.lowered import lower_base
 
     loaded = load_base(str(base), str(base))
-    program.write_bytes(lower_base(loaded, program_form().resolved(loaded.model)).buffer)
+    program.write_bytes(lower_base(loaded, program_settings().resolved(loaded.model)).buffer)
 
 
 def _write_factors(bundle: Path, path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from against_export_llm import SHARES, TARGETS, program_form
+from against_export_llm import SHARES, TARGETS, program_settings
 from memory import peak_bytes
 
 
@@ -43,7 +43,7 @@ def export(base: Path, coded: Path, bundle: Path, check: bool) -> dict[str, floa
     start = time.perf_counter()
     adapters = CodedAdapters.load(coded)
     exported = export_bundle(
-        adapters, str(base), bundle, program_form(), check=check, overwrite=True
+        adapters, str(base), bundle, program_settings(), check=check, overwrite=True
     )
     return {
         "seconds": time.perf_counter() - start,

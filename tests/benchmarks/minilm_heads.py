@@ -35,8 +35,8 @@ from hydraopt.formats.manifest import PROGRAM
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors, task_classes
-from hydraopt.lowering.form import Form
 from hydraopt.lowering.lowered import slotted
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.private import private
 from hydraopt.packing import CodedAdapters, Coder, code_verbatim
 from hydraopt.runtime import Session
@@ -109,12 +109,12 @@ def peft_logits(model: PeftModel, tokenizer: Callable, task: Task) -> torch.Tens
 
 
 @torch.inference_mode()
-def eager_logits(trained: Trained, merged: CodedAdapters, form: Form) -> Logits:
+def eager_logits(trained: Trained, merged: CodedAdapters, settings: ExportSettings) -> Logits:
     """Of all test sentences by the module that is exported, in PyTorch."""
     loaded = load_base(str(trained.base), merged.base_model, merged.task_type, heads=True)
     tokenizer = known(loaded.tokenizer, "tokenizer")
-    form, classes = loaded.kind.resolved(form, loaded.model), task_classes(merged)
-    module = slotted(loaded, form, module_shapes(merged.layout))
+    settings, classes = loaded.kind.resolved(settings, loaded.model), task_classes(merged)
+    module = slotted(loaded, settings, module_shapes(merged.layout))
     found = {}
     for name, task in trained.tasks.items():
         factors = slot_factors(merged.task_factors(name))
@@ -166,13 +166,15 @@ def difference(found: Logits, wanted: Logits) -> dict[str, float | int]:
     }
 
 
-def measure(trained: Trained, merged: CodedAdapters, form: Form, bundle: Path) -> dict:
+def measure(
+    trained: Trained, merged: CodedAdapters, settings: ExportSettings, bundle: Path
+) -> dict:
     """Export to ``bundle`` and compare the program with PyTorch and with PEFT."""
-    manifest = export_bundle(merged, str(trained.base), bundle, form).manifest
-    found, eager = program_logits(trained, bundle), eager_logits(trained, merged, form)
+    manifest = export_bundle(merged, str(trained.base), bundle, settings).manifest
+    found, eager = program_logits(trained, bundle), eager_logits(trained, merged, settings)
     unmerged = unmerged_logits(trained, merged, bundle.with_name(f"{bundle.name}-peft"))
     return {
-        "quantize": form.quantize,
+        "quantize": settings.quantize,
         "adapter_bytes": merged.stored_bytes,
         "share_of_fp16": merged.stored_bytes / trained.adapters.fp16_bytes,
         "program_bytes": manifest.files[PROGRAM].bytes,
@@ -247,7 +249,9 @@ def main(
         for quantize in ("none", "8da4w"):
             for name, coded in merged.items():
                 bundle = directory / f"{name}-{quantize}"
-                results[bundle.name] = measure(trained, coded, Form(quantize=quantize), bundle)
+                results[bundle.name] = measure(
+                    trained, coded, ExportSettings(quantize=quantize), bundle
+                )
                 _print(f"{name}, {quantize}", results[bundle.name])
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from typing import Annotated, NamedTuple
 
 import torch
 import typer
-from against_export_llm import Workshop, program_form
+from against_export_llm import Workshop, program_settings
 from torch.nn.functional import kl_div, log_softmax
 from transformers import AutoTokenizer, PreTrainedModel
 
@@ -75,7 +75,7 @@ def bundle_of(base: Path, program: Path, directory: Path) -> Path:
     if not (directory / PROGRAM).exists():
         directory.mkdir(exist_ok=True)
         alone = StaticAdapter(str(base), "none", ("base",), 1, 0, lambda _: ())
-        plan = make_plan(alone, str(base), program_form())
+        plan = make_plan(alone, str(base), program_settings())
         write_bundle(directory, plan, Lowered(Program(program.read_bytes(), {})))
     return directory
 

@@ -23,8 +23,8 @@ from ...native_log import native_log
 from ..attention import clear_caches
 from ..chat import read_chat
 from ..decoder import Decoder, restructure
-from ..form import Form
 from ..program import export_forward
+from ..settings import ExportSettings
 from ..tokenizer import stop_tokens
 from .kind import ChatArguments, Inputs, Kind, Probe
 from .texts import first_layers, long_text, short_text
@@ -37,14 +37,18 @@ def _load(
     return load_whole(AutoModelForCausalLM, source, config)
 
 
-def _restructured(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
-    return partial(Decoder, model, restructure(model, form), known(form.max_length, "max length"))
+def _restructured(
+    model: PreTrainedModel, settings: ExportSettings
+) -> Callable[[Inputs], nn.Module]:
+    return partial(
+        Decoder, model, restructure(model, settings), known(settings.max_length, "max length")
+    )
 
 
 def _export(
-    module: nn.Module, shapes: Mapping[str, Sequence[int]], form: Form
+    module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
 ) -> torch.export.ExportedProgram:
-    return export_forward(module, shapes, known(form.prefill_length, "prefill length"))
+    return export_forward(module, shapes, known(settings.prefill_length, "prefill length"))
 
 
 def _describe(
@@ -54,9 +58,9 @@ def _describe(
     return {"eos_ids": stop_tokens(tokenizer, end_tokens(model), turn_end), "chat": chat}
 
 
-def _probes(model: PreTrainedModel, form: Form) -> Sequence[Probe]:
-    most = known(form.max_length, "max length")
-    piece = known(form.prefill_length, "prefill length")
+def _probes(model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
+    most = known(settings.max_length, "max length")
+    piece = known(settings.prefill_length, "prefill length")
     short, long = short_text(model, piece), long_text(model, most, piece)
     return [short, long] if long else [short]
 
@@ -82,5 +86,14 @@ def _found(module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
 
 
 CAUSAL_LM = Kind(
-    NAME, True, _load, Form.resolved, _restructured, _export, _describe, _probes, _wanted, _found
+    NAME,
+    True,
+    _load,
+    ExportSettings.resolved,
+    _restructured,
+    _export,
+    _describe,
+    _probes,
+    _wanted,
+    _found,
 )

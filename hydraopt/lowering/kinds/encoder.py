@@ -22,8 +22,8 @@ from ...errors import LoweringError, known
 from ...formats.manifest import ENCODER as NAME
 from ...models import context_length
 from ..attention import some_text
-from ..form import DEFAULT_LENGTH, Form, text_length
 from ..program import export_module
+from ..settings import DEFAULT_LENGTH, ExportSettings, text_length
 from ..simplify import delegate_norms
 from .kind import Inputs, Kind, Probe, is_classifier, load_eager
 from .masks import exercising, row_masks, row_of
@@ -98,16 +98,18 @@ def _gives(config: PretrainedConfig, task_type: str | None, heads: bool) -> str:
     return saved[0] if saved else SEQ_CLS if heads else FEATURES
 
 
-def _resolved(form: Form, model: PreTrainedModel) -> Form:
-    if form.prefill_length is not None:
+def _resolved(settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
+    if settings.prefill_length is not None:
         raise LoweringError("an encoder reads a text at once; leave --prefill-length out")
     limit = _positions(model)
     usual = min(limit, sentence_of(model).max_length or limit)
     return replace(
-        form,
-        embedding=form.embedding or ("none" if form.quantize == "none" else "4w"),
+        settings,
+        embedding=settings.embedding or ("none" if settings.quantize == "none" else "4w"),
         attention=None,
-        max_length=text_length(usual if form.max_length is None else limit, form.max_length),
+        max_length=text_length(
+            usual if settings.max_length is None else limit, settings.max_length
+        ),
     )
 
 
@@ -119,17 +121,19 @@ def _positions(model: PreTrainedModel) -> int:
     return context_length(model, DEFAULT_LENGTH)
 
 
-def _restructured(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
+def _restructured(
+    model: PreTrainedModel, settings: ExportSettings
+) -> Callable[[Inputs], nn.Module]:
     model.config.use_cache = False  # of a decoder that embeds
-    row = row_masks(model, known(form.max_length, "max length"))
+    row = row_masks(model, known(settings.max_length, "max length"))
     delegate_norms(model)
     return partial(Encoder, model, row)
 
 
 def _export(
-    module: nn.Module, shapes: Mapping[str, Sequence[int]], form: Form
+    module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
 ) -> torch.export.ExportedProgram:
-    length = torch.export.Dim("sequence", min=1, max=form.max_length)
+    length = torch.export.Dim("sequence", min=1, max=settings.max_length)
     arguments = (torch.zeros(1, TRACED, dtype=torch.int64), torch.ones(1, TRACED).long())
     dynamic = {"input_ids": {1: length}, "attention_mask": {1: length}}
     return export_module(module, arguments, dynamic, shapes)
@@ -146,8 +150,8 @@ def _describe(model: PreTrainedModel, *_: object) -> dict[str, Any]:
     }
 
 
-def _probes(model: PreTrainedModel, form: Form) -> Sequence[Probe]:
-    most = known(form.max_length, "max length")
+def _probes(model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
+    most = known(settings.max_length, "max length")
     limit = long_limit(model.config, most) or 0
     length = min(most, max(limit + BEYOND, SHORT, exercising(model, most)))
     return [Probe(f"a text of {length} tokens", some_text(model, length))]

@@ -18,8 +18,8 @@ from transformers.utils import ModelOutput
 from ...adapters import SEQ_CLS
 from ...errors import LoweringError
 from ...formats.manifest import IMAGE as NAME
-from ..form import Form
 from ..program import export_module
+from ..settings import ExportSettings
 from .kind import Inputs, Kind, Probe, is_classifier, load_eager
 
 
@@ -76,20 +76,22 @@ def _load(
     return load_eager(make, source, config, *(["classifier."] if heads else []))
 
 
-def _resolved(form: Form, model: PreTrainedModel) -> Form:
+def _resolved(settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
     for option in ("max_length", "prefill_length", "embedding"):
-        if getattr(form, option) not in (None, "none"):
+        if getattr(settings, option) not in (None, "none"):
             name = option.replace("_", "-")
             raise LoweringError(f"an image model reads no tokens; leave --{name} out")
-    return replace(form, embedding=None, attention=None)
+    return replace(settings, embedding=None, attention=None)
 
 
-def _restructured(model: PreTrainedModel, form: Form) -> Callable[[Inputs], nn.Module]:
+def _restructured(
+    model: PreTrainedModel, settings: ExportSettings
+) -> Callable[[Inputs], nn.Module]:
     return partial(ImageModel, model)
 
 
 def _export(
-    module: nn.Module, shapes: Mapping[str, Sequence[int]], form: Form
+    module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
 ) -> torch.export.ExportedProgram:
     example = torch.zeros(1, *image_shape(module.model.config))
     return export_module(module, (example,), {"pixel_values": None}, shapes)
@@ -99,7 +101,7 @@ def _describe(model: PreTrainedModel, *_: object) -> dict[str, Any]:
     return {"image": image_shape(model.config)}
 
 
-def _probes(model: PreTrainedModel, _: Form) -> Sequence[Probe]:
+def _probes(model: PreTrainedModel, _: ExportSettings) -> Sequence[Probe]:
     pixels = torch.rand(1, *image_shape(model.config), generator=torch.Generator().manual_seed(0))
     return [Probe("an image", pixels)]
 

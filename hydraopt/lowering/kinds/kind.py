@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ...bases.weights import check_dense, load_whole
-from ..form import Form
+from ..settings import ExportSettings
 
 Inputs = dict[str, torch.Tensor]  # that the slots read
 ChatArguments = Mapping[str, Any]  # of a chat template
@@ -56,13 +56,15 @@ class Kind:
     name: str
     generates: bool
     load: Callable[[str, PretrainedConfig, str | None, bool], PreTrainedModel]
-    resolved: Callable[[Form, PreTrainedModel], Form]
-    restructured: Callable[[PreTrainedModel, Form], Callable[[Inputs], nn.Module]]
-    export: Callable[[nn.Module, Mapping[str, Sequence[int]], Form], torch.export.ExportedProgram]
+    resolved: Callable[[ExportSettings, PreTrainedModel], ExportSettings]
+    restructured: Callable[[PreTrainedModel, ExportSettings], Callable[[Inputs], nn.Module]]
+    export: Callable[
+        [nn.Module, Mapping[str, Sequence[int]], ExportSettings], torch.export.ExportedProgram
+    ]
     describe: Callable[
         [PreTrainedModel, PreTrainedTokenizerBase | None, ChatArguments], dict[str, Any]
     ]
-    probes: Callable[[PreTrainedModel, Form], Sequence[Probe]]
+    probes: Callable[[PreTrainedModel, ExportSettings], Sequence[Probe]]
     wanted: Callable[[PreTrainedModel, Probe], torch.Tensor]
     found: Callable[[nn.Module, Probe, Inputs], torch.Tensor]
 

@@ -18,7 +18,7 @@ from peft import PeftModel
 from smollm2_weights import smollm2
 from tqdm import tqdm
 
-from hydraopt import Form, Session, compress, export, open_merged, read_adapters
+from hydraopt import ExportSettings, Session, compress, export, open_merged, read_adapters
 from hydraopt.evaluation.chrf import chrf
 from hydraopt.files import replaced_file, write_json
 from hydraopt.training import continuations, encode, load_model, read_examples
@@ -115,7 +115,9 @@ def main(
     record: dict[str, Any] = {"budget": budget, "share_of_fp16": merged.share}
     for quantize in QUANTIZE:
         bundle = work / f"bundle-{quantize}"
-        export(merged, str(base), bundle, Form(quantize, max_length=CONTEXT), overwrite=True)
+        export(
+            merged, str(base), bundle, ExportSettings(quantize, max_length=CONTEXT), overwrite=True
+        )
         texts = program_texts(bundle, rows)
         ends = Session.open(bundle).manifest.eos_ids
         record[quantize] = compared(texts, peft, ends, written, tokenizer.decode)

@@ -1,4 +1,4 @@
-"""How a base model becomes a program."""
+"""The choices of an export: how a base model becomes a program."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,8 +16,8 @@ SHORTEST, SHORTEST_PREFILL = 8, 4  # the export traces a prompt of 4
 
 
 @dataclass(frozen=True)
-class Form:
-    """The choices that an export leaves to its user.
+class ExportSettings:
+    """How an export makes a program of a base model.
 
     Attributes:
         quantize: ``none`` (float32) or ``8da4w``, for the base's linear layers.
@@ -38,8 +38,8 @@ class Form:
     prefill_length: int | None = None
 
     @classmethod
-    def of(cls, manifest: "Manifest") -> "Form":
-        """That of a bundle."""
+    def of(cls, manifest: "Manifest") -> "ExportSettings":
+        """Those with which a bundle was exported."""
         return cls(
             manifest.quantize,
             manifest.embedding,
@@ -48,7 +48,7 @@ class Form:
             manifest.prefill_length,
         )
 
-    def resolved(self, model: "PreTrainedModel") -> "Form":
+    def resolved(self, model: "PreTrainedModel") -> "ExportSettings":
         """With every default filled in for a causal LM.
 
         Raises:
