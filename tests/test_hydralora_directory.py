@@ -84,7 +84,7 @@ def test_damaged_weights_are_refused(saved):
     with pytest.raises(BundleError, match="is missing or damaged"):
         HydraLora.load(saved)
     path.unlink()
-    with pytest.raises(BundleError, match="safetensors is missing; export or copy"):
+    with pytest.raises(BundleError, match="safetensors is missing; train or copy"):
         HydraLora.load(saved)
 
 

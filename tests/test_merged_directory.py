@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hydraopt.adapters import read_adapter
 from hydraopt.errors import AdapterError, BundleError, OutputError, TaskError
 from hydraopt.merging import MergedAdapters, Side
 from hydraopt.merging.hydraopt import average, hydraopt
+from hydraopt.packing import Coder, open_merged
 
 VARIANTS = [
     {"clusters": 5},
@@ -176,3 +178,50 @@ def test_weights_that_exceed_fp16_are_not_unmerged(tmp_path):
     with pytest.raises(AdapterError, match="weights of layer0 exceed fp16"):
         MergedAdapters.load(tmp_path / "m").to_peft("task0", tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def made(verb: str, path: Path) -> None:
+    adapters = random_set(3)
+    if verb == "compress":
+        Coder.from_adapters(adapters).code(adapters.fp16_bytes).save(path)
+    else:
+        average(adapters).save(path)
+
+
+def without(path: Path, name: str) -> None:
+    (path / name).unlink()
+
+
+DAMAGES = {
+    "no description": lambda path: without(path, "merged.json"),
+    "half a description": lambda path: (path / "merged.json").write_text('{"format'),
+    "an older version": lambda path: (path / "merged.json").write_text('{"format_version": 1}'),
+    "another digest": lambda path: (path / "merged.json").write_text('{"format_version": 3}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize(("verb", "other"), [("compress", "merge"), ("merge", "compress")])
+def test_a_damaged_directory_is_written_again_by_the_command_that_wrote_it(
+    tmp_path, verb, other, damage
+):
+    made(verb, tmp_path / "m")
+    damage(tmp_path / "m")
+    with pytest.raises(BundleError, match=f"`hydraopt {verb}`") as refused:
+        open_merged(tmp_path / "m")
+    assert f"`hydraopt {other}`" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"), [("compress", "shared.pack"), ("merge", "merged.safetensors")]
+)
+def test_a_missing_file_of_factors_names_the_command_that_wrote_it(tmp_path, verb, name):
+    made(verb, tmp_path / "m")
+    without(tmp_path / "m", name)
+    with pytest.raises(BundleError, match=f"{name} is missing; {verb} or copy it again"):
+        open_merged(tmp_path / "m")
+
+
+def test_a_directory_of_neither_kind_names_both_commands(tmp_path):
+    with pytest.raises(BundleError, match="`hydraopt compress` or `hydraopt merge` wrote"):
+        open_merged(tmp_path)

@@ -212,6 +212,6 @@ class Manifest:
         Raises:
             BundleError: the first file or pack that is missing or differs.
         """
-        check_files(bundle, self.files)
+        check_files(bundle, self.files, "export")
         for pack in dict.fromkeys(self.packs.values()):
             pack.read(bundle)

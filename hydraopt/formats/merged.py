@@ -7,12 +7,13 @@ from pathlib import Path
 from ..errors import BundleError
 from ..files import write_bytes
 from .documents import read_document, sealed
+from .layout import LAYOUT
 from .pack import Pack
 from .records import check_files, parse_records, records
 
 FORMAT_VERSION = 3
 DESCRIPTION = "merged.json"
-WRITER = "hydraopt compress"
+TENSORS = "merged.safetensors"  # of merged adapters; compressed ones have a layout and packs
 MERGED = "merged directory"
 
 
@@ -46,10 +47,18 @@ def read_description(directory: Path) -> dict:
         BundleError: a file that is missing, damaged, changed, or of another format version.
     """
     path = directory / DESCRIPTION
-    fields = read_document(path, "merged", FORMAT_VERSION, WRITER)
+    fields = read_document(path, "merged", FORMAT_VERSION, _writer(directory))
     packs = fields["packs"]
+    verb = "merge" if packs is None else "compress"
     if packs is not None and packs.keys() != {*fields["tasks"]}:
-        raise BundleError(f"{path} is damaged: its packs do not fit its tasks; compress again")
+        raise BundleError(f"{path} is damaged: its packs do not fit its tasks; {verb} again")
     fields["packs"] = packs and {task: Pack(**pack) for task, pack in packs.items()}
-    check_files(directory, parse_records(fields["files"]))
+    check_files(directory, parse_records(fields["files"]), verb)
     return fields
+
+
+def _writer(directory: Path) -> str:
+    """The command that wrote a directory, by the files beside a description that may be damaged."""
+    commands = {LAYOUT: "hydraopt compress", TENSORS: "hydraopt merge"}
+    found = [command for file, command in commands.items() if (directory / file).exists()]
+    return found[0] if len(found) == 1 else "` or `".join(commands.values())

@@ -31,25 +31,31 @@ def parse_records(fields: Mapping[str, Mapping]) -> dict[str, FileRecord]:
     return {name: FileRecord(**record) for name, record in fields.items()}
 
 
-def check_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
+def check_files(directory: Path, files: Mapping[str, FileRecord], verb: str) -> None:
     """Compare files with what is recorded of them.
+
+    Args:
+        directory: of the files.
+        files: path inside the directory -> its record.
+        verb: what a user does to get such files again, such as ``export``.
 
     Raises:
         BundleError: the first file that is missing or differs.
     """
+    again = f"{verb} or copy it again"
     for name, expected in files.items():
         path = directory / name
         if not path.is_file():
-            raise BundleError(f"{path} is missing; export or copy it again")
+            raise BundleError(f"{path} is missing; {again}")
         size = path.stat().st_size
         if size != expected.bytes:
             raise BundleError(
                 f"{path} is damaged or from another directory: {size:,} bytes, expected "
-                f"{expected.bytes:,}; export or copy it again"
+                f"{expected.bytes:,}; {again}"
             )
         found = FileRecord.of(path).sha256
         if found != expected.sha256:
             raise BundleError(
                 f"{path} is damaged or from another directory: SHA-256 {found[:12]}…, expected "
-                f"{expected.sha256[:12]}…; export or copy it again"
+                f"{expected.sha256[:12]}…; {again}"
             )

@@ -23,12 +23,10 @@ from ..adapters import (
 )
 from ..errors import BundleError, MergeError, TaskError
 from ..files import output_directory, safetensors_bytes, write_tensors
-from ..formats.merged import DESCRIPTION, MERGED, read_description, write_description
+from ..formats.merged import DESCRIPTION, MERGED, TENSORS, read_description, write_description
 from ..reading import file_tensors, shortened
 from .description import write_card
 from .side import Side
-
-TENSORS = "merged.safetensors"
 
 Setting = int | float | bool | str | None  # the value of a method's option
 

@@ -114,7 +114,7 @@ class HydraLora:
         """
         directory = Path(directory)
         about = read_document(directory / CONFIG, "hydralora", FORMAT_VERSION, WRITER)
-        check_files(directory, parse_records(about["files"]))
+        check_files(directory, parse_records(about["files"]), "train")
         try:
             config = HydraConfig(**{name: about[name] for name in HydraConfig.__annotations__})
             tensors = file_tensors(directory / WEIGHTS)

@@ -132,7 +132,7 @@ class SparseAdapter:
         """
         directory = Path(directory)
         about = read_document(directory / CONFIG, "sparse", FORMAT_VERSION, WRITER)
-        check_files(directory, parse_records(about["files"]))
+        check_files(directory, parse_records(about["files"]), "train")
         try:
             tensors = file_tensors(directory / WEIGHTS)
             modules = {
