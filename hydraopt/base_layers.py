@@ -6,8 +6,8 @@ from typing import NoReturn
 
 from torch import nn
 
-from .adapters import Role, Target
 from .errors import HydraOptError
+from .factors import Role, Target
 
 Error = type[HydraOptError]  # that is raised
 

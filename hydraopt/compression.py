@@ -4,8 +4,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from .adapters import AdapterSet, Places
+from .adapters import AdapterSet
 from .errors import UsageError
+from .factors import Places
 from .fitting import reversed_places
 from .packing import CodedAdapters, Coder
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from .adapters import AdapterSet, BaseWeights, Places, Target, check_task_type, is_copy, placed
+from .adapters import AdapterSet, BaseWeights, check_task_type, is_copy
 from .base_layers import check_layers
 from .errors import DataError, HydraOptError
+from .factors import Places, Target, placed
 from .formats.manifest import CAUSAL_LM
 from .hooks import outputs_plus
 from .reading import shortened

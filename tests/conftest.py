@@ -14,12 +14,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hydraopt.adapters import AdapterSet, Factors, LoraAdapter, read_adapters
+from hydraopt.adapters import AdapterSet, LoraAdapter, read_adapters
 from hydraopt.compression import compress
+from hydraopt.factors import Factors
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.merging import MergedAdapters
 from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.profiling.cache import lock_file
+from hydraopt.stored import MergedAdapters
 from hydraopt.zoo import BASE, load_adapters
 from hydraopt.zoo.model import new_tokenizer
 

@@ -3,7 +3,8 @@
 import torch
 from conftest import BASE_ID, delta, tiny_llama
 
-from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
+from hydraopt.adapters import AdapterSet, LoraAdapter
+from hydraopt.factors import Factors
 from hydraopt.merging import METHODS
 from hydraopt.training import CalibrationData
 from hydraopt.zoo.model import new_tokenizer

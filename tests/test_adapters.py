@@ -8,15 +8,9 @@ from conftest import BASE_ID, TARGETS, delta, random_set, save_adapter, tiny_lla
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from hydraopt.adapters import (
-    AdapterSet,
-    Role,
-    Target,
-    read_adapter,
-    read_adapters,
-    write_adapter,
-)
+from hydraopt.adapters import AdapterSet, read_adapter, read_adapters, write_adapter
 from hydraopt.errors import AdapterError
+from hydraopt.factors import Role, Target
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 

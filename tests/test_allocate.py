@@ -4,8 +4,9 @@ import pytest
 import torch
 from conftest import delta, random_set
 
-from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
+from hydraopt.adapters import AdapterSet, LoraAdapter
 from hydraopt.errors import MergeError
+from hydraopt.factors import Factors
 from hydraopt.formats.codes import GROUPED, packed_bytes
 from hydraopt.packing.allocate import SHARED_BITS, Spectrum, allocate
 from hydraopt.zoo import load_adapters

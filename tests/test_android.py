@@ -25,7 +25,6 @@ from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged
-from hydraopt.merging import MergedAdapters
 from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.merging.private import private
 from hydraopt.packing import code_verbatim
@@ -33,6 +32,7 @@ from hydraopt.profiling.host import Host
 from hydraopt.profiling.runner import host_runner, run_plan
 from hydraopt.profiling.variants import bundle_variant
 from hydraopt.runtime import Session
+from hydraopt.stored import MergedAdapters
 from hydraopt.zoo.tasks import TASKS, test_examples
 
 test_examples.__test__ = False  # a function of the zoo, not a test

@@ -16,11 +16,11 @@ from hydraopt.fitting import check_base_weights
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.static import static_merged
-from hydraopt.merging import MergedAdapters
 from hydraopt.merging.hydraopt import average
 from hydraopt.merging.private import private
 from hydraopt.packing import Coder, code_verbatim
 from hydraopt.runtime import Session
+from hydraopt.stored import MergedAdapters
 
 
 def save_with_head(directory, base, seed=1):

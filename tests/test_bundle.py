@@ -13,9 +13,9 @@ from hydraopt.errors import BundleError, OutputError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.growth import add_task, remove_task
-from hydraopt.merging import MergedAdapters
 from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.runtime import Session, verify
+from hydraopt.stored import MergedAdapters
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertForSequenceClassification
 
-from hydraopt.adapters import Factors, read_adapter, read_adapters
+from hydraopt.adapters import read_adapter, read_adapters
 from hydraopt.compression import compress
 from hydraopt.errors import AdapterError, BundleError, LoweringError, TaskError
+from hydraopt.factors import Factors
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.against_base import verify_against
 from hydraopt.lowering.base_model import BaseModel

@@ -7,8 +7,9 @@ import torch
 from conftest import BASE_ID, delta
 from llama_data import NEEDING, PAIRS, QUICK, SHAPES, assert_same, data_of, llama_set, tokens
 
-from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
+from hydraopt.adapters import AdapterSet, LoraAdapter
 from hydraopt.errors import DataError, MergeError, TrainingError, UsageError
+from hydraopt.factors import Factors
 from hydraopt.merging import METHODS, merge_with
 from hydraopt.merging.task_arithmetic import task_arithmetic
 from hydraopt.merging.zipit import singular_directions, zipit, zipped

@@ -9,7 +9,8 @@ import pytest
 import torch
 from conftest import delta, random_set
 
-from hydraopt.merging import METHODS, MergedAdapters, find_method, merge_with
+from hydraopt.merging import METHODS, find_method, merge_with
+from hydraopt.stored import MergedAdapters
 
 DOCS = Path(__file__).parent.parent / "docs"
 NEW_METHOD = "new-method.md"

@@ -5,7 +5,8 @@ import torch
 from conftest import delta, random_set
 from test_allocate import SHAPES, allocated, spectra_of
 
-from hydraopt.adapters import AdapterSet, Factors
+from hydraopt.adapters import AdapterSet
+from hydraopt.factors import Factors
 from hydraopt.formats.layout import Code, Direction, ModuleLayout
 from hydraopt.packing.encode import OVERSHOOT, decode_vectors, encode_module, encode_shared
 from hydraopt.zoo import load_adapters

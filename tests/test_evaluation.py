@@ -18,8 +18,8 @@ from hydraopt.evaluation.frontier import Point
 from hydraopt.evaluation.generated import GeneratedScores, generated_scores
 from hydraopt.evaluation.plain import plain
 from hydraopt.evaluation.smallest import smallest_budget
-from hydraopt.merging import relative_errors
 from hydraopt.packing import Coder
+from hydraopt.stored import relative_errors
 from hydraopt.training import (
     answer_loss,
     batch,

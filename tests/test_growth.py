@@ -16,8 +16,8 @@ from hydraopt.evaluation import adapted
 from hydraopt.files import LIST
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.growth import add_task, remove_task
-from hydraopt.merging import relative_errors
 from hydraopt.runtime import Session, verify
+from hydraopt.stored import relative_errors
 
 pytestmark = pytest.mark.slow
 

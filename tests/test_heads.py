@@ -20,8 +20,9 @@ from test_cli import fails, succeeds
 from test_kinds import quantised_eager
 from transformers import BertForMaskedLM, BertForSequenceClassification
 
-from hydraopt.adapters import classes_of, read_adapter, read_adapters
+from hydraopt.adapters import read_adapter, read_adapters
 from hydraopt.errors import AdapterError, BundleError, LoweringError
+from hydraopt.factors import classes_of
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.growth import add_task, remove_task

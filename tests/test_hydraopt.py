@@ -4,8 +4,9 @@ import pytest
 import torch
 from conftest import BASE_ID, delta, random_set, squared_error
 
-from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
+from hydraopt.adapters import AdapterSet, LoraAdapter
 from hydraopt.errors import MergeError, UsageError
+from hydraopt.factors import Factors
 from hydraopt.merging import merge_with
 from hydraopt.merging.hydraopt import average, hydraopt
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from conftest import random_set
 
-from hydraopt.adapters import AdapterSet, Factors
+from hydraopt.adapters import AdapterSet
 from hydraopt.errors import AdapterError
+from hydraopt.factors import Factors
 from hydraopt.lowering.kept import check_kept
 from hydraopt.packing import CodedAdapters, Coder, encode_adapter
 

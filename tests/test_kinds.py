@@ -18,8 +18,9 @@ from peft import PeftModel
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel
 
-from hydraopt.adapters import is_head, read_adapters
+from hydraopt.adapters import read_adapters
 from hydraopt.errors import LoweringError, TaskError
+from hydraopt.factors import is_head
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle

@@ -10,12 +10,13 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from hydraopt.adapters import AdapterSet, LoraAdapter
+from hydraopt.adapters.applied import applied, stacks_of
 from hydraopt.errors import TrainingError
 from hydraopt.merging import merge_with
 from hydraopt.merging.adamerging import adamerging, entropy
 from hydraopt.merging.supermerge import supermerge
 from hydraopt.merging.task_arithmetic import task_arithmetic
-from hydraopt.merging.weighted import applied, learn_coefficients, stacks_of, weighted
+from hydraopt.merging.weighted import learn_coefficients, weighted
 from hydraopt.training import answer_loss, batch
 
 

@@ -9,9 +9,10 @@ from executorch.exir import EdgeCompileConfig, to_edge
 from llama_data import SHAPES
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hydraopt.adapters import AdapterSet, Factors, LoraAdapter, read_adapters, write_adapter
+from hydraopt.adapters import AdapterSet, LoraAdapter, read_adapters, write_adapter
 from hydraopt.errors import LoweringError, UsageError
 from hydraopt.evaluation import adapted
+from hydraopt.factors import Factors
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
@@ -24,10 +25,10 @@ from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots, set_rows, slot_layers
 from hydraopt.lowering.static import static_merged
 from hydraopt.lowering.xnnpack import quantize_linear, row_layer, undelegated
-from hydraopt.merging import MergedAdapters
 from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.packing import Coder, Decode, Groups, code_verbatim, shared_rows
 from hydraopt.runtime import Session
+from hydraopt.stored import MergedAdapters
 
 pytestmark = pytest.mark.slow
 

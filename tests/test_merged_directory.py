@@ -12,9 +12,9 @@ from sealed_files import reseal
 
 from hydraopt.adapters import read_adapter
 from hydraopt.errors import AdapterError, BundleError, OutputError, TaskError
-from hydraopt.merging import MergedAdapters, Side
 from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.packing import Coder, open_merged
+from hydraopt.stored import MergedAdapters, Side
 
 VARIANTS = [
     {"clusters": 5},

@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 from sealed_files import reseal
 
 from hydraopt import merging
-from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
+from hydraopt.adapters import AdapterSet, LoraAdapter
 from hydraopt.errors import BundleError, MergeError, UsageError
-from hydraopt.merging import METHODS, MergedAdapters, merge_with, merging_method, parse_settings
+from hydraopt.factors import Factors
+from hydraopt.merging import METHODS, merge_with, merging_method, parse_settings
+from hydraopt.stored import MergedAdapters
 
 TASKS = 6
 DATA_FREE = [name for name, method in METHODS.items() if method.needs == "nothing"]

@@ -11,6 +11,7 @@ from conftest import delta, random_set
 from llama_data import NEEDING, QUICK, data_of, llama_set
 
 from hydraopt.errors import BundleError, MergeError
+from hydraopt.factors import relative_error
 from hydraopt.formats.codes import BITS, CODEC
 from hydraopt.formats.documents import SCHEMAS
 from hydraopt.formats.layout import (
@@ -22,7 +23,7 @@ from hydraopt.formats.layout import (
     read_layout,
 )
 from hydraopt.formats.pack import ALIGNMENT, Pack, pack, read_shared_pack, write_single
-from hydraopt.merging import METHODS, merge_with, relative_error
+from hydraopt.merging import METHODS, merge_with
 from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.packing import (
     CodedAdapters,

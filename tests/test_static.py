@@ -19,11 +19,12 @@ from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import add_to_weights, static_merged
 from hydraopt.lowering.xnnpack import quantize_linear
-from hydraopt.merging import MergedAdapters, merge_with
+from hydraopt.merging import merge_with
 from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.merging.private import private
 from hydraopt.packing import Coder
 from hydraopt.runtime import Session, verify
+from hydraopt.stored import MergedAdapters
 
 PROMPT = [5, 17, 99, 200, 3]
 

@@ -8,9 +8,10 @@ from llama_data import SHAPES, data_of, descend, llama_set
 from hydraopt.errors import MergeError
 from hydraopt.evaluation import adapted
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.merging import MergedAdapters, merge_with
+from hydraopt.merging import merge_with
 from hydraopt.merging.surgery import surgery
 from hydraopt.runtime import Session
+from hydraopt.stored import MergedAdapters
 
 
 def head_inputs(model, factors, ids):

@@ -21,9 +21,9 @@ from hydraopt.errors import HydraOptError, OutputError
 from hydraopt.evaluation.points import Subject
 from hydraopt.evaluation.reports import write_experts, write_frontier
 from hydraopt.files import held, output_directory
-from hydraopt.merging import MergedAdapters
 from hydraopt.profiling.cache import COMPLETE, cached, drop_unused
 from hydraopt.profiling.page import write_report
+from hydraopt.stored import MergedAdapters
 from hydraopt.zoo.demo import DEMO
 
 OURS = ("model.pte", "packs/a.pack", "packs/mine.pack", "notes.txt", "data/b/c", "old/d")

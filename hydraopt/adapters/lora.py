@@ -5,44 +5,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
-
-import torch
 
 from ..errors import AdapterError
+from ..factors import Factors, Places, Stack, placed
 from ..reading import shortened
 from .base_weights import BaseWeights, Fingerprint, united
-from .targets import Places, placed
 from .task_types import PEFT_CAUSAL_LM
 
 FP16_BYTES = 2
 TASK_NAME = re.compile(r"\w[\w.+-]{0,99}")  # it becomes a file name
 
 
-class Factors(NamedTuple):
-    """One module's low-rank update: ``a`` is ``[r, in]``, ``b`` is ``[out, r]``, both float32."""
-
-    a: torch.Tensor
-    b: torch.Tensor
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(out, in)`` of the adapted layer."""
-        return self.b.shape[0], self.a.shape[1]
-
-
-@torch.no_grad()
-def add_delta(weight: torch.Tensor, factors: Factors) -> None:
-    """Add ``B @ A`` to a layer's ``weight [out, in]``, in place and without a dense delta."""
-    a, b = (x.to(weight) for x in factors)
-    weight.addmm_(b, a)
-
-
 @dataclass(frozen=True)
 class LoraAdapter:
     """One task's adapter of ``base_model``: dotted module name -> factors.
 
-    A classifier of its own is in ``heads``, see :mod:`hydraopt.adapters.heads`: no method may
+    A classifier of its own is in ``heads``, see :mod:`hydraopt.factors.heads`: no method may
     merge it. ``task_type`` is what PEFT calls the kind of base model, ``base_weights`` are what it
     must be equal in, see :mod:`hydraopt.adapters.base_weights`.
     """
@@ -120,6 +98,15 @@ class AdapterSet:
     def placed(self, places: Places) -> "AdapterSet":
         """The same adapters of modules with other names, without those that have no place."""
         return AdapterSet(adapter.placed(places) for adapter in self.adapters)
+
+    def stack(self, module: str) -> Stack:
+        """All adapters' factors of one module, float64."""
+        owned = [
+            (task, adapter.factors[module])
+            for task, adapter in enumerate(self.adapters)
+            if module in adapter.factors
+        ]
+        return Stack.of(owned)
 
     @property
     def max_rank(self) -> int:

@@ -13,15 +13,14 @@ from pathlib import Path
 import torch
 
 from ..errors import AdapterError
+from ..factors import Factors, Target, head_tensors, is_head
 from ..files import write_json, write_tensors
 from ..hub import fetched
 from ..reading import MissingError, UnreadableError, file_tensors, shortened
-from .heads import head_tensors
 from .keys import PREFIX
-from .lora import AdapterSet, Factors, LoraAdapter
+from .lora import AdapterSet, LoraAdapter
 from .peft_config import CONFIG, read_config
 from .peft_tensors import check_kind, take_copies, take_factors, take_head
-from .targets import Target, is_head
 from .task_types import PEFT_CAUSAL_LM
 
 WEIGHTS = "adapter_model.safetensors"

@@ -6,14 +6,12 @@ from collections.abc import Collection, Mapping
 import torch
 
 from ..errors import AdapterError
+from ..factors import Factors, Role, Target, classes_of, head_factors
 from ..reading import shortened
 from .base_weights import Fingerprint, fingerprint
 from .foreign import foreign_tensor
-from .heads import classes_of, head_factors
 from .keys import BASE_LAYER, factor_key, plain_name
-from .lora import Factors
 from .patterns import Pattern, PatternError
-from .targets import Role, Target
 
 Tensors = dict[str, torch.Tensor]  # what is read is taken out
 DECODER_HEAD = "score"  # what transformers calls the classifier, without bias, of a language model

@@ -17,12 +17,12 @@ from torch.nn.functional import kl_div, log_softmax
 from transformers import PreTrainedModel
 
 from ..adapters import AdapterSet, LoraAdapter
+from ..adapters.applied import applied, stacks_of
 from ..errors import TrainingError
-from ..merging import relative_errors
-from ..merging.assemble import zero
-from ..merging.weighted import applied, stacks_of
+from ..factors import Factors
 from ..packing import Coded, CodedAdapters
 from ..progress import progress
+from ..stored import relative_errors
 from ..training import (
     CalibrationData,
     Schedule,
@@ -85,7 +85,7 @@ def _fitted(
     rows = {name: factors.a for name, factors in coded.task_factors(adapter.name).items()}
     columns = {
         name: Columns.fitted(
-            module, adapter.factors.get(name, zero(module.shape)), rows[name], model.device
+            module, adapter.factors.get(name, Factors.zero(module.shape)), rows[name], model.device
         )
         for name, module in coded.layout.modules.items()
     }

@@ -8,8 +8,8 @@ from functools import cached_property
 import torch
 from transformers import PreTrainedModel
 
-from ..adapters import Factors
 from ..errors import known
+from ..factors import Factors
 from ..formats.layout import ModuleLayout
 from ..hooks import outputs_plus
 from ..packing import Coded, decode_vectors, encode_columns, fit_columns, scaled

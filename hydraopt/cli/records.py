@@ -11,8 +11,8 @@ from ..errors import HydraOptError
 
 if TYPE_CHECKING:
     from ..formats.layout import ModuleLayout
-    from ..merging import MergedAdapters
     from ..packing import CodedAdapters
+    from ..stored import MergedAdapters
 
 
 def describe(path: Path) -> dict:

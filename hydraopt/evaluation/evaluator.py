@@ -10,23 +10,14 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..adapters import (
-    AdapterSet,
-    Factors,
-    Places,
-    Role,
-    Target,
-    add_delta,
-    apply_surgery,
-    check_task_type,
-    placed,
-)
+from ..adapters import AdapterSet, check_task_type
 from ..errors import DataError
+from ..factors import Factors, Places, Role, Target, add_delta, apply_surgery, placed
 from ..fitting import check_fit, layer_names, places_in_causal_lm
 from ..formats.manifest import CAUSAL_LM
 from ..hooks import input_changed
-from ..merging import Merged
 from ..progress import progress
+from ..stored import StoredAdapters
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
 from ..training.batches import IGNORE, Row
 from .generated import GeneratedScores, generated_scores
@@ -103,7 +94,7 @@ class Evaluator:
         trained = {adapter.name: adapter.factors for adapter in adapters.adapters}
         return self._exact(adapters.tasks, trained.__getitem__)
 
-    def merged(self, merged: Merged | PlainAdapters) -> dict[str, float]:
+    def merged(self, merged: StoredAdapters | PlainAdapters) -> dict[str, float]:
         """Exact match of every task of ``merged``, task -> share in [0, 1]."""
         return self._exact(merged.tasks, merged.task_factors)
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from ..calibration import calibrate
 from ..errors import UsageError
-from ..merging import METHODS, Merged, MergedAdapters
+from ..merging import METHODS
 from ..packing import CodedAdapters, Coder
+from ..stored import MergedAdapters, StoredAdapters
 from .evaluator import AllScores, TaskFactors
 from .plain import PlainAdapters, plain
 from .points import CALIBRATED, Subject, measured
@@ -27,7 +28,7 @@ class Candidate(NamedTuple):
 
     series: str
     label: str
-    make: Callable[[Subject], Merged | PlainAdapters]
+    make: Callable[[Subject], StoredAdapters | PlainAdapters]
 
 
 @dataclass(frozen=True)

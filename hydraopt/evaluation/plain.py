@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
+from ..factors import Factors
 
 GROUP, SCALE_BYTES = 32, 2
 CLIPPING = (0.3, 1.0, 15)  # scales to try, as parts of the one that reaches the largest value

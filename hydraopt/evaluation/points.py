@@ -16,9 +16,10 @@ from ..errors import DataError, UsageError, known
 from ..files import check_files, json_bytes, write_files
 from ..fitting import check_fit
 from ..formats.documents import checked
-from ..merging import METHODS, MergedAdapters, find_method, merge_with
+from ..merging import METHODS, find_method, merge_with
 from ..progress import progress
 from ..reading import UnreadableError, file_json
+from ..stored import MergedAdapters
 from ..training import CalibrationData, Examples
 from .evaluator import Evaluator
 

@@ -7,15 +7,16 @@ from statistics import mean
 
 import torch
 
-from ..adapters import AdapterSet, Factors, read_adapters
+from ..adapters import AdapterSet, read_adapters
 from ..errors import AdapterError, BundleError, LoweringError, TaskError
+from ..factors import Factors
 from ..fitting import check_base_weights
 from ..formats.layout import payload_bytes
 from ..formats.manifest import INPUTS, Manifest
-from ..merging import relative_errors
 from ..packing import CodedAdapters, Decode, read_coded_layout, shared_rows
 from ..progress import doing
 from ..runtime import Session
+from ..stored import relative_errors
 from .alternatives import load_base_of
 from .base_model import BaseModel
 from .check import Expected, expect, largest_deviation, relative_error

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..adapters import FEATURES, TOKEN_CLS, Factors
+from ..adapters import FEATURES, TOKEN_CLS
 from ..errors import LoweringError, known
+from ..factors import Factors
 from ..formats.manifest import FORWARD, Manifest
 from .base_model import BaseModel, load_base
 from .data_files import lower_with_data

@@ -12,8 +12,8 @@ from ..files import output_directory, write_bytes
 from ..formats.codes import CODEC
 from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, PROGRAM, TOKENIZER, Manifest
 from ..formats.records import FileRecord
-from ..merging import MergedAdapters
 from ..packing import CodedAdapters
+from ..stored import MergedAdapters
 from .lowered import Lowered, lower_plan
 from .plan import Plan, make_plan
 from .program import OperatorCount

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from ..adapters import Factors, Role, Target, apply_surgery
 from ..errors import LoweringError
+from ..factors import Factors, Role, Target, apply_surgery
 from ..hooks import input_changed, output_replaced, outputs_plus
 from ..progress import doing
 from .base_model import BaseModel
@@ -119,7 +119,7 @@ def beside_layers(model: nn.Module, factors: Mapping[str, Factors]) -> Iterator[
 
     Args:
         model: a base model.
-        factors: by module, see :mod:`hydraopt.adapters.targets`.
+        factors: by module, see :mod:`hydraopt.factors.targets`.
     """
     with ExitStack() as stack:
         for module, (a, b) in factors.items():

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import torch
 
-from ..adapters import Factors, classes_of, is_head
+from ..factors import Factors, classes_of, is_head
 from ..formats.layout import Layout
-from ..merging import Merged
+from ..stored import StoredAdapters
 
 
 def factor_shapes(layout: Layout, *, static_rows: bool = False) -> dict[str, tuple[int, int, int]]:
@@ -29,7 +29,7 @@ def module_shapes(layout: Layout) -> dict[str, tuple[int, int]]:
     return {name: module.shape for name, module in layout.modules.items()}
 
 
-def task_classes(merged: Merged) -> dict[str, int]:
+def task_classes(merged: StoredAdapters) -> dict[str, int]:
     """Task -> number of classes of its head; empty if the tasks have none."""
     heads = list(filter(is_head, merged.modules))
     if not heads:

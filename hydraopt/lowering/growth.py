@@ -11,17 +11,17 @@ from ..adapters import (
     AdapterSet,
     LoraAdapter,
     check_task_type,
-    is_head,
     read_adapter,
     read_weights,
 )
 from ..errors import AdapterError, BundleError, TaskError
+from ..factors import is_head
 from ..files import Held, Listing, held, sha256
 from ..formats.layout import Layout
 from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, Manifest
 from ..formats.pack import SINGLE, Pack, is_pack_name, pack, pack_name
-from ..merging import relative_errors
 from ..packing import CodedAdapters, encode_adapter, read_coded_layout
+from ..stored import relative_errors
 from .factors import task_classes
 from .kept import check_kept
 

@@ -9,8 +9,9 @@ import logging
 import math
 from typing import NamedTuple
 
-from ..adapters import Factors, LoraAdapter
+from ..adapters import LoraAdapter
 from ..errors import AdapterError
+from ..factors import Factors
 from ..formats.layout import ModuleLayout
 from ..packing import CodedAdapters
 

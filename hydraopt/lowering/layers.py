@@ -7,8 +7,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from .. import base_layers
-from ..adapters import BaseWeights, Places
+from ..adapters import BaseWeights
 from ..errors import LoweringError
+from ..factors import Places
 from ..fitting import check_base_weights, places
 from .base_model import BaseModel
 from .decoder import LastPosition

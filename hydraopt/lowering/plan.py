@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ..adapters import Places
 from ..errors import LoweringError, UsageError
+from ..factors import Places
 from ..formats.manifest import DATA, FORWARD, INPUTS, METHODS, STATIC
-from ..merging import MergedAdapters
 from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
+from ..stored import MergedAdapters
 from .base_model import BaseModel, load_base
 from .factors import factor_shapes, module_shapes, task_classes
 from .kinds.kind import ChatArguments

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..adapters import Factors, Role, Target
+from ..factors import Factors, Role, Target
 from ..packing import Groups
 from .layers import check_head, linear_layer, place
 from .xnnpack import row_layer, times
@@ -61,7 +61,7 @@ class Slot(nn.Module):
 
 
 class SurgerySlot(Slot):
-    """A layer whose input is corrected first, see :mod:`hydraopt.adapters.surgery`."""
+    """A layer whose input is corrected first, see :mod:`hydraopt.factors.surgery`."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x [1, S, in]`` -> ``[1, S, out]``."""
@@ -69,7 +69,7 @@ class SurgerySlot(Slot):
 
 
 class HeadSlot(Slot):
-    """A task's classifier in place of the base's, see :mod:`hydraopt.adapters.heads`."""
+    """A task's classifier in place of the base's, see :mod:`hydraopt.factors.heads`."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x [1, d]`` -> logits ``[1, R]``; or of every token, ``[1, S, d] -> [1, S, R]``."""

@@ -12,19 +12,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..adapters import (
-    PEFT_CAUSAL_LM,
-    TASK_NAME,
-    BaseWeights,
-    Factors,
-    Places,
-    Target,
-    add_delta,
-    placed,
-)
+from ..adapters import PEFT_CAUSAL_LM, TASK_NAME, BaseWeights
 from ..errors import LoweringError
-from ..merging import MergedAdapters
+from ..factors import Factors, Places, Target, add_delta, placed
 from ..packing import CodedAdapters, open_merged
+from ..stored import MergedAdapters
 from ..training.hydralora import HydraLinear
 from ..training.hydralora_directory import CONFIG as HYDRALORA
 from ..training.hydralora_directory import HydraLora

@@ -13,14 +13,16 @@ from typing import Literal
 import torch
 from torch.nn.functional import log_softmax
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
+from ..adapters.applied import stacks_of
 from ..errors import MergeError
+from ..factors import Factors
+from ..stored import MergedAdapters
 from ..training import Batch, CalibrationData, Schedule, answer_logits
 from .assemble import merge_modules
 from .checks import check_training
-from .merged import MergedAdapters
 from .registry import merging_method
-from .weighted import learn_coefficients, stacks_of, weighted
+from .weighted import learn_coefficients, weighted
 
 NAME = "adamerging"
 

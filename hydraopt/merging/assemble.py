@@ -2,16 +2,15 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
+from ..factors import Delta, cut
 from ..progress import progress
+from ..stored import MergedAdapters, Setting, Side, head_sides, stacked
 from .checks import check_rank
-from .lowrank import Delta, cut, padded
-from .merged import MergedAdapters, Setting
-from .side import Side
 
 logger = logging.getLogger(__name__)
 
@@ -75,29 +74,6 @@ def assemble(
         task_type=adapters.task_type,
         base_weights=adapters.base_weights,
     )
-
-
-def head_sides(adapters: AdapterSet) -> dict[str, tuple[Side, Side]]:
-    """Every task's own head, by module; those of fewer classes padded with zeros."""
-    everyone = torch.arange(len(adapters.tasks))
-    return {
-        name: stacked([adapter.heads[name] for adapter in adapters.adapters], everyone)
-        for name in adapters.adapters[0].heads
-    }
-
-
-def zero(shape: tuple[int, int]) -> Factors:
-    """A rank-1 zero delta of ``shape`` ``(out, in)``, for a task that lacks a module."""
-    rows, columns = shape
-    return Factors(torch.zeros(1, columns), torch.zeros(rows, 1))
-
-
-def stacked(factors: Sequence[Factors], of: torch.Tensor) -> tuple[Side, Side]:
-    """Both sides of a module whose tasks take ``factors[of]``, of equal or different ranks."""
-    rank = max(1, *(len(x.a) for x in factors))
-    stacks = zip(*(padded(x, rank) for x in factors), strict=True)
-    a, b = (Side(torch.stack(side), of) for side in stacks)
-    return a, b
 
 
 def full_rank(adapters: AdapterSet, module: str) -> int:

@@ -8,9 +8,10 @@ paper's q is well below the adapters' rank r; half of r, the default here, is ou
 
 from collections.abc import Iterator
 
-from ..adapters import AdapterSet, Factors
-from .assemble import merge_modules, zero
-from .merged import MergedAdapters
+from ..adapters import AdapterSet
+from ..factors import Factors
+from ..stored import MergedAdapters
+from .assemble import merge_modules
 from .registry import merging_method
 
 NAME = "byom"
@@ -36,7 +37,7 @@ def byom(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
 
     def parts(module: str) -> Iterator[Factors]:
         for adapter in adapters.adapters:
-            own = adapter.factors.get(module, zero(adapters.shapes[module]))
+            own = adapter.factors.get(module, Factors.zero(adapters.shapes[module]))
             yield Factors(own.a.double(), own.b.double())
 
     half = max(1, adapters.max_rank // 2)

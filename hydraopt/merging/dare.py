@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from ..adapters import AdapterSet
+from ..stored import MergedAdapters
 from .assemble import merge_modules
 from .checks import check_density, check_seed
 from .elementwise import deltas, disjoint_mean
-from .merged import MergedAdapters
 from .registry import merging_method
 
 DARE = "dare"

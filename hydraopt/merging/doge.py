@@ -17,14 +17,14 @@ is cut to ``rank`` by SVD, and the relative error is reported.
 
 import torch
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
 from ..errors import MergeError
+from ..factors import Factors, inner, svd
+from ..stored import MergedAdapters
 from ..training.loop import MOST_STEPS
 from .assemble import merge_modules
 from .checks import check_density
 from .elementwise import keep_largest
-from .lowrank import inner, svd
-from .merged import MergedAdapters
 from .registry import merging_method
 
 NAME = "doge"

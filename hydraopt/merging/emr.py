@@ -14,11 +14,10 @@ from dataclasses import replace
 import torch
 
 from ..adapters import AdapterSet
+from ..stored import MergedAdapters, Side
 from .assemble import merge_modules
 from .elementwise import deltas
-from .merged import MergedAdapters
 from .registry import merging_method
-from .side import Side
 
 NAME = "emr"
 

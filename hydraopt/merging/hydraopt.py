@@ -21,15 +21,13 @@ from dataclasses import replace
 import torch
 
 from ..adapters import AdapterSet
+from ..factors import Coordinates, Stack, balanced
 from ..progress import progress
+from ..stored import MergedAdapters, Side
 from .assemble import assemble
 from .checks import check_clusters, check_rank, check_seed
 from .clustering import cluster, refine
-from .coordinates import Coordinates, Stack
-from .lowrank import balanced
-from .merged import MergedAdapters
 from .registry import merging_method
-from .side import Side
 
 HYDRAOPT = "hydraopt"
 AVERAGE = "average"
@@ -75,7 +73,7 @@ def hydraopt(
     check_seed(seed)
     labels = assign(adapters, clusters, rank, seed)
     modules = {
-        module: _merge_module(Stack.from_adapters(adapters, module), labels, rank, soft)
+        module: _merge_module(adapters.stack(module), labels, rank, soft)
         for module in progress(adapters.shapes, "merge")
     }
     settings = {"clusters": _count(labels), "rank": rank, "soft": soft, "seed": seed}
@@ -114,7 +112,7 @@ def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.T
     # The seeded restarts must not depend on the order of the tasks: work in the order of names.
     order = sorted(range(tasks), key=lambda task: adapters.tasks[task])
     ordered = AdapterSet(adapters.adapters[task] for task in order)
-    stacks = (Stack.from_adapters(ordered, module) for module in adapters.shapes)
+    stacks = (ordered.stack(module) for module in adapters.shapes)
     modules = [Coordinates.from_stack(stack, tasks) for stack in stacks]
     labels = cluster(sum(module.task_gram() for module in modules), clusters, seed)
     for _ in range(MAX_STEPS):

@@ -8,11 +8,10 @@ and its code completes U and V by arbitrary directions where they are not. A ``r
 keeps the directions with the largest singular values.
 """
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
+from ..factors import Factors, Svd, svd
+from ..stored import MergedAdapters
 from .assemble import merge_modules
-from .coordinates import Stack
-from .lowrank import Svd, svd
-from .merged import MergedAdapters
 from .registry import merging_method
 
 NAME = "iso-c"
@@ -38,7 +37,7 @@ def iso_c(adapters: AdapterSet, *, scale: float = 1.0, rank: int | None = None) 
     """
 
     def merge(module: str) -> Svd:
-        stack = Stack.from_adapters(adapters, module)
+        stack = adapters.stack(module)
         u, s, vh = svd(Factors(stack.a, stack.b))
         return Svd(u, scale * s.mean().expand(len(s)), vh)
 

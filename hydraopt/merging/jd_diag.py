@@ -15,10 +15,9 @@ once, and the diagonals.
 import torch
 
 from ..adapters import AdapterSet
+from ..stored import MergedAdapters, Side
 from .joint import Joint, merge_jointly
-from .merged import MergedAdapters
 from .registry import merging_method
-from .side import Side
 
 NAME = "jd-diag"
 

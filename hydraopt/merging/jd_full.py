@@ -16,10 +16,9 @@ import torch
 from torch.nn.functional import pad
 
 from ..adapters import AdapterSet
+from ..stored import MergedAdapters, Side
 from .joint import Joint, merge_jointly
-from .merged import MergedAdapters
 from .registry import merging_method
-from .side import Side
 
 NAME = "jd-full"
 

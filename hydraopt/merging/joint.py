@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from ..adapters import AdapterSet
+from ..factors import Coordinates, Stack
 from ..progress import progress
+from ..stored import MergedAdapters, Side
 from .assemble import assemble
 from .checks import check_rank
-from .coordinates import Coordinates, Stack
-from .merged import MergedAdapters
-from .side import Side
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,7 @@ def merge_jointly(
     check_rank(rank)
     size = rank or adapters.max_rank
     sides = {
-        module: merge(
-            Joint.from_stack(Stack.from_adapters(adapters, module), len(adapters.tasks)), size
-        )
+        module: merge(Joint.from_stack(adapters.stack(module), len(adapters.tasks)), size)
         for module in progress(adapters.shapes, "merge")
     }
     return assemble(method, adapters, sides, {"rank": size})

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
 from ..errors import MergeError
+from ..factors import Factors, cut, inner
 from ..progress import progress
-from .assemble import assemble, stacked, zero
+from ..stored import MergedAdapters, stacked
+from .assemble import assemble
 from .checks import check_clusters, check_rank
-from .lowrank import cut, inner
-from .merged import MergedAdapters
 from .registry import merging_method
 
 NAME = "kmerge"
@@ -87,7 +87,7 @@ def kmerge(
     logger.info("members: %s", [mean.members for mean in stored])
     of = torch.tensor(labels)
     sides = {
-        module: stacked([mean.factors.get(module, zero(shape)) for mean in stored], of)
+        module: stacked([mean.factors.get(module, Factors.zero(shape)) for mean in stored], of)
         for module, shape in adapters.shapes.items()
     }
     settings = {"clusters": len(stored), "threshold": threshold, "rank": size}

@@ -10,12 +10,12 @@ lost unless ``rank`` cuts it. Trimmed per module, as in ``ties``; the authors' c
 
 import torch
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
+from ..factors import Coordinates, Factors, Stack
+from ..stored import MergedAdapters
 from .assemble import merge_modules
 from .checks import check_density
-from .coordinates import Coordinates, Stack
 from .elementwise import disjoint_mean, keep_largest
-from .merged import MergedAdapters
 from .registry import merging_method
 
 NAME = "knots"
@@ -46,7 +46,7 @@ def knots(
     check_density(density)
 
     def merge(module: str) -> Factors:
-        stack = Stack.from_adapters(adapters, module)
+        stack = adapters.stack(module)
         basis = left_basis(stack, len(adapters.tasks))
         parts = task_parts(stack, basis)
         merged = disjoint_mean(x * keep_largest(x, density) for x in parts)

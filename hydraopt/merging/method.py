@@ -10,8 +10,8 @@ from typing import Literal, get_args
 from ..adapters import AdapterSet
 from ..errors import UsageError
 from ..fitting import reversed_places
+from ..stored import MergedAdapters
 from ..training import CalibrationData
-from .merged import MergedAdapters
 
 KINDS = {int: "an integer", float: "a number", bool: "true or false", types.NoneType: "none"}
 

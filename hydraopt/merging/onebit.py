@@ -19,11 +19,11 @@ import torch
 
 from ..adapters import AdapterSet
 from ..errors import MergeError
+from ..factors import Delta
+from ..stored import MergedAdapters, Setting
 from .assemble import merge_modules
 from .checks import check_density
 from .elementwise import deltas
-from .lowrank import Delta
-from .merged import MergedAdapters, Setting
 from .registry import merging_method
 from .ties import trimmed_mean
 

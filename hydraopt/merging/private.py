@@ -3,8 +3,9 @@
 import torch
 
 from ..adapters import AdapterSet
-from .assemble import assemble, stacked, zero
-from .merged import MergedAdapters
+from ..factors import Factors
+from ..stored import MergedAdapters, stacked
+from .assemble import assemble
 from .registry import merging_method
 
 NAME = "private"
@@ -22,7 +23,8 @@ def private(adapters: AdapterSet) -> MergedAdapters:
     everyone = torch.arange(len(adapters.tasks))
     sides = {
         module: stacked(
-            [adapter.factors.get(module, zero(shape)) for adapter in adapters.adapters], everyone
+            [adapter.factors.get(module, Factors.zero(shape)) for adapter in adapters.adapters],
+            everyone,
         )
         for module, shape in adapters.shapes.items()
     }

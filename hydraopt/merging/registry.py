@@ -6,10 +6,9 @@ from typing import Literal, TypeVar
 
 from ..adapters import AdapterSet
 from ..errors import UsageError
+from ..stored import MergedAdapters, relative_errors
 from ..training import CalibrationData
-from .merged import MergedAdapters
 from .method import Method
-from .quality import relative_errors
 
 Function = TypeVar("Function", bound=Callable[..., MergedAdapters])
 

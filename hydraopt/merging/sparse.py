@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import torch
 
-from ..adapters import Factors
 from ..errors import AdapterError, MergeError
+from ..factors import Factors, cut
 from ..progress import progress
 from ..training.sparse_directory import SparseAdapter, SparseDelta
-from .lowrank import cut
 
 
 def merge_sparse(adapters: Sequence[SparseAdapter], *, alpha: float = 1.0) -> SparseAdapter:

@@ -19,15 +19,16 @@ from typing import NamedTuple
 
 import torch
 
-from ..adapters import AdapterSet, Factors, LoraAdapter
+from ..adapters import AdapterSet, LoraAdapter
+from ..adapters.applied import stack_of, stacks_of
 from ..errors import MergeError
+from ..factors import Factors, cut
+from ..stored import MergedAdapters
 from ..training import CalibrationData, Schedule, answer_loss
 from .assemble import full_rank, merge_modules
 from .checks import check_rank, check_training
-from .lowrank import cut
-from .merged import MergedAdapters
 from .registry import merging_method
-from .weighted import learn_coefficients, stack_of, stacks_of, weighted
+from .weighted import learn_coefficients, weighted
 
 NAME = "supermerge"
 

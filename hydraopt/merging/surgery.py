@@ -15,18 +15,18 @@ from dataclasses import replace
 import torch
 from torch.nn.functional import l1_loss
 
-from ..adapters import AdapterSet, Factors, LoraAdapter, Role, Target, apply_surgery
+from ..adapters import AdapterSet, LoraAdapter
+from ..adapters.applied import applied, stacks_of
 from ..errors import MergeError
+from ..factors import Factors, Role, Target, apply_surgery
 from ..hooks import captured_inputs
 from ..progress import progress
+from ..stored import MergedAdapters, Setting, stacked
 from ..training import CalibrationData, Schedule, batch, continuations, fit
 from ..training.batches import IGNORE, Row
 from ..training.continuations import prompt_batches
-from .assemble import stacked
 from .checks import check_training
-from .merged import MergedAdapters, Setting
 from .registry import METHODS, merging_method
-from .weighted import applied, stacks_of
 
 NAME = "surgery"
 

@@ -4,10 +4,10 @@ Exact in factor space: B holds the tasks' B's side by side, A their A's below ea
 are added, not A and B apart, so that there are no cross terms.
 """
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
+from ..factors import Factors
+from ..stored import MergedAdapters
 from .assemble import merge_modules
-from .coordinates import Stack
-from .merged import MergedAdapters
 from .registry import merging_method
 
 NAME = "task-arithmetic"
@@ -36,7 +36,7 @@ def task_arithmetic(
     """
 
     def merge(module: str) -> Factors:
-        stack = Stack.from_adapters(adapters, module)
+        stack = adapters.stack(module)
         return Factors(stack.a, scale * stack.b)
 
     return merge_modules(NAME, adapters, merge, rank, {"scale": scale})

@@ -12,10 +12,10 @@ itself, as in PEFT, so that modules can be merged one by one. The result is dens
 import torch
 
 from ..adapters import AdapterSet
+from ..stored import MergedAdapters
 from .assemble import merge_modules
 from .checks import check_density
 from .elementwise import deltas, disjoint_mean, keep_largest
-from .merged import MergedAdapters
 from .registry import merging_method
 
 NAME = "ties"

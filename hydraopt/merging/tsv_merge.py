@@ -13,11 +13,11 @@ equal row spaces: decorrelating V changes them much, and the merge is worse than
 
 import torch
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
 from ..errors import MergeError
+from ..factors import Factors, svd
+from ..stored import MergedAdapters
 from .assemble import merge_modules
-from .lowrank import svd
-from .merged import MergedAdapters
 from .registry import merging_method
 
 NAME = "tsv-merge"

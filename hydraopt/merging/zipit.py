@@ -21,15 +21,15 @@ from collections.abc import Mapping
 
 import torch
 
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
 from ..errors import MergeError
+from ..factors import Factors, svd
 from ..hooks import captured_inputs
 from ..progress import progress
+from ..stored import MergedAdapters
 from ..training import CalibrationData, batch
 from .assemble import merge_modules
 from .checks import check_rank
-from .lowrank import svd
-from .merged import MergedAdapters
 from .registry import merging_method
 
 NAME = "zipit"

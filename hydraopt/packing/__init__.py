@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..formats.layout import LAYOUT
-from ..merging import MergedAdapters
+from ..stored import MergedAdapters
 from .codec import Coded, scaled
 from .coded import CodedAdapters, read_coded_layout
 from .coder import Coder, encode_adapter
@@ -30,7 +30,6 @@ __all__ = [
     "Coder",
     "Decode",
     "Groups",
-    "MergedAdapters",
     "code_verbatim",
     "decode_vectors",
     "encode_adapter",

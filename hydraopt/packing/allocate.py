@@ -19,9 +19,9 @@ import torch
 
 from ..adapters import AdapterSet
 from ..errors import MergeError
+from ..factors import Stack
 from ..formats.codes import GROUPED, packed_bytes
 from ..formats.layout import Code, Direction, ModuleLayout
-from ..merging.coordinates import Stack
 
 # Relative squared error of coded Gaussian vectors. 16 bits are for storing factors as they are: 8
 # leave a relative error of .7 %, which no metric has seen.
@@ -91,7 +91,7 @@ class Spectrum:
     def from_adapters(cls, adapters: AdapterSet, module: str) -> "Spectrum":
         """Measure one module."""
         tasks, rank = len(adapters.tasks), adapters.max_rank
-        stack = Stack.from_adapters(adapters, module)
+        stack = adapters.stack(module)
         coords, basis = stack.split_a()
         norms = _squared_norms(stack, tasks)
         root, inverse = _metric(stack, coords, rank)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import torch
 
-from ..adapters import PEFT_CAUSAL_LM, BaseWeights, Factors, Places, placed, read_weights
+from ..adapters import PEFT_CAUSAL_LM, BaseWeights, read_weights
 from ..errors import BundleError, TaskError
+from ..factors import Factors, Places, placed
 from ..files import output_directory
 from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
 from ..formats.merged import DESCRIPTION, MERGED, read_description, write_description
 from ..formats.pack import SHARED, Pack, pack, pack_bytes, pack_name, write_each, write_single
-from ..merging import Merged
-from ..merging.description import write_card
+from ..stored import StoredAdapters
+from ..stored.card import write_card
 from .codec import Coded
 from .decode import Decode
 
@@ -24,7 +25,7 @@ Vectors = Mapping[tuple[str, str, int], Coded]
 
 
 @dataclass(frozen=True)
-class CodedAdapters(Merged):
+class CodedAdapters(StoredAdapters):
     """T tasks' adapters as codes of one layout.
 
     Attributes:

@@ -7,13 +7,13 @@ from functools import cache, cached_property
 
 import torch
 
-from ..adapters import AdapterSet, Factors, LoraAdapter, is_head
+from ..adapters import AdapterSet, LoraAdapter
 from ..errors import BundleError
+from ..factors import Factors, is_head
 from ..formats.layout import Layout, ModuleLayout
 from ..formats.pack import pack_bytes
-from ..merging import relative_errors
-from ..merging.assemble import head_sides, zero
 from ..progress import progress
+from ..stored import head_sides, relative_errors
 from .allocate import MULTIPLIERS, Spectrum, allocate
 from .codec import Coded
 from .coded import CodedAdapters, join_vectors, split_payload
@@ -61,7 +61,7 @@ class Coder:
             if name in self.spectra:
                 first = encode_shared(module, self.spectra[name].rows)
             shared |= {(name, "A", index): vector for index, vector in enumerate(first)}
-            absent = zero(module.shape)
+            absent = Factors.zero(module.shape)
             factors = [{**x.factors, **x.heads}.get(name, absent) for x in self.adapters.adapters]
             tasks |= _private(name, module, first, factors)
         payloads = {
@@ -117,7 +117,7 @@ def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -
             raise BundleError("all tasks of this bundle share one adapter; export a new bundle")
         count = sum(code.shared for code in module.codes("A"))
         rows = [first[name, "A", index] for index in range(count)]
-        vectors |= _private(name, module, rows, [own.get(name, zero(module.shape))])
+        vectors |= _private(name, module, rows, [own.get(name, Factors.zero(module.shape))])
     return join_vectors(layout.task, {k: Coded(*(x[0] for x in v)) for k, v in vectors.items()})
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from ..adapters import Factors
+from ..factors import Factors
 from ..formats.layout import Code, ModuleLayout
 from .codec import Coded, decode, encode
 

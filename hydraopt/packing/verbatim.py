@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-from ..adapters import Factors, is_head
+from ..factors import Factors, is_head, padded
 from ..formats.layout import SIDES, Code, Direction, Layout, ModuleLayout
-from ..merging import MergedAdapters, Side
-from ..merging.lowrank import padded
 from ..progress import progress
+from ..stored import MergedAdapters, Side
 from .codec import Coded, encode, uniform_step
 from .coded import CodedAdapters, join_vectors
 from .groups import TINY

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from ..adapters import is_head
 from ..errors import BundleError, TaskError, known
+from ..factors import is_head
 from ..formats.manifest import IMAGE, Manifest
 
 

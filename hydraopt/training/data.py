@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..adapters import AdapterSet, Places, check_task_type
+from ..adapters import AdapterSet, check_task_type
 from ..base_layers import check_layers
 from ..errors import DataError, known
+from ..factors import Places
 from ..fitting import places_in_causal_lm
 from ..formats.manifest import CAUSAL_LM
 from ..models import context_length

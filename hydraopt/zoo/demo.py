@@ -13,10 +13,10 @@ from ..compression import compress
 from ..errors import known
 from ..files import output_directory
 from ..lowering.bundle import export_bundle
-from ..merging import Merged
 from ..packing import open_merged
 from ..runtime import Session
 from ..shown import visible
+from ..stored import StoredAdapters
 from . import BASE, load_adapters
 from .evaluate import bundle_exact_match, zoo_evaluator
 from .tasks import test_examples
@@ -73,7 +73,7 @@ def answers(session: Session) -> Table:
     return table
 
 
-def qualities(merged: Merged, session: Session, inputs: int) -> Mapping[str, float]:
+def qualities(merged: StoredAdapters, session: Session, inputs: int) -> Mapping[str, float]:
     """Mean exact match in percent: unmerged, merged, and merged through the program."""
     evaluator = zoo_evaluator(inputs)
     unmerged = evaluator.unmerged(load_adapters())

@@ -37,7 +37,8 @@ def random_model():
 
 
 def random_adapters(model):
-    from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
+    from hydraopt.adapters import AdapterSet, LoraAdapter
+    from hydraopt.factors import Factors
 
     layers = {
         name: module.weight.shape

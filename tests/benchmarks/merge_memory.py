@@ -25,7 +25,8 @@ SHAPES = {
 
 
 def random_adapters(layers: int):
-    from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
+    from hydraopt.adapters import AdapterSet, LoraAdapter
+    from hydraopt.factors import Factors
 
     generator = torch.Generator().manual_seed(0)
     common = {

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from hydraopt.adapters import AdapterSet, Factors, LoraAdapter
+from hydraopt.adapters import AdapterSet, LoraAdapter
+from hydraopt.factors import Factors
 
 
 def random_adapters(

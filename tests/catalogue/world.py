@@ -9,7 +9,8 @@ from conftest import save_adapter, tiny_llama
 from hydraopt.adapters import read_adapters
 from hydraopt.compression import compress
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.merging import MergedAdapters, merge_with
+from hydraopt.merging import merge_with
+from hydraopt.stored import MergedAdapters
 from hydraopt.zoo.model import new_tokenizer
 
 from .command import run_here

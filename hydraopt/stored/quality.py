@@ -2,9 +2,8 @@
 
 from typing import Protocol
 
-import torch
-
-from ..adapters import AdapterSet, Factors
+from ..adapters import AdapterSet
+from ..factors import Factors, relative_error
 
 
 class HasTaskFactors(Protocol):
@@ -24,13 +23,3 @@ def relative_errors(adapters: AdapterSet, merged: HasTaskFactors) -> dict[str, d
             for module, factors in adapter.factors.items()
         }
     return errors
-
-
-def relative_error(original: Factors, approximation: Factors) -> float:
-    """``||D - D'|| / ||D||`` of two deltas from their factors; 0 if both are zero."""
-    b = torch.cat([original.b, -approximation.b], 1).double()
-    a = torch.cat([original.a, approximation.a]).double()
-    rank = len(original.a)
-    products = (b.T @ b) * (a @ a.T)
-    error, energy = products.sum().clamp_min(0), products[:rank, :rank].sum()
-    return float((error / energy).sqrt()) if energy > 0 else float(error > 0)

@@ -5,11 +5,12 @@ sum of ranks), task t's delta is ``D_t = B_t C_t Q``. All that an assignment of 
 function of ``C [N, p]`` and of the Gram matrix ``BᵀB [N, N]``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ..adapters import AdapterSet
+from .factors import Factors
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,8 @@ class Stack:
     b: torch.Tensor
 
     @classmethod
-    def from_adapters(cls, adapters: AdapterSet, module: str) -> "Stack":
-        """Collect ``module`` from all adapters."""
-        owned = [
-            (task, adapter.factors[module])
-            for task, adapter in enumerate(adapters.adapters)
-            if module in adapter.factors
-        ]
+    def of(cls, owned: Sequence[tuple[int, Factors]]) -> "Stack":
+        """Collect factors and the number of the task that each belongs to."""
         return cls(
             torch.cat([torch.full((len(f.a),), task) for task, f in owned]),
             torch.cat([f.a for _, f in owned]).double(),

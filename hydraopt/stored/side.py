@@ -1,11 +1,13 @@
-"""``Side``: one side of a module for all tasks, with what they share stored once."""
+"""``Side``: one side of a module for all tasks, with what they share stored once; making both."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from ..adapters import AdapterSet
 from ..errors import MergeError
+from ..factors import Factors, padded
 
 INDICES = (torch.int16, torch.int64)  # types of what says which factor a task takes
 
@@ -81,3 +83,20 @@ class Side:
         if not fits:
             raise ValueError(f"{name} does not belong to {tasks} tasks")
         return cls(stack, of)
+
+
+def head_sides(adapters: AdapterSet) -> dict[str, tuple[Side, Side]]:
+    """Every task's own head, by module; those of fewer classes padded with zeros."""
+    everyone = torch.arange(len(adapters.tasks))
+    return {
+        name: stacked([adapter.heads[name] for adapter in adapters.adapters], everyone)
+        for name in adapters.adapters[0].heads
+    }
+
+
+def stacked(factors: Sequence[Factors], of: torch.Tensor) -> tuple[Side, Side]:
+    """Both sides of a module whose tasks take ``factors[of]``, of equal or different ranks."""
+    rank = max(1, *(len(x.a) for x in factors))
+    stacks = zip(*(padded(x, rank) for x in factors), strict=True)
+    a, b = (Side(torch.stack(side), of) for side in stacks)
+    return a, b

@@ -4,7 +4,7 @@ from typing import NamedTuple, TypeAlias
 
 import torch
 
-from ..adapters import Factors
+from .factors import Factors
 
 OVERSAMPLING, POWER_STEPS = 10, 2
 TOLERANCE = 1e-6  # of singular values, relative to the largest

@@ -8,7 +8,7 @@ class's own row is never zero, which tells how many a task has.
 
 import torch
 
-from .lora import Factors
+from .factors import Factors
 
 
 def head_factors(weight: torch.Tensor, bias: torch.Tensor) -> Factors:

@@ -1,0 +1,40 @@
+"""``Factors``: a low-rank update of one layer."""
+
+from typing import NamedTuple
+
+import torch
+
+
+class Factors(NamedTuple):
+    """One module's low-rank update: ``a`` is ``[r, in]``, ``b`` is ``[out, r]``, both float32."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+
+    @classmethod
+    def zero(cls, shape: tuple[int, int]) -> "Factors":
+        """A rank-1 zero delta of ``shape`` ``(out, in)``, for a task that lacks a module."""
+        out, width = shape
+        return cls(torch.zeros(1, width), torch.zeros(out, 1))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(out, in)`` of the adapted layer."""
+        return self.b.shape[0], self.a.shape[1]
+
+
+@torch.no_grad()
+def add_delta(weight: torch.Tensor, factors: Factors) -> None:
+    """Add ``B @ A`` to a layer's ``weight [out, in]``, in place and without a dense delta."""
+    a, b = (x.to(weight) for x in factors)
+    weight.addmm_(b, a)
+
+
+def relative_error(original: Factors, approximation: Factors) -> float:
+    """``||D - D'|| / ||D||`` of two deltas from their factors; 0 if both are zero."""
+    b = torch.cat([original.b, -approximation.b], 1).double()
+    a = torch.cat([original.a, approximation.a]).double()
+    rank = len(original.a)
+    products = (b.T @ b) * (a @ a.T)
+    error, energy = products.sum().clamp_min(0), products[:rank, :rank].sum()
+    return float((error / energy).sqrt()) if energy > 0 else float(error > 0)

@@ -1,0 +1,16 @@
+"""Adapters of several tasks as ``merge`` and ``compress`` write them and everything later reads."""
+
+from .adapters import Setting, StoredAdapters
+from .merged import MergedAdapters
+from .quality import relative_errors
+from .side import Side, head_sides, stacked
+
+__all__ = [
+    "MergedAdapters",
+    "Setting",
+    "Side",
+    "StoredAdapters",
+    "head_sides",
+    "relative_errors",
+    "stacked",
+]

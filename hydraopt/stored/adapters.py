@@ -1,0 +1,88 @@
+"""``StoredAdapters``: what merging and compressing give, and all that later stages see."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..adapters import ADAPTER, BaseWeights, write_adapter, written_weights
+from ..errors import MergeError
+from ..factors import Factors, Role, Target
+from ..files import output_directory
+
+Setting = int | float | bool | str | None  # the value of a method's option
+
+
+class StoredAdapters(ABC):
+    """What merged and coded adapters have in common.
+
+    Each kind is a frozen dataclass that has these attributes and is written as a directory.
+    """
+
+    method: str
+    settings: Mapping[str, Setting]
+    adapter_bytes: int
+    errors: Mapping[str, Mapping[str, float]]
+    task_type: str | None
+    base_weights: BaseWeights
+
+    if TYPE_CHECKING:  # fields of one kind, derived by another; a field cannot replace a property
+
+        @property
+        def base_model(self) -> str:
+            """Identifier of the base model."""
+
+        @property
+        def tasks(self) -> tuple[str, ...]:
+            """The tasks' names."""
+
+        @property
+        def modules(self) -> Collection[str]:
+            """Dotted names of the adapted modules."""
+
+    @property
+    @abstractmethod
+    def stored_bytes(self) -> int:
+        """Bytes of the files that hold the factors."""
+
+    @abstractmethod
+    def task_factors(self, task: str) -> dict[str, Factors]:
+        """All modules' factors of one task; raises ``TaskError`` if there is none."""
+
+    @property
+    def share(self) -> float:
+        """Stored bytes as a share of the adapters' fp16 bytes."""
+        return self.stored_bytes / self.adapter_bytes
+
+    def describe(self) -> dict:
+        """Everything but the factors, ready for JSON."""
+        return {
+            "method": self.method,
+            "settings": dict(self.settings),
+            "base_model": self.base_model,
+            "task_type": self.task_type,
+            "base_weights": written_weights(self.base_weights),
+            "tasks": list(self.tasks),
+            "modules": list(self.modules),
+            "adapter_bytes": self.adapter_bytes,
+            "stored_bytes": self.stored_bytes,
+            "errors": {task: dict(errors) for task, errors in self.errors.items()},
+        }
+
+    def to_peft(self, task: str, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write one task back as a plain PEFT adapter directory; whole or not at all.
+
+        Raises:
+            TaskError: no such task.
+            MergeError: the task is more than an adapter.
+            AdapterError: values that exceed fp16.
+            OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
+        """
+        factors = self.task_factors(task)
+        if any(Target.parse(module).role is Role.SURGERY for module in factors):
+            raise MergeError(
+                f"method {self.method} corrects features of task {task!r} beside its adapter; "
+                "PEFT has no place for that, export a bundle"
+            )
+        with output_directory(directory, ADAPTER, overwrite=overwrite) as staging:
+            write_adapter(staging, factors, self.base_model, self.task_type)
