@@ -1,6 +1,6 @@
-"""A base's linear layers that adapters change: found by name, or refused by the cause."""
+"""A base's linear layers that adapters change: found by name or refused by the cause; replaced."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
 from typing import NoReturn
 
@@ -48,6 +48,19 @@ def linear_layer(
     if found != (*shape,):
         _refuse_shape(model, name, found, shape, error)
     return module
+
+
+def replace_layers(
+    model: nn.Module, layers: dict[str, nn.Linear], make: Callable[[nn.Linear], nn.Module]
+) -> dict[str, nn.Module]:
+    """Freeze ``model`` and put ``make(layer)`` in the place of every layer; what was put there."""
+    model.requires_grad_(False)
+    made = {}
+    for name, layer in layers.items():
+        parent, _, child = name.rpartition(".")
+        made[name] = make(layer)
+        setattr(model.get_submodule(parent), child, made[name])
+    return made
 
 
 def check_head(

@@ -10,11 +10,11 @@ from peft import LoraConfig, get_peft_model
 
 from hydraopt.adapters import AdapterSet, read_adapters
 from hydraopt.adapters.base_weights import fingerprint
+from hydraopt.bundles import add_task
 from hydraopt.errors import AdapterError, DataError, LoweringError
 from hydraopt.evaluation import Evaluator
 from hydraopt.fitting import check_base_weights
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging.hydraopt import average
 from hydraopt.merging.private import private

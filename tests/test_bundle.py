@@ -9,10 +9,10 @@ from conftest import save_adapter
 from sealed_files import reseal
 
 from hydraopt.adapters import read_adapters
+from hydraopt.bundles import add_task, remove_task
 from hydraopt.errors import BundleError, OutputError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.runtime import Session, verify
 from hydraopt.stored import MergedAdapters

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaModel
 from transformers.models.qwen3_5 import Qwen3_5Config
 
 from hydraopt.adapters import AdapterSet, read_adapter, read_adapters
+from hydraopt.bundles import add_task
 from hydraopt.compression import compress
 from hydraopt.errors import LoweringError
 from hydraopt.evaluation import adapted
@@ -23,7 +24,6 @@ from hydraopt.fitting import layer_names, next_logits, places
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.against_base import verify_against
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.growth import add_task
 from hydraopt.merging import merge_with
 from hydraopt.merging.hydraopt import average
 from hydraopt.merging.private import private

@@ -11,11 +11,11 @@ from own_outputs import contents
 from safetensors.torch import load_file, save_file
 
 from hydraopt.adapters import read_adapter, read_adapters
+from hydraopt.bundles import add_task, remove_task
 from hydraopt.errors import AdapterError, BundleError, TaskError
 from hydraopt.evaluation import adapted
 from hydraopt.files import LIST
 from hydraopt.formats.manifest import Manifest
-from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.runtime import Session, verify
 from hydraopt.stored import relative_errors
 

@@ -9,11 +9,11 @@ from unittest import mock
 import pytest
 from own_outputs import contents
 
+from hydraopt.bundles import add_task, remove_task
+from hydraopt.bundles import tasks as bundle_tasks
 from hydraopt.errors import OutputError
 from hydraopt.files import LIST, output_directory, outputs
 from hydraopt.formats.manifest import BUNDLE, MANIFEST, Manifest
-from hydraopt.lowering import growth
-from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.runtime import verify
 
 pytestmark = pytest.mark.slow
@@ -94,7 +94,7 @@ def test_a_pack_that_was_changed_stays(copied):
 def test_what_a_call_left_that_was_killed_between_pack_and_manifest_goes(
     copied, adapter_dirs, call
 ):
-    place = growth.Held._place
+    place = bundle_tasks.Held._place
 
     def killed(directory, source, name):
         if name == MANIFEST:
@@ -103,7 +103,7 @@ def test_what_a_call_left_that_was_killed_between_pack_and_manifest_goes(
 
     pid = os.fork()
     if not pid:
-        with mock.patch.object(growth.Held, "_place", killed):
+        with mock.patch.object(bundle_tasks.Held, "_place", killed):
             add_task(copied, str(adapter_dirs[0]), "later")
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
@@ -152,7 +152,7 @@ def test_a_task_is_added_to_a_whole_bundle_while_another_takes_its_place(
 
         return wait
 
-    where, name = (growth, "encode_adapter") if first == "add" else (outputs, "_replace")
+    where, name = (bundle_tasks, "encode_adapter") if first == "add" else (outputs, "_replace")
     with mock.patch.object(where, name, paused(getattr(where, name))):
         calls = (add, export) if first == "add" else (export, add)
         threads = [threading.Thread(target=call) for call in calls]

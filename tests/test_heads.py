@@ -21,11 +21,11 @@ from test_kinds import quantised_eager
 from transformers import BertForMaskedLM, BertForSequenceClassification
 
 from hydraopt.adapters import read_adapter, read_adapters
+from hydraopt.bundles import add_task, remove_task
 from hydraopt.errors import AdapterError, BundleError, LoweringError
 from hydraopt.factors import classes_of
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging import METHODS, merge_with

@@ -11,11 +11,11 @@ from test_cli import succeeds
 from trained_llama import HYDRA, hydra_llama
 
 from hydraopt.errors import BundleError, LoweringError, OutputError, TrainingError
+from hydraopt.hydralora import HydraLora
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_hydralora
 from hydraopt.runtime import Session
-from hydraopt.training.hydralora_directory import HydraLora
 
 
 @pytest.fixture

@@ -10,11 +10,10 @@ from trained_llama import HYDRA, ROWS, hydra_llama
 from transformers import Trainer, TrainingArguments
 
 from hydraopt.errors import TrainingError
+from hydraopt.hydralora import HydraConfig, HydraLinear, HydraLora
 from hydraopt.training import Schedule, answer_loss, batch, fit, loop
 from hydraopt.training.heads import choose_heads, elbow
-from hydraopt.training.hydralora import HydraConfig, HydraLinear, add_hydralora
-from hydraopt.training.hydralora_directory import HydraLora
-from hydraopt.training.train_hydralora import parameters
+from hydraopt.training.train_hydralora import add_hydralora, parameters
 
 
 def test_a_layer_computes_the_formula():

@@ -6,9 +6,9 @@ import pytest
 from conftest import random_set
 
 from hydraopt.adapters import AdapterSet
+from hydraopt.bundles.kept import check_kept
 from hydraopt.errors import AdapterError
 from hydraopt.factors import Factors
-from hydraopt.lowering.kept import check_kept
 from hydraopt.packing import CodedAdapters, Coder, encode_adapter
 
 SHAPES = ((96, 128), (64, 192))

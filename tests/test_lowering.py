@@ -10,6 +10,7 @@ from llama_data import SHAPES
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hydraopt.adapters import AdapterSet, LoraAdapter, read_adapters, write_adapter
+from hydraopt.bundles import add_task
 from hydraopt.errors import LoweringError, UsageError
 from hydraopt.evaluation import adapted
 from hydraopt.factors import Factors
@@ -18,7 +19,6 @@ from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder, restructure
 from hydraopt.lowering.factors import factor_shapes, module_shapes, slot_factors
-from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.program import export_forward
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import quantize_embedding

@@ -6,10 +6,10 @@ from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
 from executorch.runtime import Runtime
 
 from hydraopt.adapters import AdapterSet, read_adapter
+from hydraopt.bundles import add_task
 from hydraopt.errors import BundleError, ProfilingError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.packing import Coder
 from hydraopt.profiling.host import Host

@@ -16,8 +16,8 @@ from hydraopt.errors import AdapterError, BundleError, LoweringError, MergeError
 from hydraopt.lowering.static import static_sparse
 from hydraopt.merging.sparse import merge_sparse, project
 from hydraopt.runtime import Session
-from hydraopt.training.sparse import SparseConfig, top_mask
-from hydraopt.training.sparse_directory import SparseAdapter, SparseDelta, sparse_adapter
+from hydraopt.sparse import SparseAdapter, SparseDelta
+from hydraopt.training.sparse import SparseConfig, sparse_adapter, top_mask
 
 
 @pytest.mark.parametrize("block", [False, True])

@@ -16,17 +16,9 @@ from trained_llama import (
 )
 
 from hydraopt.errors import TrainingError
+from hydraopt.sparse import SparseAdapter, as_blocks, from_blocks
 from hydraopt.training import Schedule, answer_loss, batch, loop
-from hydraopt.training.sparse import (
-    Masks,
-    SparseConfig,
-    SparseLinear,
-    add_sparse,
-    as_blocks,
-    from_blocks,
-    top_mask,
-)
-from hydraopt.training.sparse_directory import SparseAdapter
+from hydraopt.training.sparse import Masks, SparseConfig, SparseLinear, add_sparse, top_mask
 
 
 def test_a_layer_computes_the_formula():

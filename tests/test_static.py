@@ -10,11 +10,11 @@ from test_cli import fails, succeeds
 from test_lowering import assert_session_computes
 
 from hydraopt.adapters import read_adapters
+from hydraopt.bundles import add_task, remove_task
 from hydraopt.errors import BundleError, LoweringError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.growth import add_task, remove_task
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import add_to_weights, static_merged

@@ -14,11 +14,11 @@ from transformers import (
 )
 
 from hydraopt.adapters import AdapterSet, read_adapter, read_adapters
+from hydraopt.bundles import add_task
 from hydraopt.errors import AdapterError, DataError, HydraOptError, LoweringError
 from hydraopt.evaluation import Evaluator
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.growth import add_task
 from hydraopt.merging.private import private
 from hydraopt.packing import code_verbatim, open_merged
 from hydraopt.training import CalibrationData

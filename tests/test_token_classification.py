@@ -13,12 +13,12 @@ from test_kinds import quantised_eager
 from transformers import AutoModelForTokenClassification, BertForTokenClassification
 
 from hydraopt.adapters import read_adapters
+from hydraopt.bundles import add_task
 from hydraopt.errors import AdapterError, LoweringError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import module_shapes, slot_factors
-from hydraopt.lowering.growth import add_task
 from hydraopt.lowering.lowered import float_module
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged

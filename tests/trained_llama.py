@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from conftest import tiny_llama
 
+from hydraopt.hydralora import HydraConfig
 from hydraopt.training import Schedule, answer_loss, batch, fit
-from hydraopt.training.hydralora import HydraConfig, add_hydralora
 from hydraopt.training.sparse import Masks, SparseConfig, add_sparse
+from hydraopt.training.train_hydralora import add_hydralora
 
 ROWS = [([5, 17, i], [30 + i, 257]) for i in range(12)]
 HYDRA = HydraConfig(heads=3, rank=4, alpha=6.0)

@@ -97,7 +97,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Code a new adapter into a bundle; the program and all other packs stay as they are."""
-    from ..lowering.growth import add_task
+    from ..bundles import add_task
 
     report.show(records.of_tasks(add_task(bundle, adapter, task))[0], as_json)
 
@@ -107,7 +107,7 @@ def remove(
     task: Annotated[str, typer.Option(help="Take this task out.")],
 ) -> None:
     """Take a task out of a bundle."""
-    from ..lowering.growth import remove_task
+    from ..bundles import remove_task
 
     remove_task(bundle, task)
 

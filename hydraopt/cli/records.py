@@ -62,7 +62,7 @@ def of_adapter(path: Path) -> dict:
 
 def of_hydralora(path: Path) -> dict:
     """Record of a HydraLoRA directory."""
-    from ..training.hydralora_directory import WEIGHTS, HydraLora
+    from ..hydralora import WEIGHTS, HydraLora
 
     adapter = HydraLora.load(path)
     return {
@@ -79,7 +79,7 @@ def of_hydralora(path: Path) -> dict:
 
 def of_sparse(path: Path) -> dict:
     """Record of a sparse adapter's directory."""
-    from ..training.sparse_directory import WEIGHTS, SparseAdapter
+    from ..sparse import WEIGHTS, SparseAdapter
 
     adapter = SparseAdapter.load(path)
     weights = sum(math.prod(delta.shape) for delta in adapter.modules.values())

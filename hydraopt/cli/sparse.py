@@ -26,7 +26,7 @@ def merge(
     """Merge sparse adapters into one for all their tasks; export puts it into the weights."""
     from ..files import check_output
     from ..merging.sparse import merge_sparse
-    from ..training.sparse_directory import SPARSE, SparseAdapter
+    from ..sparse import SPARSE, SparseAdapter
 
     check_output(output, SPARSE, overwrite=overwrite)
     merged = merge_sparse([SparseAdapter.load(path) for path in adapters], alpha=alpha)
@@ -46,7 +46,7 @@ def project(
     from ..adapters import ADAPTER, write_adapter
     from ..files import output_directory
     from ..merging.sparse import project as nearest
-    from ..training.sparse_directory import SparseAdapter
+    from ..sparse import SparseAdapter
 
     trained = SparseAdapter.load(adapter)
     with output_directory(output, ADAPTER, overwrite=overwrite) as staging:

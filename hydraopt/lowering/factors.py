@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 import torch
 
-from ..factors import Factors, classes_of, is_head
+from ..factors import Factors
 from ..formats.layout import Layout
-from ..stored import StoredAdapters
 
 
 def factor_shapes(layout: Layout, *, static_rows: bool = False) -> dict[str, tuple[int, int, int]]:
@@ -27,19 +26,6 @@ def factor_shapes(layout: Layout, *, static_rows: bool = False) -> dict[str, tup
 def module_shapes(layout: Layout) -> dict[str, tuple[int, int]]:
     """``(out, in)`` of every adapted module."""
     return {name: module.shape for name, module in layout.modules.items()}
-
-
-def task_classes(merged: StoredAdapters) -> dict[str, int]:
-    """Task -> number of classes of its head; empty if the tasks have none."""
-    heads = list(filter(is_head, merged.modules))
-    if not heads:
-        return {}  # all factors would be decoded to find that out
-    return {
-        task: classes_of(factors[name])
-        for task in merged.tasks
-        for factors in [merged.task_factors(task)]
-        for name in heads
-    }
 
 
 def slot_factors(factors: Mapping[str, Factors]) -> dict[str, torch.Tensor]:

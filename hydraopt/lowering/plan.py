@@ -11,7 +11,7 @@ from ..formats.manifest import DATA, FORWARD, INPUTS, METHODS, STATIC
 from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
 from ..stored import MergedAdapters
 from .base_model import BaseModel, load_base
-from .factors import factor_shapes, module_shapes, task_classes
+from .factors import factor_shapes, module_shapes
 from .kinds.kind import ChatArguments
 from .layers import layer_places
 from .settings import ExportSettings
@@ -113,7 +113,7 @@ def make_plan(
     if swap not in (None, *SWAPS):
         raise UsageError(f"unknown swap {swap!r}, expected one of {', '.join(SWAPS)}")
     coded = adapters if isinstance(adapters, CodedAdapters) else code_verbatim(adapters)
-    classes = task_classes(coded)
+    classes = coded.classes
     loaded, settings = _load(coded, base, settings, classes, chat_arguments)
     found = layer_places(loaded, settings, module_shapes(coded.layout), coded.base_weights)
     plan = _swapping(loaded, settings, coded.placed(found), swap or INPUTS, classes)

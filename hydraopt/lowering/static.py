@@ -13,17 +13,15 @@ import torch
 from torch import nn
 
 from ..adapters import PEFT_CAUSAL_LM, TASK_NAME, BaseWeights
+from ..base_layers import replace_layers
 from ..errors import LoweringError
 from ..factors import Factors, Places, Target, add_delta, placed
+from ..hydralora import CONFIG as HYDRALORA
+from ..hydralora import HydraLinear, HydraLora
 from ..packing import CodedAdapters, open_merged
+from ..sparse import CONFIG as SPARSE
+from ..sparse import SparseAdapter
 from ..stored import MergedAdapters
-from ..training.hydralora import HydraLinear
-from ..training.hydralora_directory import CONFIG as HYDRALORA
-from ..training.hydralora_directory import HydraLora
-from ..training.sparse_directory import CONFIG as SPARSE
-from ..training.sparse_directory import SparseAdapter
-from ..training.targets import replace_layers
-from .factors import task_classes
 from .layers import linear_layer
 from .slots import insert_slots, set_constants, slot_layers
 
@@ -109,7 +107,7 @@ def static_merged(merged: MergedAdapters | CodedAdapters) -> StaticAdapter:
         merged.adapter_bytes,
         0,
         partial(add_to_weights, factors=factors),
-        task_classes(merged),
+        merged.classes,
         merged.task_type,
         factors,
         merged.base_weights,

@@ -13,7 +13,7 @@ import torch
 from ..errors import AdapterError, MergeError
 from ..factors import Factors, cut
 from ..progress import progress
-from ..training.sparse_directory import SparseAdapter, SparseDelta
+from ..sparse import SparseAdapter, SparseDelta
 
 
 def merge_sparse(adapters: Sequence[SparseAdapter], *, alpha: float = 1.0) -> SparseAdapter:

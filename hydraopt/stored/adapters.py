@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..adapters import ADAPTER, BaseWeights, write_adapter, written_weights
 from ..errors import MergeError
-from ..factors import Factors, Role, Target
+from ..factors import Factors, Role, Target, classes_of, is_head
 from ..files import output_directory
 
 Setting = int | float | bool | str | None  # the value of a method's option
@@ -48,6 +48,19 @@ class StoredAdapters(ABC):
     @abstractmethod
     def task_factors(self, task: str) -> dict[str, Factors]:
         """All modules' factors of one task; raises ``TaskError`` if there is none."""
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Task -> number of classes of its head; empty if the tasks have none."""
+        heads = list(filter(is_head, self.modules))
+        if not heads:
+            return {}  # all factors would be decoded to find that out
+        return {
+            task: classes_of(factors[name])
+            for task in self.tasks
+            for factors in [self.task_factors(task)]
+            for name in heads
+        }
 
     @property
     def share(self) -> float:

@@ -23,11 +23,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..base_layers import replace_layers
 from ..errors import TrainingError
+from ..sparse import BLOCK, SparseAdapter, SparseDelta, as_blocks, from_blocks
 from .loop import Schedule
-from .targets import replace_layers, target_layers
+from .targets import target_layers
 
-BLOCK = 16
 EVERY = 100  # steps between two choices of the masks
 
 T = TypeVar("T")
@@ -136,19 +137,23 @@ def top_mask(scores: torch.Tensor, config: SparseConfig) -> torch.Tensor:
     return _top(scores, count)
 
 
-def as_blocks(x: torch.Tensor) -> torch.Tensor:
-    """``[out, in]`` -> ``[out / 16, in / 16, 16, 16]``."""
-    rows, columns = x.shape
-    return x.reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).transpose(1, 2)
-
-
-def from_blocks(x: torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`as_blocks`."""
-    rows, columns = x.shape[:2]
-    return x.transpose(1, 2).reshape(rows * BLOCK, columns * BLOCK)
-
-
 def _top(scores: torch.Tensor, count: int) -> torch.Tensor:
     mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
     mask[scores.flatten().topk(count).indices] = True
     return mask.view(scores.shape)
+
+
+def sparse_adapter(
+    layers: Mapping[str, SparseLinear],
+    base_model: str,
+    task: str,
+    settings: Mapping[str, int | float | bool],
+    *,
+    block: bool,
+) -> SparseAdapter:
+    """What was trained, without the weights outside of the masks."""
+    modules = {
+        name: SparseDelta.from_dense(layer.delta.detach().cpu(), layer.mask.cpu(), block=block)
+        for name, layer in layers.items()
+    }
+    return SparseAdapter(base_model, (task,), modules, settings)

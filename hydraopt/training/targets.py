@@ -1,6 +1,6 @@
-"""Finding the layers to train by name, and replacing them."""
+"""Finding the layers to train by name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -34,16 +34,3 @@ def target_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Line
                 )
         layers |= matches
     return layers
-
-
-def replace_layers(
-    model: nn.Module, layers: dict[str, nn.Linear], make: Callable[[nn.Linear], nn.Module]
-) -> dict[str, nn.Module]:
-    """Freeze ``model`` and put ``make(layer)`` in the place of every layer; what was put there."""
-    model.requires_grad_(False)
-    made = {}
-    for name, layer in layers.items():
-        parent, _, child = name.rpartition(".")
-        made[name] = make(layer)
-        setattr(model.get_submodule(parent), child, made[name])
-    return made

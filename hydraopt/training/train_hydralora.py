@@ -4,12 +4,14 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import nn
 
+from ..base_layers import replace_layers
+from ..hydralora import HYDRALORA, HydraConfig, HydraLinear, HydraLora
 from .heads import choose_heads
-from .hydralora import HydraConfig, HydraLinear, add_hydralora
-from .hydralora_directory import HYDRALORA, HydraLora
 from .job import Job, TrainingSetup, run
 from .loop import Fitted
+from .targets import target_layers
 
 logger = logging.getLogger(__name__)
 
@@ -58,3 +60,23 @@ def parameters(layers: Mapping[str, HydraLinear]) -> dict[str, torch.nn.Paramete
         for name, layer in layers.items()
         for kind in ("a", "b", "route")
     }
+
+
+def add_hydralora(
+    model: nn.Module, targets: Sequence[str], config: HydraConfig
+) -> dict[str, HydraLinear]:
+    """Put HydraLoRA beside the layers that ``targets`` name, in place; only it is trainable.
+
+    Args:
+        model: any Hugging Face model; ``transformers.Trainer`` trains it as it is.
+        targets: names of linear layers or ends of such names, as in PEFT.
+        config: heads, rank and the like.
+
+    Returns:
+        Dotted module name -> its layer.
+
+    Raises:
+        TrainingError: a target that names no linear layer.
+    """
+    layers = target_layers(model, targets)
+    return replace_layers(model, layers, lambda linear: HydraLinear(linear, config))

@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 from ..adapters import TASK_NAME
 from ..errors import TrainingError
+from ..sparse import SPARSE
 from .job import Job, TrainingSetup, run
 from .loop import Fitted
-from .sparse import Masks, SparseConfig, add_sparse
-from .sparse_directory import SPARSE, sparse_adapter
+from .sparse import Masks, SparseConfig, add_sparse, sparse_adapter
 
 
 def train_sparse(job: Job, targets: Sequence[str], config: SparseConfig) -> Fitted:

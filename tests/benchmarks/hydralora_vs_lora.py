@@ -18,9 +18,9 @@ from peft import LoraConfig, get_peft_model
 from tagged import first_tasks, tagged_tests, tagged_training
 
 from hydraopt.evaluation import exact_match
+from hydraopt.hydralora import HydraConfig
 from hydraopt.training import Schedule, answer_loss, batch, encode, fit, load_model
-from hydraopt.training.hydralora import HydraConfig, add_hydralora
-from hydraopt.training.train_hydralora import parameters
+from hydraopt.training.train_hydralora import add_hydralora, parameters
 from hydraopt.zoo import BASE
 
 TARGETS = ["gate_proj", "up_proj", "down_proj"]

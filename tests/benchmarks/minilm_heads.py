@@ -34,7 +34,7 @@ from hydraopt.files import replaced_file, write_json
 from hydraopt.formats.manifest import PROGRAM
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.factors import module_shapes, slot_factors, task_classes
+from hydraopt.lowering.factors import module_shapes, slot_factors
 from hydraopt.lowering.lowered import slotted
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.private import private
@@ -113,7 +113,7 @@ def eager_logits(trained: Trained, merged: CodedAdapters, settings: ExportSettin
     """Of all test sentences by the module that is exported, in PyTorch."""
     loaded = load_base(str(trained.base), merged.base_model, merged.task_type, heads=True)
     tokenizer = known(loaded.tokenizer, "tokenizer")
-    settings, classes = loaded.kind.resolved(settings, loaded.model), task_classes(merged)
+    settings, classes = loaded.kind.resolved(settings, loaded.model), merged.classes
     module = slotted(loaded, settings, module_shapes(merged.layout))
     found = {}
     for name, task in trained.tasks.items():

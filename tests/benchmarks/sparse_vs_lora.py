@@ -23,10 +23,10 @@ from transformers import PreTrainedModel
 
 from hydraopt.evaluation import exact_match
 from hydraopt.merging.sparse import merge_sparse
+from hydraopt.sparse import SparseAdapter
 from hydraopt.training import Batch, Schedule, answer_loss, batch, encode, fit, load_model
 from hydraopt.training.batches import Row
-from hydraopt.training.sparse import Masks, SparseConfig, add_sparse
-from hydraopt.training.sparse_directory import SparseAdapter, sparse_adapter
+from hydraopt.training.sparse import Masks, SparseConfig, add_sparse, sparse_adapter
 from hydraopt.zoo import BASE
 
 ALPHAS = (1.0, 0.3, 0.1)  # the paper's, and less

@@ -8,7 +8,6 @@ starts from the base model; dropout is on A's input only. All of this is as in t
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..errors import TrainingError
-from .targets import replace_layers, target_layers
 
 
 @dataclass(frozen=True)
@@ -83,23 +81,3 @@ class HydraLinear(nn.Module):
         inner = F.linear(self.dropout(x), self.a)
         mixed = F.linear(weights, self.spread) * F.linear(inner, self.repeat)
         return self.linear(x) + self.scale * F.linear(mixed, self.b)
-
-
-def add_hydralora(
-    model: nn.Module, targets: Sequence[str], config: HydraConfig
-) -> dict[str, HydraLinear]:
-    """Put HydraLoRA beside the layers that ``targets`` name, in place; only it is trainable.
-
-    Args:
-        model: any Hugging Face model; ``transformers.Trainer`` trains it as it is.
-        targets: names of linear layers or ends of such names, as in PEFT.
-        config: heads, rank and the like.
-
-    Returns:
-        Dotted module name -> its layer.
-
-    Raises:
-        TrainingError: a target that names no linear layer.
-    """
-    layers = target_layers(model, targets)
-    return replace_layers(model, layers, lambda linear: HydraLinear(linear, config))

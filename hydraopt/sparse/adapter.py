@@ -18,7 +18,7 @@ from ..files import output_directory, write_bytes, write_tensors
 from ..formats.documents import read_document, sealed
 from ..formats.records import check_files, parse_records, records
 from ..reading import file_tensors, shortened
-from .sparse import BLOCK, SparseLinear, as_blocks, from_blocks
+from .blocks import BLOCK, as_blocks, from_blocks
 
 FORMAT_VERSION = 2
 WRITER = "hydraopt train sparse"
@@ -161,19 +161,3 @@ def _delta(module: str, tensors: Mapping[str, torch.Tensor], shape: Sequence[int
     if not values.isfinite().all():
         raise ValueError(f"{module} has values that are not finite")
     return SparseDelta((shape[0], shape[1]), index, values)
-
-
-def sparse_adapter(
-    layers: Mapping[str, SparseLinear],
-    base_model: str,
-    task: str,
-    settings: Mapping[str, int | float | bool],
-    *,
-    block: bool,
-) -> SparseAdapter:
-    """What was trained, without the weights outside of the masks."""
-    modules = {
-        name: SparseDelta.from_dense(layer.delta.detach().cpu(), layer.mask.cpu(), block=block)
-        for name, layer in layers.items()
-    }
-    return SparseAdapter(base_model, (task,), modules, settings)

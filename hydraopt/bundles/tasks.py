@@ -22,7 +22,6 @@ from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, Manifest
 from ..formats.pack import SINGLE, Pack, is_pack_name, pack, pack_name
 from ..packing import CodedAdapters, encode_adapter, read_coded_layout
 from ..stored import relative_errors
-from .factors import task_classes
 from .kept import check_kept
 
 
@@ -69,7 +68,7 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
             manifest,
             adapter_bytes=manifest.adapter_bytes + adapters.fp16_bytes,
             packs={**manifest.packs, task: Pack.holding(content, name)},
-            classes={**manifest.classes, **task_classes(coded)},
+            classes={**manifest.classes, **coded.classes},
         )
         _write(directory, grown, {name: content})
         return coded

@@ -16,7 +16,7 @@ from ..files import output_directory, write_bytes, write_tensors
 from ..formats.documents import read_document, sealed
 from ..formats.records import check_files, parse_records, records
 from ..reading import file_tensors, shortened
-from .hydralora import HydraConfig, HydraLinear
+from .layers import HydraConfig, HydraLinear
 
 FORMAT_VERSION = 2
 WRITER = "hydraopt train hydralora"

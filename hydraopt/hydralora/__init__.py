@@ -1,0 +1,14 @@
+"""HydraLoRA adapters: their layers, and their directories."""
+
+from .adapter import CONFIG, HYDRALORA, WEIGHTS, HydraFactors, HydraLora
+from .layers import HydraConfig, HydraLinear
+
+__all__ = [
+    "CONFIG",
+    "HYDRALORA",
+    "WEIGHTS",
+    "HydraConfig",
+    "HydraFactors",
+    "HydraLinear",
+    "HydraLora",
+]
