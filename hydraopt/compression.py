@@ -97,7 +97,7 @@ def _places(adapters: AdapterSet, base: str) -> Places:
 
     heads = bool(adapters.adapters[0].heads)
     loaded = load_base(base, adapters.base_model, adapters.task_type, heads=heads)
-    settings = loaded.kind.resolved(ExportSettings(), loaded.model)
+    settings = loaded.kind.resolve(ExportSettings(), loaded.model)
     return layer_places(loaded, settings, adapters.all_shapes, adapters.base_weights)
 
 

@@ -14,6 +14,7 @@ from hydraopt.errors import LoweringError
 from hydraopt.lowering.attention import ATTENTION, CACHES, Step
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder, restructure
+from hydraopt.lowering.kinds import CausalLM
 from hydraopt.lowering.program import export_forward, to_backend, to_executorch
 from hydraopt.lowering.settings import ExportSettings
 
@@ -31,7 +32,7 @@ LATENT = {
 
 def decoder(family: str, attention: str, **changes) -> Decoder:
     model = tiny(family, **changes)
-    settings = ExportSettings(attention=attention, embedding="none").resolved(model)
+    settings = CausalLM().resolve(ExportSettings(attention=attention, embedding="none"), model)
     return Decoder(model, restructure(model, settings), settings.max_length, {})
 
 
@@ -174,7 +175,7 @@ def test_a_model_that_fails_in_its_own_code_is_refused_in_one_line():
 
     model.model.layers[0].mlp = Failing()
     with pytest.raises(LoweringError, match=r"cache of its own \(RuntimeError: no cache\); this"):
-        restructure(model, ExportSettings(embedding="none").resolved(model))
+        restructure(model, CausalLM().resolve(ExportSettings(embedding="none"), model))
 
 
 def test_positions_that_only_the_running_call_decides_are_refused(capfd):

@@ -22,7 +22,7 @@ from hydraopt.lowering.base_model import BaseModel
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.check import beside_layers, expect, largest_deviation
 from hydraopt.lowering.factors import slot_factors
-from hydraopt.lowering.kinds import CAUSAL_LM, ENCODER, IMAGE, Kind
+from hydraopt.lowering.kinds import CausalLM, Encoder, ImageModel, Kind
 from hydraopt.lowering.lowered import float_module
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.packing import code_verbatim
@@ -50,11 +50,15 @@ def adapter_of(model: nn.Module) -> dict[str, Factors]:
 
 
 def checked(
-    model, kind: Kind = CAUSAL_LM, settings: ExportSettings | None = None, fault=lambda module: None
+    model,
+    kind: Kind | None = None,
+    settings: ExportSettings | None = None,
+    fault=lambda module: None,
 ):
     """The deviation of the module that would be exported, after a ``fault`` in it."""
+    kind = kind or CausalLM()
     base = BaseModel(model, kind, None, "", None, {})
-    settings = settings or kind.resolved(ExportSettings(), model)
+    settings = settings or kind.resolve(ExportSettings(), model)
     adapter = adapter_of(model)
     expected = expect(base, settings, {"task": adapter})
     module = float_module(base, settings, {name: x.shape for name, x in adapter.items()})
@@ -66,10 +70,11 @@ def checked(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_causal_lm_is_exported_as_transformers_has_it(family, attention):
     model = tiny(family)
-    assert checked(model, settings=ExportSettings(attention=attention).resolved(model)) < 1e-5
+    settings = CausalLM().resolve(ExportSettings(attention=attention), model)
+    assert checked(model, settings=settings) < 1e-5
 
 
-@pytest.mark.parametrize(("model", "kind"), [(tiny_bert, ENCODER), (tiny_vit, IMAGE)])
+@pytest.mark.parametrize(("model", "kind"), [(tiny_bert, Encoder()), (tiny_vit, ImageModel())])
 def test_encoders_and_image_models_are_exported_as_transformers_has_them(model, kind):
     assert checked(model(), kind) < 1e-5
 
@@ -99,7 +104,7 @@ def test_a_window_that_the_program_would_not_keep_is_found():
 
 
 def test_texts_are_longer_than_windows_and_than_the_original_rope():
-    short, long = CAUSAL_LM.probes(
+    short, long = CausalLM().probes(
         tiny("gemma3_text", sliding_window=300, max_position_embeddings=1000),
         ExportSettings(max_length=1000, prefill_length=128),
     )
@@ -110,16 +115,16 @@ def test_texts_are_longer_than_windows_and_than_the_original_rope():
     rope |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
     model = tiny("llama", rope_parameters={**rope, "original_max_position_embeddings": 16})
     assert checked(model) < 1e-5
-    assert len(CAUSAL_LM.probes(model, ExportSettings().resolved(model))) == 2
+    assert len(CausalLM().probes(model, CausalLM().resolve(ExportSettings(), model))) == 2
 
 
 def test_a_rope_that_depends_on_the_length_ends_where_it_changes():
     model = tiny("phi3", **LONGROPE)
-    settings = ExportSettings().resolved(model)
+    settings = CausalLM().resolve(ExportSettings(), model)
     assert settings.max_length == 16
     assert checked(model, settings=settings) < 1e-5
     with pytest.raises(LoweringError, match=r"expected 8 to 16, .* one rope"):
-        ExportSettings(max_length=CONTEXT).resolved(model)
+        CausalLM().resolve(ExportSettings(max_length=CONTEXT), model)
 
 
 def test_what_differs_in_several_calls_only_is_found():
@@ -135,7 +140,7 @@ def test_outputs_of_another_shape_differ():
         module.register_forward_hook(lambda _, inputs, output: output[:, :-1])
 
     with pytest.raises(LoweringError, match="by inf"):
-        checked(tiny_bert(), ENCODER, fault=fault)
+        checked(tiny_bert(), Encoder(), fault=fault)
 
 
 def test_adapters_are_applied_as_peft_does(tmp_path):

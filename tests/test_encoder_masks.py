@@ -91,7 +91,7 @@ def test_what_is_exported_computes_what_peft_computes(family, tmp_path):
     base, adapter, model = prepared(family, tmp_path)
     coded = code_verbatim(private(read_adapters([adapter])))
     loaded = load_base(str(base), ENCODER_ID, coded.task_type)
-    settings = loaded.kind.resolved(ExportSettings(max_length=LENGTH), loaded.model)
+    settings = loaded.kind.resolve(ExportSettings(max_length=LENGTH), loaded.model)
     module = float_module(loaded, settings, module_shapes(coded.layout))
     assert module.row == (family in ROW)
     factors = slot_factors(coded.task_factors("one"))

@@ -48,7 +48,7 @@ def quantised_eager(base, coded, task, *inputs):
     """What PyTorch makes of the module that is exported, with 8da4w layers in it."""
     heads = any(map(is_head, coded.layout.modules))
     loaded = load_base(base, coded.base_model, coded.task_type, heads=heads)
-    settings = loaded.kind.resolved(ExportSettings(quantize="8da4w"), loaded.model)
+    settings = loaded.kind.resolve(ExportSettings(quantize="8da4w"), loaded.model)
     module = slotted(loaded, settings, module_shapes(coded.layout))
     with torch.no_grad():
         return module(*inputs, slot_factors(coded.task_factors(task)))[0]

@@ -19,6 +19,7 @@ from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder, restructure
 from hydraopt.lowering.factors import factor_shapes, module_shapes, slot_factors
+from hydraopt.lowering.kinds import CausalLM
 from hydraopt.lowering.program import export_forward
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import quantize_embedding
@@ -178,7 +179,7 @@ def test_every_kind_of_sharing_lowers(adapter_dirs, base, tmp_path, method):
 def test_a_slot_that_is_not_delegated_is_found(merged, base):
     model = load_base(str(base), BASE_ID).model
     layout = code_verbatim(merged).layout
-    step = restructure(model, ExportSettings().resolved(model))
+    step = restructure(model, CausalLM().resolve(ExportSettings(), model))
     inputs = insert_slots(model, module_shapes(layout))
     exported = export_forward(Decoder(model, step, 32, inputs), factor_shapes(layout), 31)
     config = EdgeCompileConfig(_check_ir_validity=False)

@@ -255,5 +255,5 @@ def test_who_asks_for_longer_texts_than_sentence_transformers_reads_gets_them(tm
     save_base(tiny_bert(), tmp_path)
     write(tmp_path, saved(**{TRANSFORMER: {"max_seq_length": 24}}))
     loaded = load_base(str(tmp_path), ENCODER_ID)
-    assert loaded.kind.resolved(ExportSettings(), loaded.model).max_length == 24
-    assert loaded.kind.resolved(ExportSettings(max_length=32), loaded.model).max_length == 32
+    assert loaded.kind.resolve(ExportSettings(), loaded.model).max_length == 24
+    assert loaded.kind.resolve(ExportSettings(max_length=32), loaded.model).max_length == 32

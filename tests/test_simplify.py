@@ -7,6 +7,7 @@ from torch import nn
 
 from hydraopt.errors import LoweringError
 from hydraopt.lowering.decoder import Decoder, restructure
+from hydraopt.lowering.kinds import CausalLM
 from hydraopt.lowering.lowered import quantize
 from hydraopt.lowering.program import export_forward, lower
 from hydraopt.lowering.settings import ExportSettings
@@ -137,7 +138,7 @@ def test_what_only_looks_like_a_norm_stays():
 def test_bytes_of_each_tied_weight_in_a_program(scheme, embedding, expected):
     vocabulary, width = 4096, 64
     model = tiny("llama", vocab_size=vocabulary, num_hidden_layers=0, tie_word_embeddings=True)
-    settings = ExportSettings(quantize=scheme, embedding=embedding).resolved(model)
+    settings = CausalLM().resolve(ExportSettings(quantize=scheme, embedding=embedding), model)
     decoder = Decoder(model, restructure(model, settings), settings.max_length, {})
     quantize(model, settings)
     program = lower({"forward": export_forward(decoder, {}, settings.prefill_length)})

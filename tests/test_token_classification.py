@@ -206,7 +206,7 @@ def test_a_language_model_classifies_tokens_by_its_score(tmp_path):
     coded = code_verbatim(private(read_adapters([tmp_path / "one"])))
     assert "score.task_head" in coded.layout.modules
     loaded = load_base(str(tmp_path / "base"), "tests/tiny-llama", coded.task_type, heads=True)
-    settings = loaded.kind.resolved(ExportSettings(), loaded.model)
+    settings = loaded.kind.resolve(ExportSettings(), loaded.model)
     module = float_module(loaded, settings, module_shapes(coded.layout))
     ids = sequence(16)[None]
     with torch.no_grad():

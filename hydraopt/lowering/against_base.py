@@ -165,7 +165,7 @@ def _program_error(
     names, answers, errors = factor_shapes(coded.layout, static_rows=static), {}, []
     for task in tasks:
         inputs.update(zip(names, decode(*shared, coded.payloads[task]), strict=True))
-        wanted = _last(loaded.kind.wanted(loaded.model, probe), manifest, task)
+        wanted = _last(loaded.kind.reference(loaded.model, probe), manifest, task)
         session.switch(task)
         answers[task] = _answer(session, loaded, probe)
         errors.append(relative_error(answers[task], wanted))

@@ -68,7 +68,7 @@ def expect(
 @torch.no_grad()
 def _expected(base: BaseModel, probe: Probe, task: str, factors: Mapping[str, Factors]) -> Expected:
     with beside_layers(base.model, factors), sampled(base.model) as samples:
-        return Expected(probe, task, base.kind.wanted(base.model, probe), samples)
+        return Expected(probe, task, base.kind.reference(base.model, probe), samples)
 
 
 @torch.no_grad()
@@ -90,7 +90,7 @@ def largest_deviation(
     errors = []
     for case in expected:
         with sampled(module.model) as samples:
-            found = kind.found(module, case.probe, use(case.task))
+            found = kind.outputs(module, case.probe, use(case.task))
         module.inputs.clear()  # a program may take others
         error = relative_error(found, case.outputs)
         if not error <= LIMIT:

@@ -35,7 +35,7 @@ def layer_places(
     """
 
     def run(model: PreTrainedModel) -> torch.Tensor:
-        return base.kind.wanted(model, base.kind.probes(model, settings)[0])
+        return base.kind.reference(model, base.kind.probes(model, settings)[0])
 
     check_base_weights(base.model, weights, LoweringError)
     return places(base.model, shapes, run, LoweringError)

@@ -200,7 +200,7 @@ def float_module(
     base: BaseModel, settings: ExportSettings, shapes: Mapping[str, tuple[int, int]]
 ) -> nn.Module:
     """As :func:`slotted`, before anything is quantised."""
-    make = base.kind.restructured(base.model, settings)
+    make = base.kind.restructure(base.model, settings)
     return make(insert_slots(base.model, shapes))
 
 

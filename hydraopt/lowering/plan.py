@@ -135,7 +135,7 @@ def _load(
         heads=bool(classes),
         chat_arguments=chat_arguments,
     )
-    return loaded, loaded.kind.resolved(settings or ExportSettings(), loaded.model)
+    return loaded, loaded.kind.resolve(settings or ExportSettings(), loaded.model)
 
 
 def _swapping(

@@ -123,7 +123,9 @@ def write_bare(base: Path, program: Path) -> None:
     from hydraopt.lowering.lowered import lower_base
 
     loaded = load_base(str(base), str(base))
-    program.write_bytes(lower_base(loaded, program_settings().resolved(loaded.model)).buffer)
+    program.write_bytes(
+        lower_base(loaded, loaded.kind.resolve(program_settings(), loaded.model)).buffer
+    )
 
 
 def _write_factors(bundle: Path, path: Path) -> None:

@@ -113,7 +113,7 @@ def eager_logits(trained: Trained, merged: CodedAdapters, settings: ExportSettin
     """Of all test sentences by the module that is exported, in PyTorch."""
     loaded = load_base(str(trained.base), merged.base_model, merged.task_type, heads=True)
     tokenizer = known(loaded.tokenizer, "tokenizer")
-    settings, classes = loaded.kind.resolved(settings, loaded.model), merged.classes
+    settings, classes = loaded.kind.resolve(settings, loaded.model), merged.classes
     module = slotted(loaded, settings, module_shapes(merged.layout))
     found = {}
     for name, task in trained.tasks.items():

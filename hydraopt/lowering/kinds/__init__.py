@@ -14,9 +14,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from ...adapters import FEATURES, TOKEN_CLS
 from ...bases.files import UnfitError
 from ...reading import shortened
-from .causal_lm import CAUSAL_LM
-from .encoder import ENCODER
-from .image import IMAGE
+from .causal_lm import CausalLM
+from .encoder import Encoder
+from .image import ImageModel
 from .kind import Kind, Probe
 
 DECODERS = ("ForCausalLM", "LMHeadModel")
@@ -37,19 +37,19 @@ def kind_of(config: PretrainedConfig, task_type: str | None = None) -> Kind:
     architectures: Sequence[str] = getattr(config, "architectures", None) or ()
     decodes = config.model_type in CAUSAL_TYPES and not config.is_encoder_decoder
     if decodes and task_type in (FEATURES, TOKEN_CLS):
-        return ENCODER
+        return Encoder()
     if any(name.endswith(DECODERS) for name in architectures):
-        return CAUSAL_LM
+        return CausalLM()
     if config.model_type in IMAGE_TYPES:
-        return IMAGE
+        return ImageModel()
     if config.model_type in MASKED_TYPES and not config.is_encoder_decoder:
-        return ENCODER
+        return Encoder()
     if config.model_type in CAUSAL_TYPES:
-        return CAUSAL_LM
+        return CausalLM()
     raise UnfitError(
         f"is of type {shortened(config.model_type)}, expected a causal language model, a text "
         "encoder or an image model; pass one of these"
     )
 
 
-__all__ = ["CAUSAL_LM", "ENCODER", "IMAGE", "Kind", "Probe", "kind_of"]
+__all__ = ["CausalLM", "Encoder", "ImageModel", "Kind", "Probe", "kind_of"]

@@ -1,6 +1,7 @@
 """Language models that continue a text; the KV cache is part of the program."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -18,82 +19,112 @@ from ...bases.weights import check_dense, load_whole
 from ...errors import known
 from ...formats.manifest import CAUSAL_LM as NAME
 from ...hooks import input_changed
-from ...models import end_tokens
+from ...models import context_length, end_tokens
 from ...native_log import native_log
 from ..attention import clear_caches
 from ..chat import read_chat
 from ..decoder import Decoder, restructure
 from ..program import export_forward
-from ..settings import ExportSettings
+from ..settings import (
+    DEFAULT_LENGTH,
+    SHORTEST_CALL,
+    ExportSettings,
+    check_length,
+    text_length,
+)
 from ..tokenizer import stop_tokens
 from .kind import ChatArguments, Inputs, Kind, Probe
 from .texts import first_layers, long_text, short_text
 
-
-def _load(
-    source: str, config: PretrainedConfig, task_type: str | None, heads: bool
-) -> PreTrainedModel:
-    check_dense(AutoModelForCausalLM, config)
-    return load_whole(AutoModelForCausalLM, source, config)
+DEFAULT_PREFILL = 128
+SHORTEST = 8  # positions of the KV cache
 
 
-def _restructured(
-    model: PreTrainedModel, settings: ExportSettings
-) -> Callable[[Inputs], nn.Module]:
-    return partial(
-        Decoder, model, restructure(model, settings), known(settings.max_length, "max length")
-    )
+class CausalLM(Kind):
+    """Language models that continue a text; the KV cache is part of the program."""
+
+    name = NAME
+    generates = True
+
+    def load(
+        self, source: str, config: PretrainedConfig, task_type: str | None, heads: bool
+    ) -> PreTrainedModel:
+        """As :meth:`.Kind.load`; adapters of one task type fit, and none with classifiers."""
+        check_dense(AutoModelForCausalLM, config)
+        return load_whole(AutoModelForCausalLM, source, config)
+
+    def resolve(self, settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
+        """As :meth:`.Kind.resolve`."""
+        limit = _one_rope(model, context_length(model, DEFAULT_LENGTH))
+        max_length = text_length(limit, settings.max_length, SHORTEST)
+        return replace(
+            settings,
+            embedding=settings.embedding or ("none" if settings.quantize == "none" else "4w"),
+            max_length=max_length,
+            prefill_length=_call_length(max_length, settings.prefill_length),
+        )
+
+    def restructure(
+        self, model: PreTrainedModel, settings: ExportSettings
+    ) -> Callable[[Inputs], nn.Module]:
+        """As :meth:`.Kind.restructure`."""
+        step = restructure(model, settings)
+        return partial(Decoder, model, step, known(settings.max_length, "max length"))
+
+    def export(
+        self, module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
+    ) -> torch.export.ExportedProgram:
+        """As :meth:`.Kind.export`; calls of 1 to ``settings.prefill_length`` tokens."""
+        return export_forward(module, shapes, known(settings.prefill_length, "prefill length"))
+
+    def describe(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None,
+        arguments: ChatArguments,
+    ) -> dict[str, Any]:
+        """The tokens that end a generation, and the chat template."""
+        chat, turn_end = read_chat(tokenizer, arguments)
+        return {"eos_ids": stop_tokens(tokenizer, end_tokens(model), turn_end), "chat": chat}
+
+    def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
+        """A short text, and a long one where length matters."""
+        most = known(settings.max_length, "max length")
+        piece = known(settings.prefill_length, "prefill length")
+        short, long = short_text(model, piece), long_text(model, most, piece)
+        return [short, long] if long else [short]
+
+    def reference(self, model: PreTrainedModel, probe: Probe) -> torch.Tensor:
+        """Logits at all ends of calls, ``[n, vocabulary]``, of the text as a whole, uncached."""
+        ends = torch.tensor([end - 1 for split in probe.splits for end in split])
+        head = model.get_output_embeddings()
+        with first_layers(model, probe.layers), input_changed(head, lambda x: x[:, ends]):
+            return model(input_ids=probe.inputs, use_cache=False).logits[0]
+
+    def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+        """The same, ``[n, vocabulary]``, in calls; the caches are empty afterwards."""
+        logits = []
+        with first_layers(module.model, probe.layers), native_log():
+            for split in probe.splits:
+                for start, end in pairwise((0, *split)):
+                    positions = torch.arange(start, end)
+                    logits.append(module(probe.inputs[:, start:end], positions, factors)[0])
+        clear_caches(module.model)
+        return torch.cat(logits)
 
 
-def _export(
-    module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
-) -> torch.export.ExportedProgram:
-    return export_forward(module, shapes, known(settings.prefill_length, "prefill length"))
+def _one_rope(model: PreTrainedModel, limit: int) -> int:
+    """``limit``, or the tokens after which a longrope changes: a program has one of its two."""
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return limit
+    return min(limit, rope.get("original_max_position_embeddings", limit))
 
 
-def _describe(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, arguments: ChatArguments
-) -> dict[str, Any]:
-    chat, turn_end = read_chat(tokenizer, arguments)
-    return {"eos_ids": stop_tokens(tokenizer, end_tokens(model), turn_end), "chat": chat}
-
-
-def _probes(model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
-    most = known(settings.max_length, "max length")
-    piece = known(settings.prefill_length, "prefill length")
-    short, long = short_text(model, piece), long_text(model, most, piece)
-    return [short, long] if long else [short]
-
-
-def _wanted(model: PreTrainedModel, probe: Probe) -> torch.Tensor:
-    """Logits at all ends of calls, ``[n, vocabulary]``, of the text as a whole without a cache."""
-    ends = torch.tensor([end - 1 for split in probe.splits for end in split])
-    head = model.get_output_embeddings()
-    with first_layers(model, probe.layers), input_changed(head, lambda x: x[:, ends]):
-        return model(input_ids=probe.inputs, use_cache=False).logits[0]
-
-
-def _found(module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
-    """The same, ``[n, vocabulary]``, in calls; the caches are empty afterwards."""
-    logits = []
-    with first_layers(module.model, probe.layers), native_log():
-        for split in probe.splits:
-            for start, end in pairwise((0, *split)):
-                positions = torch.arange(start, end)
-                logits.append(module(probe.inputs[:, start:end], positions, factors)[0])
-    clear_caches(module.model)
-    return torch.cat(logits)
-
-
-CAUSAL_LM = Kind(
-    NAME,
-    True,
-    _load,
-    ExportSettings.resolved,
-    _restructured,
-    _export,
-    _describe,
-    _probes,
-    _wanted,
-    _found,
-)
+def _call_length(max_length: int, prefill_length: int | None) -> int:
+    """Most tokens of one call: as asked, or 128 or all but one position, whichever is smaller."""
+    limit = max_length - 1
+    whose = "one less than the positions of the KV cache; pass another --prefill-length"
+    if prefill_length is None:
+        return min(limit, DEFAULT_PREFILL)
+    return check_length("prefill length", prefill_length, SHORTEST_CALL, limit, whose)

@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForTokenClassification,
     PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 from transformers.utils import ModelOutput
 
@@ -25,7 +26,7 @@ from ..attention import some_text
 from ..program import export_module
 from ..settings import DEFAULT_LENGTH, ExportSettings, text_length
 from ..simplify import delegate_norms
-from .kind import Inputs, Kind, Probe, is_classifier, load_eager
+from .kind import ChatArguments, Inputs, Kind, Probe, is_classifier, load_eager
 from .masks import exercising, row_masks, row_of
 from .pooling import pooled
 from .sentence import read_sentence, sentence_of
@@ -41,7 +42,89 @@ AUTO = {  # task type -> transformers' class for what gives it
 SAVED = {SEQ_CLS: "ForSequenceClassification", TOKEN_CLS: "ForTokenClassification"}
 
 
-class Encoder(nn.Module):
+class Encoder(Kind):
+    """Text encoders such as BERT and MiniLM, and language models that are used as one."""
+
+    name = NAME
+
+    def load(
+        self, source: str, config: PretrainedConfig, task_type: str | None, heads: bool
+    ) -> PreTrainedModel:
+        """As :meth:`.Kind.load`, with what sentence-transformers says of its embeddings."""
+        gives = _gives(config, task_type, heads)
+        unneeded = HEADS if heads else POOLER if gives == FEATURES else ()
+        model = load_eager(AUTO[gives], source, config, *unneeded)
+        if gives == FEATURES:
+            model.sentence = read_sentence(source)
+        return model
+
+    def resolve(self, settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
+        """As :meth:`.Kind.resolve`; a text is read at once, and attention is the model's own."""
+        if settings.prefill_length is not None:
+            raise LoweringError("an encoder reads a text at once; leave --prefill-length out")
+        limit = _positions(model)
+        if settings.max_length is None:
+            limit = min(limit, sentence_of(model).max_length or limit)
+        return replace(
+            settings,
+            embedding=settings.embedding or ("none" if settings.quantize == "none" else "4w"),
+            attention=None,
+            max_length=text_length(limit, settings.max_length),
+        )
+
+    def restructure(
+        self, model: PreTrainedModel, settings: ExportSettings
+    ) -> Callable[[Inputs], nn.Module]:
+        """As :meth:`.Kind.restructure`."""
+        model.config.use_cache = False  # of a decoder that embeds
+        row = row_masks(model, known(settings.max_length, "max length"))
+        delegate_norms(model)
+        return partial(EncoderModule, model, row)
+
+    def export(
+        self, module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
+    ) -> torch.export.ExportedProgram:
+        """As :meth:`.Kind.export`; texts of 1 to ``settings.max_length`` tokens."""
+        length = torch.export.Dim("sequence", min=1, max=settings.max_length)
+        arguments = (torch.zeros(1, TRACED, dtype=torch.int64), torch.ones(1, TRACED).long())
+        dynamic = {"input_ids": {1: length}, "attention_mask": {1: length}}
+        return export_module(module, arguments, dynamic, shapes)
+
+    def describe(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None,
+        arguments: ChatArguments,
+    ) -> dict[str, Any]:
+        """Whether a classifier gives classes of every token, or how states become an embedding."""
+        name, sentence = type(model).__name__, sentence_of(model)
+        if name.endswith(tuple(SAVED.values())):
+            return {"per_token": name.endswith(SAVED[TOKEN_CLS])}
+        return {
+            "pooling": sentence.pooling,
+            "normalized": sentence.normalized,
+            "prompt": sentence.prompt,
+        }
+
+    def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
+        """A text that is longer than the model's windows."""
+        most = known(settings.max_length, "max length")
+        limit = long_limit(model.config, most) or 0
+        length = min(most, max(limit + BEYOND, SHORT, exercising(model, most)))
+        return [Probe(f"a text of {length} tokens", some_text(model, length))]
+
+    def reference(self, model: PreTrainedModel, probe: Probe) -> torch.Tensor:
+        """``[1, d]``, ``[1, classes]`` or of every token ``[S, classes]``."""
+        mask = torch.ones_like(probe.inputs)
+        found = model(input_ids=probe.inputs, attention_mask=mask)
+        return _output(model, found, mask.float()).flatten(0, -2)
+
+    def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+        """As :meth:`reference`."""
+        return module(probe.inputs, torch.ones_like(probe.inputs), factors).flatten(0, -2)
+
+
+class EncoderModule(nn.Module):
     """``forward(input_ids [1, S], attention_mask [1, S], factors)``.
 
     The output is the logits of a model with a classifier, ``[1, classes]`` or of every token
@@ -79,17 +162,6 @@ def _output(model: PreTrainedModel, found: ModelOutput, mask: torch.Tensor) -> t
     return F.normalize(embedding) if sentence.normalized else embedding
 
 
-def _load(
-    source: str, config: PretrainedConfig, task_type: str | None, heads: bool
-) -> PreTrainedModel:
-    gives = _gives(config, task_type, heads)
-    unneeded = HEADS if heads else POOLER if gives == FEATURES else ()
-    model = load_eager(AUTO[gives], source, config, *unneeded)
-    if gives == FEATURES:
-        model.sentence = read_sentence(source)
-    return model
-
-
 def _gives(config: PretrainedConfig, task_type: str | None, heads: bool) -> str:
     """The task type of a base's outputs: that of the adapters, or else what it was saved for."""
     if task_type in AUTO and not (heads and task_type == FEATURES):
@@ -98,76 +170,9 @@ def _gives(config: PretrainedConfig, task_type: str | None, heads: bool) -> str:
     return saved[0] if saved else SEQ_CLS if heads else FEATURES
 
 
-def _resolved(settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
-    if settings.prefill_length is not None:
-        raise LoweringError("an encoder reads a text at once; leave --prefill-length out")
-    limit = _positions(model)
-    usual = min(limit, sentence_of(model).max_length or limit)
-    return replace(
-        settings,
-        embedding=settings.embedding or ("none" if settings.quantize == "none" else "4w"),
-        attention=None,
-        max_length=text_length(
-            usual if settings.max_length is None else limit, settings.max_length
-        ),
-    )
-
-
 def _positions(model: PreTrainedModel) -> int:
     """Tokens of the longest text; RoBERTa and its like count them from behind a padding's row."""
     for name, layer in model.named_modules():
         if name.endswith("position_embeddings") and getattr(layer, "padding_idx", None) is not None:
             return layer.num_embeddings - layer.padding_idx - 1
     return context_length(model, DEFAULT_LENGTH)
-
-
-def _restructured(
-    model: PreTrainedModel, settings: ExportSettings
-) -> Callable[[Inputs], nn.Module]:
-    model.config.use_cache = False  # of a decoder that embeds
-    row = row_masks(model, known(settings.max_length, "max length"))
-    delegate_norms(model)
-    return partial(Encoder, model, row)
-
-
-def _export(
-    module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
-) -> torch.export.ExportedProgram:
-    length = torch.export.Dim("sequence", min=1, max=settings.max_length)
-    arguments = (torch.zeros(1, TRACED, dtype=torch.int64), torch.ones(1, TRACED).long())
-    dynamic = {"input_ids": {1: length}, "attention_mask": {1: length}}
-    return export_module(module, arguments, dynamic, shapes)
-
-
-def _describe(model: PreTrainedModel, *_: object) -> dict[str, Any]:
-    name, sentence = type(model).__name__, sentence_of(model)
-    if name.endswith(tuple(SAVED.values())):
-        return {"per_token": name.endswith(SAVED[TOKEN_CLS])}
-    return {
-        "pooling": sentence.pooling,
-        "normalized": sentence.normalized,
-        "prompt": sentence.prompt,
-    }
-
-
-def _probes(model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
-    most = known(settings.max_length, "max length")
-    limit = long_limit(model.config, most) or 0
-    length = min(most, max(limit + BEYOND, SHORT, exercising(model, most)))
-    return [Probe(f"a text of {length} tokens", some_text(model, length))]
-
-
-def _wanted(model: PreTrainedModel, probe: Probe) -> torch.Tensor:
-    """``[1, d]``, ``[1, classes]`` or of every token ``[S, classes]``."""
-    mask = torch.ones_like(probe.inputs)
-    found = model(input_ids=probe.inputs, attention_mask=mask)
-    return _output(model, found, mask.float()).flatten(0, -2)
-
-
-def _found(module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
-    return module(probe.inputs, torch.ones_like(probe.inputs), factors).flatten(0, -2)
-
-
-ENCODER = Kind(
-    NAME, False, _load, _resolved, _restructured, _export, _describe, _probes, _wanted, _found
-)

@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForImageClassification,
     PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 from transformers.utils import ModelOutput
 
@@ -20,10 +21,68 @@ from ...errors import LoweringError
 from ...formats.manifest import IMAGE as NAME
 from ..program import export_module
 from ..settings import ExportSettings
-from .kind import Inputs, Kind, Probe, is_classifier, load_eager
+from .kind import ChatArguments, Inputs, Kind, Probe, is_classifier, load_eager
 
 
-class ImageModel(nn.Module):
+class ImageModel(Kind):
+    """Image models such as ViT."""
+
+    name = NAME
+
+    def load(
+        self, source: str, config: PretrainedConfig, task_type: str | None, heads: bool
+    ) -> PreTrainedModel:
+        """As :meth:`.Kind.load`."""
+        saved = is_classifier(config, "ForImageClassification")
+        classifies = heads or task_type == SEQ_CLS or saved
+        make = AutoModelForImageClassification if classifies else AutoModel
+        return load_eager(make, source, config, *(["classifier."] if heads else []))
+
+    def resolve(self, settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
+        """As :meth:`.Kind.resolve`; all settings of tokens are out of place."""
+        for option in ("max_length", "prefill_length", "embedding"):
+            if getattr(settings, option) not in (None, "none"):
+                name = option.replace("_", "-")
+                raise LoweringError(f"an image model reads no tokens; leave --{name} out")
+        return replace(settings, embedding=None, attention=None)
+
+    def restructure(
+        self, model: PreTrainedModel, settings: ExportSettings
+    ) -> Callable[[Inputs], nn.Module]:
+        """As :meth:`.Kind.restructure`: it stays as it is."""
+        return partial(ImageModule, model)
+
+    def export(
+        self, module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
+    ) -> torch.export.ExportedProgram:
+        """As :meth:`.Kind.export`; images of one size."""
+        example = torch.zeros(1, *image_shape(module.model.config))
+        return export_module(module, (example,), {"pixel_values": None}, shapes)
+
+    def describe(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None,
+        arguments: ChatArguments,
+    ) -> dict[str, Any]:
+        """The shape of an image."""
+        return {"image": image_shape(model.config)}
+
+    def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
+        """An image of noise."""
+        generator = torch.Generator().manual_seed(0)
+        return [Probe("an image", torch.rand(1, *image_shape(model.config), generator=generator))]
+
+    def reference(self, model: PreTrainedModel, probe: Probe) -> torch.Tensor:
+        """``[1, d]`` or ``[1, classes]``."""
+        return features(model(pixel_values=probe.inputs))
+
+    def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+        """As :meth:`reference`."""
+        return module(probe.inputs, factors)
+
+
+class ImageModule(nn.Module):
     """``forward(pixel_values [1, C, H, W], factors) -> [1, classes]`` or ``[1, d]``.
 
     The output is the logits of a model with a classifier; of one without, its pooled features, or
@@ -66,55 +125,3 @@ def image_shape(config: PretrainedConfig) -> tuple[int, int, int]:
         )
     height, width = (size, size) if isinstance(size, int) else size
     return getattr(config, "num_channels", 3), height, width
-
-
-def _load(
-    source: str, config: PretrainedConfig, task_type: str | None, heads: bool
-) -> PreTrainedModel:
-    classifies = heads or task_type == SEQ_CLS or is_classifier(config, "ForImageClassification")
-    make = AutoModelForImageClassification if classifies else AutoModel
-    return load_eager(make, source, config, *(["classifier."] if heads else []))
-
-
-def _resolved(settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
-    for option in ("max_length", "prefill_length", "embedding"):
-        if getattr(settings, option) not in (None, "none"):
-            name = option.replace("_", "-")
-            raise LoweringError(f"an image model reads no tokens; leave --{name} out")
-    return replace(settings, embedding=None, attention=None)
-
-
-def _restructured(
-    model: PreTrainedModel, settings: ExportSettings
-) -> Callable[[Inputs], nn.Module]:
-    return partial(ImageModel, model)
-
-
-def _export(
-    module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
-) -> torch.export.ExportedProgram:
-    example = torch.zeros(1, *image_shape(module.model.config))
-    return export_module(module, (example,), {"pixel_values": None}, shapes)
-
-
-def _describe(model: PreTrainedModel, *_: object) -> dict[str, Any]:
-    return {"image": image_shape(model.config)}
-
-
-def _probes(model: PreTrainedModel, _: ExportSettings) -> Sequence[Probe]:
-    pixels = torch.rand(1, *image_shape(model.config), generator=torch.Generator().manual_seed(0))
-    return [Probe("an image", pixels)]
-
-
-def _wanted(model: PreTrainedModel, probe: Probe) -> torch.Tensor:
-    """``[1, d]`` or ``[1, classes]``."""
-    return features(model(pixel_values=probe.inputs))
-
-
-def _found(module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
-    return module(probe.inputs, factors)
-
-
-IMAGE = Kind(
-    NAME, False, _load, _resolved, _restructured, _export, _describe, _probes, _wanted, _found
-)

@@ -1,8 +1,9 @@
 """What lowering must know of a base model, whatever it is."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -32,41 +33,99 @@ class Probe:
     layers: int | None = None
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(ABC):
     """A kind of base model.
 
     Attributes:
         name: in the manifest.
         generates: whether it continues texts; only of other kinds tasks may have classifiers.
-        load: ``load(source, config, task_type, heads)``: the model in float32; ``task_type`` is
-            that of the adapters, ``heads`` says whether they have classifiers.
-        resolved: a form with every default filled in for a model; raises ``LoweringError`` for one
-            that it cannot have.
-        restructured: gives a model its form in the program, in place and still in float32, and
-            tells how to make the module that is exported from the dict that its slots read.
-        export: ``torch.export`` of that module; the factors' shapes are given by name.
-        describe: from a model, before it is restructured, its tokenizer and the arguments of its
-            chat template the manifest's fields that depend on the kind.
-        probes: inputs for a model in a resolved form.
-        wanted: what transformers computes of one, a row for each output.
-        found: the same of the module that is exported, with a task's factors.
     """
 
-    name: str
-    generates: bool
-    load: Callable[[str, PretrainedConfig, str | None, bool], PreTrainedModel]
-    resolved: Callable[[ExportSettings, PreTrainedModel], ExportSettings]
-    restructured: Callable[[PreTrainedModel, ExportSettings], Callable[[Inputs], nn.Module]]
-    export: Callable[
-        [nn.Module, Mapping[str, Sequence[int]], ExportSettings], torch.export.ExportedProgram
-    ]
-    describe: Callable[
-        [PreTrainedModel, PreTrainedTokenizerBase | None, ChatArguments], dict[str, Any]
-    ]
-    probes: Callable[[PreTrainedModel, ExportSettings], Sequence[Probe]]
-    wanted: Callable[[PreTrainedModel, Probe], torch.Tensor]
-    found: Callable[[nn.Module, Probe, Inputs], torch.Tensor]
+    name: ClassVar[str]
+    generates: ClassVar[bool] = False
+
+    @abstractmethod
+    def load(
+        self, source: str, config: PretrainedConfig, task_type: str | None, heads: bool
+    ) -> PreTrainedModel:
+        """The base model in float32.
+
+        Args:
+            source: directory or hub id.
+            config: its configuration.
+            task_type: that of the adapters; None if they tell none.
+            heads: whether the adapters have classifiers.
+
+        Raises:
+            UnfitError: it cannot be lowered, or does not fit the adapters.
+        """
+
+    @abstractmethod
+    def resolve(self, settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
+        """``settings`` with every default filled in for ``model``.
+
+        Raises:
+            LoweringError: a setting that the model cannot have.
+        """
+
+    @abstractmethod
+    def restructure(
+        self, model: PreTrainedModel, settings: ExportSettings
+    ) -> Callable[[Inputs], nn.Module]:
+        """Rewrite a model as its program needs it, in place and still in float32.
+
+        Args:
+            model: loaded, without slots.
+            settings: resolved.
+
+        Returns:
+            What makes the module that is exported from the dict that its slots read.
+
+        Raises:
+            LoweringError: settings that the model cannot have.
+        """
+
+    @abstractmethod
+    def export(
+        self, module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
+    ) -> torch.export.ExportedProgram:
+        """``torch.export`` of a restructured model.
+
+        Args:
+            module: what :meth:`restructure` told how to make.
+            shapes: of the factor inputs, by name.
+            settings: resolved.
+
+        Raises:
+            LoweringError: a model that cannot be traced.
+        """
+
+    @abstractmethod
+    def describe(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None,
+        arguments: ChatArguments,
+    ) -> dict[str, Any]:
+        """The manifest's fields that depend on the kind.
+
+        Args:
+            model: before it is restructured.
+            tokenizer: the base's; None if it has none.
+            arguments: variables of its chat template, by name.
+        """
+
+    @abstractmethod
+    def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
+        """Inputs on which a model in resolved settings is compared."""
+
+    @abstractmethod
+    def reference(self, model: PreTrainedModel, probe: Probe) -> torch.Tensor:
+        """What transformers computes of a probe before ``model`` is restructured, ``[n, d]``."""
+
+    @abstractmethod
+    def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+        """The same of the module that is exported, with a task's factors by name, ``[n, d]``."""
 
 
 def load_eager(make: Any, source: str, config: PretrainedConfig, *unneeded: str) -> PreTrainedModel:
