@@ -2,7 +2,7 @@
 
     adapters = read_adapters(["adapters/mail", "adapters/chat"])
     coded = compress(adapters, "5%")                 # or merge("ties", adapters)
-    export(coded, "base", "bundle", ExportSettings("8da4w"))
+    export(coded, "base", "bundle")
     session = Session.open("bundle")
     session.switch("mail")
 

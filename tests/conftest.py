@@ -18,6 +18,7 @@ from hydraopt.adapters import AdapterSet, LoraAdapter, read_adapters
 from hydraopt.compression import compress
 from hydraopt.factors import Factors
 from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.profiling.cache import lock_file
 from hydraopt.stored import MergedAdapters
@@ -30,6 +31,7 @@ pytest.register_assert_rewrite("llama_data", "saved_bases")
 torch.set_num_threads(1)  # several processes run tests at a time
 
 BASE_ID = "tests/tiny-llama"
+FLOAT32 = ExportSettings("none")
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -165,7 +167,7 @@ def once_in_a_run(tmp_path_factory, name: str, make: Callable[[Path], object]) -
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory, merged, base) -> Path:
     return once_in_a_run(
-        tmp_path_factory, "bundle", lambda target: export_bundle(merged, str(base), target)
+        tmp_path_factory, "bundle", lambda target: export_bundle(merged, str(base), target, FLOAT32)
     )
 
 
@@ -180,6 +182,6 @@ def zoo_bundle(tmp_path_factory) -> Path:
     """All 40 tasks in a tenth of their bytes, packs in one file."""
 
     def make(target: Path) -> None:
-        export_bundle(compress(load_adapters(), "10%"), BASE, target, single_pack=True)
+        export_bundle(compress(load_adapters(), "10%"), BASE, target, FLOAT32, single_pack=True)
 
     return once_in_a_run(tmp_path_factory, "zoo", make)

@@ -16,7 +16,7 @@ from android_bundles import write_answers, write_damaged, write_probabilities
 from android_host import HOST, check_passed, host_library, java_home, run_tests
 from android_tokenizers import write_golden, write_refused
 from chat_templates import chat_tokenizer
-from conftest import save_adapter, tiny_llama
+from conftest import FLOAT32, save_adapter, tiny_llama
 from devices import require_packages
 from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
 
@@ -58,7 +58,9 @@ def forms(merged, adapter_dirs, base, bundle, zoo_bundle, tmp_path_factory) -> d
     """Bundles of every form that a phone may get, by name."""
     root = tmp_path_factory.mktemp("forms")
 
-    def export(name: str, adapters=merged, source: Path = base, settings=None, **options) -> None:
+    def export(
+        name: str, adapters=merged, source: Path = base, settings=FLOAT32, **options
+    ) -> None:
         export_bundle(adapters, str(source), root / name, settings, **options)
 
     model = tiny_llama()
@@ -68,9 +70,9 @@ def forms(merged, adapter_dirs, base, bundle, zoo_bundle, tmp_path_factory) -> d
     export(
         "pieces",
         source=root / "chat-base",
-        settings=ExportSettings(max_length=32, prefill_length=8),
+        settings=ExportSettings("none", max_length=32, prefill_length=8),
     )
-    export("portable", settings=ExportSettings(attention="portable"))
+    export("portable", settings=ExportSettings("none", attention="portable"))
     export("quantised", adapters=code_verbatim(merged), settings=ExportSettings(quantize="8da4w"))
     export("methods", swap="methods")
     export("data", swap="data")
@@ -91,7 +93,7 @@ def other_bundle(base, tmp_path_factory) -> Path:
     for seed, directory in enumerate(directories):
         save_adapter(directory, 10 + seed)
     hydraopt(read_adapters(directories), rank=8).save(root / "merged")
-    export_bundle(MergedAdapters.load(root / "merged"), str(base), root / "bundle")
+    export_bundle(MergedAdapters.load(root / "merged"), str(base), root / "bundle", FLOAT32)
     return root / "bundle"
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from android_bundles import write_texts
 from android_host import DEMO, HOST, check_passed, host_library, java_home, run_tests
-from conftest import save_adapter, tiny_llama
+from conftest import FLOAT32, save_adapter, tiny_llama
 from devices import require_packages
 from run_rules import MachineLacksError
 from transformers import LlamaForCausalLM
@@ -64,7 +64,7 @@ def slow_bundle(tmp_path_factory) -> Path:
     for seed, task in enumerate(("first", "second")):
         save_adapter(root / task, seed, base_model=slow_model())
     adapters = private(read_adapters([root / "first", root / "second"]))
-    export_bundle(adapters, str(root / "base"), root / "bundle")
+    export_bundle(adapters, str(root / "base"), root / "bundle", FLOAT32)
     return root / "bundle"
 
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from conftest import FLOAT32
 from executorch.runtime import Runtime
 from families import CONTEXT, FAMILIES, WINDOW, sequence, stepwise, tiny, whole
 from torch import nn
@@ -162,7 +163,7 @@ def test_a_refused_base_leaves_nothing(merged, tmp_path):
     sizes = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
     tiny("gemma2", **sizes).save_pretrained(tmp_path / "base")
     with pytest.raises(LoweringError, match="gemma2 takes softcap"):
-        export_bundle(merged, str(tmp_path / "base"), tmp_path / "out")
+        export_bundle(merged, str(tmp_path / "base"), tmp_path / "out", FLOAT32)
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import BASE_ID, tiny_llama
+from conftest import BASE_ID, FLOAT32, tiny_llama
 from llama_data import TEXT, data_of, llama_set, logits_of
 from peft import LoraConfig, get_peft_model
 
@@ -67,7 +67,7 @@ def test_a_base_other_than_the_copy_is_refused_wherever_it_is_loaded(tmp_path, b
         Evaluator.load(str(base), examples).unmerged(adapters)
     for merged in (average(adapters), static_merged(average(adapters))):
         with pytest.raises(LoweringError, match=says):
-            export_bundle(merged, str(base), tmp_path / "bundle")
+            export_bundle(merged, str(base), tmp_path / "bundle", FLOAT32)
     assert not (tmp_path / "bundle").exists()
 
 
@@ -97,6 +97,7 @@ def test_a_head_as_peft_saves_it_by_default_is_exported_and_grows(tmp_path, base
         code_verbatim(private(read_adapters([tmp_path / "one", tmp_path / "two"]))),
         str(base),
         tmp_path / "b",
+        FLOAT32,
     )
     add_task(tmp_path / "b", str(tmp_path / "three"), "three")
     session = Session.open(tmp_path / "b")

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import save_adapter
+from conftest import FLOAT32, save_adapter
 from sealed_files import reseal
 
 from hydraopt.adapters import read_adapters
@@ -29,13 +29,13 @@ def other_bundle(tmp_path_factory, base):
     for seed, name in enumerate(("alpha", "beta", "gamma")):
         save_adapter(root / name, 10 + seed)
     hydraopt(read_adapters([root / n for n in ("alpha", "beta", "gamma")]), rank=8).save(root / "m")
-    export_bundle(MergedAdapters.load(root / "m"), str(base), root / "bundle")
+    export_bundle(MergedAdapters.load(root / "m"), str(base), root / "bundle", FLOAT32)
     return root / "bundle"
 
 
 @pytest.fixture
 def single(tmp_path, merged, base):
-    export_bundle(merged, str(base), tmp_path / "single", single_pack=True)
+    export_bundle(merged, str(base), tmp_path / "single", FLOAT32, single_pack=True)
     return tmp_path / "single"
 
 
@@ -93,7 +93,7 @@ def test_the_manifest_reads_back_what_was_written(bundle, tmp_path):
 def test_tasks_of_one_cluster_share_a_pack(adapter_dirs, base, tmp_path):
     copy = shutil.copytree(adapter_dirs[0], tmp_path / "alpha-again")
     adapters = read_adapters([*adapter_dirs, copy])
-    export_bundle(hydraopt(adapters, clusters=3), str(base), tmp_path / "bundle")
+    export_bundle(hydraopt(adapters, clusters=3), str(base), tmp_path / "bundle", FLOAT32)
     packs = Manifest.read(tmp_path / "bundle").packs
     assert packs["alpha"] == packs["alpha-again"]
     assert len(list((tmp_path / "bundle" / "packs").iterdir())) == 3
@@ -236,5 +236,5 @@ def test_a_directory_that_is_no_bundle_is_refused(tmp_path, copied):
 def test_an_existing_bundle_is_refused_unless_overwritten(merged, base, bundle):
     before = Manifest.read(bundle)
     with pytest.raises(OutputError, match="exists already"):
-        export_bundle(merged, str(base), bundle)
+        export_bundle(merged, str(base), bundle, FLOAT32)
     assert Manifest.read(bundle) == before

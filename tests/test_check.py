@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import save_adapter, tiny_llama
+from conftest import FLOAT32, save_adapter, tiny_llama
 from encoders import bert_config, save_base, tiny_bert, tiny_vit
 from families import CONTEXT, FAMILIES, tiny
 from peft import LoraConfig, TaskType, get_peft_model
@@ -180,7 +180,9 @@ def test_the_deviation_is_in_the_manifest_unless_nothing_was_compared(
     assert 0 < Manifest.read(bundle).deviation < 1e-5
     coded = code_verbatim(merged)
     for check in (True, False):
-        found = export_bundle(coded, str(base), tmp_path / f"{check}", swap="methods", check=check)
+        found = export_bundle(
+            coded, str(base), tmp_path / f"{check}", FLOAT32, swap="methods", check=check
+        )
         assert (found.manifest.deviation is not None) == check
         assert (found.manifest.deviation or 0) < 1e-5
         assert Manifest.read(tmp_path / f"{check}") == found.manifest

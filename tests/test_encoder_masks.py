@@ -107,7 +107,7 @@ def test_a_program_with_windows_computes_what_peft_computes(family, tmp_path):
     base, adapter, model = prepared(family, tmp_path)
     merged = private(read_adapters([adapter]))
     exported = export_bundle(
-        merged, str(base), tmp_path / "bundle", ExportSettings(max_length=LENGTH)
+        merged, str(base), tmp_path / "bundle", ExportSettings("none", max_length=LENGTH)
     )
     products = [x for x in exported.delegation["forward"] if x.operator in ("bmm", "linear")]
     assert products

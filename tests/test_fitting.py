@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import BASE_ID, delta, save_adapter, tiny_llama
+from conftest import BASE_ID, FLOAT32, delta, save_adapter, tiny_llama
 from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
 from llama_data import TEXT, data_of, llama_set, logits_of
 from multimodal import old_name, tiny_gemma
@@ -237,7 +237,7 @@ def test_the_text_part_of_a_vision_language_model_gives_the_logits_of_peft(tmp_p
         )
         rename(tmp_path / task, old_name)
     merged = private(read_adapters([tmp_path / "one", tmp_path / "two"]))
-    export_bundle(merged, str(tmp_path / "base"), tmp_path / "b")
+    export_bundle(merged, str(tmp_path / "base"), tmp_path / "b", FLOAT32)
     layers = Manifest.read(tmp_path / "b").layers
     assert sum(name is None for name in layers.values()) == 2
     written = json.loads((tmp_path / "b" / "layout.json").read_text())["modules"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import FLOAT32
 from encoders import (
     ENCODER_ID,
     bert_config,
@@ -82,7 +83,7 @@ def adapters(root, models):
 
 @pytest.fixture(scope="module")
 def bundle(root, adapters):
-    export_bundle(private(adapters), str(root / "base"), root / "bundle")
+    export_bundle(private(adapters), str(root / "base"), root / "bundle", FLOAT32)
     return root / "bundle"
 
 
@@ -176,12 +177,14 @@ def test_coded_heads_on_a_quantised_base_are_near_pytorchs(root, adapters, tmp_p
 
 @pytest.mark.slow
 def test_one_method_per_task_and_one_model_for_all_have_heads(root, models, adapters, tmp_path):
-    export_bundle(private(adapters), str(root / "base"), tmp_path / "methods", swap="methods")
+    export_bundle(
+        private(adapters), str(root / "base"), tmp_path / "methods", FLOAT32, swap="methods"
+    )
     for task in ("mood", "topic"):
         wanted = logits(models[task])
         torch.testing.assert_close(run(tmp_path / "methods", task), wanted, atol=1e-4, rtol=0)
     alone = private(read_adapters([root / "mood"]))
-    export_bundle(static_merged(alone), str(root / "base"), tmp_path / "static")
+    export_bundle(static_merged(alone), str(root / "base"), tmp_path / "static", FLOAT32)
     wanted = logits(models["mood"])
     torch.testing.assert_close(run(tmp_path / "static", "mood"), wanted, atol=1e-4, rtol=0)
     with pytest.raises(LoweringError, match="result differ"):
@@ -257,10 +260,10 @@ def test_tasks_with_and_without_heads_do_not_belong_together(root, models, tmp_p
 
 def test_a_causal_lm_takes_no_heads(adapters, base, tmp_path):
     with pytest.raises(LoweringError, match="task_type is SEQ_CLS, which gives classes of a whole"):
-        export_bundle(private(adapters), str(base), tmp_path / "out")
+        export_bundle(private(adapters), str(base), tmp_path / "out", FLOAT32)
     untyped = replace(private(adapters), task_type=None)
     with pytest.raises(LoweringError, match="is a causal_lm, which takes no classifiers"):
-        export_bundle(untyped, str(base), tmp_path / "out")
+        export_bundle(untyped, str(base), tmp_path / "out", FLOAT32)
     assert not (tmp_path / "out").exists()
 
 
@@ -284,4 +287,4 @@ def test_a_base_without_the_pooler_that_a_classifier_needs_is_refused(adapters, 
     save_base(model, tmp_path / "masked")
     message = r"lacks 2 weights of a BertForSequenceClassification \(first: bert.pooler.dense.bias"
     with pytest.raises(LoweringError, match=message):
-        export_bundle(private(adapters), str(tmp_path / "masked"), tmp_path / "out")
+        export_bundle(private(adapters), str(tmp_path / "masked"), tmp_path / "out", FLOAT32)

@@ -102,7 +102,11 @@ def test_an_existing_directory_is_kept_unless_overwritten(saved):
 @pytest.mark.slow
 def test_the_router_runs_inside_the_program(saved, base, tmp_path):
     adapter = HydraLora.load(saved)
-    record = json.loads(succeeds("export", saved, "--base", base, "-o", tmp_path / "b", "--json"))
+    record = json.loads(
+        succeeds(
+            "export", saved, "--base", base, "-o", tmp_path / "b", "--json", "--quantize", "none"
+        )
+    )
     assert record["tasks"] == ["hydra"]
     assert record["factor_inputs"] == record["pack_bytes"] == 0
     assert record["constant_factor_bytes"] == 4 * adapter.values

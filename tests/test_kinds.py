@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import FLOAT32
 from encoders import (
     ENCODER_ID,
     IMAGE_ID,
@@ -64,7 +65,7 @@ def embedders(tmp_path_factory):
         for seed, task in enumerate(("alpha", "beta"))
     }
     merged = private(read_adapters([root / task for task in models]))
-    export_bundle(merged, str(base), root / "bundle")
+    export_bundle(merged, str(base), root / "bundle", FLOAT32)
     return models, root / "bundle"
 
 
@@ -154,7 +155,7 @@ def viewers(tmp_path_factory):
         for seed, task in enumerate(("alpha", "beta"))
     }
     merged = private(read_adapters([root / task for task in models]))
-    export_bundle(merged, str(base), root / "bundle")
+    export_bundle(merged, str(base), root / "bundle", FLOAT32)
     return models, root / "bundle"
 
 
@@ -184,7 +185,7 @@ def test_images_are_classified_as_by_peft(viewers, tmp_path):
         for seed, (task, count) in enumerate(classes.items())
     }
     merged = private(read_adapters([tmp_path / task for task in models]))
-    export_bundle(merged, str(viewers[1].parent / "base"), tmp_path / "bundle")
+    export_bundle(merged, str(viewers[1].parent / "base"), tmp_path / "bundle", FLOAT32)
     session = Session.open(tmp_path / "bundle")
     for task, model in models.items():
         session.switch(task)
@@ -214,7 +215,7 @@ def test_a_layer_that_takes_no_slot_is_refused_by_name_and_type(
     sides = next(iter(merged.modules.values()))
     wrong = replace(merged, modules={layer: sides, **merged.modules})
     with pytest.raises(LoweringError, match=message):
-        export_bundle(wrong, str(bundle.parent / "base"), tmp_path / "out")
+        export_bundle(wrong, str(bundle.parent / "base"), tmp_path / "out", FLOAT32)
     assert not (tmp_path / "out").exists()
 
 
@@ -237,7 +238,7 @@ def test_settings_that_a_kind_cannot_have_are_refused(request, tmp_path, bases, 
     with pytest.raises(LoweringError, match=message):
         export_bundle(merged, str(bundle.parent / "base"), tmp_path / "out", settings)
     with pytest.raises(LoweringError, match="expected a causal LM for files of factors"):
-        export_bundle(merged, str(bundle.parent / "base"), tmp_path / "out", swap="data")
+        export_bundle(merged, str(bundle.parent / "base"), tmp_path / "out", FLOAT32, swap="data")
 
 
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "mpnet"])
@@ -257,7 +258,7 @@ def test_other_encoders_read_texts_of_any_length_that_they_have(tmp_path, family
     targets = {"roberta": ["query"], "distilbert": ["q_lin"], "mpnet": ["q"]}[family]
     model = save_lora(tmp_path / "one", model, ENCODER_ID, 0, target_modules=targets)
     merged = private(read_adapters([tmp_path / "one"]))
-    export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle")
+    export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle", FLOAT32)
     session = Session.open(tmp_path / "bundle")
     session.switch("one")
     assert session.manifest.max_length == (18 if family == "distilbert" else 16)

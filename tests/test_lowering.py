@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import BASE_ID, random_set, tiny_llama
+from conftest import BASE_ID, FLOAT32, random_set, save_adapter, tiny_llama
 from executorch.exir import EdgeCompileConfig, to_edge
 from llama_data import SHAPES
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -149,7 +149,7 @@ def test_a_program_holds_the_rows_that_packs_were_coded_for(aligned, share, kind
 @pytest.fixture(scope="module")
 def methods_bundle(merged, base, tmp_path_factory):
     directory = tmp_path_factory.mktemp("methods") / "bundle"
-    export_bundle(merged, str(base), directory, swap="methods")
+    export_bundle(merged, str(base), directory, FLOAT32, swap="methods")
     return directory
 
 
@@ -172,7 +172,7 @@ def test_every_kind_of_sharing_lowers(adapter_dirs, base, tmp_path, method):
     merged = average(adapters) if method == "average" else hydraopt(adapters, clusters=2, soft=True)
     merged.save(tmp_path / "merged")
     merged = MergedAdapters.load(tmp_path / "merged")
-    export_bundle(merged, str(base), tmp_path / "bundle")
+    export_bundle(merged, str(base), tmp_path / "bundle", FLOAT32)
     assert_session_computes(Session.open(tmp_path / "bundle"), tiny_llama(), merged, "beta", 1e-3)
 
 
@@ -198,7 +198,18 @@ def test_adapters_of_another_base_are_refused(merged, tmp_path, change, message)
     config = LlamaConfig(**(tiny_llama().config.to_dict() | change | {"head_dim": None}))
     LlamaForCausalLM(config).save_pretrained(tmp_path / "other")
     with pytest.raises(LoweringError, match=message):
-        export_bundle(merged, str(tmp_path / "other"), tmp_path / "out")
+        export_bundle(merged, str(tmp_path / "other"), tmp_path / "out", FLOAT32)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_layer_that_cannot_be_quantised_names_the_way_out(tmp_path):
+    odd = tiny_llama(intermediate_size=40)
+    odd.save_pretrained(tmp_path / "base")
+    save_adapter(tmp_path / "one", base_model=odd)
+    merged = code_verbatim(hydraopt(read_adapters([tmp_path / "one"]), rank=4))
+    message = "40 inputs, expected a multiple of 32 for 8da4w; export with --quantize none"
+    with pytest.raises(LoweringError, match=message):
+        export_bundle(merged, str(tmp_path / "base"), tmp_path / "out", check=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -212,11 +223,13 @@ def test_adapters_of_the_head_go_unless_it_is_tied_to_the_embedding(tmp_path, ti
     merged = hydraopt(adapters, rank=4)
     if tied:
         with pytest.raises(LoweringError, match=r"lm_head, whose weights .* token embedding"):
-            export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle")
+            export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle", FLOAT32)
         with pytest.raises(LoweringError, match=r"lm_head, whose weights .* token embedding"):
-            export_bundle(static_merged(merged), str(tmp_path / "base"), tmp_path / "static")
+            export_bundle(
+                static_merged(merged), str(tmp_path / "base"), tmp_path / "static", FLOAT32
+            )
     else:
-        export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle")
+        export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle", FLOAT32)
         session = Session.open(tmp_path / "bundle")
         assert_session_computes(session, model, merged, "task", 1e-3)
 
@@ -232,10 +245,10 @@ def test_wrong_requests_are_refused_and_leave_nothing(merged, base, tmp_path):
         with pytest.raises(LoweringError, match=message):
             export_bundle(merged, str(base), tmp_path / "out", settings)
     with pytest.raises(UsageError, match="expected one of inputs, methods, data"):
-        export_bundle(merged, str(base), tmp_path / "out", swap="magic")
+        export_bundle(merged, str(base), tmp_path / "out", FLOAT32, swap="magic")
     with pytest.raises(LoweringError, match="neither a directory nor 'tests/tiny-llama'"):
-        export_bundle(merged, "other/base", tmp_path / "out")
+        export_bundle(merged, "other/base", tmp_path / "out", FLOAT32)
     (tmp_path / "empty").mkdir()
     with pytest.raises(LoweringError, match="cannot load base model"):
-        export_bundle(merged, str(tmp_path / "empty"), tmp_path / "out")
+        export_bundle(merged, str(tmp_path / "empty"), tmp_path / "out", FLOAT32)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]

@@ -49,7 +49,7 @@ def test_adapters_and_heads_learn_their_tasks(trained):
 @pytest.mark.slow
 def test_a_program_within_a_budget_answers_as_pytorch_and_peft(trained, tmp_path):
     merged = Coder.from_adapters(trained.adapters).code(trained.adapters.fp16_bytes // 4)
-    found = measure(trained, merged, ExportSettings(), tmp_path / "bundle")
+    found = measure(trained, merged, ExportSettings("none"), tmp_path / "bundle")
     assert found["adapter_bytes"] <= trained.adapters.fp16_bytes // 4
     assert found["program_from_eager"]["classes"] == 0
     assert found["program_from_eager"]["logits"] < 1e-3

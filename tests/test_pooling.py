@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import FLOAT32
 from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
 from executorch.runtime import Runtime
 from huggingface_hub import constants
@@ -214,7 +215,7 @@ def bundle(tmp_path_factory):
     write(root / "base", saved(**{TRANSFORMER: settings, SETTINGS: PROMPTS}))
     model = save_lora(root / "one", tiny_bert(), ENCODER_ID, 0, target_modules=["query", "value"])
     merged = private(read_adapters([root / "one"]))
-    export_bundle(merged, str(root / "base"), root / "bundle")
+    export_bundle(merged, str(root / "base"), root / "bundle", FLOAT32)
     return model, root / "bundle"
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import FLOAT32
 from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
 from executorch.runtime import Runtime
 
@@ -35,7 +36,7 @@ def coded():
 @pytest.fixture(scope="module")
 def pair(coded, tmp_path_factory):
     directory = tmp_path_factory.mktemp("data") / "bundle"
-    export_bundle(coded, str(BASE), directory, swap="data")
+    export_bundle(coded, str(BASE), directory, FLOAT32, swap="data")
     return directory
 
 
@@ -62,7 +63,7 @@ def test_a_program_tells_what_stock_runners_ask(bundle):
 
 
 def test_data_files_compute_what_inputs_compute(coded, pair, tmp_path):
-    export_bundle(coded, str(BASE), tmp_path / "inputs")
+    export_bundle(coded, str(BASE), tmp_path / "inputs", FLOAT32)
     session, other = Session.open(pair), Session.open(tmp_path / "inputs")
     for task in [*PROMPTS, *reversed(PROMPTS)]:
         session.switch(task)
@@ -110,7 +111,7 @@ def test_what_needs_packs_says_so(pair):
 
 
 def test_a_damaged_data_file_is_found_before_it_is_loaded(coded, tmp_path):
-    export_bundle(coded, str(BASE), tmp_path / "bundle", swap="data")
+    export_bundle(coded, str(BASE), tmp_path / "bundle", FLOAT32, swap="data")
     path = tmp_path / "bundle" / Manifest.read(tmp_path / "bundle").packs["words-en"].file
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(BundleError, match=r"words-en\.ptd is damaged"):

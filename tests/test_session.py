@@ -45,7 +45,7 @@ def chat_base(tmp_path_factory):
 def pieces_bundle(tmp_path_factory, merged, chat_base):
     directory = tmp_path_factory.mktemp("pieces") / "bundle"
     export_bundle(
-        merged, str(chat_base), directory, ExportSettings(max_length=32, prefill_length=8)
+        merged, str(chat_base), directory, ExportSettings("none", max_length=32, prefill_length=8)
     )
     return directory
 

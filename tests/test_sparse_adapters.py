@@ -199,7 +199,17 @@ def test_a_sparse_adapter_is_baked_into_the_program(base, tmp_path):
     adapter = sparse_adapter(layers, BASE_ID, "one", {}, block=False)
     adapter.save(tmp_path / "one")
     record = json.loads(
-        succeeds("export", tmp_path / "one", "--base", base, "-o", tmp_path / "b", "--json")
+        succeeds(
+            "export",
+            tmp_path / "one",
+            "--base",
+            base,
+            "-o",
+            tmp_path / "b",
+            "--json",
+            "--quantize",
+            "none",
+        )
     )
     assert (record["swap"], record["tasks"], record["constant_factor_bytes"]) == (
         *("static", ["one"], 0),

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import tiny_llama
+from conftest import FLOAT32, tiny_llama
 from test_cli import fails, succeeds
 from test_lowering import assert_session_computes
 
@@ -39,7 +39,7 @@ def averaged(adapter_dirs, tmp_path_factory) -> MergedAdapters:
 @pytest.fixture(scope="module")
 def static_bundle(averaged, base, tmp_path_factory):
     directory = tmp_path_factory.mktemp("static") / "bundle"
-    export_bundle(static_merged(averaged), str(base), directory)
+    export_bundle(static_merged(averaged), str(base), directory, FLOAT32)
     return directory
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from catalogue.command import time_limit
 from chat_templates import CHATML, SIZE, chat_tokenizer
-from conftest import BASE_ID, tiny_llama
+from conftest import BASE_ID, FLOAT32, tiny_llama
 from sealed_files import reseal
 from strangers import CUT, HUGE, LIMITED, TEMPLATES, TOKENIZERS, padding, split, write_tokenizer
 from test_cli import fails, succeeds
@@ -259,7 +259,7 @@ def test_a_chat_without_thinking_is_exported_and_run(merged, tmp_path):
     model.save_pretrained(tmp_path / "base")
     chat_tokenizer(THINKING).save_pretrained(tmp_path / "base")
     arguments = {"enable_thinking": False}
-    export_bundle(merged, str(tmp_path / "base"), tmp_path / "b", chat_arguments=arguments)
+    export_bundle(merged, str(tmp_path / "base"), tmp_path / "b", FLOAT32, chat_arguments=arguments)
     chat = Manifest.read(tmp_path / "b").chat
     suffix = "<|im_end|>\n<|im_start|>assistant\n[quick]\n"
     assert chat == Chat("<|im_start|>user\n", suffix, False, {"enable_thinking": "false"})

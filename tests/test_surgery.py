@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import delta
+from conftest import FLOAT32, delta
 from llama_data import SHAPES, data_of, descend, llama_set
 
 from hydraopt.errors import MergeError
@@ -98,7 +98,7 @@ def test_surgery_runs_on_the_phone(base, tmp_path, swap):
     adapters = llama_set(2)
     data = data_of(adapters)
     merged = merge_with("surgery", adapters, data, steps=20, rate=0.01)
-    export_bundle(merged, str(base), tmp_path / "b", swap=swap)
+    export_bundle(merged, str(base), tmp_path / "b", FLOAT32, swap=swap)
     session = Session.open(tmp_path / "b")
     ids = list(b"hello")
     found = {}

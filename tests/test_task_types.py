@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from conftest import BASE_ID, random_set, save_adapter, tiny_llama
+from conftest import BASE_ID, FLOAT32, random_set, save_adapter, tiny_llama
 from encoders import bert_config, save_base, save_lora, tiny_bert, tiny_vit
 from peft import TaskType
 from transformers import (
@@ -89,7 +89,9 @@ def test_what_peft_trains_for_another_kind_is_refused_by_its_task(
     targets = ["query"] if "Bert" in make.__name__ else ["q_proj"]
     save_lora(tmp_path / "a", make(config), BASE_ID, 1, task_type=task_type, target_modules=targets)
     with pytest.raises(HydraOptError, match=told):
-        export_bundle(private(read_adapters([tmp_path / "a"])), bases[kind], tmp_path / "out")
+        export_bundle(
+            private(read_adapters([tmp_path / "a"])), bases[kind], tmp_path / "out", FLOAT32
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -98,7 +100,9 @@ def test_an_export_of_merged_or_coded_adapters_asks_for_their_kind(bases, tmp_pa
     merged = private(typed("QUESTION_ANS", "QUESTION_ANS"))
     (code_verbatim(merged) if coded else merged).save(tmp_path / "merged")
     with pytest.raises(LoweringError, match="the adapters' task_type is QUESTION_ANS"):
-        export_bundle(open_merged(tmp_path / "merged"), bases["causal_lm"], tmp_path / "out")
+        export_bundle(
+            open_merged(tmp_path / "merged"), bases["causal_lm"], tmp_path / "out", FLOAT32
+        )
     assert not (tmp_path / "out").exists()
 
 

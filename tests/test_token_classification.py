@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from conftest import FLOAT32
 from encoders import ENCODER_ID, bert_config, save_base, save_lora, tiny_bert
 from families import sequence, tiny
 from peft import PeftModel
@@ -71,7 +72,7 @@ def adapters(root, models):
 
 @pytest.fixture(scope="module")
 def bundle(root, adapters):
-    export_bundle(private(adapters), str(root / "base"), root / "bundle")
+    export_bundle(private(adapters), str(root / "base"), root / "bundle", FLOAT32)
     return root / "bundle"
 
 
@@ -121,9 +122,11 @@ def test_a_quantised_program_is_near_the_one_that_pytorch_quantises(root, adapte
 
 @pytest.mark.slow
 def test_one_method_per_task_and_one_model_for_all(root, models, adapters, tmp_path):
-    export_bundle(private(adapters), str(root / "base"), tmp_path / "methods", swap="methods")
+    export_bundle(
+        private(adapters), str(root / "base"), tmp_path / "methods", FLOAT32, swap="methods"
+    )
     alone = static_merged(private(read_adapters([root / "places"])))
-    export_bundle(alone, str(root / "base"), tmp_path / "static")
+    export_bundle(alone, str(root / "base"), tmp_path / "static", FLOAT32)
     for name, task in [("methods", "names"), ("methods", "places"), ("static", "places")]:
         session = session_of(tmp_path / name, task)
         ids = session.encode(TEXTS[0])
@@ -140,7 +143,7 @@ def test_a_base_that_classifies_tokens_itself_needs_no_heads(tmp_path):
         BertForTokenClassification.from_pretrained(tmp_path / "base").classifier.state_dict()
     )
     merged = private(read_adapters([tmp_path / "one"]))
-    export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle")
+    export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle", FLOAT32)
     session = session_of(tmp_path / "bundle", "one")
     ids = session.encode(TEXTS[0])
     assert (session.manifest.per_token, session.manifest.classes) == (True, {})
@@ -220,4 +223,4 @@ def test_a_base_without_a_classifier_is_refused_where_tasks_have_none(root, tmp_
     config.write_text(config.read_text().replace('"task_type": null', '"task_type": "TOKEN_CLS"'))
     merged = private(read_adapters([tmp_path / "none"]))
     with pytest.raises(LoweringError, match=r"lacks 2 weights .*first: classifier\.bias"):
-        export_bundle(merged, str(root / "base"), tmp_path / "out")
+        export_bundle(merged, str(root / "base"), tmp_path / "out", FLOAT32)

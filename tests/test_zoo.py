@@ -5,6 +5,7 @@ import random
 from statistics import mean
 
 import pytest
+from conftest import FLOAT32
 from peft import PeftModel
 
 from hydraopt.evaluation import adapted, exact_match
@@ -88,7 +89,7 @@ def test_the_program_scores_as_eager_and_as_peft_do_on_all_tasks(tmp_path):
     adapters = load_adapters()
     Coder.from_adapters(adapters).code(adapters.fp16_bytes // 10).save(tmp_path / "merged")
     merged = open_merged(tmp_path / "merged")
-    export_bundle(merged, str(BASE), tmp_path / "bundle")
+    export_bundle(merged, str(BASE), tmp_path / "bundle", FLOAT32)
     evaluator = zoo_evaluator(20)
     program = bundle_exact_match(Session.open(tmp_path / "bundle"), 20)
     assert program == evaluator.merged(merged)

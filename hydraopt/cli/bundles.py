@@ -12,7 +12,7 @@ from ..errors import BundleError, UsageError
 from ..progress import shown_by
 from . import records, report
 from .child import EndedError, in_child
-from .options import MOST, ChatArguments, Json, Output, Overwrite
+from .options import MOST, ChatArguments, Json, Output, Overwrite, messages
 from .parsing import arguments
 
 
@@ -21,8 +21,9 @@ def export(
     base: Annotated[str, typer.Option(help="Lower this base model, a directory or hub id.")],
     bundle: Output,
     quantize: Annotated[
-        Literal["none", "8da4w"], typer.Option(help="Quantise the base's linear layers like this.")
-    ] = "none",
+        Literal["8da4w", "none"],
+        typer.Option(help="Quantise the base's linear layers: int4 weights, or none for float32."),
+    ] = "8da4w",
     embedding: Annotated[
         Literal["4w", "8w", "none"] | None,
         typer.Option(
@@ -86,6 +87,8 @@ def export(
             overwrite=overwrite,
         )
     report.show_export(exported, records.describe(bundle), as_json)
+    if quantize != "none":
+        messages.print(f"The base is quantised, {quantize}; --quantize none for float32")
 
 
 def add(

@@ -17,7 +17,7 @@ class ExportSettings:
     """How an export makes a program of a base model.
 
     Attributes:
-        quantize: ``none`` (float32) or ``8da4w``, for the base's linear layers.
+        quantize: ``8da4w`` or ``none`` (float32), for the base's linear layers.
         embedding: ``4w``, ``8w`` or ``none``, for the token embedding; by default ``4w`` if the
             linear layers are quantised.
         attention: ``llm``, ExecuTorch's operators for language models, or ``portable``; without
@@ -28,7 +28,7 @@ class ExportSettings:
             default 128 or ``max_length - 1``, whichever is smaller.
     """
 
-    quantize: str = "none"
+    quantize: str = "8da4w"
     embedding: str | None = None
     attention: str | None = "llm"
     max_length: int | None = None

@@ -83,7 +83,6 @@ def qualities(merged: StoredAdapters, session: Session, inputs: int) -> Mapping[
         "exact_match_unmerged_percent": round(100 * mean(unmerged.values()), 2),
         "exact_match_merged_percent": round(100 * mean(eager.values()), 2),
         "exact_match_program_percent": round(100 * mean(program.values()), 2),
-        "tasks_equal_eager_and_program": sum(eager[task] == program[task] for task in eager),
     }
 
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from conftest import save_adapter, tiny_llama
+from conftest import FLOAT32, save_adapter, tiny_llama
 
 from hydraopt.adapters import read_adapters
 from hydraopt.compression import compress
@@ -52,7 +52,9 @@ def build(world: Path, bundle: Path | None = None) -> Path:
     merge_with("hydraopt", adapters, rank=4).save(world / "merged")
     compress(adapters, "30%").save(world / "coded")
     if bundle is None:
-        export_bundle(MergedAdapters.load(world / "merged"), str(world / "base"), world / "bundle")
+        export_bundle(
+            MergedAdapters.load(world / "merged"), str(world / "base"), world / "bundle", FLOAT32
+        )
     else:
         shutil.copytree(bundle, world / "bundle")
     _train(world)
