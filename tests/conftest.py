@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -20,7 +21,6 @@ from hydraopt.factors import Factors
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.hydraopt import hydraopt
-from hydraopt.profiling.cache import lock_file
 from hydraopt.stored import MergedAdapters
 from hydraopt.zoo import BASE, load_adapters
 from hydraopt.zoo.model import new_tokenizer
@@ -158,7 +158,7 @@ def once_in_a_run(tmp_path_factory, name: str, make: Callable[[Path], object]) -
     """A directory that is made once, by whichever process of the run needs it first."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    with lock_file(root / f"{name}.lock"):
+    with FileLock(root / f"{name}.lock"):
         if not (root / name).exists():
             make(root / name)
     return root / name

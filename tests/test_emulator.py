@@ -63,7 +63,7 @@ def test_takes_another_port_if_one_is_taken(own, tier_a):
 
 
 def test_two_that_start_at_the_same_time_are_two_devices(own, tier_a, tmp_path):
-    """In two processes with a state of their own each, as those of two users are."""
+    """In two processes with a state of their own each."""
     command = [sys.executable, "-c", START_ON_A_WORD]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with ExitStack() as ending:

@@ -53,6 +53,8 @@ def opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
 def lock(handle: int, *, wait: bool = True) -> bool:
     """Lock a file or directory; whether its file system has locks.
 
+    The lock is on what is open, wherever it is moved; a lock file (filelock) is known by its path.
+
     Raises:
         BlockingIOError: another process has it, and ``wait`` is false.
     """

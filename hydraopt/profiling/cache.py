@@ -1,11 +1,12 @@
 """The user's cache: what is built or downloaded once, and locked while that happens."""
 
-import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+from filelock import FileLock
 
 from ..errors import OutputError
 from ..files import output_directory, remove_output
@@ -50,14 +51,6 @@ def drop_unused(group: str) -> None:
                     remove_output(mark.parent, CACHED)
 
 
-def _in_use(directory: Path) -> AbstractContextManager[None]:
+def _in_use(directory: Path) -> FileLock:
     """Keep other processes from building or removing a directory of the cache."""
-    return lock_file(directory.with_name(f".{directory.name}.lock"))
-
-
-@contextmanager
-def lock_file(path: Path) -> Iterator[None]:
-    """Hold a lock file; a second process waits for the first, also if that one is killed."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return FileLock(directory.with_name(f".{directory.name}.lock"))

@@ -17,10 +17,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from ..errors import ProfilingError
 from ..files import write_json
 from .adb import adb
-from .cache import cache_directory, lock_file
+from .cache import cache_directory
 from .image import AMD64, ARM64, machine_image, namespace_image
 from .ports import accepts, claimed_port
 from .process import require
@@ -83,7 +85,7 @@ def start(tier: str, *, die_with_parent: bool = False) -> Emulator:
         ProfilingError: a program is not installed, or the device does not come up.
         DeviceError: adb does not work.
     """
-    with lock_file(_state_directory() / f"{tier}.lock"):
+    with FileLock(_state_directory() / f"{tier}.lock"):
         return find(tier) or _start(tier, die_with_parent)
 
 

@@ -2,17 +2,17 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+
+from filelock import FileLock, Timeout
 
 from ..errors import ProfilingError
+from .cache import cache_directory
 
 
 @contextmanager
 def claimed_port(ports: range, purpose: str) -> Iterator[int]:
-    """A free port that no other process gets from here while the block runs.
-
-    The claim is the name of an abstract socket: the kernel keeps it apart for everybody who shares
-    the ports, whichever user, and drops it with the process.
+    """A free port that no other process of this user gets from here while the block runs.
 
     Args:
         ports: to choose from, in this order.
@@ -21,11 +21,13 @@ def claimed_port(ports: range, purpose: str) -> Iterator[int]:
     Raises:
         ProfilingError: all are taken.
     """
+    claims = cache_directory() / "ports"
+    claims.mkdir(parents=True, exist_ok=True)
     for port in ports:
-        with socket.socket(socket.AF_UNIX) as claim:
+        with ExitStack() as claim:
             try:
-                claim.bind(f"\0hydraopt-port-{port}")
-            except OSError:  # somebody is about to listen there
+                claim.enter_context(FileLock(claims / f"{port}.lock", timeout=0))
+            except Timeout:  # somebody is about to listen there
                 continue
             if not accepts(port):
                 yield port
