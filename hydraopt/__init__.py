@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .lowering.bundle import export_bundle as export
     from .lowering.settings import ExportSettings
     from .merging import merge_with as merge
-    from .packing import open_merged
+    from .packing import open_stored
     from .runtime import Sampling, Session, verify
 
 # Both warn at import, about their own builds, and no user of ours can act on it.
@@ -35,7 +35,7 @@ _PLACES = {
     "compress_within_drop": ("compression", "compress_within_drop"),
     "export": ("lowering.bundle", "export_bundle"),
     "merge": ("merging", "merge_with"),
-    "open_merged": ("packing", "open_merged"),
+    "open_stored": ("packing", "open_stored"),
     "read_adapters": ("adapters", "read_adapters"),
     "verify": ("runtime", "verify"),
 }
@@ -49,7 +49,7 @@ __all__ = [
     "compress_within_drop",
     "export",
     "merge",
-    "open_merged",
+    "open_stored",
     "read_adapters",
     "verify",
 ]

@@ -26,7 +26,7 @@ class LoweringError(HydraOptError):
 
 
 class BundleError(HydraOptError):
-    """A merged directory, bundle or pack that is damaged, foreign or of another version."""
+    """A set of adapters, bundle or pack that is damaged, foreign or of another version."""
 
 
 class TaskError(HydraOptError):

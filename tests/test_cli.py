@@ -18,7 +18,14 @@ from hydraopt.cli.ending import UNEXPECTED
 from hydraopt.files import LIST
 from hydraopt.merging import METHODS
 
-MERGED_FILES = {"merged.json", "layout.json", "shared.pack", "packs", "README.md", "errors.png"}
+COMPRESSED_FILES = {
+    "adapters.json",
+    "layout.json",
+    "shared.pack",
+    "packs",
+    "README.md",
+    "errors.png",
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ def test_from_adapters_to_text_and_back_to_peft(adapter_dirs, base, tmp_path):
     )
     assert record["tasks"] == ["alpha", "beta", "gamma"]
     assert 0.29 < record["share_of_fp16"] <= 0.3
-    assert names(merged) == MERGED_FILES
+    assert names(merged) == COMPRESSED_FILES
     shown = json.loads(succeeds("info", merged, "--json"))
     assert shown | record == shown
     assert [row["task"] for row in shown["per_task"]] == record["tasks"]
@@ -130,9 +137,9 @@ def test_mistakes_are_one_line_with_exit_code_1(adapter_dirs, merged_dir, bundle
         ((*hydra, "-o", merged_dir), "exists already"),
         (("compress", *adapter_dirs, "-o", merged_dir), "exists already"),
         (("compress", *adapter_dirs, "-o", tmp_path / "x", "--budget", "1kB"), "expected at least"),
-        (("info", tmp_path), "is no adapter, merged directory or bundle"),
+        (("info", tmp_path), "is no adapter, set of adapters or bundle"),
         (("unmerge", merged_dir, "--task", "x", "-o", tmp_path / "x"), "there are: alpha, beta"),
-        (("export", nowhere, "--base", base, "-o", tmp_path / "x"), "merged.json is missing"),
+        (("export", nowhere, "--base", base, "-o", tmp_path / "x"), "adapters.json is missing"),
         (("export", merged_dir, "--base", nowhere, "-o", tmp_path / "x"), "neither a directory"),
         (("run", bundle, "--task", "x", "--prompt", "a"), "there are: alpha, beta, gamma"),
         (("run", bundle, "--task", "alpha", "--prompt", "a" * 40), "expected at most 31"),
@@ -247,7 +254,12 @@ def test_methods_that_need_data_read_it(adapter_dirs, base, tmp_path):
         succeeds(*merge, "supermerge", *given, "--set", "steps=2", "--set", "group=2", "--json")
     )
     assert record["settings"]["group"] == 2
-    assert names(tmp_path / "m") == {"merged.json", "merged.safetensors", "README.md", "errors.png"}
+    assert names(tmp_path / "m") == {
+        "adapters.json",
+        "merged.safetensors",
+        "README.md",
+        "errors.png",
+    }
     shutil.rmtree(tmp_path / "m")
     lines[1].pop("answer")
     data.write_text("\n".join(map(json.dumps, lines)))

@@ -22,9 +22,9 @@ from hydraopt.errors import HydraOptError
 from hydraopt.formats.documents import sealed
 from hydraopt.formats.layout import Layout, payload_bytes
 from hydraopt.formats.manifest import Manifest
-from hydraopt.formats.merged import read_description
 from hydraopt.formats.pack import Pack
-from hydraopt.packing import open_merged
+from hydraopt.formats.stored import read_description
+from hydraopt.packing import open_stored
 from hydraopt.profiling.compare import compare
 from hydraopt.profiling.results import read_results
 from hydraopt.training import read_examples
@@ -166,7 +166,7 @@ def test_a_layout_is_one_or_refused(coded, tmp_path_factory, data):
 @given(data=st.data())
 def test_a_pack_of_other_bytes_is_refused_or_the_same(coded, tmp_path_factory, data):
     there = tmp_path_factory.mktemp("p")
-    merged = open_merged(coded)
+    merged = open_stored(coded)
     task, pack = next(iter(read_description(coded)["packs"].items()))
     (there / "packs").mkdir()
     (there / pack.file).write_bytes(data.draw(contents((coded / pack.file).read_bytes())))

@@ -32,7 +32,7 @@ from hydraopt.lowering.static import static_merged
 from hydraopt.merging import METHODS, merge_with
 from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.merging.private import private
-from hydraopt.packing import Coder, code_verbatim, open_merged
+from hydraopt.packing import Coder, code_verbatim, open_stored
 from hydraopt.runtime import Session, verify
 
 TARGETS = ["query", "value", "pooler.dense"]
@@ -128,7 +128,7 @@ def coded(adapters, kind):
 @pytest.mark.parametrize("kind", ["private", "verbatim", "budget"])
 def test_heads_survive_packs_and_come_back_to_peft(adapters, tmp_path, kind):
     coded(adapters, kind).save(tmp_path / "merged")
-    merged = open_merged(tmp_path / "merged")
+    merged = open_stored(tmp_path / "merged")
     for adapter in adapters.adapters:
         merged.to_peft(adapter.name, tmp_path / adapter.name)
         again = read_adapter(tmp_path / adapter.name)

@@ -31,7 +31,7 @@ from hydraopt.packing import (
     Decode,
     code_verbatim,
     encode_adapter,
-    open_merged,
+    open_stored,
 )
 from hydraopt.packing.coded import join_vectors, split_payload
 
@@ -168,7 +168,7 @@ def test_tasks_with_equal_factors_have_one_pack(tmp_path):
     coded.save(tmp_path / "m")
     assert len({*coded.pack_names().values()}) == 2
     assert len(list((tmp_path / "m" / "packs").iterdir())) == 2
-    assert open_merged(tmp_path / "m").tasks == coded.tasks
+    assert open_stored(tmp_path / "m").tasks == coded.tasks
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_storage_is_the_size_of_the_files(budgeted, tmp_path):
 
 def test_what_is_saved_is_what_is_loaded(budgeted, tmp_path):
     budgeted.save(tmp_path / "m")
-    loaded = open_merged(tmp_path / "m")
+    loaded = open_stored(tmp_path / "m")
     assert loaded.describe() == budgeted.describe()
     for task in budgeted.tasks:
         for module, factors in budgeted.task_factors(task).items():
@@ -288,7 +288,7 @@ def test_a_damaged_layout_is_refused(budgeted, tmp_path, change):
     with pytest.raises(BundleError, match=r"layout\.json is damaged"):
         read_layout(tmp_path / "m")
     with pytest.raises(BundleError, match=r"layout\.json is damaged or from another directory"):
-        open_merged(tmp_path / "m")
+        open_stored(tmp_path / "m")
 
 
 def test_a_merged_directory_with_foreign_packs_is_refused(budgeted, tmp_path):
@@ -298,4 +298,4 @@ def test_a_merged_directory_with_foreign_packs_is_refused(budgeted, tmp_path):
     own = tmp_path / "m" / "packs" / "task1.pack"
     own.write_bytes((tmp_path / "other" / "packs" / "task1.pack").read_bytes())
     with pytest.raises(BundleError, match=r"from another bundle|it ends after"):
-        open_merged(tmp_path / "m")
+        open_stored(tmp_path / "m")

@@ -20,7 +20,7 @@ from hydraopt.evaluation import Evaluator
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.merging.private import private
-from hydraopt.packing import code_verbatim, open_merged
+from hydraopt.packing import code_verbatim, open_stored
 from hydraopt.training import CalibrationData
 
 MODELS = {"causal_lm": tiny_llama, "encoder": tiny_bert, "image": tiny_vit}
@@ -101,7 +101,7 @@ def test_an_export_of_merged_or_coded_adapters_asks_for_their_kind(bases, tmp_pa
     (code_verbatim(merged) if coded else merged).save(tmp_path / "merged")
     with pytest.raises(LoweringError, match="the adapters' task_type is QUESTION_ANS"):
         export_bundle(
-            open_merged(tmp_path / "merged"), bases["causal_lm"], tmp_path / "out", FLOAT32
+            open_stored(tmp_path / "merged"), bases["causal_lm"], tmp_path / "out", FLOAT32
         )
     assert not (tmp_path / "out").exists()
 

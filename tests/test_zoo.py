@@ -11,7 +11,7 @@ from peft import PeftModel
 from hydraopt.evaluation import adapted, exact_match
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.merging.hydraopt import hydraopt
-from hydraopt.packing import Coder, open_merged
+from hydraopt.packing import Coder, open_stored
 from hydraopt.runtime import Session
 from hydraopt.zoo import ADAPTERS, BASE, DATA, TASKS, load_adapters
 from hydraopt.zoo.evaluate import bundle_exact_match, zoo_evaluator
@@ -88,7 +88,7 @@ def test_the_program_scores_as_eager_and_as_peft_do_on_all_tasks(tmp_path):
     """merge -> packs -> .pte -> text equals unmerge -> PEFT -> text."""
     adapters = load_adapters()
     Coder.from_adapters(adapters).code(adapters.fp16_bytes // 10).save(tmp_path / "merged")
-    merged = open_merged(tmp_path / "merged")
+    merged = open_stored(tmp_path / "merged")
     export_bundle(merged, str(BASE), tmp_path / "bundle", FLOAT32)
     evaluator = zoo_evaluator(20)
     program = bundle_exact_match(Session.open(tmp_path / "bundle"), 20)

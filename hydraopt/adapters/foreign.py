@@ -54,7 +54,7 @@ FILES = {  # beside a missing adapter_config.json
     "adapters.safetensors": MLX,
     "pytorch_lora_weights.safetensors": DIFFUSERS,
     "config.json": Found("a whole model", "pass the directory of an adapter"),
-    "merged.json": Found("adapters that are merged already", "pass adapters as they were trained"),
+    "adapters.json": Found("merged or compressed adapters", "pass adapters as they were trained"),
 }
 
 

@@ -10,22 +10,20 @@ from .options import Json, Output, Overwrite
 
 
 def info(
-    path: Annotated[
-        Path, typer.Argument(help="Describe this adapter, merged directory or bundle.")
-    ],
+    path: Annotated[Path, typer.Argument(help="An adapter, a set of adapters or a bundle.")],
     as_json: Json = False,
 ) -> None:
-    """Show tasks, modules and bytes; of merged adapters also the error of each."""
+    """Show tasks, modules and bytes; of a set of adapters also the error of each."""
     report.show_info(path, as_json)
 
 
 def unmerge(
-    merged: Annotated[Path, typer.Argument(help="Read this merged directory.")],
+    adapters: Annotated[Path, typer.Argument(help="What `compress` or `merge` wrote.")],
     task: Annotated[str, typer.Option(help="Write the adapter of this task.")],
     adapter: Output,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write one task of a merged directory back as a plain PEFT adapter."""
-    from ..packing import open_merged
+    """Write one task of a set of adapters back as a plain PEFT adapter."""
+    from ..packing import open_stored
 
-    open_merged(merged).to_peft(task, adapter, overwrite=overwrite)
+    open_stored(adapters).to_peft(task, adapter, overwrite=overwrite)

@@ -17,7 +17,10 @@ from .parsing import arguments
 
 
 def export(
-    merged: Annotated[Path, typer.Argument(help="Export the adapters in this merged directory.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="ADAPTERS", help="What `compress`, `merge` or `train` wrote."),
+    ],
     base: Annotated[str, typer.Option(help="Lower this base model, a directory or hub id.")],
     bundle: Output,
     quantize: Annotated[
@@ -67,14 +70,14 @@ def export(
     from ..lowering.bundle import export_bundle
     from ..lowering.settings import ExportSettings
     from ..lowering.static import is_static, read_static
-    from ..packing import open_merged
+    from ..packing import open_stored
 
     chat = arguments("--chat-template-arg", chat_template_arg or ())
     settings = ExportSettings(quantize, embedding, attention, max_length, prefill_length)
     # a console of its own: what the exporter prints on the standard error is caught
     console = Console(file=sys.stderr)
     with console.status("Loading the base model") as status, shown_by(status.update):
-        adapters = read_static(merged) if static or is_static(merged) else open_merged(merged)
+        adapters = read_static(source) if static or is_static(source) else open_stored(source)
         exported = export_bundle(
             adapters,
             base,

@@ -54,9 +54,9 @@ def compress(
     from ..adapters import read_adapters
     from ..errors import UsageError
     from ..files import check_output
-    from ..formats.merged import MERGED
+    from ..formats.stored import STORED
 
-    check_output(compressed, MERGED, overwrite=overwrite)
+    check_output(compressed, STORED, overwrite=overwrite)
     if max_drop is not None and (budget or calibration):
         option = "--budget" if budget else "--calibration"
         raise UsageError(f"--max-drop finds the budget of codes without data; drop {option}")
@@ -80,4 +80,4 @@ def compress(
             bfloat16=bf16,
         )
     coded.save(compressed, overwrite=overwrite)
-    report.show(records.of_merged(coded), as_json)
+    report.show(records.of_stored(coded), as_json)

@@ -34,11 +34,11 @@ def merge(
     from ..adapters import read_adapters
     from ..errors import UsageError
     from ..files import check_output
-    from ..formats.merged import MERGED
+    from ..formats.stored import STORED
     from ..merging import find_method, merge_with, parse_settings
     from ..training import CalibrationData
 
-    check_output(merged, MERGED, overwrite=overwrite)
+    check_output(merged, STORED, overwrite=overwrite)
     settings = parse_settings(pairs or [])
     needs = find_method(method).needs
     if needs == "nothing" and (base or data):
@@ -52,7 +52,7 @@ def merge(
         examples = CalibrationData.read(base, data, sources.tasks, labels=needs == "labels")
     result = merge_with(method, sources, examples, **settings)
     result.save(merged, overwrite=overwrite)
-    report.show(records.of_merged(result), as_json)
+    report.show(records.of_stored(result), as_json)
 
 
 def methods(as_json: Json = False) -> None:

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def describe(path: Path) -> dict:
-    """Record of an adapter directory, a merged directory or a bundle.
+    """Record of an adapter directory, a set of adapters or a bundle.
 
     Raises:
         HydraOptError: ``path`` is none of them, or is damaged.
     """
     if (path / "manifest.json").exists():
         return of_bundle(path)
-    if is_merged(path):
-        from ..packing import open_merged
+    if is_stored(path):
+        from ..packing import open_stored
 
-        return of_merged(open_merged(path))
+        return of_stored(open_stored(path))
     if (path / "adapter_config.json").exists():
         return of_adapter(path)
     if (path / "hydralora.json").exists():
@@ -34,14 +34,14 @@ def describe(path: Path) -> dict:
     if (path / "sparse.json").exists():
         return of_sparse(path)
     raise HydraOptError(
-        f"{path} is no adapter, merged directory or bundle: expected adapter_config.json, "
-        "merged.json or manifest.json in it"
+        f"{path} is no adapter, set of adapters or bundle: expected adapter_config.json, "
+        "adapters.json or manifest.json in it"
     )
 
 
-def is_merged(path: Path) -> bool:
+def is_stored(path: Path) -> bool:
     """Whether a directory holds merged or compressed adapters, and is no bundle."""
-    return (path / "merged.json").exists() and not (path / "manifest.json").exists()
+    return (path / "adapters.json").exists() and not (path / "manifest.json").exists()
 
 
 def of_adapter(path: Path) -> dict:
@@ -95,7 +95,7 @@ def of_sparse(path: Path) -> dict:
     }
 
 
-def of_merged(merged: "MergedAdapters | CodedAdapters") -> dict:
+def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
     """Record of merged adapters."""
     from ..packing import CodedAdapters
 
@@ -109,7 +109,7 @@ def of_merged(merged: "MergedAdapters | CodedAdapters") -> dict:
             "b_per_module": sorted({len(b.stack) for _, b in sides}),
         }
     return {
-        "kind": "merged",
+        "kind": "compressed" if isinstance(merged, CodedAdapters) else "merged",
         "method": merged.method,
         "settings": dict(merged.settings),
         "base_model": merged.base_model,

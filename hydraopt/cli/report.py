@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..shown import visible
-from .records import describe, is_merged, of_merged, of_modules, of_tasks
+from .records import describe, is_stored, of_modules, of_stored, of_tasks
 
 if TYPE_CHECKING:
     from ..evaluation.experts import ExpertPoint
@@ -82,13 +82,13 @@ def _text(key: str, value: object) -> str:
 
 def show_info(path: Path, as_json: bool) -> None:
     """Print :func:`describe`'s record; for merged adapters also one per task and per module."""
-    if not is_merged(path):
+    if not is_stored(path):
         show(describe(path), as_json)
         return
-    from ..packing import open_merged
+    from ..packing import open_stored
 
-    merged = open_merged(path)
-    record, tasks, modules = of_merged(merged), of_tasks(merged), of_modules(merged)
+    merged = open_stored(path)
+    record, tasks, modules = of_stored(merged), of_tasks(merged), of_modules(merged)
     if as_json:
         show(record | {"per_task": tasks, "per_module": modules}, as_json)
         return

@@ -18,7 +18,7 @@ from ..errors import LoweringError
 from ..factors import Factors, Places, Target, add_delta, placed
 from ..hydralora import CONFIG as HYDRALORA
 from ..hydralora import HydraLinear, HydraLora
-from ..packing import CodedAdapters, open_merged
+from ..packing import CodedAdapters, open_stored
 from ..sparse import CONFIG as SPARSE
 from ..sparse import SparseAdapter
 from ..stored import MergedAdapters
@@ -170,4 +170,4 @@ def read_static(directory: Path) -> StaticAdapter:
         return static_hydralora(HydraLora.load(directory), task)
     if (directory / SPARSE).exists():
         return static_sparse(SparseAdapter.load(directory))
-    return static_merged(open_merged(directory))
+    return static_merged(open_stored(directory))

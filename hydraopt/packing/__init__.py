@@ -14,8 +14,8 @@ from .rows import shared_rows
 from .verbatim import code_verbatim
 
 
-def open_merged(directory: str | Path) -> MergedAdapters | CodedAdapters:
-    """Read a merged directory of either kind.
+def open_stored(directory: str | Path) -> MergedAdapters | CodedAdapters:
+    """Read what ``compress`` or ``merge`` wrote.
 
     Raises:
         BundleError: a missing, damaged or newer-format file.
@@ -35,7 +35,7 @@ __all__ = [
     "encode_adapter",
     "encode_columns",
     "fit_columns",
-    "open_merged",
+    "open_stored",
     "read_coded_layout",
     "scaled",
     "shared_rows",

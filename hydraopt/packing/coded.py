@@ -13,8 +13,8 @@ from ..errors import BundleError, TaskError
 from ..factors import Factors, Places, placed
 from ..files import output_directory
 from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
-from ..formats.merged import DESCRIPTION, MERGED, read_description, write_description
 from ..formats.pack import SHARED, Pack, pack, pack_bytes, pack_name, write_each, write_single
+from ..formats.stored import DESCRIPTION, STORED, read_description, write_description
 from ..stored import StoredAdapters
 from ..stored.card import write_card
 from .codec import Coded
@@ -153,12 +153,12 @@ class CodedAdapters(StoredAdapters):
         return {task: places[name] for task, name in names.items()}
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
-        """Write a merged directory with packs; whole or not at all.
+        """Write packs, the description and a card; whole or not at all.
 
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
-        with output_directory(directory, MERGED, overwrite=overwrite) as staging:
+        with output_directory(directory, STORED, overwrite=overwrite) as staging:
             packs = self.write_packs(staging)
             write_description(staging, self.describe(), (LAYOUT, SHARED), packs)
             write_card(staging, self.describe())

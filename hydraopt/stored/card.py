@@ -1,4 +1,4 @@
-"""What people read beside the weights of a merged directory: a card and a heat map."""
+"""What people read beside the weights of a set of adapters: a card and a heat map."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ def _card(about: Mapping, drawn: bool) -> str:
     base, tasks = about["base_model"], about["tasks"]
     share = about["stored_bytes"] / about["adapter_bytes"]
     lines = [
-        f"# {len(tasks)} LoRA adapters of {markdown(base)}, merged",
+        f"# {len(tasks)} LoRA adapters of {markdown(base)}",
         "",
         f"Method: {markdown(about['method'])} ({markdown(settings)}). "
         f"Storage: {about['stored_bytes']:,} bytes, {share:.1%} of the adapters' fp16 bytes.",

@@ -14,7 +14,7 @@ from ..adapters import (
 from ..errors import BundleError, TaskError
 from ..factors import Factors, Places, placed
 from ..files import output_directory, safetensors_bytes, write_tensors
-from ..formats.merged import DESCRIPTION, MERGED, TENSORS, read_description, write_description
+from ..formats.stored import DESCRIPTION, STORED, TENSORS, read_description, write_description
 from ..reading import file_tensors, shortened
 from .adapters import Setting, StoredAdapters
 from .card import write_card
@@ -92,7 +92,7 @@ class MergedAdapters(StoredAdapters):
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
-        with output_directory(directory, MERGED, overwrite=overwrite) as staging:
+        with output_directory(directory, STORED, overwrite=overwrite) as staging:
             write_tensors(staging / TENSORS, self.stored_tensors())
             write_description(staging, self.describe(), (TENSORS,))
             write_card(staging, self.describe())

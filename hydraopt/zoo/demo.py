@@ -13,7 +13,7 @@ from ..compression import compress
 from ..errors import known
 from ..files import output_directory
 from ..lowering.bundle import export_bundle
-from ..packing import open_merged
+from ..packing import open_stored
 from ..runtime import Session
 from ..shown import visible
 from ..stored import StoredAdapters
@@ -29,7 +29,7 @@ TOKENS = 200
 
 
 def run_demo(output: Path, console: Console, *, inputs: int, overwrite: bool) -> dict[str, float]:
-    """Write ``output/merged`` and ``output/bundle`` from the zoo and run tasks.
+    """Write ``output/compressed`` and ``output/bundle`` from the zoo and run tasks.
 
     Args:
         output: directory to write.
@@ -44,18 +44,18 @@ def run_demo(output: Path, console: Console, *, inputs: int, overwrite: bool) ->
         OutputError: ``output`` exists and ``overwrite`` is false, or it cannot be written.
     """
     with output_directory(output, DEMO, overwrite=overwrite) as staging:
-        compress(load_adapters(), BUDGET).save(staging / "merged")
-        merged = open_merged(staging / "merged")
+        compress(load_adapters(), BUDGET).save(staging / "compressed")
+        coded = open_stored(staging / "compressed")
         with console.status("Lowering base and slots into one ExecuTorch program …"):
-            export_bundle(merged, str(BASE), staging / "bundle")
+            export_bundle(coded, str(BASE), staging / "bundle")
         session = Session.open(staging / "bundle")
         console.print(answers(session))
         with console.status("Measuring quality …"):
-            quality = qualities(merged, session, inputs)
+            quality = qualities(coded, session, inputs)
         return {
-            "tasks": len(merged.tasks),
-            "adapters_fp16_bytes": merged.adapter_bytes,
-            "merged_share_of_fp16": merged.share,
+            "tasks": len(coded.tasks),
+            "adapters_fp16_bytes": coded.adapter_bytes,
+            "compressed_share_of_fp16": coded.share,
             **quality,
             **speeds(session),
         }
@@ -73,15 +73,15 @@ def answers(session: Session) -> Table:
     return table
 
 
-def qualities(merged: StoredAdapters, session: Session, inputs: int) -> Mapping[str, float]:
-    """Mean exact match in percent: unmerged, merged, and merged through the program."""
+def qualities(coded: StoredAdapters, session: Session, inputs: int) -> Mapping[str, float]:
+    """Mean exact match in percent: unmerged, compressed, and through the program."""
     evaluator = zoo_evaluator(inputs)
     unmerged = evaluator.unmerged(load_adapters())
-    eager = evaluator.merged(merged)
+    eager = evaluator.merged(coded)
     program = bundle_exact_match(session, inputs)
     return {
         "exact_match_unmerged_percent": round(100 * mean(unmerged.values()), 2),
-        "exact_match_merged_percent": round(100 * mean(eager.values()), 2),
+        "exact_match_compressed_percent": round(100 * mean(eager.values()), 2),
         "exact_match_program_percent": round(100 * mean(program.values()), 2),
     }
 

@@ -123,7 +123,7 @@ def edited(path: str, edit: Callable[[dict], object]) -> Change:
         content = json.loads((world / path).read_text())
         edit(content)
         (world / path).write_text(json.dumps(content, ensure_ascii=False))
-        for name in ("merged.json", "manifest.json"):
+        for name in ("adapters.json", "manifest.json"):
             if (world / path).with_name(name).exists():
                 reseal((world / path).with_name(name))
 

@@ -21,7 +21,7 @@ from .changes import (
 
 VALUES = (None, True, -1, 10**30, 0.5, "x", [], {}, [[]], ["x"], {"x": 1}, "x" * (1 << 20))
 DIRECTORIES = {
-    "merged": ("merged.json", "merged.safetensors"),
+    "merged": ("adapters.json", "merged.safetensors"),
     "sparse": ("sparse.json", "sparse.safetensors"),
     "hydralora": ("hydralora.json", "hydralora.safetensors"),
 }
@@ -72,7 +72,7 @@ def factors(edit: Callable[[dict, str], object]) -> Change:
         found = load_file(path)
         edit(found, min(name for name in found if name.endswith(".A")))
         save_file(found, path)
-        reseal(path.with_name("merged.json"))
+        reseal(path.with_name("adapters.json"))
 
     return change
 

@@ -28,7 +28,7 @@ from .command import run_here
 ADAPTERS = ("{world}/alpha", "{world}/beta", "-o", "out", "--overwrite")
 ON_BASE = ("--base", "{world}/base", "-o", "out", "--overwrite")
 NOT_COMPARED = (  # no two lowerings have one program, and what holds a hash of it differs, too
-    *(".pte", ".png", MANIFEST, LIST, "merged.json"),
+    *(".pte", ".png", MANIFEST, LIST, "adapters.json"),
 )
 
 

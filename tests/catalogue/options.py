@@ -185,10 +185,10 @@ WRONG = {
     "an adapter that is a file": (("compress", "data.jsonl", "-o", "out"), "is a file, expected"),
     "an adapter that is a bundle": (("compress", "bundle", "-o", "out"), "is missing"),
     "a sparse adapter as LoRA": (("compress", "sparse", "-o", "out"), "sparse adapter"),
-    "information on nothing": (("info", "nowhere"), "no adapter, merged directory or bundle"),
-    "information on a file": (("info", "data.jsonl"), "no adapter, merged directory or bundle"),
+    "information on nothing": (("info", "nowhere"), "no adapter, set of adapters or bundle"),
+    "information on a file": (("info", "data.jsonl"), "no adapter, set of adapters or bundle"),
     "a bundle that is merged": (("verify", "merged"), "manifest.json is missing"),
-    "an export of a bundle": (("export", "bundle", "--base", "base", "-o", "out"), "merged.json"),
+    "an export of a bundle": (("export", "bundle", "--base", "base", "-o", "out"), "adapters.json"),
     "an export on nothing": (("export", "merged", "--base", "x", "-o", "out"), "neither a dir"),
     "an export on an adapter": (
         ("export", "merged", "--base", "alpha", "-o", "out"),

@@ -87,7 +87,7 @@ def outputs() -> Iterator[Case]:
     }.items():
         yield Case(name, overwrite, "is not overwritten", _in("merged", change))
     bundle = (*overwrite[:-2], "bundle", overwrite[-1])
-    yield Case("another kind", bundle, "is a bundle, expected a merged directory")
+    yield Case("another kind", bundle, "is a bundle, expected a set of adapters")
     add = ("add", "bundle", "alpha", "--task", "later")
     yield Case("packs elsewhere", add, "is a link or no directory", _in("bundle", _elsewhere))
 

@@ -18,7 +18,7 @@ from peft import PeftModel
 from smollm2_weights import smollm2
 from tqdm import tqdm
 
-from hydraopt import ExportSettings, Session, compress, export, open_merged, read_adapters
+from hydraopt import ExportSettings, Session, compress, export, open_stored, read_adapters
 from hydraopt.evaluation.chrf import chrf
 from hydraopt.files import replaced_file, write_json
 from hydraopt.training import continuations, encode, load_model, read_examples
@@ -102,7 +102,7 @@ def main(
     sources = [f"{task}={path}" for task, path in train_all([*TASKS], jobs).items()]
     coded = compress(read_adapters(sources), budget)
     coded.save(work / "merged", overwrite=True)
-    merged = open_merged(work / "merged")
+    merged = open_stored(work / "merged")
     for task in merged.tasks:
         merged.to_peft(task, work / "peft" / task, overwrite=True)
     _, tokenizer = load_model(str(base))

@@ -1,4 +1,4 @@
-"""Merged directories: what is saved is what is loaded, counted from the bytes on disk."""
+"""Sets of adapters: what is saved is what is loaded, counted from the bytes on disk."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from sealed_files import reseal
 from hydraopt.adapters import read_adapter
 from hydraopt.errors import AdapterError, BundleError, OutputError, TaskError
 from hydraopt.merging.hydraopt import average, hydraopt
-from hydraopt.packing import Coder, open_merged
+from hydraopt.packing import Coder, open_stored
 from hydraopt.stored import MergedAdapters, Side
 
 VARIANTS = [
@@ -99,8 +99,8 @@ def test_an_existing_output_is_refused_unless_overwritten(tmp_path):
     merged.save(tmp_path / "m", overwrite=True)
     assert sorted(f.name for f in (tmp_path / "m").iterdir()) == [
         "README.md",
+        "adapters.json",
         "hydraopt-files.json",
-        "merged.json",
         "merged.safetensors",
     ]
 
@@ -117,29 +117,29 @@ def test_an_existing_output_is_refused_unless_overwritten(tmp_path):
 )
 def test_a_description_that_does_not_fit_the_tensors_is_refused(tmp_path, change, message):
     hydraopt(random_set(2)).save(tmp_path / "m")
-    reseal(tmp_path / "m" / "merged.json", **change)
+    reseal(tmp_path / "m" / "adapters.json", **change)
     with pytest.raises(BundleError, match=message):
         MergedAdapters.load(tmp_path / "m")
 
 
 def test_damaged_and_newer_directories_are_refused(tmp_path):
-    with pytest.raises(BundleError, match=r"merged\.json is missing"):
+    with pytest.raises(BundleError, match=r"adapters\.json is missing"):
         MergedAdapters.load(tmp_path)
     hydraopt(random_set(2)).save(tmp_path / "m")
     tensors = tmp_path / "m" / "merged.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-10])
     with pytest.raises(BundleError, match=r"merged\.safetensors is damaged or from another"):
         MergedAdapters.load(tmp_path / "m")
-    description = tmp_path / "m" / "merged.json"
+    description = tmp_path / "m" / "adapters.json"
     reseal(description)
     with pytest.raises(BundleError, match=r"merged\.safetensors is missing or damaged"):
         MergedAdapters.load(tmp_path / "m")
     about = json.loads(description.read_text())
-    description.write_text(json.dumps({"format_version": 3, "tasks": about["tasks"]}))
+    description.write_text(json.dumps({"format_version": 4, "tasks": about["tasks"]}))
     with pytest.raises(BundleError, match="is damaged or was changed"):
         MergedAdapters.load(tmp_path / "m")
     description.write_text(json.dumps(about | {"format_version": 9}))
-    with pytest.raises(BundleError, match="format version 9, expected 3; update"):
+    with pytest.raises(BundleError, match="format version 9, expected 4; update"):
         MergedAdapters.load(tmp_path / "m")
 
 
@@ -163,7 +163,7 @@ def test_tensors_that_no_method_writes_are_refused_when_they_are_read(tmp_path, 
     tensors = load_file(tmp_path / "m" / "merged.safetensors")
     tensors[name] = change(tensors[name])
     save_file(tensors, tmp_path / "m" / "merged.safetensors")
-    reseal(tmp_path / "m" / "merged.json")
+    reseal(tmp_path / "m" / "adapters.json")
     with pytest.raises(BundleError, match=says):
         MergedAdapters.load(tmp_path / "m")
 
@@ -193,10 +193,10 @@ def without(path: Path, name: str) -> None:
 
 
 DAMAGES = {
-    "no description": lambda path: without(path, "merged.json"),
-    "half a description": lambda path: (path / "merged.json").write_text('{"format'),
-    "an older version": lambda path: (path / "merged.json").write_text('{"format_version": 1}'),
-    "another digest": lambda path: (path / "merged.json").write_text('{"format_version": 3}'),
+    "no description": lambda path: without(path, "adapters.json"),
+    "half a description": lambda path: (path / "adapters.json").write_text('{"format'),
+    "an older version": lambda path: (path / "adapters.json").write_text('{"format_version": 1}'),
+    "another digest": lambda path: (path / "adapters.json").write_text('{"format_version": 4}'),
 }
 
 
@@ -208,7 +208,7 @@ def test_a_damaged_directory_is_written_again_by_the_command_that_wrote_it(
     made(verb, tmp_path / "m")
     damage(tmp_path / "m")
     with pytest.raises(BundleError, match=f"`hydraopt {verb}`") as refused:
-        open_merged(tmp_path / "m")
+        open_stored(tmp_path / "m")
     assert f"`hydraopt {other}`" not in str(refused.value)
 
 
@@ -219,9 +219,9 @@ def test_a_missing_file_of_factors_names_the_command_that_wrote_it(tmp_path, ver
     made(verb, tmp_path / "m")
     without(tmp_path / "m", name)
     with pytest.raises(BundleError, match=f"{name} is missing; {verb} or copy it again"):
-        open_merged(tmp_path / "m")
+        open_stored(tmp_path / "m")
 
 
 def test_a_directory_of_neither_kind_names_both_commands(tmp_path):
     with pytest.raises(BundleError, match="`hydraopt compress` or `hydraopt merge` wrote"):
-        open_merged(tmp_path)
+        open_stored(tmp_path)

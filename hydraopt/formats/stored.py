@@ -1,4 +1,4 @@
-"""``merged.json``: what a directory of merged or compressed adapters holds."""
+"""``adapters.json``: what a directory of merged or compressed adapters holds."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,10 +11,10 @@ from .layout import LAYOUT
 from .pack import Pack
 from .records import check_files, parse_records, records
 
-FORMAT_VERSION = 3
-DESCRIPTION = "merged.json"
+FORMAT_VERSION = 4
+DESCRIPTION = "adapters.json"
 TENSORS = "merged.safetensors"  # of merged adapters; compressed ones have a layout and packs
-MERGED = "merged directory"
+STORED = "set of adapters"
 
 
 def write_description(
@@ -23,10 +23,10 @@ def write_description(
     files: tuple[str, ...],
     packs: Mapping[str, Pack] | None = None,
 ) -> None:
-    """Write ``merged.json`` beside files that are there already.
+    """Write ``adapters.json`` beside files that are there already.
 
     Args:
-        directory: of merged adapters.
+        directory: of merged or compressed adapters.
         about: method, settings, base model, tasks, modules, sizes and errors.
         files: those that hold factors, beside packs.
         packs: task -> where its pack is; None: there are none.
@@ -41,13 +41,13 @@ def write_description(
 
 
 def read_description(directory: Path) -> dict:
-    """The content of ``merged.json``, ``packs`` as :class:`Pack`; files are compared with it.
+    """The content of ``adapters.json``, ``packs`` as :class:`Pack`; files are compared with it.
 
     Raises:
         BundleError: a file that is missing, damaged, changed, or of another format version.
     """
     path = directory / DESCRIPTION
-    fields = read_document(path, "merged", FORMAT_VERSION, _writer(directory))
+    fields = read_document(path, "adapters", FORMAT_VERSION, _writer(directory))
     packs = fields["packs"]
     verb = "merge" if packs is None else "compress"
     if packs is not None and packs.keys() != {*fields["tasks"]}:
