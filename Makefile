@@ -15,7 +15,7 @@ demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
 
 test: .venv/ready lint packages
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -m ""
 
 # wrong inputs by group, tried and held; every bit of a manifest flipped; commands killed
 catalogue: .venv/ready
@@ -23,10 +23,10 @@ catalogue: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m catalogue --flips
 	PYTHONPATH=tests $(BIN)/python -m catalogue --kills 1000
 
-# what `make test` does with 200 changes of every kind of file, with so many others
+# what `make test` does with 50 changes of every kind of file, with so many others
 FUZZ_EXAMPLES ?= 20000
 fuzz: .venv/ready
-	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -m "" -n 0 tests/test_fuzz.py
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -m "" tests/test_fuzz.py
 
 # storage against quality on the zoo, and all methods by number of experts: docs/results/frontier/*
 frontier: .venv/ready
@@ -59,7 +59,7 @@ bench: .venv/ready
 
 # pictures of the Android app that its README shows: docs/images/android/*
 screenshots: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n 0 tests/test_android_app.py
+	$(BIN)/python -m pytest -m "" tests/test_android_app.py
 	cd docs/images/android && for picture in *.png; do \
 	cp ../../../android_demo/host/app/build/app/screenshots/$$picture .; done
 

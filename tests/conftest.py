@@ -5,6 +5,7 @@ import os
 import shutil
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test asks a hub
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes run tests at a time
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from filelock import FileLock
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
+from warm import WarmPython
 
 from hydraopt.adapters import AdapterSet, LoraAdapter, read_adapters
 from hydraopt.compression import compress
@@ -28,7 +30,7 @@ from hydraopt.zoo.model import new_tokenizer
 pytest_plugins = ["run_rules", "isolation", "devices", "own_outputs"]
 # their assertions tell values, as in a test file
 pytest.register_assert_rewrite("llama_data", "saved_bases")
-torch.set_num_threads(1)  # several processes run tests at a time
+torch.set_num_threads(1)
 
 BASE_ID = "tests/tiny-llama"
 FLOAT32 = ExportSettings("none")
@@ -127,6 +129,14 @@ def warnings() -> Iterator[list[str]]:
     logging.getLogger("hydraopt").addHandler(handler)
     yield messages
     logging.getLogger("hydraopt").removeHandler(handler)
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[WarmPython]:
+    """Runs scripts that end, crash or are killed, where the command line is imported already."""
+    process = WarmPython("hydraopt.cli.app")
+    yield process
+    process.close()
 
 
 @pytest.fixture(scope="session")

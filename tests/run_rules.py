@@ -1,14 +1,24 @@
 """What every run keeps to: a group's tests stay in one process, and a skip has a good reason."""
 
+import os
 from collections import Counter, defaultdict
 
 import pytest
 
 GROUP = "group of tests"
+MOST_PROCESSES = 4  # each takes a gigabyte of memory
 
 
 class MachineLacksError(pytest.skip.Exception):
     """The only reason for which a test may be skipped: this machine lacks what it needs."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process per core; none beside this one for the tests of a single file."""
+    given = {argument.partition("::")[0] for argument in config.args}
+    if len(given) == 1 and given.pop().endswith(".py"):
+        return 0
+    return min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -83,8 +93,7 @@ class Account:
         if torn := self.torn():
             write(
                 f"error: tests of one group ran in several processes: {', '.join(torn)}; "
-                "install pytest and pytest-xdist as pyproject.toml pins them, "
-                "and pass --dist loadgroup with -n",
+                "install pytest and pytest-xdist as pyproject.toml pins them",
                 red=True,
             )
 

@@ -1,4 +1,7 @@
-"""Every wrong input of the catalogue: one line, nothing left behind, old outputs untouched."""
+"""Wrong inputs of the catalogue: one line, nothing left behind, old outputs untouched.
+
+A few hundred of all that ``make catalogue`` tries.
+"""
 
 import os
 import re
@@ -13,6 +16,8 @@ from catalogue.world import build
 
 pytestmark = pytest.mark.slow
 
+MOST = 20  # cases of a group
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
@@ -20,8 +25,8 @@ def world(tmp_path_factory):
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_wrong_input_is_one_line_and_changes_nothing(group, world, tmp_path):
-    tried, failed = failures(group, world, tmp_path / "scratch")
+def test_a_wrong_input_is_one_line_and_changes_nothing(group, world, tmp_path):
+    tried, failed = failures(group, world, tmp_path / "scratch", MOST)
     assert tried and not failed, "\n".join(failed)
 
 

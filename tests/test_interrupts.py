@@ -2,10 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
+from warm import WarmPython
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 XNNPACK = "executorch.backends.xnnpack.xnnpack_preprocess.XnnpackBackend"
@@ -28,13 +27,8 @@ def arrive(*_, **__):
 """
 
 
-def run(script, number, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED.format(signal=number.name) + script, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(process, script, number, *arguments):
+    done = process.run(INTERRUPTED.format(signal=number.name) + script, *arguments)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -42,13 +36,21 @@ def ended_by(number):
     return 128 + number, "", f"error: interrupted by {number.name}\n"
 
 
+@pytest.fixture(scope="module")
+def exporting():
+    """A process that has imported all that an export takes."""
+    process = WarmPython("hydraopt.cli.app", "hydraopt.lowering.bundle")
+    yield process
+    process.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("point", "number"), POINTS)
-def test_an_export_leaves_nothing_behind(merged, base, tmp_path, point, number):
+def test_an_export_leaves_nothing_behind(exporting, merged, base, tmp_path, point, number):
     merged.save(tmp_path / "merged")
     arguments = ["export", tmp_path / "merged", "--base", base, "-o", tmp_path / "out" / "b"]
     script = f"mock.patch('{point}', side_effect=arrive).start(); cli.main()"
-    assert run(script, number, *map(str, arguments)) == ended_by(number)
+    assert run(exporting, script, number, *arguments) == ended_by(number)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -65,7 +67,7 @@ def test_an_export_leaves_nothing_behind(merged, base, tmp_path, point, number):
         "os.write(2, b'terminate called')",
     ],
 )
-def test_whatever_becomes_of_its_exception(tmp_path, becomes, number):
+def test_whatever_becomes_of_its_exception(commands, tmp_path, becomes, number):
     script = f"""
 import logging
 import typer
@@ -82,12 +84,12 @@ def command():
 cli.app = app
 cli.main()
 """
-    assert run(script, number) == ended_by(number)
+    assert run(commands, script, number) == ended_by(number)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_where_no_exception_can_be_raised(number):
+def test_where_no_exception_can_be_raised(commands, number):
     """Python prints what a finaliser raises, and goes on."""
     script = """
 class Finalised:
@@ -98,11 +100,11 @@ class Finalised:
 cli.app = Finalised
 cli.main()
 """
-    assert run(script, number) == ended_by(number)
+    assert run(commands, script, number) == ended_by(number)
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_a_crash_leaves_nothing_behind(tmp_path, number):
+def test_a_crash_leaves_nothing_behind(commands, tmp_path, number):
     """As when compiled code calls back into Python and cannot pass an exception on."""
     script = f"""
 from hydraopt.files import output_directory
@@ -116,13 +118,13 @@ def command(**_):
 cli.app = command
 cli.main()
 """
-    code, _, _ = run(script, number)
+    code, _, _ = run(commands, script, number)
     assert code == -signal.SIGABRT
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_a_command_that_waits_for_its_child(tmp_path, number):
+def test_a_command_that_waits_for_its_child(commands, tmp_path, number):
     """As `verify` does, whose child must not outlive it."""
     script = f"""
 import time
@@ -134,17 +136,17 @@ def work():
 cli.app = lambda **_: in_child(work)
 cli.main()
 """
-    assert run(script, number) == ended_by(number)
+    assert run(commands, script, number) == ended_by(number)
     child = int((tmp_path / "child").read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
 
 
-def test_an_ignored_interrupt_stays_ignored():
+def test_an_ignored_interrupt_stays_ignored(commands):
     """As in a command that a script started in the background."""
     script = """
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 cli.app = lambda **_: (arrive(), print("went on"))
 cli.main()
 """
-    assert run(script, signal.SIGINT) == (0, "went on\n", "")
+    assert run(commands, script, signal.SIGINT) == (0, "went on\n", "")

@@ -1,8 +1,6 @@
 """What a killed writer leaves beside an output goes; a writer that lives is not disturbed."""
 
 import shutil
-import subprocess
-import sys
 import threading
 from unittest import mock
 
@@ -142,19 +140,14 @@ cli.main()
 
 
 @pytest.mark.parametrize("number", [1, 15, 9], ids=["HUP", "TERM", "KILL"])
-def test_a_signal_at_any_change_of_the_disk_loses_nothing(tmp_path, number, request):
+def test_a_signal_at_any_change_of_the_disk_loses_nothing(commands, tmp_path, number, request):
     """Before every rename, mkdir and removal in turn, until one run has none left to be met by."""
     system = "portable" if "portable" in request.node.name else "renameat2"
     out = tmp_path / "out"
     for turn in range(1, 60):
         shutil.rmtree(out, ignore_errors=True)
         write(out, old="1")
-        done = subprocess.run(
-            [sys.executable, "-c", WRITER, str(out), str(turn), str(number), system],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = commands.run(WRITER, out, turn, number, system)
         if number != 9:
             assert entries(tmp_path) == ["out"], turn
             assert done.stderr.count("\n") == (1 if done.returncode else 0)
