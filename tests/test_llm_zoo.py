@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from hydraopt.adapters import TASK_NAME, read_adapters
 from hydraopt.cli.app import app
-from hydraopt.evaluation.chrf import chrf
+from hydraopt.evaluation.generated import chrf
 
 STRINGS = {
     "_Open": "Ö_ffnen",

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..training import continuations
 from ..training.batches import Row
-from .chrf import chrf
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,3 +50,10 @@ def generated_scores(
     generated = [texts[i] for i in range(len(rows))]
     hits = sum(text == answer for text, answer in zip(generated, answers, strict=True))
     return GeneratedScores(hits / len(rows), chrf(generated, answers))
+
+
+def chrf(texts: Sequence[str], references: Sequence[str]) -> float:
+    """chrF2 of texts against one reference each, in [0, 1] (Popović, WMT 2015; sacrebleu)."""
+    from sacrebleu.metrics import CHRF  # an extra
+
+    return CHRF().corpus_score(list(texts), [list(references)]).score / 100

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import sacrebleu  # noqa: F401  if it is missing, that is said before the evaluation
+
 from ..adapters import read_adapters
 from ..errors import UsageError
 from ..files import check_files, json_bytes, write_files

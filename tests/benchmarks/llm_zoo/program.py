@@ -19,7 +19,7 @@ from smollm2_weights import smollm2
 from tqdm import tqdm
 
 from hydraopt import ExportSettings, Session, compress, export, open_stored, read_adapters
-from hydraopt.evaluation.chrf import chrf
+from hydraopt.evaluation.generated import chrf
 from hydraopt.files import replaced_file, write_json
 from hydraopt.training import continuations, encode, load_model, read_examples
 from hydraopt.training.batches import Row
