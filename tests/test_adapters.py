@@ -128,7 +128,7 @@ def test_fp16_bytes_count_every_factor_value():
         ({"r": 0}, "r=0, expected a positive number"),
         ({"lora_alpha": float("nan")}, "NaN is no number of JSON"),
         ({"lora_alpha": 1e12}, "exceed fp16"),
-        ({"rank_pattern": {"(": 8}}, "rank_pattern is no map"),
+        ({"rank_pattern": {"(": 8}}, r"rank_pattern has a pattern .* \(missing \), unterminated"),
         ({"alpha_pattern": {"q_proj": "8"}}, "alpha_pattern is no map"),
         ({"base_model_name_or_path": 5}, "is no text"),
         ({"r": 5}, r"expected \[5, in\]"),

@@ -6,7 +6,6 @@ import time
 import pytest
 from huggingface_hub import constants
 
-from hydraopt.adapters.patterns import Pattern, PatternError
 from hydraopt.hub import fetched
 from hydraopt.reading import MissingError, UnreadableError, check_regular, file_text, json_value
 
@@ -43,25 +42,6 @@ def test_only_regular_files_of_a_sane_size_are_opened(tmp_path):
     for path in (tmp_path, tmp_path / "/dev/zero"):
         with pytest.raises(UnreadableError, match="no regular file"):
             file_text(path)
-
-
-def test_a_pattern_matches_as_in_peft():
-    """``re.match(rf"(.*\\.)?({pattern})$", name)``"""
-    for text, fits in {
-        "q_proj": True,
-        "proj": False,
-        r".*\.0\.q_proj": True,
-        "layers.0": False,
-        "(k|q)_proj": True,
-    }.items():
-        assert Pattern(text).matches("model.layers.0.q_proj") == fits
-
-
-def test_a_pattern_that_tries_for_ever_is_stopped():
-    start = time.monotonic()
-    with pytest.raises(PatternError, match="more than 1 s"):
-        Pattern(r"(\w|\w\w|.\w)+(X|Y)").matches("model." + "a" * 60)
-    assert time.monotonic() - start < 30
 
 
 def test_a_hub_that_keeps_silent_is_not_waited_for(monkeypatch):

@@ -1,5 +1,6 @@
 """``adapter_config.json`` of PEFT: read, and refused where it is not of a plain LoRA adapter."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -7,7 +8,6 @@ from typing import NoReturn
 from ..errors import AdapterError
 from ..reading import MissingError, UnreadableError, file_json, shortened
 from .foreign import foreign_config, foreign_directory
-from .patterns import Pattern, PatternError
 
 CONFIG = "adapter_config.json"
 
@@ -30,7 +30,7 @@ BASE_CHANGING_INITS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 def read_config(path: Path, name: str) -> dict:
-    """What a plain LoRA adapter's configuration says; its patterns become :class:`Pattern`.
+    """What a plain LoRA adapter's configuration says; its patterns are compiled.
 
     Args:
         path: ``adapter_config.json``.
@@ -84,7 +84,7 @@ def _check_config(config: object, path: Path, name: str) -> None:
 
 
 def _check_numbers(config: dict, refuse: Callable[[str, str], NoReturn]) -> None:
-    """Refuse ranks, alphas and patterns that are none; the patterns become :class:`Pattern`."""
+    """Refuse ranks, alphas and patterns that are none; the patterns are compiled, as PEFT does."""
     for key, numbers in NUMBERS.items():
         if not numbers(config.get(key)):
             found = shortened(repr(config.get(key)))
@@ -94,9 +94,11 @@ def _check_numbers(config: dict, refuse: Callable[[str, str], NoReturn]) -> None
         if not isinstance(patterns, dict) or not all(map(numbers, patterns.values())):
             refuse(f"{key} is no map from patterns to positive numbers", "restore the file")
         try:
-            config[key] = {Pattern(text): value for text, value in patterns.items()}
-        except PatternError as error:
-            refuse(f"{key} is no map from patterns to positive numbers ({error})", "correct it")
+            config[key] = {
+                re.compile(rf"(.*\.)?({text})"): value for text, value in patterns.items()
+            }
+        except (re.error, RecursionError, OverflowError) as error:
+            refuse(f"{key} has a pattern that is no regular expression ({error}),", "correct it")
     if not isinstance(config.get("task_type"), str | None):
         refuse("task_type is no text", "restore the file")
     if not isinstance(config.get("modules_to_save"), list | None):

@@ -1,6 +1,7 @@
 """What an adapter's tensors are: factors, a head, and copies of the base's weights."""
 
 import math
+import re
 from collections.abc import Collection, Mapping
 
 import torch
@@ -11,7 +12,6 @@ from ..reading import shortened
 from .base_weights import Fingerprint, fingerprint
 from .foreign import foreign_tensor
 from .keys import BASE_LAYER, factor_key, plain_name
-from .patterns import Pattern, PatternError
 
 Tensors = dict[str, torch.Tensor]  # what is read is taken out
 DECODER_HEAD = "score"  # what transformers calls the classifier, without bias, of a language model
@@ -157,14 +157,8 @@ def _fold(
     b: torch.Tensor,
     config: Mapping,
 ) -> Factors:
-    try:
-        rank = _pattern(config["rank_pattern"], names, config["r"])
-        alpha = _pattern(config["alpha_pattern"], names, config["lora_alpha"])
-    except PatternError as error:
-        raise AdapterError(
-            f"adapter {name!r}, {module}: {error} in a pattern of its configuration; "
-            "write a simpler one"
-        ) from None
+    rank = _matching(config["rank_pattern"], names, config["r"])
+    alpha = _matching(config["alpha_pattern"], names, config["lora_alpha"])
     if a.dim() != 2 or b.dim() != 2 or a.shape[0] != rank or b.shape[1] != rank:
         raise AdapterError(
             f"adapter {name!r}, {module}: A is {list(a.shape)} and B is {list(b.shape)}, expected "
@@ -184,8 +178,11 @@ def _check_finite(name: str, module: str, factors: Factors) -> None:
         )
 
 
-def _pattern(patterns: Mapping[Pattern, float], names: Collection[str], default: float) -> float:
-    """PEFT's rule: the value of the first pattern that matches."""
+def _matching(
+    patterns: Mapping[re.Pattern, float], names: Collection[str], default: float
+) -> float:
+    """PEFT's rule: the value of the first pattern that matches a whole name, or its end."""
     return next(
-        (value for pattern, value in patterns.items() if any(map(pattern.matches, names))), default
+        (value for pattern, value in patterns.items() if any(map(pattern.fullmatch, names))),
+        default,
     )

@@ -27,14 +27,11 @@ NO_PATTERNS = {
     "a range backwards": {"[z-a]": 4},
     "a missing group": {r"\9": 4},
     "a look behind": {"(?<=a+)b": 4},
-    "parentheses without end": {"(" * 400 + ")" * 400: 4},
-    "a megabyte": {"x" * (1 << 20): 4},
+    "parentheses without end": {"(" * 5000 + ")" * 5000: 4},
     "rank of a text": {"q_proj": "4"},
     "rank of nothing": {"q_proj": 0},
     "rank of 400 digits": {"q_proj": HUGE},
     "rank that is another": {"q_proj": 5},
-    "tries for ever": {r"([\w.]+)*X": 4},
-    "tries for ever, too": {r"(\w+\.?)+\d\d": 4},
     "repeats without end": {"((a{1,9999}){1,9999}){1,9999}b": 4},
 }
 
@@ -52,7 +49,7 @@ def configurations() -> Iterator[Case]:
     for key in ("rank_pattern", "alpha_pattern"):
         for name, value in NO_PATTERNS.items():
             fine = key == "alpha_pattern" and name in ("rank that is another",)
-            never = name.startswith(("repeats", "a look", "tries"))  # it may well match nothing
+            never = name.startswith("repeats")  # it may well match nothing
             yield Case(
                 f"{key}: {name}",
                 INFO,
