@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hydraopt.errors import HydraOptError, ProfilingError
 from hydraopt.files import replaced_file
-from hydraopt.profiling.process import call, require
+from hydraopt.profiling.process import call, require_programs
 
 DEMO = Path(__file__).resolve().parent
 HOST = DEMO / "host"
@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("--aar", type=Path, help="ExecuTorch's AAR; by default Maven Central's")
     parser.add_argument("-o", "--output", type=Path, default=Path("build"), help="directory")
     options = parser.parse_args()
-    require(PROGRAMS, "an APK")
+    require_programs(PROGRAMS, "an APK")
     aar = options.aar or from_maven_central(options.output.resolve())
     if aar:
         check_aar(aar)

@@ -6,7 +6,8 @@ from statistics import median
 
 import torch
 
-from hydraopt.formats.manifest import CAUSAL_LM, IMAGE, Manifest
+from hydraopt.formats.manifest import Manifest
+from hydraopt.formats.models import CausalLm, Image
 from hydraopt.runtime import Session
 
 TOKENS, CALLS = 12, 20
@@ -16,7 +17,7 @@ def forward_ms(bundle: Path) -> float:
     """Median milliseconds on this machine, all threads, of a decoded token, a text or an image."""
     session = Session.open(bundle)
     session.switch(session.tasks[0])
-    generates = session.manifest.kind == CAUSAL_LM
+    generates = isinstance(session.manifest.model, CausalLm)
     run, given = (session.forward, [1]) if generates else (session.run, example(session.manifest))
     times = []
     for _ in range(CALLS):
@@ -28,6 +29,7 @@ def forward_ms(bundle: Path) -> float:
 
 def example(manifest: Manifest) -> list[int] | torch.Tensor:
     """12 tokens, or an image."""
-    if manifest.kind == IMAGE:
-        return torch.rand(manifest.image, generator=torch.Generator().manual_seed(0))
-    return (torch.arange(TOKENS) * 7 % manifest.vocabulary).tolist()
+    model = manifest.model
+    if isinstance(model, Image):
+        return torch.rand(model.shape, generator=torch.Generator().manual_seed(0))
+    return (torch.arange(TOKENS) * 7 % model.vocabulary).tolist()

@@ -61,7 +61,7 @@ class DeviceLostError(DeviceError):
     """A device that was there and went away."""
 
 
-def known(value: T | None, what: str) -> T:
+def require(value: T | None, what: str) -> T:
     """``value``, which other kinds of models or inputs lack, where it is known to be there.
 
     Raises:

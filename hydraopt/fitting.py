@@ -18,7 +18,7 @@ from .adapters import AdapterSet, BaseWeights, check_task_type, is_copy
 from .base_layers import check_layers
 from .errors import DataError, HydraOptError
 from .factors import Places, Target, placed
-from .formats.manifest import CAUSAL_LM
+from .formats.models import CAUSAL_LM
 from .hooks import outputs_plus
 from .reading import shortened
 

@@ -97,7 +97,18 @@ def _without(name: str) -> Change:
 
 
 def _pack(**changes: object) -> Change:
-    return _sealed(lambda fields: fields["packs"]["beta"].update(changes))
+    return _sealed(lambda fields: fields["swap"]["packs"]["beta"].update(changes))
+
+
+def _part(part: str, name: str, *value: object) -> Change:
+    """A field of ``model`` or ``swap`` with another value; without one it is left out."""
+
+    def change(fields: dict) -> None:
+        fields[part].pop(name, None)
+        if value:
+            fields[part][name] = value[0]
+
+    return _sealed(change)
 
 
 def _text(old: str, new: str) -> Change:
@@ -161,33 +172,39 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
     yield "half", _cut("manifest.json", 40), "manifest.json is damaged"
     for content in ("[1]", "manifest", "", "[" * 1000, '{"format_version": NaN}'):
         yield "content", _write("manifest.json", content), "manifest.json is damaged"
-    yield "newer", _manifest(format_version=9), "format version 9, expected 6; update hydraopt"
-    yield "older", _manifest(format_version=4), "expected 6; write it again with `hydraopt export`"
-    yield "codec", _manifest(codec="other"), "manifest.json has codec other, expected trellis-1"
-    yield "digest", _text('"eos_ids": [\n    257', '"eos_ids": [\n    256'), "its digest differs"
+    yield "newer", _manifest(format_version=9), "format version 9, expected 7; update hydraopt"
+    yield "older", _manifest(format_version=4), "expected 7; write it again with `hydraopt export`"
+    yield (
+        "digest",
+        _text('"eos_ids": [\n      257', '"eos_ids": [\n      256'),
+        "its digest differs",
+    )
     yield "name", _text('"alpha"', '"omega"'), "its digest differs"
     yield "space", _text("{", "{ "), "its digest differs"
-    for name in (
-        "kind",
-        "factors",
-        "files",
-        "eos_ids",
-        "swap",
-        "executorch",
-        "vocabulary",
-        "codec",
-    ):
+    for name in ("model", "files", "swap", "executorch"):
         yield f"no-{name}", _without(name), "manifest.json is damaged"
+    for part, name in (
+        *(("model", "kind"), ("model", "eos_ids"), ("model", "vocabulary"), ("model", "attention")),
+        *(("swap", "mode"), ("swap", "factors"), ("swap", "constant_bytes")),
+    ):
+        yield f"no-{name}", _part(part, name), "manifest.json is damaged"
     for name, value in (
-        *(("factors", [1]), ("files", None), ("files", {}), ("surprise", 1), ("packs", {})),
-        *(("packs", None), ("packs", {"../x": {}}), ("codec", None)),
-        *(("swap", "x"), ("swap", "methods"), ("kind", "x"), ("max_length", "32")),
-        *(("max_length", None), ("prefill_length", 0), ("prefill_length", 32)),
-        *(("vocabulary", 10**400), ("vocabulary", 1.5), ("chat", {"prefix": "x"})),
-        *(("chat", {"prefix": "x", "suffix": 1, "strip": False}), ("classes", {"alpha": 2})),
-        *(("static_rows", 1), ("eos_ids", [1.5]), ("methods", {"alpha": "forward"})),
+        *(("files", None), ("files", {}), ("surprise", 1), ("classes", {"alpha": 2})),
+        *(("model", None), ("model", {}), ("model", {"kind": "image"}), ("swap", "inputs")),
     ):
         yield f"field-{name}", _manifest(**{name: value}), "manifest.json is damaged"
+    for part, name, value in (
+        *(("swap", "packs", {}), ("swap", "packs", None), ("swap", "packs", {"../x": {}})),
+        *(("swap", "mode", "x"), ("swap", "mode", "methods"), ("swap", "factors", [1])),
+        *(("swap", "static_rows", 1), ("swap", "methods", {"alpha": "forward"})),
+        *(("model", "kind", "x"), ("model", "kind", "encoder"), ("model", "pooling", None)),
+        *(("model", "max_length", "32"), ("model", "max_length", None)),
+        *(("model", "prefill_length", 0), ("model", "prefill_length", 32)),
+        *(("model", "vocabulary", 10**400), ("model", "vocabulary", 1.5)),
+        *(("model", "eos_ids", [1.5]), ("model", "chat", {"prefix": "x"})),
+        ("model", "chat", {"prefix": "x", "suffix": 1, "strip": False}),
+    ):
+        yield f"field-{name}", _part(part, name, value), "manifest.json is damaged"
 
 
 def write_damaged(bundle: Path, other: Path, directory: Path) -> None:

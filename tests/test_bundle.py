@@ -85,9 +85,10 @@ def test_the_manifest_reads_back_what_was_written(bundle, tmp_path):
     manifest = Manifest.read(bundle)
     manifest.write(tmp_path / "manifest.json")
     assert Manifest.read(tmp_path) == manifest
-    assert manifest.eos_ids == (257,)
-    assert (manifest.max_length, manifest.prefill_length) == (32, 31)
-    assert manifest.chat is None
+    model = manifest.causal_lm
+    assert model.eos_ids == (257,)
+    assert (model.max_length, model.prefill_length) == (32, 31)
+    assert model.chat is None
 
 
 def test_tasks_of_one_cluster_share_a_pack(adapter_dirs, base, tmp_path):
@@ -142,9 +143,9 @@ def test_a_pack_of_another_bundle_is_refused_even_with_a_forged_manifest(copied,
     shutil.copy(other_bundle / name, copied / name)
     with pytest.raises(BundleError, match=r"from another bundle|it ends after"):
         Session.open(copied)
-    changed_manifest(
-        copied, packs={**read(copied)["packs"], "beta": read(other_bundle)["packs"]["beta"]}
-    )
+    swap = read(copied)["swap"]
+    swap["packs"]["beta"] = read(other_bundle)["swap"]["packs"]["beta"]
+    changed_manifest(copied, swap=swap)
     session = Session.open(copied)
     with pytest.raises(BundleError, match="belongs to another layout"):
         session.switch("beta")
@@ -159,40 +160,80 @@ def changed_manifest(bundle, **changes):
 
 
 PLACE = {"file": "packs/alpha.pack", "offset": 0, "length": 1, "sha256": "0" * 64}
+CLOSED = {"mode": "methods", "methods": {"alpha": "task_0"}, "constant_bytes": 0}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 9}, "format version 9, expected 6; update hydraopt"),
-        ({"format_version": 4}, "expected 6; write it again with `hydraopt export`"),
-        ({"factors": [1]}, "factors must be object"),
+        ({"format_version": 9}, "format version 9, expected 7; update hydraopt"),
+        ({"format_version": 4}, "expected 7; write it again with `hydraopt export`"),
         ({"files": None}, "files must be object"),
         ({"surprise": 1}, "surprise"),
         ({"files": {}}, "files must contain"),
-        ({"packs": {}}, "its packs do not fit"),
+        ({"model": {}}, "model must contain .*kind"),
+        ({"model": {"kind": "x"}}, "model.kind must be one of"),
+        ({"model": {"kind": "image"}}, "model must contain .*shape"),
+        ({"swap": {"mode": "x"}}, "swap.mode must be one of"),
+        ({"swap": CLOSED | {"packs": {}}}, "swap must not contain .*packs"),
+        ({"swap": CLOSED | {"methods": {}}}, "methods must contain at least 1"),
+        ({"classes": {"alpha": 2}}, "its classes do not fit"),
+    ],
+)
+def test_a_manifest_of_another_version_or_a_damaged_one_is_refused(copied, change, message):
+    changed_manifest(copied, **change)
+    assert_refused(copied, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "encoder"}, "model must contain"),
+        ({"max_length": "32"}, "max_length must be integer"),
+        ({"max_length": None}, "max_length must be integer"),
+        ({"prefill_length": 0}, "prefill_length must be"),
+        ({"prefill_length": 32}, "its lengths do not fit"),
+        ({"vocabulary": 10**30}, "vocabulary must be"),
+        ({"eos_ids": [1.5]}, "eos_ids"),
+        ({"chat": {"prefix": "x"}}, "chat"),
+        ({"chat": {"prefix": "x", "suffix": 1, "strip": False}}, "chat"),
+        ({"pooling": None}, "model must not contain .*pooling"),
+    ],
+)
+def test_what_a_manifest_says_of_a_model_is_whole_and_of_its_kind(copied, change, message):
+    changed_manifest(copied, model=read(copied)["model"] | change)
+    assert_refused(copied, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"factors": [1]}, "factors must be object"),
+        ({"static_rows": 1}, "static_rows must be boolean"),
+        ({"methods": {"alpha": "forward"}}, "swap must not contain .*methods"),
+        ({"packs": {}}, "packs must contain at least 1"),
         ({"packs": {"alpha": PLACE | {"file": "../outside.pack"}}}, "must match pattern"),
         ({"packs": {"alpha": PLACE | {"file": "/etc/passwd"}}}, "must match pattern"),
         ({"packs": {"../x": PLACE}}, "must be named by"),
         ({"packs": {"alpha": PLACE}}, "its SHA-256 differs"),
         ({"packs": {"alpha": "model.pte"}}, "must be object"),
-        ({"codec": "other"}, "has codec other, expected trellis-1; write it again"),
-        ({"codec": None}, "its codec do not fit"),
-        ({"swap": "x"}, "swap must be one of"),
-        ({"swap": "methods"}, "its packs do not fit"),
-        ({"max_length": "32"}, "max_length"),
-        ({"max_length": None}, "its numbers do not fit"),
-        ({"prefill_length": 0}, "prefill_length"),
-        ({"prefill_length": 32}, "its numbers do not fit"),
-        ({"vocabulary": 10**30}, "vocabulary"),
-        ({"chat": {"prefix": "x"}}, "chat"),
-        ({"chat": {"prefix": "x", "suffix": 1, "strip": False}}, "chat"),
     ],
 )
-def test_a_manifest_of_another_version_or_a_damaged_one_is_refused(copied, change, message):
-    changed_manifest(copied, **change)
+def test_what_a_manifest_says_of_tasks_is_whole(copied, change, message):
+    changed_manifest(copied, swap=read(copied)["swap"] | change)
+    assert_refused(copied, message)
+
+
+def test_a_bundle_of_packs_without_their_layout_is_refused(copied):
+    files = read(copied)["files"]
+    del files["layout.json"]
+    changed_manifest(copied, files=files)
+    assert_refused(copied, "its files do not fit")
+
+
+def assert_refused(bundle, message):
     with pytest.raises(BundleError, match=message) as error:
-        verify(copied)
+        verify(bundle)
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
 
 

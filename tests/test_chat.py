@@ -6,7 +6,7 @@ import pytest
 from chat_templates import BOS, CHATML, DATED, END, SMOLLM, SYSTEM, chat_tokenizer
 from tokenizers import Tokenizer
 
-from hydraopt.formats.manifest import Chat
+from hydraopt.formats.models import Chat
 from hydraopt.lowering.chat import read_chat
 from hydraopt.lowering.tokenizer import load_tokenizer, save_tokenizer, stop_tokens
 

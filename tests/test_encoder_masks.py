@@ -116,7 +116,7 @@ def test_a_program_with_windows_computes_what_peft_computes(family, tmp_path):
     session.switch("one")
     for ids, mask in texts():
         inputs = [ids, mask, *session.factors]
-        (found,) = session._method.execute(inputs)
+        (found,) = session._current.method.execute(inputs)
         torch.testing.assert_close(found[0], wanted(model, ids, mask), atol=1e-3, rtol=0)
 
 

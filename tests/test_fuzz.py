@@ -109,16 +109,19 @@ def manifest(coded) -> Manifest:
     about, files = read_description(coded), read_description(coded)["files"]
     program = {"model.pte": {"bytes": 1, "sha256": "0" * 64}}
     fields = {
-        **{"format_version": 6, "base_model": "b", "kind": "causal_lm", "executorch": "1.5.1"},
+        **{"format_version": 7, "base_model": "b", "executorch": "1.5.1", "quantize": "none"},
         **{"base_config_sha256": "0" * 64, "method": "budget", "adapter_bytes": 9},
-        **{"quantize": "none", "embedding": "none", "attention": "llm", "swap": "inputs"},
-        **{"static_rows": False, "max_length": 32, "prefill_length": 31, "vocabulary": 258},
-        **{"factors": {"a": [1, 2, 3]}, "constant_bytes": 0, "methods": {}, "eos_ids": [257]},
-        **{"packs": {task: vars(pack) for task, pack in about["packs"].items()}},
-        **{"files": files | program, "image": None, "classes": {}, "codec": "trellis-1"},
-        **{"per_token": False, "pooling": None, "normalized": False, "prompt": ""},
-        "deviation": 1e-6,
-        "chat": {"prefix": "<", "suffix": ">", "strip": True, "arguments": {}},
+        **{"files": files | program, "classes": {}, "deviation": 1e-6},
+        "model": {
+            **{"kind": "causal_lm", "vocabulary": 258, "max_length": 32, "prefill_length": 31},
+            **{"embedding": "none", "attention": "llm", "eos_ids": [257]},
+            "chat": {"prefix": "<", "suffix": ">", "strip": True, "arguments": {}},
+        },
+        "swap": {
+            **{"mode": "inputs", "static_rows": False, "constant_bytes": 0},
+            "packs": {task: vars(pack) for task, pack in about["packs"].items()},
+            "factors": {"a": [1, 2, 3]},
+        },
     }
     (coded.parent / "manifest.json").write_bytes(sealed(fields))
     return Manifest.read(coded.parent)

@@ -61,7 +61,7 @@ def test_removing_it_restores_the_bundle(copied, adapter_dirs):
 def test_a_pack_stays_while_another_task_uses_it(copied):
     manifest = Manifest.read(copied)
     packs = {**manifest.packs, "twin": manifest.packs["beta"]}
-    replace(manifest, packs=packs).write(copied / "manifest.json")
+    replace(manifest, swap=replace(manifest.swap, packs=packs)).write(copied / "manifest.json")
     remove_task(copied, "beta")
     assert verify(copied)["tasks"] == 3
     remove_task(copied, "twin")
@@ -71,7 +71,7 @@ def test_a_pack_stays_while_another_task_uses_it(copied):
 def test_a_task_that_comes_back_leaves_the_pack_that_others_use(copied, adapter_dirs):
     manifest = Manifest.read(copied)
     packs = {**manifest.packs, "twin": manifest.packs["beta"]}
-    replace(manifest, packs=packs).write(copied / "manifest.json")
+    replace(manifest, swap=replace(manifest.swap, packs=packs)).write(copied / "manifest.json")
     before = logits(copied, "twin")
     remove_task(copied, "beta")
     add_task(copied, str(adapter_dirs[0]), "beta")

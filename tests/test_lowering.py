@@ -123,7 +123,7 @@ def test_quantised_base_equals_eager_with_the_same_quantisation(
         write_adapter(tmp_path / "later", factors, aligned.base_model)
         cases.append((add_task(tmp_path / "q", str(tmp_path / "later"), "later"), "later"))
     session = Session.open(tmp_path / "q")
-    assert session.manifest.static_rows
+    assert session.manifest.swap.static_rows
     for coded, task in cases:
         wanted = quantised_eager(base, coded, task)
         unquantised = eager_logits(tiny_llama(), coded, task, PROMPT)[-1]

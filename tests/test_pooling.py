@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import LoweringError, TaskError
+from hydraopt.formats.models import Pooling
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.kinds.pooling import MODES, pooled
@@ -224,8 +225,7 @@ def test_a_bundle_embeds_as_the_base_says(bundle):
     model, directory = bundle
     session = Session.open(directory)
     session.switch("one")
-    manifest = session.manifest
-    assert (manifest.pooling, manifest.normalized, manifest.prompt) == ("cls", False, "query: ")
+    assert session.manifest.model.pooling == Pooling("cls", False, "query: ")
     assert session.encode("Ada") == session.encode("ada")
     ids = list(b"query: ada")
     assert session.encode("Ada") == ids
@@ -240,7 +240,7 @@ def test_a_bundle_embeds_as_the_base_says(bundle):
 def test_a_text_that_sentence_transformers_would_cut_is_refused(bundle):
     session = Session.open(bundle[1])
     session.switch("one")
-    assert session.manifest.max_length == 24
+    assert session.manifest.model.max_length == 24
     with pytest.raises(TaskError, match="25 tokens, expected at most 24"):
         session.run("a" * 18)
 
@@ -248,8 +248,8 @@ def test_a_text_that_sentence_transformers_would_cut_is_refused(bundle):
 @pytest.mark.slow
 def test_info_tells_pooling_and_prompt(bundle):
     about = json.loads(succeeds("info", bundle[1], "--json"))
-    told = {"per_token": False, "pooling": "cls", "normalized": False, "prompt": "query: "}
-    assert told.items() <= about.items()
+    assert about["pooling"] == {"mode": "cls", "normalized": False, "prompt": "query: "}
+    assert not about["per_token"]
 
 
 def test_who_asks_for_longer_texts_than_sentence_transformers_reads_gets_them(tmp_path):

@@ -262,8 +262,8 @@ def test_what_cannot_be_profiled_is_refused_before_anything_runs(
 ):
     monkeypatch.setattr(Host, "workspace", lambda _: pytest.fail("something runs"))
     closed = shutil.copytree(bundle, tmp_path / "closed")
-    changes = {"swap": "methods", "packs": {}, "methods": {"alpha": "task_0"}, "codec": None}
-    reseal(closed / "manifest.json", **changes)
+    swap = {"mode": "methods", "methods": {"alpha": "task_0"}, "constant_bytes": 0}
+    reseal(closed / "manifest.json", swap=swap)
     for arguments, error, message in (
         ([closed], BundleError, "has one method per task; profile a bundle that was exported"),
         ([bundle, "--threads", "1,999"], UsageError, "expected numbers from 1 to"),

@@ -50,12 +50,12 @@ def constants(path):
 
 
 def test_a_program_tells_what_stock_runners_ask(bundle):
-    manifest = Manifest.read(bundle)
+    model = Manifest.read(bundle).causal_lm
     assert constants(bundle / "model.pte") == {
-        "get_max_seq_len": [manifest.prefill_length],
-        "get_max_context_len": [manifest.max_length],
-        "get_vocab_size": [manifest.vocabulary],
-        "get_eos_ids": list(manifest.eos_ids),
+        "get_max_seq_len": [model.prefill_length],
+        "get_max_context_len": [model.max_length],
+        "get_vocab_size": [model.vocabulary],
+        "get_eos_ids": list(model.eos_ids),
         "use_kv_cache": [True],
         "use_sdpa_with_kv_cache": [True],
         "enable_dynamic_shape": [True],

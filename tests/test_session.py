@@ -131,8 +131,13 @@ def test_a_token_outside_the_vocabulary_is_refused(bundle):
         session.forward([258])
 
 
+def changed(manifest, **changes):
+    """A manifest that says something else of its model."""
+    return replace(manifest, model=replace(manifest.model, **changes))
+
+
 def test_a_long_prompt_in_pieces_gives_the_logits_of_one_piece(pieces, whole):
-    assert (pieces.manifest.prefill_length, whole.manifest.prefill_length) == (8, 31)
+    assert [x.manifest.causal_lm.prefill_length for x in (pieces, whole)] == [8, 31]
     for length in (20, 16, 9, 8, 1, 31):  # the bases differ in the tokens of a chat alone
         pieces.reset()
         whole.reset()
@@ -147,7 +152,7 @@ def test_a_long_prompt_in_pieces_gives_the_logits_of_one_piece(pieces, whole):
 
 
 def test_the_program_itself_takes_no_more_than_a_piece(pieces):
-    pieces.manifest = replace(pieces.manifest, prefill_length=9)
+    pieces.manifest = changed(pieces.manifest, prefill_length=9)
     with pytest.raises(BundleError, match="cannot run forward of"):
         pieces.forward(PROMPT[:9])
 
@@ -175,7 +180,7 @@ def test_a_piece_is_neither_too_short_to_export_nor_the_context(merged, base, tm
 
 
 def test_no_plan_asks_for_more_than_a_piece(pieces_bundle):
-    manifest = replace(Manifest.read(pieces_bundle), prefill_length=5)
+    manifest = changed(Manifest.read(pieces_bundle), prefill_length=5)
     expected = expected_outputs(pieces_bundle, manifest)
     variant = bundle_variant(pieces_bundle, manifest)
     prompts = [x for x in lines(output_plan(variant, expected)) if x.startswith("prefill")]
@@ -203,9 +208,9 @@ def test_a_chat_prompt_has_the_ids_of_transformers(pieces, chat_base):
 
 
 def test_a_turns_end_ends_a_generation(pieces):
-    assert pieces.manifest.eos_ids == (257, END)
+    assert pieces.manifest.causal_lm.eos_ids == (257, END)
     ids = list(pieces.generate_ids(PROMPT, 8))
-    pieces.manifest = replace(pieces.manifest, eos_ids=(257, ids[3]))
+    pieces.manifest = changed(pieces.manifest, eos_ids=(257, ids[3]))
     assert list(pieces.generate_ids(PROMPT, 8)) == ids[: ids.index(ids[3])]
 
 
@@ -228,9 +233,9 @@ def test_opening_and_chatting_needs_no_transformers(pieces_bundle):
 
 def test_a_bundle_of_the_format_before_is_refused(pieces_bundle, tmp_path):
     fields = json.loads((pieces_bundle / "manifest.json").read_text())
-    del fields["prefill_length"], fields["chat"]
+    del fields["model"]
     (tmp_path / "manifest.json").write_text(json.dumps(fields | {"format_version": 2}))
-    with pytest.raises(BundleError, match="has format version 2, expected 6; write it again"):
+    with pytest.raises(BundleError, match="has format version 2, expected 7; write it again"):
         Session.open(tmp_path)
 
 

@@ -25,7 +25,8 @@ from hydraopt.confined import (
     try_tokenizer,
 )
 from hydraopt.errors import BundleError, DataError, LoweringError, TaskError, UsageError
-from hydraopt.formats.manifest import Chat, Manifest
+from hydraopt.formats.manifest import Manifest
+from hydraopt.formats.models import Chat
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.chat import read_chat

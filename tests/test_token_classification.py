@@ -85,7 +85,7 @@ def session_of(bundle, task) -> Session:
 @pytest.mark.slow
 def test_a_program_gives_the_logits_of_every_token_for_every_task(bundle, models):
     session = Session.open(bundle)
-    assert session.manifest.per_token
+    assert session.manifest.model.per_token
     assert session.manifest.classes == CLASSES
     for task in ("names", "places", "names"):
         session.switch(task)
@@ -131,7 +131,7 @@ def test_one_method_per_task_and_one_model_for_all(root, models, adapters, tmp_p
         session = session_of(tmp_path / name, task)
         ids = session.encode(TEXTS[0])
         torch.testing.assert_close(session.run(ids), logits(models[task], ids), atol=1e-4, rtol=0)
-        assert session.manifest.per_token
+        assert session.manifest.model.per_token
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_a_base_that_classifies_tokens_itself_needs_no_heads(tmp_path):
     export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle", FLOAT32)
     session = session_of(tmp_path / "bundle", "one")
     ids = session.encode(TEXTS[0])
-    assert (session.manifest.per_token, session.manifest.classes) == (True, {})
+    assert (session.manifest.model.per_token, session.manifest.classes) == (True, {})
     torch.testing.assert_close(session.run(ids), logits(model, ids), atol=1e-4, rtol=0)
 
 

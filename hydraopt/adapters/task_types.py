@@ -1,7 +1,7 @@
 """What PEFT calls the kind of base model of an adapter, and which kinds of ours it fits."""
 
 from ..errors import HydraOptError
-from ..formats.manifest import CAUSAL_LM, ENCODER, IMAGE
+from ..formats.models import CAUSAL_LM, ENCODER, IMAGE
 from ..reading import shortened
 
 PEFT_CAUSAL_LM, SEQ_CLS, TOKEN_CLS = "CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS"

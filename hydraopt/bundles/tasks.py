@@ -18,8 +18,10 @@ from ..errors import AdapterError, BundleError, TaskError
 from ..factors import is_head
 from ..files import Held, Listing, held, sha256
 from ..formats.layout import Layout
-from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, Manifest
+from ..formats.manifest import BUNDLE, MANIFEST, Manifest
+from ..formats.models import Encoder
 from ..formats.pack import SINGLE, Pack, is_pack_name, pack, pack_name
+from ..formats.swaps import Inputs
 from ..packing import CodedAdapters, encode_adapter, read_coded_layout
 from ..stored import relative_errors
 from .kept import check_kept
@@ -50,7 +52,7 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
     with _held(Path(bundle)) as directory:
         bundle = directory.path
         manifest = Manifest.read(bundle)
-        _check_takes(bundle, manifest, task)
+        swap = _growing(bundle, manifest, task)
         adapter = replace(read_adapter(source), name=task)
         _check_base_weights(adapter, manifest)
         adapters = AdapterSet([adapter.placed(manifest.layers)])
@@ -67,7 +69,7 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
         grown = replace(
             manifest,
             adapter_bytes=manifest.adapter_bytes + adapters.fp16_bytes,
-            packs={**manifest.packs, task: Pack.holding(content, name)},
+            swap=replace(swap, packs={**swap.packs, task: Pack.holding(content, name)}),
             classes={**manifest.classes, **coded.classes},
         )
         _write(directory, grown, {name: content})
@@ -87,7 +89,7 @@ def remove_task(bundle: str | Path, task: str) -> None:
         manifest = Manifest.read(bundle)
         if task not in manifest.tasks:
             raise TaskError(f"no task {task!r}; there are: {', '.join(manifest.tasks)}")
-        if manifest.swap != INPUTS:
+        if not isinstance(manifest.swap, Inputs):
             raise BundleError(
                 f"{bundle} has its adapters in the program; export it again without {task!r}"
             )
@@ -99,7 +101,7 @@ def remove_task(bundle: str | Path, task: str) -> None:
         shrunk = replace(
             manifest,
             adapter_bytes=manifest.adapter_bytes - share,
-            packs=packs,
+            swap=replace(manifest.swap, packs=packs),
             classes=classes,
         )
         _write(directory, shrunk, {})
@@ -145,14 +147,16 @@ def _free_name(task: str, content: bytes, manifest: Manifest, directory: Held) -
     return pack_name(f"{task}-{hashlib.sha256(content).hexdigest()[:16]}")
 
 
-def _check_takes(bundle: Path, manifest: Manifest, task: str) -> None:
-    if manifest.swap != INPUTS:
+def _growing(bundle: Path, manifest: Manifest, task: str) -> Inputs:
+    """The packs to which a new task's is added."""
+    if not isinstance(manifest.swap, Inputs):
         raise BundleError(
             f"{bundle} has its adapters in the program and takes no further one; export it "
             "with --swap inputs"
         )
     if task.casefold() in {name.casefold() for name in manifest.tasks}:
         raise TaskError(f"{bundle} has a task {task!r} already; remove it or choose another name")
+    return manifest.swap
 
 
 def _check_base_weights(adapter: LoraAdapter, manifest: Manifest) -> None:
@@ -173,9 +177,10 @@ def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> Non
             f"adapter {adapter.name!r} is for base model {adapter.base_model!r}, expected "
             f"{manifest.base_model!r} as in the bundle"
         )
-    check_task_type(adapter.task_type, manifest.kind, AdapterError)
-    if adapter.task_type is not None and (adapter.task_type == TOKEN_CLS) != manifest.per_token:
-        gives = "classes of every token" if manifest.per_token else "one output for a text"
+    check_task_type(adapter.task_type, manifest.model.kind, AdapterError)
+    per_token = isinstance(manifest.model, Encoder) and manifest.model.per_token
+    if adapter.task_type is not None and (adapter.task_type == TOKEN_CLS) != per_token:
+        gives = "classes of every token" if per_token else "one output for a text"
         raise AdapterError(
             f"adapter {adapter.name!r} has task_type {adapter.task_type}, but the bundle gives "
             f"{gives}; export a new bundle"

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from transformers import PreTrainedModel
 
-from ..errors import known
+from ..errors import require
 from ..factors import Factors
 from ..formats.layout import ModuleLayout
 from ..hooks import outputs_plus
@@ -64,7 +64,7 @@ class Columns:
     @torch.no_grad()
     def coded(self) -> list[Coded]:
         """The rounded columns' codes with their tuned steps."""
-        codes, top = known(self.codes, "codes of columns"), self.layout.tops[1]
+        codes, top = require(self.codes, "codes of columns"), self.layout.tops[1]
         gains = self.change.exp().cpu()
         return [scaled(code, gain[0], top) for code, gain in zip(codes, gains, strict=True)]
 

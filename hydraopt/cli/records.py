@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -127,38 +127,35 @@ def of_bundle(path: Path) -> dict:
     from ..formats.layout import LAYOUT
     from ..formats.manifest import PROGRAM, Manifest
     from ..formats.pack import SHARED
+    from ..formats.swaps import Inputs
 
     manifest = Manifest.read(path)
+    swap, model = manifest.swap, asdict(manifest.model)
+    model.pop("chat", None)  # long texts
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     packs = manifest.pack_sizes
     # shared rows that are layers of the program are counted there
-    common = sizes.get(LAYOUT, 0) + (0 if manifest.static_rows else sizes.get(SHARED, 0))
+    static_rows = isinstance(swap, Inputs) and swap.static_rows
+    common = sizes.get(LAYOUT, 0) + (0 if static_rows else sizes.get(SHARED, 0))
     return {
         "kind": "bundle",
         "method": manifest.method,
         "base_model": manifest.base_model,
-        "base_kind": manifest.kind,
+        "base_kind": manifest.model.kind,
         "quantize": manifest.quantize,
-        "embedding": manifest.embedding,
-        "attention": manifest.attention,
-        "per_token": manifest.per_token,
-        "pooling": manifest.pooling,
-        "normalized": manifest.normalized,
-        "prompt": manifest.prompt,
-        "swap": manifest.swap,
-        "max_length": manifest.max_length,
-        "prefill_length": manifest.prefill_length,
+        **model,
+        "swap": swap.mode,
         "deviation": manifest.deviation,
         "tasks": list(manifest.tasks),
-        "factor_inputs": len(manifest.factors),
+        "factor_inputs": len(swap.factors) if isinstance(swap, Inputs) else 0,
         "program_bytes": sizes[PROGRAM],
-        "constant_factor_bytes": manifest.constant_bytes,
+        "constant_factor_bytes": swap.constant_bytes,
         "shared_bytes": common,
         "pack_bytes": sum(packs),
         "bytes_per_task": max(packs, default=0),
         "total_bytes": manifest.total_bytes,
         "fp16_bytes": manifest.adapter_bytes,
-        "share_of_fp16": (sum(packs) + common + manifest.constant_bytes) / manifest.adapter_bytes,
+        "share_of_fp16": (sum(packs) + common + swap.constant_bytes) / manifest.adapter_bytes,
     }
 
 

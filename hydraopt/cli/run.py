@@ -19,7 +19,7 @@ from .options import MOST, ChatArguments, Json, finite, messages
 from .parsing import arguments, integers
 
 if TYPE_CHECKING:
-    from ..formats.manifest import Chat
+    from ..formats.models import Chat
     from ..runtime import Sampling, Session
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def run(
         raise UsageError("--chat goes with --prompt: the template is text")
     if chat_template_arg and not chat:
         raise UsageError("--chat-template-arg does nothing without --chat; pass --chat too")
-    from ..formats.manifest import CAUSAL_LM
+    from ..formats.models import CausalLm
     from ..runtime import Session
 
     sampling = sampling_of(temperature, top_p, top_k, seed)
@@ -80,12 +80,16 @@ def run(
     if verbose:
         logging.getLogger("hydraopt").setLevel(logging.INFO)
     session = Session.open(bundle)
-    check_chat(session.manifest.chat, given)
+    model = session.manifest.model
+    if isinstance(model, CausalLm):
+        check_chat(model.chat, given)
     session.switch(task)
-    if (kind := session.manifest.kind) != CAUSAL_LM:
+    if not isinstance(model, CausalLm):
         if chat or temperature:
             option = "--chat" if chat else "--temperature"
-            raise UsageError(f"{option} is for models that write; that of {bundle} is an {kind}")
+            raise UsageError(
+                f"{option} is for models that write; that of {bundle} is an {model.kind}"
+            )
         output = session.run(tokens or prompt).tolist()
         report.print_json({"task": task, "output": output} if as_json else output)
         return

@@ -10,7 +10,7 @@ import weakref
 from contextlib import suppress
 from typing import Any
 
-from ..errors import known
+from ..errors import require
 from ..reading import shortened
 from . import worker
 
@@ -107,13 +107,13 @@ class _Worker:
         return self._read()
 
     def _write(self, request: dict[str, Any]) -> None:
-        stream = known(self._process.stdin, "pipe")
+        stream = require(self._process.stdin, "pipe")
         with suppress(BrokenPipeError):  # it ended; reading tells how
             stream.write(json.dumps(request).encode() + b"\n")
             stream.flush()
 
     def _read(self) -> dict[str, Any]:
-        line = known(self._process.stdout, "pipe").readline()
+        line = require(self._process.stdout, "pipe").readline()
         if line.endswith(b"\n"):  # a whole one
             return json.loads(line)
         raise EndedError(_reason(self._process.wait()))

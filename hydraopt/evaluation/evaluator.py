@@ -14,7 +14,7 @@ from ..adapters import AdapterSet, check_task_type
 from ..errors import DataError
 from ..factors import Factors, Places, Role, Target, add_delta, apply_surgery, placed
 from ..fitting import check_fit, layer_names, places_in_causal_lm
-from ..formats.manifest import CAUSAL_LM
+from ..formats.models import CAUSAL_LM
 from ..hooks import input_changed
 from ..progress import progress
 from ..stored import StoredAdapters

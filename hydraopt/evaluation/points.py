@@ -12,7 +12,7 @@ import torch
 from joblib import Parallel, delayed
 
 from ..adapters import AdapterSet
-from ..errors import DataError, UsageError, known
+from ..errors import DataError, UsageError, require
 from ..files import check_files, json_bytes, write_files
 from ..fitting import check_fit
 from ..formats.documents import checked
@@ -116,7 +116,7 @@ class Subject:
 
     def data(self) -> CalibrationData:
         """The base model and the training examples."""
-        examples = known(self.training, "training example")
+        examples = require(self.training, "training example")
         return CalibrationData.load(self.base, examples, bfloat16=self.bfloat16)
 
 

@@ -12,7 +12,8 @@ from ..errors import AdapterError, BundleError, LoweringError, TaskError
 from ..factors import Factors
 from ..fitting import check_base_weights
 from ..formats.layout import payload_bytes
-from ..formats.manifest import INPUTS, Manifest
+from ..formats.manifest import Manifest
+from ..formats.swaps import Inputs
 from ..packing import CodedAdapters, Decode, read_coded_layout, shared_rows
 from ..progress import doing
 from ..runtime import Session
@@ -85,7 +86,7 @@ def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -
 
 
 def _coded(bundle: Path, manifest: Manifest) -> CodedAdapters:
-    if manifest.swap != INPUTS:
+    if not isinstance(manifest.swap, Inputs):
         raise BundleError(
             f"{bundle} has its adapters in the program, expected packs to compare with a base "
             "model; export it with --swap inputs"
@@ -156,7 +157,7 @@ def _program_error(
         Session.open(bundle),
         ExportSettings.of(manifest),
     )
-    static = manifest.static_rows
+    static = isinstance(manifest.swap, Inputs) and manifest.swap.static_rows
     rows = shared_rows(coded.layout, coded.shared) if static else None
     probe = next(x for x in loaded.kind.probes(loaded.model, settings) if x.layers is None)
     inputs = insert_slots(loaded.model, module_shapes(coded.layout))

@@ -14,9 +14,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..adapters import FEATURES, TOKEN_CLS
-from ..errors import LoweringError, known
+from ..errors import LoweringError
 from ..factors import Factors
 from ..formats.manifest import FORWARD, Manifest
+from ..formats.models import Encoder
 from .base_model import BaseModel, load_base
 from .data_files import lower_with_data
 from .decoder import Decoder
@@ -88,7 +89,9 @@ def load_base_of(manifest: Manifest, base: str) -> BaseModel:
     Raises:
         LoweringError: it is another one, or cannot be loaded.
     """
-    task_type = TOKEN_CLS if manifest.per_token else FEATURES if manifest.pooling else None
+    model, task_type = manifest.model, None
+    if isinstance(model, Encoder):
+        task_type = TOKEN_CLS if model.per_token else FEATURES if model.pooling else None
     loaded = load_base(base, manifest.base_model, task_type, heads=bool(manifest.classes))
     if loaded.config_sha256 != manifest.base_config_sha256:
         raise LoweringError(
@@ -107,13 +110,13 @@ def _baked(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dic
 def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     decoder = _slotted(factors, manifest, base)
     set_constants(decoder, factors)
-    exported = export_forward(decoder, {}, known(manifest.prefill_length, "prefill length"))
+    exported = export_forward(decoder, {}, manifest.causal_lm.prefill_length)
     return {"constants.pte": lower({FORWARD: exported}).buffer}
 
 
 def _with_data(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     own = slot_factors(factors)
-    prefill_length = known(manifest.prefill_length, "prefill length")
+    prefill_length = manifest.causal_lm.prefill_length
     lowered = lower_with_data(_slotted(factors, manifest, base), own, prefill_length)
     return {"ptd.pte": lowered.program.buffer, "ptd.ptd": lowered.data(own)}
 

@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..adapters import check_task_type
 from ..bases.config import base_config
-from ..errors import LoweringError, UsageError, known
+from ..errors import LoweringError, UsageError, require
 from ..models import loading_base
 from ..reading import shortened
 from .kinds import Kind, kind_of
@@ -52,7 +52,7 @@ class BaseModel:
         if not self.kind.generates:
             return NO_METADATA
         begin = self.tokenizer and self.tokenizer.bos_token_id
-        vocabulary = known(self.vocabulary, "vocabulary")
+        vocabulary = require(self.vocabulary, "vocabulary")
         return runner_metadata(settings, vocabulary, self.eos_ids, begin)
 
 

@@ -2,18 +2,21 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..adapters import written_weights
+from ..errors import require
 from ..files import output_directory, write_bytes
-from ..formats.codes import CODEC
-from ..formats.manifest import BUNDLE, INPUTS, MANIFEST, PROGRAM, TOKENIZER, Manifest
+from ..formats.manifest import BUNDLE, MANIFEST, PROGRAM, TOKENIZER, Manifest
+from ..formats.models import CAUSAL_LM, IMAGE, CausalLm, Encoder, Image, Model
 from ..formats.records import FileRecord
+from ..formats.swaps import DATA, INPUTS, METHODS, Data, Inputs, Methods, Static, Swap
 from ..packing import CodedAdapters
 from ..stored import MergedAdapters
+from .base_model import BaseModel
 from .lowered import Lowered, lower_plan
 from .plan import Plan, make_plan
 from .program import OperatorCount
@@ -94,30 +97,46 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
     packed = {directory / pack.file for pack in lowered.packs.values()}
     manifest = Manifest(
         base_model=adapters.base_model,
-        kind=base.kind.name,
         base_config_sha256=base.config_sha256,
         executorch=version("executorch"),
         method=adapters.method,
         adapter_bytes=adapters.adapter_bytes,
-        swap=plan.swap,
-        static_rows=plan.static_rows,
-        vocabulary=base.vocabulary,
-        factors=plan.factors,
-        constant_bytes=lowered.constant_bytes,
-        packs=lowered.packs,
-        methods=plan.methods,
+        quantize=plan.settings.quantize,
+        model=_model(base, plan.settings),
+        swap=_swap(plan, lowered),
         files={
             file.relative_to(directory).as_posix(): FileRecord.of(file)
             for file in sorted(directory.rglob("*"))
             if file.is_file() and file not in packed
         },
         classes=plan.classes,
-        codec=CODEC if plan.swap == INPUTS else None,
         deviation=lowered.deviation,
         base_weights=written_weights(adapters.base_weights),
         layers=plan.layers,
-        **asdict(plan.settings),
-        **base.about,
     )
     manifest.write(directory / MANIFEST)
     return manifest
+
+
+def _model(base: BaseModel, settings: ExportSettings) -> Model:
+    if base.kind.name == IMAGE:
+        return Image(**base.about)
+    vocabulary = require(base.vocabulary, "vocabulary")
+    max_length = require(settings.max_length, "max length")
+    embedding = require(settings.embedding, "embedding")
+    if base.kind.name == CAUSAL_LM:
+        prefill_length = require(settings.prefill_length, "prefill length")
+        attention = require(settings.attention, "attention")
+        return CausalLm(vocabulary, max_length, prefill_length, embedding, attention, **base.about)
+    return Encoder(vocabulary, max_length, embedding, **base.about)
+
+
+def _swap(plan: Plan, lowered: Lowered) -> Swap:
+    constant_bytes = lowered.constant_bytes
+    if plan.swap == INPUTS:
+        return Inputs(lowered.packs, plan.factors, plan.static_rows, constant_bytes)
+    if plan.swap == METHODS:
+        return Methods(plan.methods, constant_bytes)
+    if plan.swap == DATA:
+        return Data(lowered.packs)
+    return Static(tuple(plan.methods), constant_bytes)

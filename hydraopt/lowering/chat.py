@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..confined import Confined, ConfinedError, EndedError
 from ..errors import LoweringError, UsageError
-from ..formats.manifest import Chat
+from ..formats.models import Chat
 from ..reading import shortened
 
 CONTENT = "hydraopt-message"  # found in what a template makes of it

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..errors import known
+from ..errors import require
 from .attention import Step, add_caches
 from .settings import ExportSettings
 from .simplify import delegate_norms
@@ -37,8 +37,8 @@ def restructure(model: PreTrainedModel, settings: ExportSettings) -> Step:
     Raises:
         LoweringError: settings that the model cannot have.
     """
-    max_length = known(settings.max_length, "max length")
-    step = add_caches(model, known(settings.attention, "attention"), max_length)
+    max_length = require(settings.max_length, "max length")
+    step = add_caches(model, require(settings.attention, "attention"), max_length)
     delegate_norms(model)
     model.set_output_embeddings(LastPosition(model.get_output_embeddings()))
     return step

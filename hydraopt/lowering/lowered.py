@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..errors import known
-from ..formats.manifest import DATA, DECODE, FORWARD, INPUTS, METHODS, STATIC
+from ..errors import require
+from ..formats.manifest import DECODE, FORWARD
 from ..formats.pack import Pack
+from ..formats.swaps import DATA, INPUTS, METHODS, STATIC
 from ..packing import Groups
 from ..progress import doing
 from .base_model import BaseModel
@@ -101,7 +102,7 @@ def _with_data(plan: Plan, directory: Path) -> Lowered:
     lowered = lower_with_data(
         module,
         slot_factors(coded.task_factors(coded.tasks[0])),
-        known(settings.prefill_length, "prefill length"),
+        require(settings.prefill_length, "prefill length"),
         slot_layers(coded.modules),
         base.metadata(settings),
     )

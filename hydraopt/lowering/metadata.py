@@ -7,7 +7,7 @@ Names as in ``extension/llm/runner/constants.h`` of ExecuTorch 1.5. ``TextLLMRun
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from ..errors import known
+from ..errors import require
 from .settings import ExportSettings
 
 Metadatum = int | bool | list[int]
@@ -26,8 +26,8 @@ def runner_metadata(
         bos_id: the token that begins a text; None: the program does not tell one.
     """
     metadata: dict[str, Metadatum] = {
-        "get_max_seq_len": known(settings.prefill_length, "prefill length"),
-        "get_max_context_len": known(settings.max_length, "max length"),
+        "get_max_seq_len": require(settings.prefill_length, "prefill length"),
+        "get_max_context_len": require(settings.max_length, "max length"),
         "get_vocab_size": vocabulary,
         "use_kv_cache": True,
         "use_sdpa_with_kv_cache": settings.attention == "llm",

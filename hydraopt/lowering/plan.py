@@ -7,7 +7,8 @@ import torch
 
 from ..errors import LoweringError, UsageError
 from ..factors import Places
-from ..formats.manifest import DATA, FORWARD, INPUTS, METHODS, STATIC
+from ..formats.manifest import FORWARD
+from ..formats.swaps import DATA, INPUTS, METHODS, STATIC
 from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
 from ..stored import MergedAdapters
 from .base_model import BaseModel, load_base

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import LoweringError
+from ..formats.models import CausalLm, Encoder
 
 if TYPE_CHECKING:
     from ..formats.manifest import Manifest
@@ -37,13 +38,13 @@ class ExportSettings:
     @classmethod
     def of(cls, manifest: "Manifest") -> "ExportSettings":
         """Those with which a bundle was exported."""
-        return cls(
-            manifest.quantize,
-            manifest.embedding,
-            manifest.attention,
-            manifest.max_length,
-            manifest.prefill_length,
-        )
+        model = manifest.model
+        if isinstance(model, CausalLm):
+            lengths = model.max_length, model.prefill_length
+            return cls(manifest.quantize, model.embedding, model.attention, *lengths)
+        if isinstance(model, Encoder):
+            return cls(manifest.quantize, model.embedding, None, model.max_length)
+        return cls(manifest.quantize, None, None)
 
 
 def text_length(limit: int, max_length: int | None, shortest: int = SHORTEST_CALL) -> int:

@@ -12,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 from ..errors import BundleError, DeviceError, DeviceLostError, ProfilingError, UsageError
-from ..formats.manifest import INPUTS, MANIFEST, Manifest
+from ..formats.manifest import MANIFEST, Manifest
+from ..formats.swaps import Inputs
 from ..reading import json_value
 from .adb import PUSH_RATE, TIMEOUT, Device, DeviceWorkspace
 from .conditions import SCRIPT, condition_notes, parse_conditions
@@ -59,7 +60,7 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
         ProfilingError: the app failed, or computes something else than this machine.
     """
     manifest = profiled_manifest(request)
-    if manifest.swap != INPUTS:
+    if not isinstance(manifest.swap, Inputs):
         raise BundleError(
             f"{request.bundle} has its adapters in the weights: there is no switch to measure in "
             "the app; profile it without --via app"

@@ -25,7 +25,7 @@ from .adb import adb
 from .cache import cache_directory
 from .image import AMD64, ARM64, machine_image, namespace_image
 from .ports import accepts, claimed_port
-from .process import require
+from .process import require_programs
 
 TIERS = ("a", "b")
 PROGRAMS = {  # program -> Debian package
@@ -161,7 +161,7 @@ def _check_machine(tier: str) -> None:
             f"tier {tier} runs on Linux on x86-64 or arm64, found {platform.system()} on "
             f"{platform.machine()}; use a phone or an Android emulator"
         )
-    require(PROGRAMS[tier], f"tier {tier}")
+    require_programs(PROGRAMS[tier], f"tier {tier}")
 
 
 def _namespace_command(port: int, name: str) -> list[str]:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import BundleError, DeviceLostError, UsageError, known
-from ..formats.manifest import CAUSAL_LM, DATA, METHODS, PROGRAM, STATIC, Manifest
+from ..errors import BundleError, DeviceLostError, UsageError
+from ..formats.manifest import PROGRAM, Manifest
+from ..formats.models import CausalLm
+from ..formats.swaps import Data, Methods, Static
 from .adb import Device
 from .conditions import SCRIPT, condition_notes, parse_conditions
 from .host import Host
@@ -57,7 +59,7 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
             see :attr:`Profile.lost`.
     """
     manifest = profiled_manifest(request)
-    if manifest.swap == STATIC and request.base:
+    if isinstance(manifest.swap, Static) and request.base:
         raise UsageError(
             f"{request.bundle} has its adapters in the weights, which are not told apart from the "
             "base's; profile it without --base"
@@ -83,9 +85,8 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
             run.put()
             outcome.conditions["before"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
             run.outputs(expected, manifest.quantize)
-            context = known(manifest.max_length, "max length")
-            call = known(manifest.prefill_length, "prefill length")
-            _measure(run, Workload.fitting(context, call, least=not outcome.timing_valid))
+            model, least = manifest.causal_lm, not outcome.timing_valid
+            _measure(run, Workload.fitting(model.max_length, model.prefill_length, least=least))
             outcome.conditions["after"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
             if outcome.timing_valid:
                 outcome.notes += condition_notes(**outcome.conditions, cores=facts.cores)
@@ -110,13 +111,13 @@ def profiled_manifest(request: ProfileRequest) -> Manifest:
         BundleError: as :func:`profile`.
     """
     manifest = Manifest.read(request.bundle)
-    if manifest.kind != CAUSAL_LM:
+    if not isinstance(manifest.model, CausalLm):
         raise BundleError(
-            f"the base model of {request.bundle} is of kind {manifest.kind}, expected {CAUSAL_LM}: "
-            "only programs that continue texts are profiled"
+            f"the base model of {request.bundle} is of kind {manifest.model.kind}, expected "
+            f"{CausalLm.kind}: only programs that continue texts are profiled"
         )
-    if manifest.swap in (METHODS, DATA):
-        what = "method" if manifest.swap == METHODS else "data file"
+    if isinstance(manifest.swap, Methods | Data):
+        what = "method" if isinstance(manifest.swap, Methods) else "data file"
         raise BundleError(
             f"{request.bundle} has one {what} per task; profile a bundle that was exported with "
             "--swap inputs"
@@ -132,7 +133,7 @@ def bundle_record(path: Path, manifest: Manifest) -> dict:
         "base_model": manifest.base_model,
         "method": manifest.method,
         "quantize": manifest.quantize,
-        "max_length": manifest.max_length,
+        "max_length": manifest.causal_lm.max_length,
         "tasks": len(manifest.tasks),
     }
 

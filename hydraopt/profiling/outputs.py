@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import ProfilingError, known
+from ..errors import ProfilingError
 from ..formats.manifest import Manifest
 from ..progress import progress
 from ..runtime import Session
@@ -40,9 +40,9 @@ def expected_outputs(bundle: Path, manifest: Manifest) -> dict[str, Expected]:
         BundleError: a damaged bundle.
     """
     session = Session.open(bundle)
-    length = min(PROMPT, known(manifest.prefill_length, "prefill length"))
-    vocabulary = known(manifest.vocabulary, "vocabulary")
-    prompt = tuple(7919 * i % vocabulary for i in range(1, length + 1))
+    model = manifest.causal_lm
+    length = min(PROMPT, model.prefill_length)
+    prompt = tuple(7919 * i % model.vocabulary for i in range(1, length + 1))
     expected = {}
     for task in progress(session.tasks, "outputs here"):
         session.switch(task)

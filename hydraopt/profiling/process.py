@@ -12,7 +12,7 @@ def missing_packages(programs: Mapping[str, str]) -> list[str]:
     return [package for program, package in programs.items() if not shutil.which(program)]
 
 
-def require(programs: Mapping[str, str], purpose: str) -> None:
+def require_programs(programs: Mapping[str, str], purpose: str) -> None:
     """Raise ``ProfilingError`` with the command that installs what is missing, if anything is.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Protocol
 from ..errors import ProfilingError
 from .cache import cached
 from .facts import host_facts
-from .process import call, error_line, require
+from .process import call, error_line, require_programs
 
 SOURCE = Path(__file__).with_name("runner.cpp")
 KERNELS = Path(__file__).with_name("llm_kernels.cpp")
@@ -181,7 +181,7 @@ def _compiler(abi: str) -> str:
     cross = TOOLCHAINS[abi].cross
     native = abi == host_facts().abi
     program = "g++" if native else f"{cross.replace('x86-64', 'x86_64')}-g++"
-    require({program: "g++" if native else f"g++-{cross}"}, f"a runner for {abi}")
+    require_programs({program: "g++" if native else f"g++-{cross}"}, f"a runner for {abi}")
     return program
 
 

@@ -9,6 +9,7 @@ from ..adapters import ADAPTER_CONFIG
 from ..errors import ProfilingError
 from ..formats.manifest import MANIFEST, PROGRAM, Manifest
 from ..formats.pack import SHARED
+from ..formats.swaps import Inputs
 from ..lowering.alternatives import Alternative
 
 # of a .pte file: offset of the root, "ET12", "eh00", header's length, program's size, data's offset
@@ -48,7 +49,8 @@ def bundle_parts(bundle: Path, manifest: Manifest) -> dict[str, int]:
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     instructions, data = program_parts(bundle / PROGRAM)
     packs = manifest.pack_sizes
-    shared = 0 if manifest.static_rows else sizes.get(SHARED, 0)
+    static_rows = isinstance(manifest.swap, Inputs) and manifest.swap.static_rows
+    shared = 0 if static_rows else sizes.get(SHARED, 0)
     total = manifest.total_bytes + (bundle / MANIFEST).stat().st_size
     return {
         "program_instructions": instructions,

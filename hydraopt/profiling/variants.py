@@ -9,8 +9,9 @@ import torch
 
 from ..files import sha256
 from ..formats.layout import payload_bytes, read_layout
-from ..formats.manifest import DECODE, FORWARD, PROGRAM, STATIC, Manifest
+from ..formats.manifest import DECODE, FORWARD, PROGRAM, Manifest
 from ..formats.pack import SHARED, Pack
+from ..formats.swaps import Inputs
 from ..lowering.alternatives import Alternative, read_alternatives, write_alternatives
 from ..packing import CodedAdapters
 from .cache import cached, drop_unused
@@ -48,10 +49,10 @@ class Variant:
 
 def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
     """The bundle itself."""
-    if manifest.swap == STATIC:
+    if not isinstance(manifest.swap, Inputs):
         return reloading_variant(BUNDLE, Alternative(bundle / PROGRAM))
-    packs = manifest.packs.values()
-    shared = () if manifest.static_rows else (SHARED,)
+    packs = manifest.swap.packs.values()
+    shared = () if manifest.swap.static_rows else (SHARED,)
     return Variant(
         BUNDLE,
         {name: bundle / name for name in (PROGRAM, *shared, *(pack.file for pack in packs))},

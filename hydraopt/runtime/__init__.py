@@ -1,6 +1,7 @@
 """Running bundles on the ExecuTorch runtime."""
 
 from .sampling import Sampling
-from .session import Session, verify
+from .session import Session
+from .verify import verify
 
 __all__ = ["Sampling", "Session", "verify"]

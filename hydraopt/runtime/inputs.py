@@ -1,49 +1,47 @@
 """Inputs of programs that are no causal LM: checked, and in the form that the program takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from ..errors import BundleError, TaskError, known
+from ..errors import BundleError, TaskError
 from ..factors import is_head
-from ..formats.manifest import IMAGE, Manifest
+from ..formats.models import CausalLm, Encoder, Image, Model
 
 
-def inputs_of(given: Sequence[int] | torch.Tensor, manifest: Manifest) -> list[torch.Tensor]:
+def inputs_of(given: Sequence[int] | torch.Tensor, model: Encoder | Image) -> list[torch.Tensor]:
     """Token ids and attention mask, int64 ``[1, S]``; or pixel values, float32 ``[1, C, H, W]``.
 
     Raises:
         TaskError: token ids or an image that the model cannot take.
     """
-    if manifest.kind == IMAGE:
-        return [_image(given, manifest)]
+    if isinstance(model, Image):
+        return [_image(given, model)]
     ids = list(given)
-    check_ids(ids, manifest)
-    most = known(manifest.max_length, "max length")
-    if len(ids) > most:
+    check_ids(ids, model)
+    if len(ids) > model.max_length:
         raise TaskError(
-            f"{len(ids)} tokens, expected at most {most}; shorten the text or "
+            f"{len(ids)} tokens, expected at most {model.max_length}; shorten the text or "
             "export with more --max-length"
         )
     return [torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64)]
 
 
-def check_ids(ids: Sequence[int], manifest: Manifest) -> None:
+def check_ids(ids: Sequence[int], model: CausalLm | Encoder) -> None:
     """Raise ``TaskError`` if there are no token ids, or unknown ones."""
     if not ids:
         raise TaskError("the prompt is empty, expected at least one token")
-    vocabulary = known(manifest.vocabulary, "vocabulary")
-    if wrong := [token for token in ids if not 0 <= token < vocabulary]:
-        raise TaskError(f"token id {wrong[0]} is outside the vocabulary of {vocabulary}")
+    if wrong := [token for token in ids if not 0 <= token < model.vocabulary]:
+        raise TaskError(f"token id {wrong[0]} is outside the vocabulary of {model.vocabulary}")
 
 
-def check_classes(factors: Sequence[torch.Tensor], task: str, manifest: Manifest) -> None:
-    """Raise ``BundleError`` if a task's head has not as many classes as the manifest says."""
-    for name, factor in zip(manifest.factors, factors, strict=True):
+def check_classes(factors: Mapping[str, torch.Tensor], task: str, expected: int | None) -> None:
+    """Raise ``BundleError`` if a task's head has another number of classes than ``expected``."""
+    for name, factor in factors.items():
         module, _, side = name.rpartition(".")
         if is_head(module) and side == "A":
-            classes, expected = int(factor[0].any(0).sum()), manifest.classes.get(task)
+            classes = int(factor[0].any(0).sum())
             if classes != expected:
                 raise BundleError(
                     f"the pack of task {task!r} has a head of {classes} classes, expected "
@@ -51,13 +49,13 @@ def check_classes(factors: Sequence[torch.Tensor], task: str, manifest: Manifest
                 )
 
 
-def example(manifest: Manifest) -> list[int] | torch.Tensor:
-    """An input that any model of the bundle's kind takes: one token, or a black image."""
-    return torch.zeros(manifest.image) if manifest.kind == IMAGE else [0]
+def example(model: Model) -> list[int] | torch.Tensor:
+    """An input that any model of its kind takes: one token, or a black image."""
+    return torch.zeros(model.shape) if isinstance(model, Image) else [0]
 
 
-def _image(pixels: Any, manifest: Manifest) -> torch.Tensor:
-    expected = known(manifest.image, "image")
+def _image(pixels: Any, model: Image) -> torch.Tensor:
+    expected = model.shape
     shape = tuple(pixels.shape) if isinstance(pixels, torch.Tensor) else type(pixels).__name__
     if shape not in (expected, (1, *expected)):
         raise TaskError(

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from executorch.runtime import Program
 
-from ..errors import BundleError, TaskError, known
-from ..formats.layout import payload_bytes, read_layout
-from ..formats.manifest import CAUSAL_LM, DATA, DECODE, FORWARD, IMAGE, INPUTS, PROGRAM, Manifest
-from .inputs import check_classes, check_ids, example, inputs_of
-from .native import Running, load_kernels, load_program, loading
+from ..errors import TaskError, require
+from ..formats.manifest import Manifest
+from ..formats.models import CausalLm, Encoder
+from .inputs import check_ids, inputs_of
+from .native import load_kernels
 from .sampling import GREEDY, Sampling, next_token
+from .tasks import Ready, task_loader
 from .text import BundleTokenizer
 from .turns import Turns, in_turn
 
@@ -29,29 +29,19 @@ class Session:
 
     Attributes:
         manifest: what the bundle holds.
-        task: the current task, None before the first :meth:`switch`.
         position: number of tokens in the KV cache.
-        factors: the current task's, float32, in the manifest's order; none unless they are inputs.
     """
 
     def __init__(self, bundle: Path, manifest: Manifest):
         self.bundle = bundle
         self.manifest = manifest
-        self.task: str | None = None
         self.position = 0
         self._turns = Turns(f"the session of {bundle}")
         self._tokenizer = BundleTokenizer.of(bundle, manifest)
         self._sequence = 0
         load_kernels()
-        self._program = load_program(bundle / PROGRAM, manifest.executorch)
-        self.factors: Sequence[torch.Tensor] = ()
-        if manifest.swap == INPUTS:
-            self._method = self._load_method(FORWARD, self._program)
-            self._decode = self._load_method(DECODE, self._program)
-            layout, shared = read_layout(bundle)
-            self._binding = layout.binding(shared)
-            self._shared = torch.from_numpy(shared)
-            self._pack_bytes = payload_bytes(layout.task)
+        self._load = task_loader(bundle, manifest)
+        self._current: Ready | None = None
 
     @classmethod
     def open(cls, bundle: str | Path) -> "Session":
@@ -73,42 +63,32 @@ class Session:
         """Names of the tasks in the bundle."""
         return self.manifest.tasks
 
+    @property
+    def task(self) -> str | None:
+        """The current task, None before the first :meth:`switch`."""
+        return self._current.task if self._current else None
+
+    @property
+    def factors(self) -> Sequence[torch.Tensor]:
+        """The current task's, float32, in the manifest's order; none unless they are inputs."""
+        return self._current.factors if self._current else ()
+
     @in_turn
     def switch(self, task: str) -> None:
         """Make ``task`` the current one and forget the KV cache.
 
-        Tokens cached under one adapter are never read under another.
+        Tokens cached under one adapter are never read under another. If it fails, task and KV
+        cache stay as they are.
 
         Raises:
             TaskError: no such task.
             BundleError: its pack was damaged or replaced after :meth:`open`, or has a head of
                 another number of classes than the manifest says.
         """
-        manifest = self.manifest
-        if task not in manifest.tasks:
+        if task not in self.tasks:
             raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
-        if manifest.swap == DATA:
-            manifest.packs[task].read(self.bundle)
-            data = self.bundle / manifest.packs[task].file
-            program = load_program(self.bundle / PROGRAM, manifest.executorch, data)
-            self._program, self._method = program, self._load_method(FORWARD, program)
-        elif manifest.swap == INPUTS:
-            payload = manifest.packs[task].payload(self.bundle, self._pack_bytes, self._binding)
-            shared = () if manifest.static_rows else (self._shared,)
-            factors = self._decode.execute([*shared, torch.from_numpy(payload)])
-            check_classes(factors, task, manifest)
-            self.factors = factors
-        else:
-            self._method = self._load_method(manifest.methods[task], self._program)
-        self.task = task
+        self._current = self._load(task)
         self.reset()
-
-    def _load_method(self, name: str, program: Program) -> Running:
-        if name not in program.method_names:
-            raise BundleError(f"{self.bundle / PROGRAM} has no method {name!r}; export again")
-        with loading(f"method {name} of {self.bundle / PROGRAM}"):
-            method = program.load_method(name)
-        return Running(known(method, f"method {name}"), f"{name} of {self.bundle / PROGRAM}")
 
     @in_turn
     def reset(self) -> None:
@@ -131,20 +111,30 @@ class Session:
         Raises:
             TaskError: a causal LM, no current task, or an input that the model cannot take.
         """
-        self._check_kind(causal_lm=False)
-        if isinstance(given, str) and self.manifest.kind != IMAGE:
+        model = self.manifest.model
+        if isinstance(model, CausalLm):
+            raise self._of_kind("call generate, stream or forward")
+        current = self._ready()
+        if isinstance(given, str) and isinstance(model, Encoder):
             given = self.encode(given)
-        (output,) = self._method.execute([*inputs_of(given, self.manifest), *self.factors])
-        return output[0, ..., : self.manifest.classes.get(known(self.task, "current task"))]
+        (output,) = current.method.execute([*inputs_of(given, model), *current.factors])
+        return output[0, ..., : self.manifest.classes.get(current.task)]
 
-    def _check_kind(self, *, causal_lm: bool) -> None:
-        """Raise ``TaskError`` unless the base is, or is not, a causal LM, and a task is current."""
-        kind = self.manifest.kind
-        if causal_lm != (kind == CAUSAL_LM):
-            step = "call generate, stream or forward" if kind == CAUSAL_LM else "call run"
-            raise TaskError(f"the base model of {self.bundle} is of kind {kind}; {step}")
-        if self.task is None:
+    def _causal_lm(self) -> CausalLm:
+        """The base, where a task is current and it continues texts; else ``TaskError``."""
+        if not isinstance(self.manifest.model, CausalLm):
+            raise self._of_kind("call run")
+        self._ready()
+        return self.manifest.model
+
+    def _of_kind(self, step: str) -> TaskError:
+        kind = self.manifest.model.kind
+        return TaskError(f"the base model of {self.bundle} is of kind {kind}; {step}")
+
+    def _ready(self) -> Ready:
+        if self._current is None:
             raise TaskError(f"no task is current; switch to one of: {', '.join(self.tasks)}")
+        return self._current
 
     @in_turn
     def forward(self, ids: Sequence[int]) -> torch.Tensor:
@@ -156,19 +146,19 @@ class Session:
             TaskError: no causal LM, no current task, no ids or unknown ones, or more than the
                 context holds.
         """
-        self._check_kind(causal_lm=True)
-        end = self.position + len(ids)
-        check_ids(ids, self.manifest)
-        most = known(self.manifest.max_length, "max length")
+        model, current = self._causal_lm(), self._ready()
+        end, most = self.position + len(ids), model.max_length
+        check_ids(ids, model)
         if end > most or len(ids) >= most:
             raise TaskError(
                 f"{end} tokens, expected at most {most - 1} in a prompt and "
                 f"{most} in all; shorten it or export with more --max-length"
             )
-        step = known(self.manifest.prefill_length, "prefill length")
+        step = model.prefill_length
         for piece in (ids[start : start + step] for start in range(0, len(ids), step)):
             positions = torch.arange(self.position, self.position + len(piece))
-            (logits,) = self._method.execute([torch.tensor([piece]), positions, *self.factors])
+            inputs = [torch.tensor([piece]), positions, *current.factors]
+            (logits,) = current.method.execute(inputs)
             self.position += len(piece)
         return logits[0, -1]
 
@@ -186,6 +176,7 @@ class Session:
             TaskError: as :meth:`forward`; also if another sequence was started in between, or this
                 one continued.
         """
+        model = self._causal_lm()
         sampling = sampling or GREEDY
         generator = sampling.generator()
         following = list(ids)
@@ -193,10 +184,10 @@ class Session:
         for _ in range(max_new_tokens):
             logits, state = self._continue(following, state)
             token = next_token(logits, sampling, generator)
-            if token in self.manifest.eos_ids:
+            if token in model.eos_ids:
                 return
             yield token
-            if state[1] == self.manifest.max_length:
+            if state[1] == model.max_length:
                 return
             following = [token]
 
@@ -236,7 +227,7 @@ class Session:
         Raises:
             TaskError: as :meth:`forward` and :meth:`encode`.
         """
-        self._check_kind(causal_lm=True)
+        self._causal_lm()
         ids = self.encode(text, chat=chat)
         return self.decode_stream(self.generate_ids(ids, max_new_tokens, sampling=sampling))
 
@@ -249,7 +240,7 @@ class Session:
         chat: bool = False,
     ) -> str:
         """Continuation of ``text``, without it; arguments and errors as :meth:`stream`."""
-        self._check_kind(causal_lm=True)
+        self._causal_lm()
         ids = self.encode(text, chat=chat)
         return self.decode(list(self.generate_ids(ids, max_new_tokens, sampling=sampling)))
 
@@ -264,33 +255,19 @@ class Session:
             raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
         return self._tokenizer.encode(text, chat=chat)
 
+    def try_tokenizer(self) -> None:
+        """Wait until the tokenizer, if there is one, has held for texts of all sorts.
+
+        Raises:
+            BundleError: it fails.
+        """
+        if self._tokenizer is not None:
+            self._tokenizer.check(tried=True)
+
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Text of token ids, piece by piece; together they are what :meth:`decode` gives."""
-        return known(self._tokenizer, "tokenizer").decode_stream(ids)
+        return require(self._tokenizer, "tokenizer").decode_stream(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, empty if the bundle has no tokenizer."""
         return "" if self._tokenizer is None else self._tokenizer.decode(ids)
-
-
-def verify(bundle: str | Path) -> dict:
-    """Open a bundle, switch to every task and run one token, or a black image, with each.
-
-    Raises:
-        BundleError: as :meth:`Session.open` and :meth:`Session.switch`, or non-finite outputs.
-    """
-    session = Session.open(bundle)
-    if session._tokenizer is not None:
-        session._tokenizer.check(tried=True)
-    run = session.forward if session.manifest.kind == CAUSAL_LM else session.run
-    for task in session.tasks:
-        session.switch(task)
-        if not run(example(session.manifest)).isfinite().all():
-            raise BundleError(
-                f"task {task!r} of {bundle} gives NaN or infinite outputs; export again"
-            )
-    return {
-        "bundle": str(bundle),
-        "files": len(session.manifest.names),
-        "tasks": len(session.tasks),
-    }

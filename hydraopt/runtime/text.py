@@ -13,6 +13,7 @@ from pathlib import Path
 from ..confined import ConfinedError, ConfinedTokenizer
 from ..errors import BundleError, HydraOptError, TaskError
 from ..formats.manifest import TOKENIZER, Manifest
+from ..formats.models import CausalLm, Encoder
 
 BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # a token where a vocabulary falls back to bytes
 
@@ -22,7 +23,10 @@ class BundleTokenizer:
 
     def __init__(self, bundle: Path, manifest: Manifest):
         self._bundle = bundle
-        self._chat, self._prompt = manifest.chat, manifest.prompt
+        model = manifest.model
+        self._chat = model.chat if isinstance(model, CausalLm) else None
+        pooling = model.pooling if isinstance(model, Encoder) else None
+        self._prompt = pooling.prompt if pooling else ""
         self._tokenizer = ConfinedTokenizer(bundle / TOKENIZER)
 
     @classmethod

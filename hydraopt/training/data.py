@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from ..adapters import AdapterSet, check_task_type
 from ..base_layers import check_layers
-from ..errors import DataError, known
+from ..errors import DataError, require
 from ..factors import Places
 from ..fitting import places_in_causal_lm
-from ..formats.manifest import CAUSAL_LM
+from ..formats.models import CAUSAL_LM
 from ..models import context_length
 from .batches import Row, encode, load_model
 from .examples import read_examples, read_unanswered
@@ -120,4 +120,4 @@ class CalibrationData:
     def answered(self, tasks: Iterable[str]) -> list[Row]:
         """The tokens of all prompts of some tasks with their answers, which must be there."""
         pairs = (pair for task in tasks for pair in self.examples[task])
-        return encode(self.tokenizer, ((prompt, known(x, "answer")) for prompt, x in pairs))
+        return encode(self.tokenizer, ((prompt, require(x, "answer")) for prompt, x in pairs))

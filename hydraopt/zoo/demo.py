@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ..compression import compress
-from ..errors import known
 from ..files import output_directory
 from ..lowering.bundle import export_bundle
 from ..packing import open_stored
@@ -93,7 +92,7 @@ def speeds(session: Session) -> Mapping[str, float]:
         start = time.perf_counter()
         session.switch(session.tasks[index % len(session.tasks)])
         times.append(1e3 * (time.perf_counter() - start))
-    half = known(session.manifest.max_length, "max length") // 2
+    half = session.manifest.causal_lm.max_length // 2
     start = time.perf_counter()
     for index in range(TOKENS):
         if index % half == 0:

@@ -29,7 +29,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from hydraopt.adapters import AdapterSet, read_adapters
-from hydraopt.errors import known
+from hydraopt.errors import require
 from hydraopt.files import replaced_file, write_json
 from hydraopt.formats.manifest import PROGRAM
 from hydraopt.lowering.base_model import load_base
@@ -112,8 +112,8 @@ def peft_logits(model: PeftModel, tokenizer: Callable, task: Task) -> torch.Tens
 def eager_logits(trained: Trained, merged: CodedAdapters, settings: ExportSettings) -> Logits:
     """Of all test sentences by the module that is exported, in PyTorch."""
     loaded = load_base(str(trained.base), merged.base_model, merged.task_type, heads=True)
-    tokenizer = known(loaded.tokenizer, "tokenizer")
     settings, classes = loaded.kind.resolve(settings, loaded.model), merged.classes
+    tokenizer = require(loaded.tokenizer, "tokenizer")
     module = slotted(loaded, settings, module_shapes(merged.layout))
     found = {}
     for name, task in trained.tasks.items():

@@ -15,13 +15,17 @@ from .changes import NO_DATA, NO_DOCUMENTS, cut, flip, longer, sealed_fields, wr
 MANIFEST = "bundle/manifest.json"
 RUN = ("run", "bundle", "--task", "alpha", "--ids", "5", "--max-new-tokens", "1")
 VALUES = (None, True, -1, 10**30, 0.5, "x", [], {}, [[]], ["x"], {"x": 1}, "x" * (1 << 20))
-FIELDS = (
-    *("base_model", "kind", "base_config_sha256", "executorch", "codec", "method"),
-    *("adapter_bytes", "quantize", "embedding", "attention", "swap", "static_rows"),
-    *("max_length", "prefill_length", "vocabulary", "factors", "constant_bytes", "packs"),
-    *("methods", "files", "eos_ids", "chat", "image", "classes", "deviation"),
-    *("per_token", "pooling", "normalized", "prompt"),
+FIELDS = (  # but "files", whose records are made anew by whoever seals
+    *("base_model", "base_config_sha256", "executorch", "method", "adapter_bytes", "quantize"),
+    *("model", "swap", "classes", "deviation"),
 )
+PARTS = {
+    "model": (
+        *("kind", "vocabulary", "max_length", "prefill_length", "embedding", "attention"),
+        *("eos_ids", "chat", "per_token", "pooling", "shape"),
+    ),
+    "swap": ("mode", "packs", "factors", "static_rows", "constant_bytes", "methods", "tasks"),
+}
 LONGER = "8 bytes more"
 OUTSIDE = ("../model.pte", "/etc/passwd", "packs/../model.pte", "", ".", "packs//a", "a\\b", "\0")
 
@@ -31,17 +35,19 @@ def manifests() -> Iterator[Case]:
     for name, change in wrong_files(MANIFEST, NO_DOCUMENTS).items():
         for command in (("verify", "bundle"), ("remove", "bundle", "--task", "alpha")):
             yield Case(f"{name}, {command[0]}", command, change=change)
-    for field in FIELDS:
-        if field == "files":  # records are made anew by whoever seals
-            continue
-        for value in VALUES:
-            name = f"{field} {str(value)[:10]!r}"
+    for value in VALUES:
+        for field in FIELDS:
             change = sealed_fields(MANIFEST, **{field: value})
+            name = f"{field} {str(value)[:10]!r}"
+            yield Case(name, ("info", "bundle"), change=change, may_pass=True)
+        for part, field in ((part, field) for part, fields in PARTS.items() for field in fields):
+            name = f"{part}.{field} {str(value)[:10]!r}"
+            change = _part(part, **{field: value})
             yield Case(name, ("info", "bundle"), change=change, may_pass=True)
     for version in (0, 4, 99, "5", None, 10**400):
         change = _plain(format_version=version)
         yield Case(f"version {str(version)[:9]!r}", ("info", "bundle"), "manifest", change)
-    for field in ("base_model", "eos_ids", "digest", "swap"):
+    for field in ("base_model", "model", "digest", "swap"):
         yield Case(f"no {field}", ("info", "bundle"), "manifest", _without(field))
     for position in range(0, 4000, 100):
         yield Case(f"bit in byte {position}", ("info", "bundle"), "", flip(MANIFEST, position))
@@ -73,11 +79,19 @@ def _without(field: str) -> Change:
     return change
 
 
+def _part(part: str, **changes: object) -> Change:
+    def change(world: Path) -> None:
+        fields = json.loads((world / MANIFEST).read_text())[part]
+        reseal(world / MANIFEST, **{part: fields | changes})
+
+    return change
+
+
 def _pack(**changes: object) -> Change:
     def change(world: Path) -> None:
-        packs = json.loads((world / MANIFEST).read_text())["packs"]
-        packs["alpha"] |= changes
-        reseal(world / MANIFEST, packs=packs)
+        swap = json.loads((world / MANIFEST).read_text())["swap"]
+        swap["packs"]["alpha"] |= changes
+        reseal(world / MANIFEST, swap=swap)
 
     return change
 
@@ -128,11 +142,12 @@ def _forged(edit: object) -> Change:
 
     def change(world: Path) -> None:
         bundle = world / "bundle"
-        places = json.loads((bundle / "manifest.json").read_text())["packs"]
+        swap = json.loads((bundle / "manifest.json").read_text())["swap"]
+        places = swap["packs"]
         path = bundle / places["alpha"]["file"]
         path.write_bytes(edit(path.read_bytes()))
         places["alpha"] = asdict(Pack.of(bundle, places["alpha"]["file"]))
-        reseal(bundle / "manifest.json", packs=places)
+        reseal(bundle / "manifest.json", swap=swap)
 
     return change
 

@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from ...bases.weights import check_dense, load_whole
-from ...errors import known
-from ...formats.manifest import CAUSAL_LM as NAME
+from ...errors import require
+from ...formats.models import CAUSAL_LM as NAME
 from ...hooks import input_changed
 from ...models import context_length, end_tokens
 from ...native_log import native_log
@@ -69,13 +69,13 @@ class CausalLM(Kind):
     ) -> Callable[[Inputs], nn.Module]:
         """As :meth:`.Kind.restructure`."""
         step = restructure(model, settings)
-        return partial(Decoder, model, step, known(settings.max_length, "max length"))
+        return partial(Decoder, model, step, require(settings.max_length, "max length"))
 
     def export(
         self, module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
     ) -> torch.export.ExportedProgram:
         """As :meth:`.Kind.export`; calls of 1 to ``settings.prefill_length`` tokens."""
-        return export_forward(module, shapes, known(settings.prefill_length, "prefill length"))
+        return export_forward(module, shapes, require(settings.prefill_length, "prefill length"))
 
     def describe(
         self,
@@ -89,8 +89,8 @@ class CausalLM(Kind):
 
     def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
         """A short text, and a long one where length matters."""
-        most = known(settings.max_length, "max length")
-        piece = known(settings.prefill_length, "prefill length")
+        most = require(settings.max_length, "max length")
+        piece = require(settings.prefill_length, "prefill length")
         short, long = short_text(model, piece), long_text(model, most, piece)
         return [short, long] if long else [short]
 

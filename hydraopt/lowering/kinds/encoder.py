@@ -19,8 +19,9 @@ from transformers import (
 from transformers.utils import ModelOutput
 
 from ...adapters import FEATURES, SEQ_CLS, TOKEN_CLS
-from ...errors import LoweringError, known
-from ...formats.manifest import ENCODER as NAME
+from ...errors import LoweringError, require
+from ...formats.models import ENCODER as NAME
+from ...formats.models import Pooling
 from ...models import context_length
 from ..attention import some_text
 from ..program import export_module
@@ -77,7 +78,7 @@ class Encoder(Kind):
     ) -> Callable[[Inputs], nn.Module]:
         """As :meth:`.Kind.restructure`."""
         model.config.use_cache = False  # of a decoder that embeds
-        row = row_masks(model, known(settings.max_length, "max length"))
+        row = row_masks(model, require(settings.max_length, "max length"))
         delegate_norms(model)
         return partial(EncoderModule, model, row)
 
@@ -100,15 +101,11 @@ class Encoder(Kind):
         name, sentence = type(model).__name__, sentence_of(model)
         if name.endswith(tuple(SAVED.values())):
             return {"per_token": name.endswith(SAVED[TOKEN_CLS])}
-        return {
-            "pooling": sentence.pooling,
-            "normalized": sentence.normalized,
-            "prompt": sentence.prompt,
-        }
+        return {"pooling": Pooling(sentence.pooling, sentence.normalized, sentence.prompt)}
 
     def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
         """A text that is longer than the model's windows."""
-        most = known(settings.max_length, "max length")
+        most = require(settings.max_length, "max length")
         limit = long_limit(model.config, most) or 0
         length = min(most, max(limit + BEYOND, SHORT, exercising(model, most)))
         return [Probe(f"a text of {length} tokens", some_text(model, length))]
@@ -165,7 +162,7 @@ def _output(model: PreTrainedModel, found: ModelOutput, mask: torch.Tensor) -> t
 def _gives(config: PretrainedConfig, task_type: str | None, heads: bool) -> str:
     """The task type of a base's outputs: that of the adapters, or else what it was saved for."""
     if task_type in AUTO and not (heads and task_type == FEATURES):
-        return known(task_type, "task type")
+        return require(task_type, "task type")
     saved = [kind for kind, suffix in SAVED.items() if is_classifier(config, suffix)]
     return saved[0] if saved else SEQ_CLS if heads else FEATURES
 

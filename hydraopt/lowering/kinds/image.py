@@ -18,7 +18,7 @@ from transformers.utils import ModelOutput
 
 from ...adapters import SEQ_CLS
 from ...errors import LoweringError
-from ...formats.manifest import IMAGE as NAME
+from ...formats.models import IMAGE as NAME
 from ..program import export_module
 from ..settings import ExportSettings
 from .kind import ChatArguments, Inputs, Kind, Probe, is_classifier, load_eager
@@ -66,7 +66,7 @@ class ImageModel(Kind):
         arguments: ChatArguments,
     ) -> dict[str, Any]:
         """The shape of an image."""
-        return {"image": image_shape(model.config)}
+        return {"shape": image_shape(model.config)}
 
     def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
         """An image of noise."""

@@ -119,7 +119,7 @@ def main(
             merged, str(base), bundle, ExportSettings(quantize, max_length=CONTEXT), overwrite=True
         )
         texts = program_texts(bundle, rows)
-        ends = Session.open(bundle).manifest.eos_ids
+        ends = Session.open(bundle).manifest.causal_lm.eos_ids
         record[quantize] = compared(texts, peft, ends, written, tokenizer.decode)
         print({key: value for key, value in record[quantize].items() if key != "tasks"})
     with replaced_file(output) as staging:

@@ -41,11 +41,12 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
 
     init {
         for ((name, record) in manifest.files) check(File(directory, name), record, hashes)
-        val records = if (manifest.swap == Swap.INPUTS) manifest.packs else mapOf()
+        val swap = manifest.swap
+        val records = if (swap is Swap.Inputs) swap.packs else mapOf()
         val mapped = records.values.distinct().associateWith { Pack(directory, it, hashes) }
         packs = records.mapValues { mapped.getValue(it.value) }
         shared = manifest.files[SHARED]
-            ?.takeUnless { manifest.staticRows }
+            ?.takeIf { swap is Swap.Inputs && !swap.staticRows }
             ?.let { Pack(directory, PackRecord(SHARED, 0, it.bytes, it.sha256), hash = false) }
     }
 

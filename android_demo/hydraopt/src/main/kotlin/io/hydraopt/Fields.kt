@@ -18,8 +18,6 @@ internal class Fields(private val what: String, value: Any?) {
 
     fun string(name: String): String = any(name) as? String ?: wrong(name, "a text")
 
-    fun stringOrNull(name: String): String? = any(name)?.let { string(name) }
-
     fun boolean(name: String): Boolean = any(name) as? Boolean ?: wrong(name, "true or false")
 
     fun long(name: String): Long = any(name) as? Long ?: wrong(name, "a whole number")

@@ -1,32 +1,5 @@
 package io.hydraopt
 
-/** What kind of base model a bundle has. */
-enum class Kind(internal val id: String) {
-    /** A language model: [TaskSession.generate]. */
-    CAUSAL_LM("causal_lm"),
-
-    /** An encoder of texts. */
-    ENCODER("encoder"),
-
-    /** An image model. */
-    IMAGE("image")
-}
-
-/** How a bundle's program changes from task to task. */
-enum class Swap(internal val id: String) {
-    /** Factors are inputs of `forward`; the method `decode` makes them of a pack. */
-    INPUTS("inputs"),
-
-    /** One method per task. */
-    METHODS("methods"),
-
-    /** A .ptd file per task is loaded with the program, which ExecuTorch's `Module` cannot do. */
-    DATA("data"),
-
-    /** One model for all tasks. */
-    STATIC("static")
-}
-
 /**
  * One user turn in the base model's chat template: [prefix], message, [suffix].
  *
@@ -46,50 +19,138 @@ data class FileRecord(val bytes: Long, val sha256: String)
 /** Where a task's pack lies, and its hash: [length] bytes from [offset] of [file]. */
 data class PackRecord(val file: String, val offset: Long, val length: Long, val sha256: String)
 
+/** What a bundle's base model is, and how its program is called. */
+sealed interface Model {
+    /** Its name in `manifest.json`. */
+    val kind: String
+
+    /**
+     * A language model: [TaskSession.generate].
+     *
+     * @property vocabulary number of token ids.
+     * @property maxLength positions of the KV cache.
+     * @property prefillLength most tokens of one call of `forward`.
+     * @property eosIds tokens that end a generation.
+     * @property chat the base's chat template; null if it has none that fits.
+     */
+    data class CausalLm(
+        val vocabulary: Int,
+        val maxLength: Int,
+        val prefillLength: Int,
+        val eosIds: Set<Int>,
+        val chat: Chat?
+    ) : Model {
+        override val kind get() = KIND
+
+        internal companion object {
+            const val KIND = "causal_lm"
+        }
+    }
+
+    /**
+     * An encoder of texts.
+     *
+     * @property vocabulary number of token ids.
+     * @property maxLength most tokens of a text.
+     */
+    data class Encoder(val vocabulary: Int, val maxLength: Int) : Model {
+        override val kind get() = KIND
+
+        internal companion object {
+            const val KIND = "encoder"
+        }
+    }
+
+    /**
+     * An image model.
+     *
+     * @property shape channels, height and width of its input.
+     */
+    data class Image(val shape: List<Int>) : Model {
+        override val kind get() = KIND
+
+        internal companion object {
+            const val KIND = "image"
+        }
+    }
+}
+
+/** How a bundle's program changes from task to task. */
+sealed interface Swap {
+    /** Names of the tasks, in the bundle's order. */
+    val tasks: List<String>
+
+    /**
+     * Factors are inputs of `forward`; the method `decode` makes them of a pack.
+     *
+     * @property packs task to its pack.
+     * @property factors names of the factors in the program's order.
+     * @property staticRows whether rows that all tasks share are layers of the program; then
+     *   `decode` takes a task's payload alone, else the shared one first.
+     */
+    data class Inputs(
+        val packs: Map<String, PackRecord>,
+        val factors: List<String>,
+        val staticRows: Boolean
+    ) : Swap {
+        override val tasks get() = packs.keys.toList()
+    }
+
+    /**
+     * One method per task.
+     *
+     * @property methods task to the name of its method.
+     */
+    data class Methods(val methods: Map<String, String>) : Swap {
+        override val tasks get() = methods.keys.toList()
+    }
+
+    /**
+     * A .ptd file per task is loaded with the program, which ExecuTorch's `Module` cannot do.
+     *
+     * @property packs task to its file.
+     */
+    data class Data(val packs: Map<String, PackRecord>) : Swap {
+        override val tasks get() = packs.keys.toList()
+    }
+
+    /** One model for all tasks. */
+    data class Static(override val tasks: List<String>) : Swap
+}
+
 /**
  * What a bundle holds, all but the weights.
  *
  * @property baseModel identifier of the base model.
- * @property kind of the base model; what means something for another kind only is null, or empty.
  * @property executorch version of ExecuTorch that lowered the program.
  * @property method the merging method.
  * @property adapterBytes fp16 bytes of the adapters that went in.
  * @property quantize `none` or `8da4w`, the base's linear layers.
- * @property swap how tasks are switched.
- * @property staticRows whether rows that all tasks share are layers of the program; then `decode`
- *   takes a task's payload alone, else the shared one first.
- * @property maxLength positions of the KV cache, or the most tokens of an encoder's text.
- * @property prefillLength most tokens of one call of `forward`.
- * @property vocabulary number of token ids.
- * @property eosIds tokens that end a generation.
- * @property chat the base's chat template; null if it has none that fits.
- * @property factors names of the factors in the program's order.
- * @property packs task to its pack, for [Swap.INPUTS] and [Swap.DATA].
- * @property methods task to the name of its method, for [Swap.METHODS] and [Swap.STATIC].
+ * @property model what the base model is.
+ * @property swap what a task is, and how it becomes the current one.
  * @property classes task to the number of classes of its head, if tasks have heads.
  * @property files path inside the bundle to size and hash, for every file but the manifest and
  *   those that hold packs.
  */
 data class Manifest(
     val baseModel: String,
-    val kind: Kind,
     val executorch: String,
     val method: String,
     val adapterBytes: Long,
     val quantize: String,
+    val model: Model,
     val swap: Swap,
-    val staticRows: Boolean,
-    val maxLength: Int?,
-    val prefillLength: Int?,
-    val vocabulary: Int?,
-    val eosIds: Set<Int>,
-    val chat: Chat?,
-    val factors: List<String>,
-    val packs: Map<String, PackRecord>,
-    val methods: Map<String, String>,
     val classes: Map<String, Int>,
     val files: Map<String, FileRecord>
 ) {
     /** Names of the tasks, in the bundle's order. */
-    val tasks: List<String> get() = (packs.keys + methods.keys).toList()
+    val tasks: List<String> get() = swap.tasks
+
+    /** Task to its pack or .ptd file; empty if the tasks are in the program. */
+    val packs: Map<String, PackRecord>
+        get() = when (swap) {
+            is Swap.Inputs -> swap.packs
+            is Swap.Data -> swap.packs
+            is Swap.Methods, is Swap.Static -> mapOf()
+        }
 }

@@ -3,7 +3,7 @@ package io.hydraopt
 import java.io.File
 import java.security.MessageDigest
 
-/** All that is known here of `manifest.json`, format version 6, and of a bundle's file names. */
+/** All that is known here of `manifest.json`, format version 7, and of a bundle's file names. */
 internal object ManifestFormat {
     const val MANIFEST = "manifest.json"
     const val PROGRAM = "model.pte"
@@ -14,8 +14,7 @@ internal object ManifestFormat {
     const val WRITER = "`hydraopt export`"
     const val LARGEST = 64L shl 20
 
-    private const val VERSION = 6L
-    private const val CODEC = "trellis-1"
+    private const val VERSION = 7L
     private const val LAYOUT = "layout.json"
     private const val LONGEST_PATH = 300
     private const val LONGEST_TASK = 100
@@ -23,19 +22,7 @@ internal object ManifestFormat {
     private val SHA256 = Regex("[0-9a-f]{64}")
 
     /** What a phone has no use for: it must be there all the same. */
-    private val UNUSED = listOf(
-        "digest",
-        "base_config_sha256",
-        "embedding",
-        "attention",
-        "constant_bytes",
-        "image",
-        "deviation",
-        "per_token",
-        "pooling",
-        "normalized",
-        "prompt"
-    )
+    private val UNUSED = listOf("digest", "base_config_sha256", "deviation")
 
     /** The same, where a manifest may leave it out. */
     private val UNUSED_OR_MISSING = listOf("base_weights", "layers")
@@ -44,7 +31,7 @@ internal object ManifestFormat {
      * Reads the manifest in [path] from its [content].
      *
      * @throws FormatException if it is damaged, or parts do not fit together.
-     * @throws BundleException if it is of another version or codec, or its digest differs.
+     * @throws BundleException if it is of another version, or its digest differs.
      */
     fun read(path: File, content: ByteArray): Manifest {
         val fields = Fields("it", Json.parse(String(content)))
@@ -59,12 +46,6 @@ internal object ManifestFormat {
         if (!isSealed(content)) {
             throw BundleException(
                 "$path is damaged or was changed: its digest differs; write it again with $WRITER"
-            )
-        }
-        val codec = fields.stringOrNull("codec")
-        if (codec != null && codec != CODEC) {
-            throw BundleException(
-                "$path has codec $codec, expected $CODEC; write it again with $WRITER"
             )
         }
         return manifest(fields).also(::checkFits)
@@ -82,31 +63,70 @@ internal object ManifestFormat {
     private fun manifest(fields: Fields): Manifest {
         for (name in UNUSED) fields.any(name)
         for (name in UNUSED_OR_MISSING) fields.optional(name)
-        val codec = fields.stringOrNull("codec")
         val manifest = Manifest(
             baseModel = fields.string("base_model"),
-            kind = fields.choice("kind", Kind.values().associateBy { it.id }),
             executorch = fields.string("executorch"),
             method = fields.string("method"),
             adapterBytes = fields.positive("adapter_bytes"),
             quantize = fields.string("quantize"),
-            swap = fields.choice("swap", Swap.values().associateBy { it.id }),
-            staticRows = fields.boolean("static_rows"),
-            maxLength = fields.positiveOrNull("max_length"),
-            prefillLength = fields.positiveOrNull("prefill_length"),
-            vocabulary = fields.positiveOrNull("vocabulary"),
-            eosIds = fields.ints("eos_ids").toSet(),
-            chat = fields.fieldsOrNull("chat")?.let(::chat),
-            factors = fields.fields("factors").names.toList(),
-            packs = fields.map("packs") { pack(fields(task(it))) },
-            methods = fields.map("methods") { string(task(it)) },
-            classes = fields.map("classes") { positiveOrNull(it) ?: none(it) },
+            model = model(fields.fields("model")),
+            swap = swap(fields.fields("swap")),
+            classes = fields.map("classes") { positiveInt(it) },
             files = fields.map("files") { file(fields(inside(it))) }
         )
         fields.end()
-        if (codec != if (manifest.swap == Swap.INPUTS) CODEC else null) none("codec")
         return manifest
     }
+
+    private fun model(fields: Fields): Model {
+        val model = when (fields.string("kind")) {
+            Model.CausalLm.KIND -> causalLm(fields)
+            Model.Encoder.KIND -> encoder(fields)
+            Model.Image.KIND -> Model.Image(fields.ints("shape"))
+            else -> none("kind")
+        }
+        fields.end()
+        return model
+    }
+
+    private fun causalLm(fields: Fields): Model {
+        fields.string("embedding")
+        fields.string("attention")
+        return Model.CausalLm(
+            vocabulary = fields.positiveInt("vocabulary"),
+            maxLength = fields.positiveInt("max_length"),
+            prefillLength = fields.positiveInt("prefill_length"),
+            eosIds = fields.ints("eos_ids").toSet(),
+            chat = fields.fieldsOrNull("chat")?.let(::chat)
+        )
+    }
+
+    private fun encoder(fields: Fields): Model {
+        fields.string("embedding")
+        fields.boolean("per_token")
+        fields.any("pooling")
+        return Model.Encoder(fields.positiveInt("vocabulary"), fields.positiveInt("max_length"))
+    }
+
+    private fun swap(fields: Fields): Swap {
+        val swap = when (fields.string("mode")) {
+            "inputs" -> Swap.Inputs(
+                packs = packs(fields),
+                factors = fields.fields("factors").names.toList(),
+                staticRows = fields.boolean("static_rows")
+            ).also { fields.long("constant_bytes") }
+            "methods" -> Swap.Methods(fields.map("methods") { string(task(it)) })
+                .also { fields.long("constant_bytes") }
+            "data" -> Swap.Data(packs(fields))
+            "static" -> Swap.Static(fields.list("tasks").map { task(it as? String ?: "") })
+                .also { fields.long("constant_bytes") }
+            else -> none("mode")
+        }
+        fields.end()
+        return swap
+    }
+
+    private fun packs(fields: Fields) = fields.map("packs") { pack(fields(task(it))) }
 
     private fun pack(fields: Fields): PackRecord {
         val file = inside(fields.string("file"))
@@ -135,11 +155,8 @@ internal object ManifestFormat {
 
     private fun Fields.positive(name: String): Long = long(name).takeIf { it > 0 } ?: none(name)
 
-    private fun Fields.positiveOrNull(name: String): Int? =
-        intOrNull(name)?.also { if (it <= 0) none(name) }
-
-    private fun <T> Fields.choice(name: String, choices: Map<String, T>): T =
-        choices[string(name)] ?: none(name)
+    private fun Fields.positiveInt(name: String): Int =
+        int(name).also { if (it <= 0) none(name) }
 
     /** A path inside the bundle: names without leading dots, slashes between them. */
     private fun inside(path: String): String {
@@ -160,26 +177,19 @@ internal object ManifestFormat {
         Characters.isLetter(char.code) || Characters.isNumber(char.code) || char == '_'
 
     private fun checkFits(manifest: Manifest) {
-        val packed = manifest.swap == Swap.INPUTS || manifest.swap == Swap.DATA
-        val shared = if (manifest.swap == Swap.INPUTS) setOf(LAYOUT, SHARED) else setOf()
-        val numbers = when (manifest.kind) {
-            Kind.CAUSAL_LM ->
-                listOf(manifest.maxLength, manifest.prefillLength, manifest.vocabulary)
-            Kind.ENCODER -> listOf(manifest.maxLength, manifest.vocabulary)
-            Kind.IMAGE -> listOf()
-        }
+        val shared = if (manifest.swap is Swap.Inputs) setOf(LAYOUT, SHARED) else setOf()
         val classes = manifest.classes.keys
         val fits = mapOf(
-            "packs" to (manifest.packs.isEmpty() != packed && manifest.methods.isEmpty() == packed),
+            "tasks" to manifest.tasks.isNotEmpty(),
             "files" to manifest.files.keys.containsAll(shared + PROGRAM),
             "classes" to (classes.isEmpty() || classes == manifest.tasks.toSet()),
-            "numbers" to (null !in numbers && !isTooLong(manifest))
+            "lengths" to !isTooLong(manifest.model)
         )
         for ((what, holds) in fits) if (!holds) throw FormatException("its $what do not fit")
     }
 
-    private fun isTooLong(manifest: Manifest): Boolean =
-        manifest.kind == Kind.CAUSAL_LM && manifest.prefillLength!! >= manifest.maxLength!!
+    private fun isTooLong(model: Model): Boolean =
+        model is Model.CausalLm && model.prefillLength >= model.maxLength
 
     private fun none(what: String): Nothing = throw FormatException("$what has a wrong value")
 }

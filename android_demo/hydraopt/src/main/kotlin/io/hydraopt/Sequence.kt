@@ -8,15 +8,25 @@ import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Tensor
 
 /** The tokens in a program's KV cache, and how more are appended. */
-internal class Sequence(private val bundle: Bundle, private val program: Program) {
-    private val manifest = bundle.manifest
-    private val logits = FloatArray(manifest.vocabulary ?: 0)
+internal class Sequence(
+    private val bundle: Bundle,
+    private val model: Model.CausalLm,
+    private val program: Program
+) {
+    private val logits = FloatArray(model.vocabulary)
     private val step = Piece(1) // used again for every token: no garbage
 
-    var method = ManifestFormat.FORWARD
-    var factors: Array<EValue> = arrayOf()
+    private var method = ManifestFormat.FORWARD
+    private var factors: Array<EValue> = arrayOf()
     var position = 0
         private set
+
+    /** Begins anew with a method and the factors that it takes. */
+    fun use(method: String, factors: Array<EValue>) {
+        this.method = method
+        this.factors = factors
+        reset()
+    }
 
     fun reset() {
         position = 0
@@ -38,7 +48,7 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
     /** Appends [ids]; logits after the last one, or null if [cancelled] before that. */
     fun append(ids: IntArray, cancelled: () -> Boolean): FloatArray? {
         check(ids)
-        val size = manifest.prefillLength!!
+        val size = model.prefillLength
         for (start in ids.indices step size) {
             if (cancelled()) return null
             forward(ids, start, minOf(start + size, ids.size))
@@ -47,10 +57,10 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
     }
 
     private fun check(ids: IntArray) {
-        val most = manifest.maxLength!!
+        val most = model.maxLength
         if (ids.isEmpty()) throw TaskException("the prompt is empty, expected at least one token")
-        ids.firstOrNull { it !in 0 until manifest.vocabulary!! }?.let {
-            throw TaskException("token id $it is outside the vocabulary of ${manifest.vocabulary}")
+        ids.firstOrNull { it !in 0 until model.vocabulary }?.let {
+            throw TaskException("token id $it is outside the vocabulary of ${model.vocabulary}")
         }
         if (position + ids.size > most || ids.size >= most) {
             throw TaskException(
@@ -118,7 +128,7 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
                 steps++
             }
             val token = sampler.next(logits)
-            if (token in manifest.eosIds) {
+            if (token in model.eosIds) {
                 end = End.END_TOKEN
                 break
             }
@@ -127,7 +137,7 @@ internal class Sequence(private val bundle: Bundle, private val program: Program
             following = intArrayOf(token)
             if (found.size == options.maxNewTokens) {
                 end = End.MAX_NEW_TOKENS
-            } else if (position == manifest.maxLength) {
+            } else if (position == model.maxLength) {
                 end = End.CONTEXT
             }
         }

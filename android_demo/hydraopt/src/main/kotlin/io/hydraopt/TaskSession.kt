@@ -24,7 +24,8 @@ class TaskSession private constructor(
 ) : Closeable {
     private val manifest = bundle.manifest
     private val owner = Owner()
-    private val sequence = Sequence(bundle, program)
+    private val sequence =
+        (manifest.model as? Model.CausalLm)?.let { Sequence(bundle, it, program) }
 
     /** Names of the tasks. */
     val tasks: List<String> get() = bundle.tasks
@@ -34,7 +35,7 @@ class TaskSession private constructor(
         private set
 
     /** Number of tokens in the KV cache. */
-    val position: Int get() = sequence.position
+    val position: Int get() = sequence?.position ?: 0
 
     /**
      * Makes [task] the current one and forgets the KV cache.
@@ -48,38 +49,38 @@ class TaskSession private constructor(
             throw TaskException("no task '$task'; there are: ${tasks.joinToString(", ")}")
         }
         val start = System.nanoTime()
-        val packs = if (manifest.swap == Swap.INPUTS) bundle.packs(task) else null
+        val swap = manifest.swap
+        val packs = if (swap is Swap.Inputs) bundle.packs(task) else listOf()
         val checked = System.nanoTime()
-        this.task = null // until it worked: factors are overwritten
-        Program.running { if (packs == null) load(task) else sequence.factors = decode(packs) }
+        Program.running {
+            val method = if (swap is Swap.Methods) swap.methods.getValue(task) else FORWARD
+            if (swap !is Swap.Inputs) program.load(method) // theirs was loaded at the start
+            val factors = if (swap is Swap.Inputs) factors(packs, swap) else arrayOf()
+            sequence?.use(method, factors)
+        }
         this.task = task
-        sequence.reset()
         SwitchTimes(checked - start, System.nanoTime() - checked)
     }
 
-    private fun load(task: String) {
-        sequence.method = manifest.methods.getValue(task)
-        program.load(sequence.method)
-    }
-
     /** The factors of packs, in native memory of the method `decode`. */
-    private fun decode(packs: List<Pack>): Array<EValue> {
+    private fun factors(packs: List<Pack>, swap: Swap.Inputs): Array<EValue> {
+        task = null // until it worked: the current ones are overwritten
         val payloads = packs.map {
             val shape = longArrayOf(it.payload.capacity().toLong())
             EValue.from(Tensor.fromBlobUnsigned(it.payload, shape))
         }
         val factors = program.execute(DECODE, payloads.toTypedArray())
-        if (factors.size != manifest.factors.size) {
+        if (factors.size != swap.factors.size) {
             throw BundleException(
                 "method decode of ${bundle.program} gives ${factors.size} factors, expected " +
-                    "${manifest.factors.size} as in manifest.json; export or copy the bundle again"
+                    "${swap.factors.size} as in manifest.json; export or copy the bundle again"
             )
         }
         return factors
     }
 
     /** Starts a new sequence: the next token goes to position 0. */
-    fun reset() = owner.call("reset") { sequence.reset() }
+    fun reset() = owner.call("reset") { sequence?.reset() ?: Unit }
 
     /**
      * Appends [ids] to the sequence, in pieces that the program takes.
@@ -90,7 +91,7 @@ class TaskSession private constructor(
      *   context holds.
      */
     fun forward(ids: IntArray): FloatArray = owner.call("forward") {
-        checkAsked()
+        val sequence = asked()
         Program.running { sequence.append(ids) { false } }!!
     }
 
@@ -110,7 +111,7 @@ class TaskSession private constructor(
         options: Options = Options(),
         onPiece: (String) -> Unit = {}
     ): Generation = owner.call("generate") {
-        checkAsked()
+        val sequence = asked()
         val text = encoder().stream()
         Program.running {
             sequence.generate(ids(prompt, options.chat), options, owner::cancelled) { token ->
@@ -137,7 +138,7 @@ class TaskSession private constructor(
 
     private fun ids(text: String, chat: Boolean): IntArray {
         if (!chat) return encoder().encode(text)
-        val template = manifest.chat ?: throw TaskException(
+        val template = (manifest.model as? Model.CausalLm)?.chat ?: throw TaskException(
             "${bundle.directory} has no chat template, as its base model's tokenizer has none " +
                 "that is a prefix and a suffix of one message; pass the whole prompt without chat"
         )
@@ -153,16 +154,16 @@ class TaskSession private constructor(
     private fun encoder(): Tokenizer = tokenizer
         ?: throw TaskException("${bundle.directory} has no tokenizer; pass token ids to forward")
 
-    private fun checkAsked() {
-        if (manifest.kind != Kind.CAUSAL_LM) {
-            throw TaskException(
-                "the base model of ${bundle.directory} is of kind ${manifest.kind.id}, expected " +
-                    "${Kind.CAUSAL_LM.id}; run it with Python"
-            )
-        }
+    /** The sequence of a causal LM that has a current task. */
+    private fun asked(): Sequence {
+        val found = sequence ?: throw TaskException(
+            "the base model of ${bundle.directory} is of kind ${manifest.model.kind}, expected " +
+                "${Model.CausalLm.KIND}; run it with Python"
+        )
         if (task == null) {
             throw TaskException("no task is current; switch to one of: ${tasks.joinToString(", ")}")
         }
+        return found
     }
 
     companion object {
@@ -182,7 +183,7 @@ class TaskSession private constructor(
         @JvmStatic
         @JvmOverloads
         fun open(bundle: Bundle, threads: Int = 0): TaskSession {
-            if (bundle.manifest.swap == Swap.DATA) {
+            if (bundle.manifest.swap is Swap.Data) {
                 throw BundleException(
                     "${bundle.directory} swaps .ptd files, which this library cannot load with a " +
                         "program; export with --swap inputs"
@@ -191,7 +192,7 @@ class TaskSession private constructor(
             val tokenizer = bundle.tokenizer?.let(Tokenizer::read)
             val program = Program.load(bundle, threads)
             try {
-                if (bundle.manifest.swap == Swap.INPUTS) {
+                if (bundle.manifest.swap is Swap.Inputs) {
                     program.load(FORWARD)
                     program.load(DECODE)
                 }

@@ -1,6 +1,7 @@
 package io.hydraopt.demo
 
 import io.hydraopt.HydraOptException
+import io.hydraopt.Model
 import io.hydraopt.Options
 import io.hydraopt.TaskSession
 import java.util.concurrent.Executors
@@ -131,7 +132,7 @@ class Presenter(
             val before = memory()
             val opened = TaskSession.open(bundle)
             session = opened
-            val hasChat = bundle.manifest.chat != null
+            val hasChat = (bundle.manifest.model as? Model.CausalLm)?.chat != null
             val shown = OpenBundle(place.name, bundle.tasks, bundle.bytes, hasChat)
             val figures = Figures(memoryBefore = before, memoryNow = memory())
             show { copy(bundle = shown, figures = figures) }

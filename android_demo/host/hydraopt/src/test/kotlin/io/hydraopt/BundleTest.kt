@@ -25,7 +25,7 @@ class BundleTest {
         assertEquals(40, bundle.tasks.size)
         assertTrue("date-en" in bundle.tasks)
         assertEquals("hydraopt/zoo-base", bundle.manifest.baseModel)
-        assertEquals(setOf(257), bundle.manifest.eosIds)
+        assertEquals(setOf(257), (bundle.manifest.model as Model.CausalLm).eosIds)
         val lists = setOf("manifest.json", "hydraopt-files.json")
         val files = Fixtures.file("zoo").walk().filter { it.isFile && it.name !in lists }
         assertEquals(files.sumOf { it.length() }, bundle.bytes)

@@ -78,7 +78,8 @@ class SessionTest {
         val long = (1L..20L).map { session.generate("hello", free.copy(seed = it)) }
             .first { it.end != End.END_TOKEN }
         assertEquals(End.CONTEXT, long.end)
-        assertEquals(session.bundle.manifest.maxLength!! + 1, long.promptTokens + long.ids.size)
+        val model = session.bundle.manifest.model as Model.CausalLm
+        assertEquals(model.maxLength + 1, long.promptTokens + long.ids.size)
         TaskSession.open(Fixtures.file("zoo")).use { zoo ->
             zoo.switch("date-de")
             assertEquals(End.END_TOKEN, zoo.generate("date 2026-11-22=").end)

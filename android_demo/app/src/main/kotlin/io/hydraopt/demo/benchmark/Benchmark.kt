@@ -1,6 +1,7 @@
 package io.hydraopt.demo.benchmark
 
 import io.hydraopt.Bundle
+import io.hydraopt.Model
 import io.hydraopt.TaskSession
 import java.io.File
 
@@ -11,6 +12,7 @@ import java.io.File
  */
 internal class Benchmark(
     private val bundle: Bundle,
+    private val model: Model.CausalLm,
     private val request: BenchmarkRequest,
     private val progress: (Int, Int) -> Unit
 ) {
@@ -23,7 +25,7 @@ internal class Benchmark(
     fun run(samples: Samples): Workload {
         val steps = request.rounds * request.threads.size + 1
         progress(0, steps)
-        val workload = calibrated(Workload.fitting(bundle.manifest, request.tokens))
+        val workload = calibrated(Workload.fitting(model, request.tokens))
         for (step in 1 until steps) {
             progress(step, steps)
             val threads = request.threads[(step - 1) % request.threads.size]
@@ -77,10 +79,9 @@ internal class Benchmark(
     /** A prompt and the likeliest tokens after it, one at a time. */
     private fun TaskSession.sequence(workload: Workload): Pair<Double, List<Double>> {
         reset()
-        val vocabulary = bundle.manifest.vocabulary!!
         var logits = FloatArray(0)
         fun ask(ids: IntArray) = timed(ids) { logits = it }
-        val prefill = ask(IntArray(workload.prompt) { (it + 1) % vocabulary })
+        val prefill = ask(IntArray(workload.prompt) { (it + 1) % model.vocabulary })
         return prefill to List(workload.tokens) { ask(intArrayOf(likeliest(logits))) }
     }
 

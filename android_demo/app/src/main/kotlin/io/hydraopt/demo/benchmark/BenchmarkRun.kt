@@ -1,6 +1,7 @@
 package io.hydraopt.demo.benchmark
 
 import io.hydraopt.Bundle
+import io.hydraopt.Model
 import io.hydraopt.Swap
 import io.hydraopt.UsageException
 import java.io.File
@@ -48,7 +49,8 @@ internal class BenchmarkRun(private val record: Record, private val directory: F
 
     private fun measure(request: BenchmarkRequest, progress: (Int, Int) -> Unit): Outcome {
         val bundle = Bundle.open(request.bundle)
-        if (bundle.manifest.swap != Swap.INPUTS || bundle.manifest.maxLength == null) {
+        val model = bundle.manifest.model
+        if (bundle.manifest.swap !is Swap.Inputs || model !is Model.CausalLm) {
             throw UsageException(
                 "${request.bundle} is no language model whose tasks are packs; benchmark one " +
                     "that was exported with --swap inputs"
@@ -58,8 +60,8 @@ internal class BenchmarkRun(private val record: Record, private val directory: F
             aside(LOGITS) { Asked.writeAll(asked, bundle, request.threads[0], it) }
         }
         val samples = Samples()
-        val workload = Benchmark(bundle, request, progress).run(samples)
-        write(record.complete(request, bundle, workload, samples))
+        val workload = Benchmark(bundle, model, request, progress).run(samples)
+        write(record.complete(request, bundle, model, workload, samples))
         return Outcome(null, summary(workload, samples, request.threads[0]))
     }
 

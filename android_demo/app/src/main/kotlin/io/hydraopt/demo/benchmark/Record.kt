@@ -1,6 +1,7 @@
 package io.hydraopt.demo.benchmark
 
 import io.hydraopt.Bundle
+import io.hydraopt.Model
 import java.text.SimpleDateFormat
 import java.util.Date
 import java.util.Locale
@@ -34,12 +35,13 @@ internal class Record(private val version: String, private val device: Device) {
     fun complete(
         request: BenchmarkRequest,
         bundle: Bundle,
+        model: Model.CausalLm,
         workload: Workload,
         samples: Samples
     ): Map<String, Any?> = head(request.runId, "complete", "") + mapOf(
         "executorch" to bundle.manifest.executorch,
         "conditions" to mapOf<String, Any>(),
-        "bundle" to bundle.fields(),
+        "bundle" to bundle.fields(model),
         "settings" to settings(request, workload),
         "notes" to listOf(NOTE),
         "sizes" to sizes(bundle),
@@ -85,13 +87,13 @@ internal class Record(private val version: String, private val device: Device) {
         "tier" to ""
     )
 
-    private fun Bundle.fields() = mapOf(
+    private fun Bundle.fields(model: Model.CausalLm) = mapOf(
         "name" to directory.canonicalFile.name,
         "program_sha256" to manifest.files.getValue("model.pte").sha256,
         "base_model" to manifest.baseModel,
         "method" to manifest.method,
         "quantize" to manifest.quantize,
-        "max_length" to manifest.maxLength,
+        "max_length" to model.maxLength,
         "tasks" to tasks.size
     )
 

@@ -1,6 +1,6 @@
 package io.hydraopt.demo.benchmark
 
-import io.hydraopt.Manifest
+import io.hydraopt.Model
 import kotlin.math.roundToInt
 
 /**
@@ -28,9 +28,9 @@ internal data class Workload(
         private const val MOST_SEQUENCES = 30.0
 
         /** What fits into a context, a prompt into one call. */
-        fun fitting(manifest: Manifest, tokens: Int?): Workload {
-            val context = manifest.maxLength!!
-            val prompt = minOf(128, context / 2, manifest.prefillLength!!)
+        fun fitting(model: Model.CausalLm, tokens: Int?): Workload {
+            val context = model.maxLength
+            val prompt = minOf(128, context / 2, model.prefillLength)
             return Workload(prompt, minOf(tokens ?: 32, context - prompt))
         }
     }

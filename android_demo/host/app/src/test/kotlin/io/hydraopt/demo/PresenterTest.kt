@@ -197,7 +197,7 @@ class PresenterTest {
             "has format version 9, expected 6; update hydraopt" to {
                 val manifest = File(it, "manifest.json")
                 val text = manifest.readText()
-                manifest.writeText(text.replace("\"format_version\": 6", "\"format_version\": 9"))
+                manifest.writeText(text.replace("\"format_version\": 7", "\"format_version\": 9"))
             },
             "model.pte is missing; export or copy it again" to { File(it, "model.pte").delete() }
         )

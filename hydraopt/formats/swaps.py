@@ -1,0 +1,107 @@
+"""How a bundle's program changes from task to task, a record for each way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .pack import Pack
+
+INPUTS, METHODS, DATA, STATIC = "inputs", "methods", "data", "static"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Factors are the last inputs of ``forward``; ``decode`` makes them of a task's pack.
+
+    Attributes:
+        packs: task -> where its pack is.
+        factors: shapes by name: the outputs of ``decode``, in the order in which ``forward`` takes
+            them.
+        static_rows: whether the rows that all tasks share are layers of the program. Then
+            ``decode`` takes a task's payload alone, and the shared pack is read by ``hydraopt
+            add`` only; else ``decode`` takes the shared payload and the task's.
+        constant_bytes: bytes of these layers.
+    """
+
+    mode: ClassVar[str] = INPUTS
+    packs: Mapping[str, Pack]
+    factors: Mapping[str, tuple[int, ...]]
+    static_rows: bool
+    constant_bytes: int
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks' names."""
+        return tuple(self.packs)
+
+
+@dataclass(frozen=True)
+class Methods:
+    """A closed set of tasks, one method each.
+
+    Attributes:
+        methods: task -> name of its method.
+        constant_bytes: bytes of the factors, which are constants of the program.
+    """
+
+    mode: ClassVar[str] = METHODS
+    methods: Mapping[str, str]
+    constant_bytes: int
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks' names."""
+        return tuple(self.methods)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A .ptd file of factors is loaded with the program.
+
+    Attributes:
+        packs: task -> where its .ptd file is.
+    """
+
+    mode: ClassVar[str] = DATA
+    packs: Mapping[str, Pack]
+    constant_bytes: ClassVar[int] = 0
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks' names."""
+        return tuple(self.packs)
+
+
+@dataclass(frozen=True)
+class Static:
+    """One model for all tasks: the method ``forward``.
+
+    Attributes:
+        tasks: their names.
+        constant_bytes: bytes of the adapter that are not in the base's own weights.
+    """
+
+    mode: ClassVar[str] = STATIC
+    tasks: tuple[str, ...]
+    constant_bytes: int
+
+
+Swap = Inputs | Methods | Data | Static
+
+
+def read_swap(fields: Mapping) -> Swap:
+    """The record in a manifest's ``swap``, which its schema has checked."""
+    match fields:
+        case {"mode": "inputs", "packs": packs, "factors": factors, **rest}:
+            shapes = {name: tuple(shape) for name, shape in factors.items()}
+            return Inputs(_packs(packs), shapes, **rest)
+        case {"mode": "methods", **rest}:
+            return Methods(**rest)
+        case {"mode": "data", "packs": packs}:
+            return Data(_packs(packs))
+        case _:
+            return Static(tuple(fields["tasks"]), fields["constant_bytes"])
+
+
+def _packs(fields: Mapping[str, Mapping]) -> dict[str, Pack]:
+    return {task: Pack(**pack) for task, pack in fields.items()}

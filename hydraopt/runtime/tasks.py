@@ -1,0 +1,91 @@
+"""Making a task of a bundle ready to run, one way for each way to swap."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import BundleError, require
+from ..formats.layout import payload_bytes, read_layout
+from ..formats.manifest import DECODE, FORWARD, PROGRAM, Manifest
+from ..formats.swaps import Data, Inputs, Methods
+from .inputs import check_classes
+from .native import Running, load_program, loading
+
+if TYPE_CHECKING:
+    from executorch.runtime import Program
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A task that is ready to run.
+
+    Attributes:
+        task: its name.
+        method: the program's method that computes it.
+        factors: the last inputs of the method, float32, in the manifest's order; none unless
+            factors are inputs.
+    """
+
+    task: str
+    method: Running
+    factors: Sequence[torch.Tensor] = ()
+
+
+def task_loader(bundle: Path, manifest: Manifest) -> Callable[[str], Ready]:
+    """Load a bundle's program; the result makes one of its tasks ready.
+
+    It raises ``BundleError`` for a pack or a .ptd file that was damaged or replaced, or that has a
+    head of another number of classes than the manifest says; tasks that are ready stay so.
+
+    Raises:
+        BundleError: ExecuTorch refuses the program, or it lacks a method.
+    """
+    path, swap = bundle / PROGRAM, manifest.swap
+    program = load_program(path, manifest.executorch)
+    if isinstance(swap, Inputs):
+        return _inputs_loader(bundle, manifest, swap, program)
+    if isinstance(swap, Data):
+        return _data_loader(bundle, manifest, swap)
+    methods = swap.methods if isinstance(swap, Methods) else dict.fromkeys(swap.tasks, FORWARD)
+    return lambda task: Ready(task, _method(methods[task], program, path))
+
+
+def _inputs_loader(
+    bundle: Path, manifest: Manifest, swap: Inputs, program: "Program"
+) -> Callable[[str], Ready]:
+    forward, decode = (_method(name, program, bundle / PROGRAM) for name in (FORWARD, DECODE))
+    layout, shared = read_layout(bundle)
+    binding, size = layout.binding(shared), payload_bytes(layout.task)
+    first = () if swap.static_rows else (torch.from_numpy(shared),)
+
+    def ready(task: str) -> Ready:
+        payload = swap.packs[task].payload(bundle, size, binding)
+        factors = decode.execute([*first, torch.from_numpy(payload)])  # copied out by ExecuTorch
+        named = dict(zip(swap.factors, factors, strict=True))
+        check_classes(named, task, manifest.classes.get(task))
+        return Ready(task, forward, factors)
+
+    return ready
+
+
+def _data_loader(bundle: Path, manifest: Manifest, swap: Data) -> Callable[[str], Ready]:
+    path = bundle / PROGRAM
+
+    def ready(task: str) -> Ready:
+        pack = swap.packs[task]
+        pack.read(bundle)
+        program = load_program(path, manifest.executorch, bundle / pack.file)
+        return Ready(task, _method(FORWARD, program, path))
+
+    return ready
+
+
+def _method(name: str, program: "Program", path: Path) -> Running:
+    if name not in program.method_names:
+        raise BundleError(f"{path} has no method {name!r}; export again")
+    with loading(f"method {name} of {path}"):
+        method = program.load_method(name)
+    return Running(require(method, f"method {name}"), f"{name} of {path}")
