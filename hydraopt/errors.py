@@ -1,5 +1,6 @@
 """One exception family. A message is one line: what, where, expected and found, next step."""
 
+from collections.abc import Collection
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -70,3 +71,10 @@ def require(value: T | None, what: str) -> T:
     if value is None:
         raise HydraOptError(f"there is no {what}, expected one for what was asked; report this")
     return value
+
+
+def check_task(task: str, tasks: Collection[str], step: str = "") -> None:
+    """Raise ``TaskError`` unless ``task`` is one of ``tasks``; ``step`` says what helps."""
+    if task not in tasks:
+        listed = f"no task {task!r}; there are: {', '.join(tasks)}"
+        raise TaskError(f"{listed}; {step}" if step else listed)

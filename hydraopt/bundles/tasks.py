@@ -14,7 +14,7 @@ from ..adapters import (
     read_adapter,
     read_weights,
 )
-from ..errors import AdapterError, BundleError, TaskError
+from ..errors import AdapterError, BundleError, TaskError, check_task
 from ..factors import is_head
 from ..files import Held, Listing, held, sha256
 from ..formats.layout import Layout
@@ -87,8 +87,7 @@ def remove_task(bundle: str | Path, task: str) -> None:
     with _held(Path(bundle)) as directory:
         bundle = directory.path
         manifest = Manifest.read(bundle)
-        if task not in manifest.tasks:
-            raise TaskError(f"no task {task!r}; there are: {', '.join(manifest.tasks)}")
+        check_task(task, manifest.tasks)
         if not isinstance(manifest.swap, Inputs):
             raise BundleError(
                 f"{bundle} has its adapters in the program; export it again without {task!r}"

@@ -8,7 +8,7 @@ from statistics import mean
 import torch
 
 from ..adapters import AdapterSet, read_adapters
-from ..errors import AdapterError, BundleError, LoweringError, TaskError
+from ..errors import AdapterError, BundleError, LoweringError, check_task
 from ..factors import Factors
 from ..fitting import check_base_weights
 from ..formats.layout import payload_bytes
@@ -102,11 +102,7 @@ def _coded(bundle: Path, manifest: Manifest) -> CodedAdapters:
 
 def _adapter_errors(given: AdapterSet, coded: CodedAdapters) -> dict[str, float]:
     for task in given.tasks:
-        if task not in coded.tasks:
-            raise TaskError(
-                f"no task {task!r} in the bundle; there are: {', '.join(coded.tasks)}; name an "
-                "adapter's task with NAME=DIRECTORY"
-            )
+        check_task(task, coded.tasks, "name an adapter's task with NAME=DIRECTORY")
     if missing := given.shapes.keys() - coded.layout.modules.keys():
         raise AdapterError(
             f"the adapters given change {min(missing)}, which the bundle's do not; pass those that "

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..adapters import PEFT_CAUSAL_LM, BaseWeights, read_weights
-from ..errors import BundleError, TaskError
+from ..errors import BundleError, check_task
 from ..factors import Factors, Places, placed
 from ..files import output_directory
 from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
@@ -77,8 +77,7 @@ class CodedAdapters(StoredAdapters):
         Raises:
             TaskError: no such task.
         """
-        if task not in self.payloads:
-            raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
+        check_task(task, self.tasks)
         with torch.no_grad():
             factors = self._decoder(self.shared, self.payloads[task])
         pairs = zip(factors[::2], factors[1::2], strict=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import TaskError, require
+from ..errors import TaskError, check_task, require
 from ..formats.manifest import Manifest
 from ..formats.models import CausalLm, Encoder
 from .inputs import check_ids, inputs_of
@@ -85,8 +85,7 @@ class Session:
             BundleError: its pack was damaged or replaced after :meth:`open`, or has a head of
                 another number of classes than the manifest says.
         """
-        if task not in self.tasks:
-            raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
+        check_task(task, self.tasks)
         self._current = self._load(task)
         self.reset()
 

@@ -11,7 +11,7 @@ from ..adapters import (
     BaseWeights,
     read_weights,
 )
-from ..errors import BundleError, TaskError
+from ..errors import BundleError, check_task
 from ..factors import Factors, Places, placed
 from ..files import output_directory, safetensors_bytes, write_tensors
 from ..formats.stored import DESCRIPTION, STORED, TENSORS, read_description, write_description
@@ -63,8 +63,7 @@ class MergedAdapters(StoredAdapters):
 
     def index(self, task: str) -> int:
         """Position of ``task`` among the tasks; raises ``TaskError`` if there is none."""
-        if task not in self.tasks:
-            raise TaskError(f"no task {task!r}; there are: {', '.join(self.tasks)}")
+        check_task(task, self.tasks)
         return self.tasks.index(task)
 
     def stored_tensors(self) -> dict[str, torch.Tensor]:
