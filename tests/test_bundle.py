@@ -159,82 +159,12 @@ def changed_manifest(bundle, **changes):
     reseal(bundle / "manifest.json", **changes)
 
 
-PLACE = {"file": "packs/alpha.pack", "offset": 0, "length": 1, "sha256": "0" * 64}
-CLOSED = {"mode": "methods", "methods": {"alpha": "task_0"}, "constant_bytes": 0}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"format_version": 9}, "format version 9, expected 7; update hydraopt"),
-        ({"format_version": 4}, "expected 7; write it again with `hydraopt export`"),
-        ({"files": None}, "files must be object"),
-        ({"surprise": 1}, "surprise"),
-        ({"files": {}}, "files must contain"),
-        ({"model": {}}, "model must contain .*kind"),
-        ({"model": {"kind": "x"}}, "model.kind must be one of"),
-        ({"model": {"kind": "image"}}, "model must contain .*shape"),
-        ({"swap": {"mode": "x"}}, "swap.mode must be one of"),
-        ({"swap": CLOSED | {"packs": {}}}, "swap must not contain .*packs"),
-        ({"swap": CLOSED | {"methods": {}}}, "methods must contain at least 1"),
-        ({"classes": {"alpha": 2}}, "its classes do not fit"),
-    ],
-)
-def test_a_manifest_of_another_version_or_a_damaged_one_is_refused(copied, change, message):
-    changed_manifest(copied, **change)
-    assert_refused(copied, message)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"kind": "encoder"}, "model must contain"),
-        ({"max_length": "32"}, "max_length must be integer"),
-        ({"max_length": None}, "max_length must be integer"),
-        ({"prefill_length": 0}, "prefill_length must be"),
-        ({"prefill_length": 32}, "its lengths do not fit"),
-        ({"vocabulary": 10**30}, "vocabulary must be"),
-        ({"eos_ids": [1.5]}, "eos_ids"),
-        ({"chat": {"prefix": "x"}}, "chat"),
-        ({"chat": {"prefix": "x", "suffix": 1, "strip": False}}, "chat"),
-        ({"pooling": None}, "model must not contain .*pooling"),
-    ],
-)
-def test_what_a_manifest_says_of_a_model_is_whole_and_of_its_kind(copied, change, message):
-    changed_manifest(copied, model=read(copied)["model"] | change)
-    assert_refused(copied, message)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"factors": [1]}, "factors must be object"),
-        ({"static_rows": 1}, "static_rows must be boolean"),
-        ({"methods": {"alpha": "forward"}}, "swap must not contain .*methods"),
-        ({"packs": {}}, "packs must contain at least 1"),
-        ({"packs": {"alpha": PLACE | {"file": "../outside.pack"}}}, "must match pattern"),
-        ({"packs": {"alpha": PLACE | {"file": "/etc/passwd"}}}, "must match pattern"),
-        ({"packs": {"../x": PLACE}}, "must be named by"),
-        ({"packs": {"alpha": PLACE}}, "its SHA-256 differs"),
-        ({"packs": {"alpha": "model.pte"}}, "must be object"),
-    ],
-)
-def test_what_a_manifest_says_of_tasks_is_whole(copied, change, message):
-    changed_manifest(copied, swap=read(copied)["swap"] | change)
-    assert_refused(copied, message)
-
-
-def test_a_bundle_of_packs_without_their_layout_is_refused(copied):
-    files = read(copied)["files"]
-    del files["layout.json"]
-    changed_manifest(copied, files=files)
-    assert_refused(copied, "its files do not fit")
-
-
-def assert_refused(bundle, message):
-    with pytest.raises(BundleError, match=message) as error:
-        verify(bundle)
-    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+def test_a_pack_that_the_manifest_describes_otherwise_is_refused(copied):
+    swap = read(copied)["swap"]
+    swap["packs"]["alpha"]["length"] = 1
+    changed_manifest(copied, swap=swap)
+    with pytest.raises(BundleError, match="its SHA-256 differs"):
+        verify(copied)
 
 
 def test_any_change_of_a_manifest_is_refused(copied):
@@ -246,24 +176,6 @@ def test_any_change_of_a_manifest_is_refused(copied):
         path.write_bytes(changed)
         with pytest.raises(BundleError):
             Manifest.read(copied)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"{", "is damaged"),
-        (b"[" * 100_000, "is damaged"),
-        (b"\xff\xfe", "is damaged"),
-        (b'{"format_version": NaN}', "NaN is no number"),
-        (b'{"format_version": ' + b"9" * 400 + b"}", "a number of 400 digits"),
-        (b" " * ((64 << 20) + 1), "expected at most 67,108,864"),
-    ],
-)
-def test_what_is_no_manifest_is_one_line(tmp_path, content, message):
-    (tmp_path / "manifest.json").write_bytes(content)
-    with pytest.raises(BundleError, match=message) as error:
-        Manifest.read(tmp_path)
-    assert len(str(error.value)) < 500
 
 
 def test_a_directory_that_is_no_bundle_is_refused(tmp_path, copied):

@@ -202,9 +202,7 @@ def test_a_bundle_is_verified_against_its_base_and_adapters(quantize, adapter_di
     assert found.deviation < found.answer_errors["beta"] < 0.6
     with pytest.raises(AdapterError, match=r"'beta' differs .* made of another adapter"):
         verify_against(tmp_path / "bundle", str(base), [f"beta={adapter_dirs[0]}"])
-    with pytest.raises(
-        TaskError, match="no task .other.; there are: alpha, beta, .*; name an adapter.s task"
-    ):
+    with pytest.raises(TaskError, match="no task 'other'; there are: alpha, beta, gamma; name an"):
         verify_against(tmp_path / "bundle", str(base), [f"other={adapter_dirs[0]}"])
     other = save_base(tiny_llama(), tmp_path / "base")
     with pytest.raises(BundleError, match="differs from PyTorch with the same weights"):

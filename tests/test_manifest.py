@@ -1,0 +1,163 @@
+"""``manifest.json``: what it says of models and swaps, written, read and refused."""
+
+import itertools
+import json
+
+import pytest
+from sealed_files import reseal
+
+from hydraopt.errors import BundleError
+from hydraopt.formats.manifest import MANIFEST, Manifest
+from hydraopt.formats.models import CausalLm, Chat, Encoder, Image, Pooling
+from hydraopt.formats.pack import Pack
+from hydraopt.formats.records import FileRecord
+from hydraopt.formats.swaps import Data, Inputs, Methods, Static
+
+FILE = FileRecord(1, "0" * 64)
+PACKS = {"alpha": Pack("packs/alpha.pack", 0, 70, "0" * 64)}
+CHAT = Chat("<", ">", strip=True, arguments={"enable_thinking": "false"})
+LM = CausalLm(258, 32, 31, "none", "llm", (257,), CHAT)
+MODELS = (
+    LM,
+    CausalLm(258, 32, 8, "4w", "portable"),
+    Encoder(258, 32, "none", per_token=True),
+    Encoder(258, 32, "8w", pooling=Pooling("cls", normalized=True, prompt="query: ")),
+    Image((3, 32, 32)),
+)
+INPUTS = Inputs(PACKS, {"q.A": (1, 4, 8)}, static_rows=True, constant_bytes=9)
+SWAPS = (INPUTS, Methods({"alpha": "task_0"}, 9), Data(PACKS), Static(("alpha", "beta"), 0))
+
+
+def manifest(model, swap) -> Manifest:
+    """A manifest of a bundle that is not there."""
+    files = {"model.pte": FILE, "tokenizer.json": FILE}
+    if isinstance(swap, Inputs):
+        files |= {"layout.json": FILE, "shared.pack": FILE}
+    classes = dict.fromkeys(swap.tasks, 2)
+    return Manifest("base", "0" * 64, "1.5", "m", 9, "none", model, swap, files, classes, 1e-6)
+
+
+@pytest.mark.parametrize(("model", "swap"), itertools.product(MODELS, SWAPS))
+def test_every_model_with_every_swap_reads_back_as_it_was_written(model, swap, tmp_path):
+    wanted = manifest(model, swap)
+    wanted.write(tmp_path / MANIFEST)
+    found = Manifest.read(tmp_path)
+    assert found == wanted
+    assert found.tasks == swap.tasks
+
+
+@pytest.fixture
+def written(tmp_path):
+    """The directory of a manifest of a causal LM that swaps inputs."""
+    manifest(LM, INPUTS).write(tmp_path / MANIFEST)
+    for name in manifest(LM, INPUTS).files:
+        (tmp_path / name).write_bytes(b"")
+    return tmp_path
+
+
+def read(bundle):
+    return json.loads((bundle / MANIFEST).read_text())
+
+
+def changed(bundle, **changes):
+    reseal(bundle / MANIFEST, **changes)
+
+
+def test_what_is_asked_of_a_causal_lm_is_refused_of_another_kind():
+    with pytest.raises(BundleError, match="is of kind image, expected causal_lm"):
+        _ = manifest(Image((3, 8, 8)), INPUTS).causal_lm
+
+
+PLACE = {"file": "packs/alpha.pack", "offset": 0, "length": 1, "sha256": "0" * 64}
+CLOSED = {"mode": "methods", "methods": {"alpha": "task_0"}, "constant_bytes": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 9}, "format version 9, expected 7; update hydraopt"),
+        ({"format_version": 4}, "expected 7; write it again with `hydraopt export`"),
+        ({"files": None}, "files must be object"),
+        ({"surprise": 1}, "surprise"),
+        ({"files": {}}, "files must contain"),
+        ({"model": {}}, "model must contain .*kind"),
+        ({"model": {"kind": "x"}}, "model.kind must be one of"),
+        ({"model": {"kind": "image"}}, "model must contain .*shape"),
+        ({"swap": {"mode": "x"}}, "swap.mode must be one of"),
+        ({"swap": CLOSED | {"packs": {}}}, "swap must not contain .*packs"),
+        ({"swap": CLOSED | {"methods": {}}}, "methods must contain at least 1"),
+        ({"classes": {"beta": 2}}, "its classes do not fit"),
+    ],
+)
+def test_a_manifest_of_another_version_or_a_damaged_one_is_refused(written, change, message):
+    changed(written, **change)
+    assert_refused(written, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "encoder"}, "model must contain"),
+        ({"max_length": "32"}, "max_length must be integer"),
+        ({"max_length": None}, "max_length must be integer"),
+        ({"prefill_length": 0}, "prefill_length must be"),
+        ({"prefill_length": 32}, "its lengths do not fit"),
+        ({"vocabulary": 10**30}, "vocabulary must be"),
+        ({"eos_ids": [1.5]}, "eos_ids"),
+        ({"chat": {"prefix": "x"}}, "chat"),
+        ({"chat": {"prefix": "x", "suffix": 1, "strip": False}}, "chat"),
+        ({"pooling": None}, "model must not contain .*pooling"),
+    ],
+)
+def test_what_a_manifest_says_of_a_model_is_whole_and_of_its_kind(written, change, message):
+    changed(written, model=read(written)["model"] | change)
+    assert_refused(written, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"factors": [1]}, "factors must be object"),
+        ({"static_rows": 1}, "static_rows must be boolean"),
+        ({"methods": {"alpha": "forward"}}, "swap must not contain .*methods"),
+        ({"packs": {}}, "packs must contain at least 1"),
+        ({"packs": {"alpha": PLACE | {"file": "../outside.pack"}}}, "must match pattern"),
+        ({"packs": {"alpha": PLACE | {"file": "/etc/passwd"}}}, "must match pattern"),
+        ({"packs": {"../x": PLACE}}, "must be named by"),
+        ({"packs": {"alpha": "model.pte"}}, "must be object"),
+    ],
+)
+def test_what_a_manifest_says_of_tasks_is_whole(written, change, message):
+    changed(written, swap=read(written)["swap"] | change)
+    assert_refused(written, message)
+
+
+def test_a_bundle_of_packs_without_their_layout_is_refused(written):
+    files = read(written)["files"]
+    del files["layout.json"]
+    changed(written, files=files)
+    assert_refused(written, "its files do not fit")
+
+
+def assert_refused(bundle, message):
+    with pytest.raises(BundleError, match=message) as error:
+        Manifest.read(bundle)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is damaged"),
+        (b"[" * 100_000, "is damaged"),
+        (b"\xff\xfe", "is damaged"),
+        (b'{"format_version": NaN}', "NaN is no number"),
+        (b'{"format_version": ' + b"9" * 400 + b"}", "a number of 400 digits"),
+        (b" " * ((64 << 20) + 1), "expected at most 67,108,864"),
+    ],
+)
+def test_what_is_no_manifest_is_one_line(tmp_path, content, message):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(BundleError, match=message) as error:
+        Manifest.read(tmp_path)
+    assert len(str(error.value)) < 500
