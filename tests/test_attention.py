@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from hydraopt.errors import LoweringError
 from hydraopt.lowering.attention import ATTENTION, CACHES, Step
+from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder, restructure
 from hydraopt.lowering.kinds import CausalLM
@@ -61,7 +62,7 @@ def test_pieces_with_a_cache_equal_the_whole_without(family, attention):
 )
 def test_the_program_equals_transformers(family, attention, tmp_path):
     module = decoder(family, attention)
-    edge = to_backend({"forward": export_forward(module, {}, CONTEXT - 1)})
+    edge = to_backend({"forward": export_forward(module, {}, CONTEXT - 1)}, find_backend())
     program = to_executorch(edge)
     (tmp_path / "model.pte").write_bytes(program.buffer)
     method = Runtime.get().load_program(tmp_path / "model.pte").load_method("forward")

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import LoweringError, TaskError
 from hydraopt.formats.models import Pooling
+from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.kinds.pooling import MODES, pooled
@@ -70,7 +71,7 @@ def test_a_program_pools_texts_of_any_length_in_every_mode(tmp_path):
     length = torch.export.Dim("sequence", min=1, max=16)
     dynamic = {"states": {1: length}, "mask": {1: length}}
     example = (torch.zeros(1, 4, 8), torch.ones(1, 4))
-    program = lower({"forward": export_module(AllModes(), example, dynamic, {})})
+    program = lower({"forward": export_module(AllModes(), example, dynamic, {})}, find_backend())
     (tmp_path / "pool.pte").write_bytes(program.buffer)
     load_kernels()
     method = Runtime.get().load_program(str(tmp_path / "pool.pte")).load_method("forward")

@@ -14,17 +14,18 @@ from hydraopt.bundles import add_task, remove_task
 from hydraopt.errors import BundleError, LoweringError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.formats.swaps import Static
+from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import add_to_weights, static_merged
-from hydraopt.lowering.xnnpack import quantize_linear
 from hydraopt.merging import merge_with
 from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.merging.private import private
 from hydraopt.packing import Coder
 from hydraopt.runtime import Session, verify
+from hydraopt.schemes import SCHEMES
 from hydraopt.stored import MergedAdapters
 
 PROMPT = [5, 17, 99, 200, 3]
@@ -100,7 +101,7 @@ def test_the_sum_is_quantised_not_the_base(averaged, base, tmp_path):
     )
     model = load_base(str(base), averaged.base_model).model
     add_to_weights(model, averaged.task_factors("beta"))
-    quantize_linear(model, "8da4w")
+    find_backend().quantize(model, SCHEMES["8da4w"])
     quantize_embedding(model, "4w")
     with torch.no_grad():
         wanted = model(torch.tensor([PROMPT])).logits[0, -1]

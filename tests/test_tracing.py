@@ -10,12 +10,13 @@ from torch._dynamo.guards import CheckFunctionManager, GuardBuilder
 from torch.export import ExportedProgram, exported_program
 from torch.fx.traceback import NodeSource
 
-from hydraopt.lowering import program, xnnpack
+from hydraopt.lowering import program
+from hydraopt.lowering.backends.xnnpack import partition
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.tracing import fast_tracing
-from hydraopt.lowering.xnnpack import QUANTIZE
 from hydraopt.packing import CodedAdapters, Coder
+from hydraopt.schemes import SCHEMES
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def coded() -> CodedAdapters:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantize", QUANTIZE)
+@pytest.mark.parametrize("quantize", SCHEMES)
 def test_a_program_is_the_same_without_it(base, coded, quantize, tmp_path, monkeypatch):
     def exported(name: str) -> bytes:
         export_bundle(coded, str(base), tmp_path / name, ExportSettings(quantize=quantize))
@@ -33,8 +34,8 @@ def test_a_program_is_the_same_without_it(base, coded, quantize, tmp_path, monke
 
     fast = exported("fast")
     monkeypatch.setattr(program, "fast_tracing", nullcontext)
-    monkeypatch.setattr(xnnpack, "_few_passes", nullcontext)
-    monkeypatch.setattr(xnnpack, "_decomposed", lambda exported: exported)
+    monkeypatch.setattr(partition, "_few_passes", nullcontext)
+    monkeypatch.setattr(partition, "_decomposed", lambda exported: exported)
     assert exported("usual") == fast
 
 

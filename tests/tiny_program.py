@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.program import to_backend, to_executorch
 
 VOCABULARY, WIDTH, RANK, CONTEXT = 32, 16, 4, 64
@@ -131,10 +132,10 @@ def _export(module: nn.Module, factors=()) -> torch.export.ExportedProgram:
 
 
 def _program(methods) -> bytes:
-    return bytes(to_executorch(to_backend(methods)).buffer)
+    return bytes(to_executorch(to_backend(methods, find_backend())).buffer)
 
 
 def _program_and_data(methods) -> tuple[bytes, bytes]:
-    program = to_executorch(to_backend(methods), external_constants=True)
+    program = to_executorch(to_backend(methods, find_backend()), external_constants=True)
     (data,) = program._tensor_data.values()
     return bytes(program.buffer), bytes(data)

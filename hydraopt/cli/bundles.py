@@ -12,7 +12,16 @@ from ..errors import BundleError, UsageError
 from ..progress import shown_by
 from . import records, report
 from .child import EndedError, in_child
-from .options import MOST, ChatArguments, Json, Output, Overwrite, messages
+from .options import (
+    MOST,
+    ChatArguments,
+    EmbeddingName,
+    Json,
+    Output,
+    Overwrite,
+    SchemeName,
+    messages,
+)
 from .parsing import arguments
 
 
@@ -24,14 +33,12 @@ def export(
     base: Annotated[str, typer.Option(help="Lower this base model, a directory or hub id.")],
     bundle: Output,
     quantize: Annotated[
-        Literal["8da4w", "none"],
-        typer.Option(help="Quantise the base's linear layers: int4 weights, or none for float32."),
+        SchemeName,
+        typer.Option(help="Quantization scheme of the base's linear layers; none for float32."),
     ] = "8da4w",
     embedding: Annotated[
-        Literal["4w", "8w", "none"] | None,
-        typer.Option(
-            help="Quantise the token embedding like this, by default 4w if the base is quantised."
-        ),
+        EmbeddingName | None,
+        typer.Option(help="Quantization scheme of the token embedding; by default --quantize's."),
     ] = None,
     attention: Annotated[
         Literal["llm", "portable"],

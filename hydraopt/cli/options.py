@@ -2,10 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 from rich.console import Console
+
+from ..schemes import EMBEDDING_BITS, SCHEMES
 
 messages = Console(stderr=True)
 
@@ -27,6 +29,13 @@ def written(path: Path) -> Path:
         raise typer.BadParameter(f"{str(path)!r} is no UTF-8") from None
     return path
 
+
+if TYPE_CHECKING:
+    SchemeName: TypeAlias = str
+    EmbeddingName: TypeAlias = str
+else:  # the names that are registered, which no type checker reads
+    SchemeName = Literal[tuple(SCHEMES)]
+    EmbeddingName = Literal[tuple(EMBEDDING_BITS)]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[

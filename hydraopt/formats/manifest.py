@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import BundleError
 from ..files import write_bytes
+from ..schemes import SCHEMES
 from .documents import read_document, sealed
 from .layout import LAYOUT
 from .models import CausalLm, Encoder, Model, read_model
@@ -30,7 +31,7 @@ class Manifest:
         executorch: version that lowered the program.
         method: the merging method.
         adapter_bytes: fp16 bytes of the adapters that went in.
-        quantize: ``none`` or ``8da4w``, the base's linear layers.
+        quantize: scheme of the base's linear layers, one of :data:`~hydraopt.schemes.SCHEMES`.
         model: what the base is, and how its program is called.
         swap: what a task is, and how it becomes the current one.
         files: path inside the bundle -> size and hash, of every file but the manifest and those
@@ -133,6 +134,7 @@ class Manifest:
         """What no schema says: which fields fit together."""
         model = self.model
         return {
+            "quantisation": self.quantize in SCHEMES,
             "files": not isinstance(self.swap, Inputs) or {LAYOUT, SHARED} <= self.files.keys(),
             "classes": not self.classes or {*self.classes} == {*self.tasks},
             "lengths": not isinstance(model, CausalLm) or model.prefill_length < model.max_length,

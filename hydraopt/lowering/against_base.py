@@ -27,10 +27,6 @@ from .lowered import float_module, quantize
 from .settings import ExportSettings
 from .slots import insert_slots
 
-# Relative, between the same integers multiplied in different orders: an activation that is rounded
-# to another int8 makes the difference.
-LIMITS = {"none": 1e-3, "8da4w": 0.2}
-
 
 @dataclass(frozen=True)
 class Verified:
@@ -166,7 +162,7 @@ def _program_error(
         session.switch(task)
         answers[task] = _answer(session, loaded, probe)
         errors.append(relative_error(answers[task], wanted))
-    limit = LIMITS[manifest.quantize]
+    limit = settings.scheme.limit
     if not max(errors) <= limit:
         raise BundleError(
             f"the program of {bundle} differs from PyTorch with the same weights by "

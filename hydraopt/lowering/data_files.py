@@ -14,6 +14,7 @@ from executorch.extension.flat_tensor.serialize.serialize import FlatTensorSeria
 from torch import nn
 
 from ..formats.manifest import FORWARD
+from .backends.backend import Backend
 from .decoder import Decoder
 from .metadata import NO_METADATA, Metadatum
 from .program import Program, checked_backend, export_forward, to_executorch
@@ -71,6 +72,7 @@ def lower_with_data(
     decoder: Decoder,
     factors: Mapping[str, torch.Tensor],
     prefill_length: int,
+    backend: Backend,
     slots: Sequence[str] = (),
     metadata: Mapping[str, Metadatum] = NO_METADATA,
 ) -> WithData:
@@ -80,6 +82,7 @@ def lower_with_data(
         decoder: the model with its slots.
         factors: of any task, by name; they give the shapes.
         prefill_length: most tokens of one call.
+        backend: what runs its matrix products.
         slots: layers of the base model whose matrix products must be delegated.
         metadata: constants that the program tells.
 
@@ -89,7 +92,7 @@ def lower_with_data(
     # Constants with equal bytes would share one entry, which other tasks' could not.
     unequal = {name: torch.full_like(x, 1.0 + i) for i, (name, x) in enumerate(factors.items())}
     exported = export_forward(OwnFactors(decoder, unequal), {}, prefill_length)
-    edge, delegation = checked_backend({FORWARD: exported}, slots, metadata)
+    edge, delegation = checked_backend({FORWARD: exported}, backend, slots, metadata)
     lowered = to_executorch(edge, external_constants=_external)
     (data,) = lowered._tensor_data.values()
     named = FlatTensorSerializer().deserialize(Cord(bytes(data))).named_data

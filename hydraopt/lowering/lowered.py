@@ -16,6 +16,7 @@ from ..formats.pack import Pack
 from ..formats.swaps import DATA, INPUTS, METHODS, STATIC
 from ..packing import Groups
 from ..progress import doing
+from .backends import find_backend
 from .base_model import BaseModel
 from .check import expect, largest_deviation
 from .data_files import lower_with_data
@@ -26,7 +27,6 @@ from .program import Program, export_decode, lower
 from .settings import ExportSettings
 from .simplify import quantize_embedding
 from .slots import insert_slots, set_constants, set_rows, slot_layers
-from .xnnpack import quantize_linear
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _with_inputs(plan: Plan, directory: Path) -> Lowered:
         FORWARD: base.kind.export(module, plan.factors, settings),
         DECODE: export_decode(coded.layout, static_rows=plan.static_rows),
     }
-    program = lower(methods, slot_layers(coded.modules), base.metadata(settings))
+    program = lower(methods, plan.backend, slot_layers(coded.modules), base.metadata(settings))
     packs = coded.write_packs(directory, single=plan.single_pack)
     return Lowered(program, _row_bytes(plan.rows), packs, deviation)
 
@@ -87,7 +87,7 @@ def _with_methods(plan: Plan, _: Path) -> Lowered:
         set_constants(module, coded.task_factors(task))
         exported[method] = base.kind.export(module, {}, settings)
         logger.info("exported %s as method %s", task, method)
-    program = lower(exported, slot_layers(coded.modules), base.metadata(settings))
+    program = lower(exported, plan.backend, slot_layers(coded.modules), base.metadata(settings))
     values = sum(len(m.directions) * sum(m.shape) for m in coded.layout.modules.values())
     return Lowered(program, 4 * values * len(plan.methods), deviation=deviation)
 
@@ -103,6 +103,7 @@ def _with_data(plan: Plan, directory: Path) -> Lowered:
         module,
         slot_factors(coded.task_factors(coded.tasks[0])),
         require(settings.prefill_length, "prefill length"),
+        plan.backend,
         slot_layers(coded.modules),
         base.metadata(settings),
     )
@@ -156,7 +157,8 @@ def _lower_forward(
     base: BaseModel, settings: ExportSettings, module: nn.Module, layers: Collection[str]
 ) -> Program:
     exported = base.kind.export(module, {}, settings)
-    return lower({FORWARD: exported}, layers, base.metadata(settings))
+    backend = find_backend(settings.backend)
+    return lower({FORWARD: exported}, backend, layers, base.metadata(settings))
 
 
 def _checked(plan: Plan, use: Callable[[nn.Module, str], Inputs]) -> tuple[nn.Module, float | None]:
@@ -202,7 +204,8 @@ def float_module(
 ) -> nn.Module:
     """As :func:`slotted`, before anything is quantised."""
     make = base.kind.restructure(base.model, settings)
-    return make(insert_slots(base.model, shapes))
+    product = find_backend(settings.backend).product
+    return make(insert_slots(base.model, shapes, product))
 
 
 def quantize(
@@ -212,10 +215,11 @@ def quantize(
 ) -> None:
     """Quantise a restructured base in place; ``rows`` as in :func:`slotted`."""
     doing("Quantising the base model")
-    quantize_linear(model, settings.quantize)
+    backend = find_backend(settings.backend)
+    backend.quantize(model, settings.scheme)
     if settings.embedding is not None:
         quantize_embedding(model, settings.embedding)
-    set_rows(model, rows or {})
+    set_rows(model, rows or {}, backend)
 
 
 def _row_bytes(rows: Mapping[str, Groups | torch.Tensor] | None) -> int:

@@ -11,6 +11,8 @@ from ..formats.manifest import FORWARD
 from ..formats.swaps import DATA, INPUTS, METHODS, STATIC
 from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
 from ..stored import MergedAdapters
+from .backends import find_backend
+from .backends.backend import Backend
 from .base_model import BaseModel, load_base
 from .factors import factor_shapes, module_shapes
 from .kinds.kind import ChatArguments
@@ -68,6 +70,11 @@ class Plan:
         if not isinstance(self.adapters, StaticAdapter):
             raise TypeError(f"a plan of swap {self.swap} has several adapters")
         return self.adapters
+
+    @property
+    def backend(self) -> Backend:
+        """What runs the program's matrix products."""
+        return find_backend(self.settings.backend)
 
     @property
     def static_rows(self) -> bool:
@@ -174,6 +181,6 @@ def _layer_rows(
 
     What tasks share as a whole is no layer of rows: it is decoded like the rest.
     """
-    if settings.quantize == "none" or coded.layout.shares_columns:
+    if not settings.scheme.quantizes or coded.layout.shares_columns:
         return None
     return shared_rows(coded.layout, coded.shared)

@@ -22,16 +22,15 @@ from ..formats.layout import Layout, payload_bytes
 from ..formats.manifest import DECODE
 from ..packing import Decode
 from ..progress import doing
-from . import xnnpack
+from .backends.backend import Backend
 from .decoder import Decoder
 from .metadata import NO_METADATA, Metadatum
 from .tracing import fast_tracing
-from .xnnpack import undelegated
 
 
 @dataclass(frozen=True)
 class OperatorCount:
-    """How often one operator was delegated to XNNPACK and how often it was not."""
+    """How often one operator was delegated to the backend and how often it was not."""
 
     operator: str
     delegated: int
@@ -102,6 +101,7 @@ def export_decode(layout: Layout, *, static_rows: bool) -> torch.export.Exported
 
 def lower(
     methods: Mapping[str, torch.export.ExportedProgram],
+    backend: Backend,
     slots: Collection[str] = (),
     metadata: Mapping[str, Metadatum] = NO_METADATA,
 ) -> Program:
@@ -109,6 +109,7 @@ def lower(
 
     Args:
         methods: by name.
+        backend: what runs their matrix products.
         slots: layers of the base model whose matrix products must be delegated.
         metadata: constants that the program tells, see :mod:`.metadata`.
 
@@ -116,41 +117,44 @@ def lower(
         LoweringError: operators that ExecuTorch lacks, or a slot's matrix product that the backend
             did not take.
     """
-    edge, delegation = checked_backend(methods, slots, metadata)
+    edge, delegation = checked_backend(methods, backend, slots, metadata)
     with _refusing("the operators of this base model"):
         return Program(bytes(to_executorch(edge).buffer), delegation)
 
 
 def checked_backend(
     methods: Mapping[str, torch.export.ExportedProgram],
+    backend: Backend,
     slots: Collection[str],
     metadata: Mapping[str, Metadatum],
 ) -> tuple[EdgeProgramManager, dict[str, list[OperatorCount]]]:
     """:func:`to_backend` with the delegation table of each method; errors as :func:`lower`."""
     with _refusing("the operators of this base model"):
-        edge = to_backend(methods, metadata)
+        edge = to_backend(methods, backend, metadata)
     lowered = {name: edge.exported_program(name) for name in methods}
     for name, exported in lowered.items():
-        if name != DECODE and (missing := undelegated(exported, slots)):
+        missing = [] if name == DECODE else backend.undelegated(exported, slots)
+        if missing:
             raise LoweringError(
-                f"{len(missing)} slots were not delegated to XNNPACK (first: {missing[0]}), "
-                "expected none; this base model cannot be lowered with slots yet"
+                f"{len(missing)} slots were not delegated to {backend.title} (first: "
+                f"{missing[0]}), expected none; this base model cannot be lowered with slots yet"
             )
     return edge, {name: _delegation(exported) for name, exported in lowered.items()}
 
 
 def to_backend(
     methods: Mapping[str, torch.export.ExportedProgram],
+    backend: Backend,
     metadata: Mapping[str, Metadatum] = NO_METADATA,
 ) -> EdgeProgramManager:
     """Exported methods with all that the backend takes handed to it.
 
-    ``decode`` stays with ExecuTorch's own operators: its look-ups are not XNNPACK's, and handing
+    ``decode`` stays with ExecuTorch's own operators: XNNPACK has no look-ups, and handing
     over the few products between them makes it no faster and takes three times as long to lower.
     """
     doing("Converting the graph")
     with _tracing():
-        return xnnpack.delegate(methods, [name for name in methods if name != DECODE], metadata)
+        return backend.delegate(methods, [name for name in methods if name != DECODE], metadata)
 
 
 def to_executorch(

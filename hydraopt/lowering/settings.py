@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import LoweringError
 from ..formats.models import CausalLm, Encoder
+from ..schemes import Scheme, find_scheme
+from .backends import DEFAULT
 
 if TYPE_CHECKING:
     from ..formats.manifest import Manifest
@@ -18,15 +20,16 @@ class ExportSettings:
     """How an export makes a program of a base model.
 
     Attributes:
-        quantize: ``8da4w`` or ``none`` (float32), for the base's linear layers.
-        embedding: ``4w``, ``8w`` or ``none``, for the token embedding; by default ``4w`` if the
-            linear layers are quantised.
+        quantize: scheme of the base's linear layers, one of :data:`~hydraopt.schemes.SCHEMES`.
+        embedding: scheme of the token embedding, one of
+            :data:`~hydraopt.schemes.EMBEDDING_BITS`; by default that of the linear layers' scheme.
         attention: ``llm``, ExecuTorch's operators for language models, or ``portable``; without
             meaning for other kinds of base models.
         max_length: positions of the KV cache, or the most tokens of a text for an encoder; by
             default 2048 or the base's, whichever is smaller.
         prefill_length: most tokens of one call of ``forward``, for which its memory is planned; by
             default 128 or ``max_length - 1``, whichever is smaller.
+        backend: what runs the matrix products, one of :data:`~.backends.BACKENDS`.
     """
 
     quantize: str = "8da4w"
@@ -34,6 +37,16 @@ class ExportSettings:
     attention: str | None = "llm"
     max_length: int | None = None
     prefill_length: int | None = None
+    backend: str = DEFAULT
+
+    @property
+    def scheme(self) -> Scheme:
+        """That of the linear layers.
+
+        Raises:
+            LoweringError: there is none of this name.
+        """
+        return find_scheme(self.quantize)
 
     @classmethod
     def of(cls, manifest: "Manifest") -> "ExportSettings":

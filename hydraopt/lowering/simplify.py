@@ -17,9 +17,8 @@ from transformers import PreTrainedModel
 
 from ..errors import LoweringError
 from ..formats.codes import GROUP
+from ..schemes import EMBEDDING_BITS
 
-EMBEDDING_BITS = {"4w": 4, "8w": 8}
-EMBEDDING = (*EMBEDDING_BITS, "none")
 CLOSE = 1e-5  # relative, of float32 sums in another order
 
 
@@ -67,9 +66,11 @@ def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
     Raises:
         LoweringError: an unknown scheme, or rows that are no multiple of a group.
     """
-    if scheme not in EMBEDDING:
-        raise LoweringError(f"unknown embedding {scheme!r}, expected {', '.join(EMBEDDING)}")
-    if scheme == "none":
+    if scheme not in EMBEDDING_BITS:
+        expected = ", ".join(EMBEDDING_BITS)
+        raise LoweringError(f"unknown embedding {scheme!r}, expected {expected}")
+    bits = EMBEDDING_BITS[scheme]
+    if bits is None:
         return
     layer = model.get_input_embeddings()
     if layer.weight.shape[1] % GROUP:
@@ -86,7 +87,7 @@ def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
                 f"the embedding, a {type(layer).__name__}, does more than to look rows up; "
                 "export with --embedding none"
             )
-        quantized_layer = QuantizedEmbedding(layer.weight * factor, EMBEDDING_BITS[scheme])
+        quantized_layer = QuantizedEmbedding(layer.weight * factor, bits)
     model.set_input_embeddings(quantized_layer)
 
 

@@ -6,7 +6,7 @@ and a task's private rows, which are an input of the program like B. Or A and B 
 where each task has its own method. A head's slot computes ``x A + B`` in place of its layer.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import nn
@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 from ..factors import Factors, Role, Target
 from ..packing import Groups
+from .backends.backend import Backend
 from .layers import check_head, linear_layer, place
-from .xnnpack import row_layer, times
+
+Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Slot(nn.Module):
@@ -26,6 +28,7 @@ class Slot(nn.Module):
         name: its dotted name in the base model.
         inputs: where the outer module puts the factors of the running call, by name:
             ``A [1, in, n]``, unless all rows are shared, and ``B [1, R, out]``.
+        product: of ``[1, S, n]`` and one of them, as the backend takes it.
 
     Attributes:
         rows: the layer of the rows that all tasks share, ``[1, S, in] -> [1, S, R - n]``; None if
@@ -34,9 +37,16 @@ class Slot(nn.Module):
 
     rows: nn.Module | None
 
-    def __init__(self, layer: nn.Module, name: str, inputs: dict[str, torch.Tensor]):
+    def __init__(
+        self,
+        layer: nn.Module,
+        name: str,
+        inputs: dict[str, torch.Tensor],
+        product: Product = torch.bmm,
+    ):
         super().__init__()
-        self.layer, self.name, self.inputs, self.rows = layer, name, inputs, None
+        self.layer, self.name, self.inputs, self.product = layer, name, inputs, product
+        self.rows = None
         self.register_buffer("a", None)
         self.register_buffer("b", None)
 
@@ -52,12 +62,14 @@ class Slot(nn.Module):
             return F.linear(x, self.a)
         parts = [] if self.rows is None else [self.rows(x)]
         if (private := self.inputs.get(f"{self.name}.A")) is not None:
-            parts.append(times(x, private))
+            parts.append(self.product(x, private))
         return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
     def up(self, x: torch.Tensor) -> torch.Tensor:
         """``x B``."""
-        return times(x, self.inputs[f"{self.name}.B"]) if self.b is None else F.linear(x, self.b)
+        if self.b is not None:
+            return F.linear(x, self.b)
+        return self.product(x, self.inputs[f"{self.name}.B"])
 
 
 class SurgerySlot(Slot):
@@ -78,13 +90,14 @@ class HeadSlot(Slot):
 
 
 def insert_slots(
-    model: nn.Module, shapes: Mapping[str, tuple[int, int]]
+    model: nn.Module, shapes: Mapping[str, tuple[int, int]], product: Product = torch.bmm
 ) -> dict[str, torch.Tensor]:
     """Wrap every module named in ``shapes`` into a :class:`Slot`, in place.
 
     Args:
         model: the base model.
         shapes: dotted module name -> ``(out, in)`` of the adapters.
+        product: of an activation and an input, see :meth:`.Backend.product`.
 
     Returns:
         The dict through which the slots read their factors.
@@ -97,13 +110,13 @@ def insert_slots(
         target = Target.parse(name)
         if target.role is Role.SURGERY:
             layer = model.get_submodule(place(model, target.layer))
-            slot = SurgerySlot(layer, name, inputs)
+            slot = SurgerySlot(layer, name, inputs, product)
         elif target.role is Role.HEAD:
             check_head(model, target.layer, shape[1])
-            slot = HeadSlot(nn.Identity(), name, inputs)
+            slot = HeadSlot(nn.Identity(), name, inputs, product)
         else:
             layer = linear_layer(model, name, shape)
-            slot = Slot(layer, name, inputs)
+            slot = Slot(layer, name, inputs, product)
         model.set_submodule(place(model, target.layer), slot)
     return inputs
 
@@ -113,16 +126,17 @@ def slot_layers(modules: Collection[str]) -> list[str]:
     return [Target.parse(name).layer for name in modules]
 
 
-def set_rows(model: nn.Module, rows: Mapping[str, Groups | torch.Tensor]) -> None:
+def set_rows(model: nn.Module, rows: Mapping[str, Groups | torch.Tensor], backend: Backend) -> None:
     """Make the rows that all tasks share quantised layers of the slots in ``model``, in place.
 
     Args:
         model: with slots; its linear layers are quantised already.
         rows: by module, see :func:`~hydraopt.packing.rows.shared_rows`.
+        backend: what runs them.
     """
     for module in model.modules():
         if isinstance(module, Slot) and module.name in rows:
-            module.rows = row_layer(rows[module.name])
+            module.rows = backend.row_layer(rows[module.name])
 
 
 def set_constants(model: nn.Module, factors: Mapping[str, Factors]) -> None:

@@ -15,11 +15,12 @@ from ..errors import BundleError, DeviceError, DeviceLostError, ProfilingError, 
 from ..formats.manifest import MANIFEST, Manifest
 from ..formats.swaps import Inputs
 from ..reading import json_value
+from ..schemes import find_scheme
 from .adb import PUSH_RATE, TIMEOUT, Device, DeviceWorkspace
 from .conditions import SCRIPT, condition_notes, parse_conditions
 from .facts import Facts
 from .measure import ProfileRequest, bundle_record, profiled_manifest, thread_counts
-from .outputs import LOGITS, TOKENS, TOLERANCE, Expected, compare_outputs, expected_outputs
+from .outputs import LOGITS, TOKENS, Expected, compare_outputs, expected_outputs
 from .results import FORMAT_VERSION, KIND_NOTES, RESULTS
 from .sizes import separate_bytes, sizes
 
@@ -82,7 +83,7 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
         after = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
         logits = _logits(workspace)
     where = f"the app on {device.serial}"
-    outputs = compare_outputs(logits, expected, TOLERANCE[manifest.quantize], where)
+    outputs = compare_outputs(logits, expected, find_scheme(manifest.quantize).tolerance, where)
     kind_note = KIND_NOTES.get(facts.kind)
     return {
         **_on(results, facts),

@@ -8,6 +8,7 @@ from ..errors import BundleError, DeviceLostError, UsageError
 from ..formats.manifest import PROGRAM, Manifest
 from ..formats.models import CausalLm
 from ..formats.swaps import Data, Methods, Static
+from ..schemes import find_scheme
 from .adb import Device
 from .conditions import SCRIPT, condition_notes, parse_conditions
 from .host import Host
@@ -84,7 +85,7 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
             run = DeviceRun(workspace, runner, variants, outcome)
             run.put()
             outcome.conditions["before"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
-            run.outputs(expected, manifest.quantize)
+            run.outputs(expected, find_scheme(manifest.quantize))
             model, least = manifest.causal_lm, not outcome.timing_valid
             _measure(run, Workload.fitting(model.max_length, model.prefill_length, least=least))
             outcome.conditions["after"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))

@@ -14,9 +14,6 @@ from .plan import Step
 from .variants import Variant
 
 PROMPT, TOKENS = 8, 3
-# Of the largest logit. Processors order the sums of float32 differently; with 8da4w such a
-# difference can move an activation to the next int8 level.
-TOLERANCE = {"none": 1e-3, "8da4w": 5e-2}
 LOGITS = "logits"
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import DeviceLostError, ProfilingError
 from ..progress import progress, steps
+from ..schemes import Scheme
 from .operators import operator_times
-from .outputs import LOGITS, TOLERANCE, compare_outputs, output_plan
+from .outputs import LOGITS, compare_outputs, output_plan
 from .plan import Step, Workload, cold_plan, lines, samples, trace_plan, warm_plan
 from .results import Profile
 from .runner import Runner, Workspace, run_plan
@@ -42,10 +43,10 @@ class DeviceRun:
             files |= variant.files
         self.workspace.put(files)
 
-    def outputs(self, expected: Mapping, quantize: str) -> None:
+    def outputs(self, expected: Mapping, scheme: Scheme) -> None:
         """Compare every task of the bundle, and the first of the other variants."""
         for variant in progress(self.variants, "outputs"):
-            if variant.name == "baked" and quantize != "none":
+            if variant.name == "baked" and scheme.quantizes:
                 continue  # quantised after the merge: other weights, other outputs
             tasks = expected
             if variant.reloads:
@@ -56,7 +57,7 @@ class DeviceRun:
             self.workspace.write(LOGITS, "")
             where = f"{variant.name} on {self.profile.facts.serial}"
             self.profile.outputs[variant.name] = compare_outputs(
-                content, tasks, TOLERANCE[quantize], where
+                content, tasks, scheme.tolerance, where
             )
 
     def calibrated(self, workload: Workload, threads: int) -> Workload:

@@ -23,6 +23,8 @@ from in_turns import Program, in_turns, load, processor, register_operators, use
 from torch import nn
 from torch.nn import functional as F
 
+from hydraopt.lowering.backends import find_backend
+
 RANK = 16
 # [in, out] of the layers, and how many of them
 MODELS = {
@@ -44,21 +46,19 @@ class Slots(nn.Module):
     """The sum of ``count`` slots of one ``x [1, 1, in]``, as far as ``until``."""
 
     def __init__(self, size: tuple[int, int], count: int, until: str):
-        from hydraopt.lowering.xnnpack import row_layer
-
         super().__init__()
         width, out = size
-        self.rows = nn.ModuleList(row_layer(torch.randn(RANK, width)) for _ in range(count))
+        self.rows = nn.ModuleList(
+            find_backend().row_layer(torch.randn(RANK, width)) for _ in range(count)
+        )
         constant = until == "constant columns"
         self.columns = [torch.randn(out, RANK) for _ in range(count)] if constant else []
 
     def forward(self, x: torch.Tensor, factors: dict[str, torch.Tensor]) -> torch.Tensor:
         """``factors`` are columns ``[1, RANK, out]``, of slots that have them as inputs."""
-        from hydraopt.lowering.xnnpack import times
-
         down = [rows(x) for rows in self.rows]
         if factors:
-            return sum(map(times, down, factors.values()))
+            return sum(map(find_backend().product, down, factors.values()))
         return sum(map(F.linear, down, self.columns) if self.columns else down)
 
 
@@ -71,7 +71,7 @@ def call_of(size: tuple[int, int], count: int, until: str, directory: Path) -> C
     x = torch.randn(1, 1, size[0])
     exported = export_module(Slots(size, count, until), (x,), {"x": None}, shapes)
     path = directory / f"{until}.pte"
-    path.write_bytes(lower({"forward": exported}).buffer)
+    path.write_bytes(lower({"forward": exported}, find_backend()).buffer)
     arguments = [x, *(torch.randn(shape) for shape in shapes.values())]
     method = load(Program(until, path, lambda *_: arguments))[0]
     return lambda: method.execute(arguments)

@@ -30,6 +30,7 @@ from torch.nn.functional import kl_div, log_softmax
 from transformers import AutoTokenizer, PreTrainedModel
 
 from hydraopt.formats.manifest import FORWARD, PROGRAM
+from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import write_bundle
 from hydraopt.lowering.chat import read_chat
@@ -39,13 +40,13 @@ from hydraopt.lowering.program import Program
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import StaticAdapter
 from hydraopt.lowering.tokenizer import stop_tokens
-from hydraopt.lowering.xnnpack import quantize_linear
 from hydraopt.models import end_tokens
 from hydraopt.profiling import emulator
 from hydraopt.profiling.adb import Device
 from hydraopt.profiling.host import Host
 from hydraopt.profiling.runner import Runner, Workspace, device_runner, host_runner, run_plan
 from hydraopt.runtime import Session
+from hydraopt.schemes import SCHEMES
 
 QUESTIONS = (
     "What is the capital of France?",
@@ -83,7 +84,7 @@ def bundle_of(base: Path, program: Path, directory: Path) -> Path:
 def quantized(base: Path) -> PreTrainedModel:
     """What the program computes, in PyTorch."""
     model = load_base(str(base), str(base)).model
-    quantize_linear(model, "8da4w")
+    find_backend().quantize(model, SCHEMES["8da4w"])
     _round_scales(model)
     quantize_embedding(model, "4w")
     return model

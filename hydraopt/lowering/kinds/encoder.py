@@ -68,7 +68,7 @@ class Encoder(Kind):
             limit = min(limit, sentence_of(model).max_length or limit)
         return replace(
             settings,
-            embedding=settings.embedding or ("none" if settings.quantize == "none" else "4w"),
+            embedding=settings.embedding or settings.scheme.embedding,
             attention=None,
             max_length=text_length(limit, settings.max_length),
         )

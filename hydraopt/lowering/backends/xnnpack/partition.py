@@ -1,7 +1,4 @@
-"""All that is particular to XNNPACK: quantised layers, the form of a slot, what is delegated.
-
-Another backend is another module with these functions.
-"""
+"""What of a program is handed to XNNPACK."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -15,25 +12,10 @@ from executorch.backends.xnnpack import xnnpack_preprocess
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
 from executorch.exir.tracer import _default_decomposition_table
-from torch import nn
-from torchao.quantization import (
-    Int8DynamicActivationIntxWeightConfig,
-    IntxUnpackedToInt8Tensor,
-    quantize_,
-)
-from torchao.quantization.granularity import PerAxis, PerGroup
-from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor import (
-    IntxUnpackedToInt8TensorActivationQuantization,
-)
-from torchao.utils import unwrap_tensor_subclass
 
-from ..errors import LoweringError
-from ..formats.codes import GROUP
-from ..packing import Groups
-from ..progress import doing
-from .metadata import Metadatum
+from ....progress import doing
+from ...metadata import Metadatum
 
-QUANTIZE = ("none", "8da4w")
 MATMUL = re.compile(r"\b(mm|bmm|addmm|linear|matmul)\b")
 # Each pass traces a partition again, which is most of the time that lowering takes; one that has
 # none of the operators that the pass rewrites is left alone. The others of XNNPACK's passes rewrite
@@ -47,72 +29,6 @@ PASSES = {
     passes.RemoveGetItemPass: "max",
     passes.RemoveRedundantCopyPass: "to_copy",
 }
-
-
-def quantize_linear(model: nn.Module, scheme: str) -> None:
-    """Quantise all linear layers in place; factors are no linear layers and stay float32.
-
-    ``8da4w`` is ExecuTorch's name for int4 weights in groups of 32 with int8 dynamic activations.
-
-    Raises:
-        LoweringError: unknown scheme, or a layer whose input is no multiple of the group.
-    """
-    if scheme not in QUANTIZE:
-        raise LoweringError(f"unknown quantisation {scheme!r}, expected {' or '.join(QUANTIZE)}")
-    if scheme == "none":
-        return
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and module.in_features % GROUP:
-            raise LoweringError(
-                f"{name} has {module.in_features} inputs, expected a multiple of {GROUP} for "
-                "8da4w; export with --quantize none"
-            )
-    _quantize(model, torch.int4, PerGroup(GROUP))
-
-
-def row_layer(rows: Groups | torch.Tensor) -> nn.Linear:
-    """A quantised layer of shared rows: ``x [1, S, in] -> [1, S, n]``.
-
-    Args:
-        rows: int4 groups of ``[n, in]``, which it holds as they are; or float32 ``[n, in]``, which
-            become int8 with a scale per row.
-    """
-    values = rows.values if isinstance(rows, Groups) else rows
-    with torch.device("meta"):
-        layer = nn.Linear(values.shape[1], values.shape[0], bias=False)
-    if not isinstance(rows, Groups):
-        layer.weight = nn.Parameter(rows.clone(), requires_grad=False)
-        _quantize(layer, torch.int8, PerAxis(0))
-        return layer
-    scales = rows.scales.float()
-    weight = IntxUnpackedToInt8Tensor(
-        values,
-        scales,
-        torch.zeros_like(scales, dtype=torch.int8),
-        torch.int4,
-        (1, GROUP),
-        torch.float32,
-        IntxUnpackedToInt8TensorActivationQuantization.INT8_ASYM_PER_TOKEN,
-    )
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    unwrap_tensor_subclass(layer)
-    return layer
-
-
-def _quantize(model: nn.Module, dtype: torch.dtype, granularity: PerGroup | PerAxis) -> None:
-    config = Int8DynamicActivationIntxWeightConfig(
-        weight_dtype=dtype, weight_granularity=granularity
-    )
-    quantize_(model, config)
-    unwrap_tensor_subclass(model)
-
-
-def times(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """``x [1, S, n]`` times an input ``[1, n, m]`` of the program.
-
-    The one form with a non-constant operand that XNNPACK takes. It packs ``factor`` in every call.
-    """
-    return torch.bmm(x, factor)
 
 
 def delegate(

@@ -1,0 +1,50 @@
+"""XNNPACK, which runs matrix products on CPUs: all that is particular to it."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from executorch.exir import EdgeProgramManager
+from torch import nn
+
+from ....packing import Groups
+from ....schemes import Scheme
+from ...metadata import Metadatum
+from ..backend import Backend
+from .layers import quantize_linear, row_layer
+from .partition import delegate, undelegated
+
+
+class Xnnpack(Backend):
+    """ExecuTorch's backend for CPUs.
+
+    A product with an input of the program is ``torch.bmm``, the one form with an operand that is
+    no constant that it takes. It packs the factor in every call.
+    """
+
+    title = "XNNPACK"
+
+    def quantize(self, model: nn.Module, scheme: Scheme) -> None:
+        """As :meth:`.Backend.quantize`: int4 in groups or int8, with int8 activations."""
+        quantize_linear(model, scheme)
+
+    def row_layer(self, rows: Groups | torch.Tensor) -> nn.Module:
+        """As :meth:`.Backend.row_layer`: int4 groups as they are, float32 as int8."""
+        return row_layer(rows)
+
+    def delegate(
+        self,
+        methods: Mapping[str, torch.export.ExportedProgram],
+        delegated: Collection[str],
+        metadata: Mapping[str, Metadatum],
+    ) -> EdgeProgramManager:
+        """As :meth:`.Backend.delegate`."""
+        return delegate(methods, delegated, metadata)
+
+    def undelegated(
+        self, exported: torch.export.ExportedProgram, layers: Collection[str]
+    ) -> list[str]:
+        """As :meth:`.Backend.undelegated`."""
+        return undelegated(exported, layers)
+
+
+BACKEND = Xnnpack()

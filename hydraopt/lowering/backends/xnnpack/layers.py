@@ -1,0 +1,79 @@
+"""Quantised layers in the forms that XNNPACK takes."""
+
+import torch
+from torch import nn
+from torchao.quantization import (
+    Int8DynamicActivationIntxWeightConfig,
+    IntxUnpackedToInt8Tensor,
+    quantize_,
+)
+from torchao.quantization.granularity import PerAxis, PerGroup
+from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor import (
+    IntxUnpackedToInt8TensorActivationQuantization,
+)
+from torchao.utils import unwrap_tensor_subclass
+
+from ....errors import LoweringError
+from ....formats.codes import GROUP
+from ....packing import Groups
+from ....schemes import Scheme
+
+TAKEN = {(4, GROUP, 8), (8, None, 8)}  # bits of weights, group, bits of activations
+
+
+def quantize_linear(model: nn.Module, scheme: Scheme) -> None:
+    """Quantise all linear layers of ``model`` in place.
+
+    Raises:
+        LoweringError: a scheme that XNNPACK does not take, or a layer whose input is no multiple
+            of its group.
+    """
+    if not scheme.quantizes:
+        return
+    if (scheme.weight_bits, scheme.group, scheme.activation_bits) not in TAKEN:
+        raise LoweringError(f"XNNPACK takes no layers quantised as {scheme.name}; choose another")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module.in_features % (scheme.group or 1):
+            raise LoweringError(
+                f"{name} has {module.in_features} inputs, expected a multiple of {scheme.group} "
+                f"for {scheme.name}; export with --quantize none"
+            )
+    granularity = PerAxis(0) if scheme.group is None else PerGroup(scheme.group)
+    _quantize(model, getattr(torch, f"int{scheme.weight_bits}"), granularity)
+
+
+def row_layer(rows: Groups | torch.Tensor) -> nn.Linear:
+    """A quantised layer of shared rows: ``x [1, S, in] -> [1, S, n]``.
+
+    Args:
+        rows: int4 groups of ``[n, in]``, which it holds as they are; or float32 ``[n, in]``, which
+            become int8 with a scale per row.
+    """
+    values = rows.values if isinstance(rows, Groups) else rows
+    with torch.device("meta"):
+        layer = nn.Linear(values.shape[1], values.shape[0], bias=False)
+    if not isinstance(rows, Groups):
+        layer.weight = nn.Parameter(rows.clone(), requires_grad=False)
+        _quantize(layer, torch.int8, PerAxis(0))
+        return layer
+    scales = rows.scales.float()
+    weight = IntxUnpackedToInt8Tensor(
+        values,
+        scales,
+        torch.zeros_like(scales, dtype=torch.int8),
+        torch.int4,
+        (1, GROUP),
+        torch.float32,
+        IntxUnpackedToInt8TensorActivationQuantization.INT8_ASYM_PER_TOKEN,
+    )
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    unwrap_tensor_subclass(layer)
+    return layer
+
+
+def _quantize(model: nn.Module, dtype: torch.dtype, granularity: PerGroup | PerAxis) -> None:
+    config = Int8DynamicActivationIntxWeightConfig(
+        weight_dtype=dtype, weight_granularity=granularity
+    )
+    quantize_(model, config)
+    unwrap_tensor_subclass(model)
