@@ -87,7 +87,7 @@ def test_what_is_compared_is_written(subject, tmp_path):
     write_experts(tmp_path, subject, ["average"], [1, 3], 0, 1)
     written = {path.name for path in tmp_path.iterdir()} - {"points", LIST}
     assert written == {"results.json", "experts.json"} | {
-        f"{name}.{suffix}" for name in ("frontier", "experts") for suffix in ("md", "png", "svg")
+        f"{name}.{suffix}" for name in ("frontier", "experts") for suffix in ("md", "png")
     }
     records = json.loads((tmp_path / "experts.json").read_text())
     assert {record["experts"] for record in records} == {1, 3}

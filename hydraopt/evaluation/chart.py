@@ -3,11 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from statistics import mean
+from typing import TYPE_CHECKING
 
 from ..shown import markdown
 from .evaluator import Scores
 from .experts import BASE, UNMERGED, ExpertPoint
 from .frontier import Point
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAPER_SHARE = 52  # percent of fp16 that HydraOpt's paper keeps (arXiv 2507.17706)
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
@@ -16,7 +20,6 @@ COLORS = (  # more series than matplotlib's ten
     *("tab:gray", "olive", "cyan", "gold", "navy", "lime", "black"),
 )
 MARKERS = "osv^"  # for the twenty methods of each round of colours
-SUFFIXES = ("png", "svg")
 ZOOM = 5  # points below the unmerged adapters that the middle panel shows
 
 
@@ -39,17 +42,8 @@ def table(points: Sequence[Point]) -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 
-def image_names(name: str) -> tuple[str, ...]:
-    """The files of a plot."""
-    return tuple(f"{name}.{suffix}" for suffix in SUFFIXES)
-
-
-def plot(points: Sequence[Point]) -> dict[str, bytes]:
-    """``frontier.png`` and ``frontier.svg``.
-
-    They show mean exact match, the same from close by, and the S-score of generated texts, mean
-    and of the worst task.
-    """
+def plot(points: Sequence[Point]) -> bytes:
+    """A PNG of mean exact match, the same from close by, and the S-scores."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -75,9 +69,9 @@ def plot(points: Sequence[Point]) -> dict[str, bytes]:
     panels[1].set_ylim(100 * unmerged.mean - ZOOM, 100 * unmerged.mean + 0.5)
     panels[0].set_ylabel("exact match, %")
     panels[0].legend(fontsize=8)
-    images = _images(figure, "frontier")
+    image = _png(figure)
     pyplot.close(figure)
-    return images
+    return image
 
 
 def _panel(axes, series: Mapping[str, Sequence[Point]], score: Callable[[Point], float]) -> None:
@@ -118,8 +112,8 @@ def _cell(scores: Scores | None) -> str:
     return "" if scores is None else f"{100 * scores.exact:.1f} / {100 * scores.tokens:.1f}"
 
 
-def plot_experts(points: Sequence[ExpertPoint]) -> dict[str, bytes]:
-    """``experts.png`` and ``experts.svg``: own tasks, and tasks that no merge saw."""
+def plot_experts(points: Sequence[ExpertPoint]) -> bytes:
+    """A PNG of own tasks, and of tasks that no merge saw."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -136,9 +130,9 @@ def plot_experts(points: Sequence[ExpertPoint]) -> dict[str, bytes]:
         axes.set_title(title)
     all_axes[0].set_ylabel("%")
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    images = _images(figure, "experts")
+    image = _png(figure)
     pyplot.close(figure)
-    return images
+    return image
 
 
 def _experts_panel(
@@ -162,12 +156,7 @@ def _experts_panel(
     axes.grid(alpha=0.3)
 
 
-def _images(figure, name: str) -> dict[str, bytes]:
-    """The content of a figure's files."""
-    images = {}
-    for suffix, file in zip(SUFFIXES, image_names(name), strict=True):
-        undated = {"Date": None} if suffix == "svg" else {}  # equal points make equal files
-        content = BytesIO()
-        figure.savefig(content, format=suffix, dpi=130, metadata=undated)
-        images[file] = content.getvalue()
-    return images
+def _png(figure: "Figure") -> bytes:
+    content = BytesIO()
+    figure.savefig(content, dpi=130)
+    return content.getvalue()

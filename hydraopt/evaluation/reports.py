@@ -11,14 +11,14 @@ from ..errors import UsageError
 from ..files import check_files, json_bytes, write_files
 from ..merging import METHODS
 from ..training import read_examples
-from .chart import experts_table, image_names, plot, plot_experts, table
+from .chart import experts_table, plot, plot_experts, table
 from .experts import ExpertPoint, compare_experts
 from .frontier import SHARES, Point, frontier
 from .points import CALIBRATED, FRONTIER, Subject
 
 STORAGE = ("budget", CALIBRATED, "plain", "hydraopt", "average")
-RESULTS, TABLE = "results.json", "frontier.md"
-EXPERTS, EXPERTS_TABLE = "experts.json", "experts.md"
+RESULTS, TABLE, PLOT = "results.json", "frontier.md", "frontier.png"
+EXPERTS, EXPERTS_TABLE, EXPERTS_PLOT = "experts.json", "experts.md", "experts.png"
 # examples of each zoo task: for calibration, and for the methods that need data
 ZOO_PROMPTS, ZOO_TRAINING = 256, 32
 
@@ -63,7 +63,7 @@ def write_frontier(
     jobs: int,
     budgets: Sequence[float] = SHARES,
 ) -> list[Point]:
-    """Evaluate and write results.json, frontier.md, frontier.png and frontier.svg.
+    """Evaluate and write results.json, frontier.md and frontier.png.
 
     Without ``methods``: the byte budget, calibrated if there are training examples, plain integers,
     HydraOpt with any number of B's, and the average. ``budgets`` are percentages of the adapters'
@@ -74,14 +74,14 @@ def write_frontier(
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: as the steps raise it.
     """
-    check_files(directory, FRONTIER, (RESULTS, TABLE, *image_names("frontier")))
+    check_files(directory, FRONTIER, (RESULTS, TABLE, PLOT))
     methods = methods or [x for x in STORAGE if x != CALIBRATED or subject.training]
     points = frontier(subject, methods, directory, jobs, budgets)
     rows = [
         asdict(point) | point.summary() | {"s_score": point.s_score(points[0])} for point in points
     ]
-    texts = {RESULTS: json_bytes(rows), TABLE: table(points).encode()}
-    write_files(directory, FRONTIER, texts | plot(points))
+    contents = {RESULTS: json_bytes(rows), TABLE: table(points).encode(), PLOT: plot(points)}
+    write_files(directory, FRONTIER, contents)
     return points
 
 
@@ -93,7 +93,7 @@ def write_experts(
     held_out: int,
     jobs: int,
 ) -> list[ExpertPoint]:
-    """Compare numbers of experts; write experts.json, experts.md, experts.png and experts.svg.
+    """Compare numbers of experts; write experts.json, experts.md and experts.png.
 
     Without ``methods``: all that merge, those that need data only if there is some.
 
@@ -102,7 +102,7 @@ def write_experts(
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: as the steps raise it.
     """
-    check_files(directory, FRONTIER, (EXPERTS, EXPERTS_TABLE, *image_names("experts")))
+    check_files(directory, FRONTIER, (EXPERTS, EXPERTS_TABLE, EXPERTS_PLOT))
     methods = methods or [
         name
         for name, method in METHODS.items()
@@ -110,6 +110,6 @@ def write_experts(
     ]
     points = compare_experts(subject, methods, counts, held_out, directory, jobs)
     rows = [point.record() for point in points]
-    texts = {EXPERTS: json_bytes(rows), EXPERTS_TABLE: experts_table(points).encode()}
-    write_files(directory, FRONTIER, texts | plot_experts(points))
+    contents = {EXPERTS: json_bytes(rows), EXPERTS_TABLE: experts_table(points).encode()}
+    write_files(directory, FRONTIER, contents | {EXPERTS_PLOT: plot_experts(points)})
     return points
