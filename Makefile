@@ -68,7 +68,7 @@ apk: .venv/ready packages
 	$(BIN)/python android_demo/apk.py $(if $(AAR),--aar $(AAR)) -o build
 
 lint: .venv/ready
-	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy
+	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 
 # installed where that is possible without asking; tests that lack one are skipped
 packages:

@@ -1,13 +1,22 @@
 """One exception family. A message is one line: what, where, expected and found, next step."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 class HydraOptError(Exception):
-    """Base of every error that a user's input can cause."""
+    """Base of every error that a user's input can cause.
+
+    Attributes:
+        options: parameters of which the message speaks, ``name`` or ``name=value``. The command
+            line adds its flags for them.
+    """
+
+    def __init__(self, message: object = "", *, options: Sequence[str] = ()):
+        super().__init__(message)
+        self.options = tuple(options)
 
 
 class AdapterError(HydraOptError):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from hydraopt.documents import sealed
 from hydraopt.errors import HydraOptError
-from hydraopt.formats.documents import sealed
 from hydraopt.runtime import Sampling, Session
 from hydraopt.runtime.sampling import probabilities
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from hydraopt.formats.documents import sealed
+from hydraopt.documents import sealed
 from hydraopt.formats.records import records
 
 

@@ -1,8 +1,8 @@
-"""Lists of numbers on the command line."""
+"""Lists of numbers and names with values on the command line."""
 
 import pytest
 
-from hydraopt.cli.parsing import integers, percentages
+from hydraopt.cli.parsing import integers, percentages, settings
 from hydraopt.errors import UsageError
 
 
@@ -22,3 +22,20 @@ def test_what_is_no_list_of_integers_is_refused(text):
 def test_what_is_no_list_of_percentages_is_refused(text):
     with pytest.raises(UsageError, match=f"--budgets '{text}': expected percentages such as"):
         percentages("--budgets", text)
+
+
+def test_settings_are_names_with_values():
+    assert settings("--set", ["rank=4", "note=a=b"]) == {"rank": "4", "note": "a=b"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["density"], "--set 'density', expected NAME=VALUE"),
+        (["=1"], "--set '=1', expected NAME=VALUE"),
+        (["scale=1", "scale=2"], "--set gives 'scale' twice"),
+    ],
+)
+def test_settings_of_another_form_are_refused(texts, message):
+    with pytest.raises(UsageError, match=message):
+        settings("--set", texts)

@@ -3,13 +3,14 @@
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 import typer.main
 
 from hydraopt.cli.app import app
-from hydraopt.formats.documents import SCHEMAS
+from hydraopt.documents import SCHEMAS
 from hydraopt.formats.layout import Layout
 
 ROOT = Path(__file__).parent.parent
@@ -94,3 +95,15 @@ def test_every_test_that_the_page_of_checks_names_is_there():
     assert len(named) > 50
     for file, test in named:
         assert re.search(rf"\b(def|fun) {test}\(", (ROOT / file).read_text(encoding="utf-8")), test
+
+
+def test_the_table_of_packages_is_what_lint_checks():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table: dict[int, set[str]] = {}
+    for number, names in re.findall(r"^\| (\d+) \| (`.*?`) \|", page, re.MULTILINE):
+        table.setdefault(int(number), set()).update(re.findall(r"`(\w+)`", names))
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    layers = tools["importlinter"]["contracts"][0]["layers"]
+    assert [table[number] for number in sorted(table, reverse=True)] == [
+        set(layer.split(" | ")) for layer in layers
+    ]

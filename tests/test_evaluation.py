@@ -116,7 +116,7 @@ def test_the_smallest_budget_is_found_by_bisection():
     assert needed <= found.coded.stored_bytes <= 1.1 * needed
     assert found.drop == pytest.approx(0)
     assert 4 < found.evaluations < 12
-    with pytest.raises(MergeError, match="allow a larger --max-drop"):
+    with pytest.raises(MergeError, match="allow a larger drop"):
         smallest_budget(coder, adapters, Scores(10**9), max_drop=1)
 
 

@@ -42,7 +42,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path):
 
 
 def test_an_existing_output_is_kept_until_the_new_one_is_whole(tmp_path, out):
-    with pytest.raises(OutputError, match="exists already; choose another or pass --overwrite"):
+    with pytest.raises(OutputError, match="exists already; choose another or overwrite it"):
         write(out)
     with pytest.raises(ValueError, match="half-way"):
         with output_directory(out, KIND, overwrite=True):

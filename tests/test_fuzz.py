@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from hydraopt.adapters import read_adapter
 from hydraopt.compression import compress
+from hydraopt.documents import sealed
 from hydraopt.errors import HydraOptError
-from hydraopt.formats.documents import sealed
 from hydraopt.formats.layout import Layout, payload_bytes
 from hydraopt.formats.manifest import Manifest
 from hydraopt.formats.pack import Pack

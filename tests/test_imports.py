@@ -50,3 +50,11 @@ def test_formats_are_read_without_torch():
     modules = loaded(FORMATS)
     assert modules >= {"hydraopt.formats.manifest", "hydraopt.formats.layout"}
     assert not modules & {*HEAVY}
+
+
+def test_packing_stands_on_no_method_and_no_training():
+    modules = loaded("import hydraopt.packing")
+    assert modules >= {"torch", "hydraopt.packing.codec", "hydraopt.stored.merged"}
+    above = ("hydraopt.merging", "hydraopt.training", "hydraopt.calibration", "hydraopt.lowering")
+    assert not [name for name in modules if name.startswith(above)]
+    assert not modules & {"transformers", "peft", "sklearn", "matplotlib", "numba", "executorch"}

@@ -15,7 +15,7 @@ from hydraopt import merging
 from hydraopt.adapters import AdapterSet, LoraAdapter
 from hydraopt.errors import BundleError, MergeError, UsageError
 from hydraopt.factors import Factors
-from hydraopt.merging import METHODS, merge_with, merging_method, parse_settings
+from hydraopt.merging import METHODS, merge_with, merging_method
 from hydraopt.stored import MergedAdapters
 
 TASKS = 6
@@ -248,22 +248,19 @@ def test_options_may_be_text(method, name, text, value):
 
 
 @pytest.mark.parametrize(
-    ("method", "pairs", "message"),
+    ("method", "settings", "message"),
     [
-        ("ties", ["density=much"], "option density of method ties is 'much', expected a number"),
-        ("ties", ["density=nan"], "expected a number"),
-        ("ties", ["rank=2.5"], "is '2.5', expected an integer or none"),
-        ("hydraopt", ["soft=yes"], "expected true or false"),
-        ("ties", ["densty=1"], "no option densty; its options: density, scale, rank"),
-        ("ties", ["density"], "--set 'density', expected NAME=VALUE"),
-        ("ties", ["=1"], "expected NAME=VALUE"),
-        ("ties", ["scale=1", "scale=2"], "option scale is given twice"),
-        ("mean", [], "no merging method 'mean'; there are: hydraopt, average, private"),
+        ("ties", {"density": "much"}, "option density of method ties is 'much', expected a number"),
+        ("ties", {"density": "nan"}, "expected a number"),
+        ("ties", {"rank": "2.5"}, "is '2.5', expected an integer or none"),
+        ("hydraopt", {"soft": "yes"}, "expected true or false"),
+        ("ties", {"densty": "1"}, "no option densty; its options: density, scale, rank"),
+        ("mean", {}, "no merging method 'mean'; there are: hydraopt, average, private"),
     ],
 )
-def test_refuses_options_that_do_not_parse(method, pairs, message):
+def test_refuses_options_that_do_not_parse(method, settings, message):
     with pytest.raises(UsageError, match=message):
-        merge_with(method, random_set(2), **parse_settings(pairs))
+        merge_with(method, random_set(2), **settings)
 
 
 def test_methods_are_described_for_machines():

@@ -10,10 +10,10 @@ import torch
 from conftest import delta, random_set
 from llama_data import NEEDING, QUICK, data_of, llama_set
 
+from hydraopt.documents import SCHEMAS
 from hydraopt.errors import BundleError, MergeError
 from hydraopt.factors import relative_error
 from hydraopt.formats.codes import BITS, CODEC
-from hydraopt.formats.documents import SCHEMAS
 from hydraopt.formats.layout import (
     Code,
     Direction,

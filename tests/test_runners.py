@@ -104,7 +104,7 @@ def test_executorchs_runner_gives_the_sessions_text(pair, task):
 
 def test_what_needs_packs_says_so(pair):
     assert verify(pair)["tasks"] == len(PROMPTS)
-    with pytest.raises(BundleError, match="--swap inputs"):
+    with pytest.raises(BundleError, match="takes no further one"):
         add_task(pair, str(ADAPTERS / "date-fr"), "date-fr")
     with pytest.raises((BundleError, ProfilingError), match="--swap inputs"):
         profile(ProfileRequest(pair, [1], 1), Host())

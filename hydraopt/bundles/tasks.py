@@ -151,7 +151,8 @@ def _growing(bundle: Path, manifest: Manifest, task: str) -> Inputs:
     if not isinstance(manifest.swap, Inputs):
         raise BundleError(
             f"{bundle} has its adapters in the program and takes no further one; export it "
-            "with --swap inputs"
+            "with its adapters as inputs",
+            options=["swap=inputs"],
         )
     if task.casefold() in {name.casefold() for name in manifest.tasks}:
         raise TaskError(f"{bundle} has a task {task!r} already; remove it or choose another name")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import records, report
+from .heat_map import heat_map
 from .options import Json, Output, Overwrite, Sources, finite
 
 DEFAULT_BUDGET = "10%"
@@ -79,5 +80,5 @@ def compress(
             base=base,
             bfloat16=bf16,
         )
-    coded.save(compressed, overwrite=overwrite)
+    coded.save(compressed, overwrite=overwrite, heat_map=heat_map(coded))
     report.show(records.of_stored(coded), as_json)

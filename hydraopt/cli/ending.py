@@ -73,12 +73,20 @@ def _exit_code(command: Callable[[], object]) -> int:
 
 def fail(error: object, code: int = 1) -> None:
     """Print one line and exit."""
-    line = visible(" ".join(str(error).split()))
+    flags = ", ".join(map(_flag, getattr(error, "options", ())))
+    text = f"{error} ({flags})" if flags else str(error)
+    line = visible(" ".join(text.split()))
     if len(line) > LONGEST:
         line = f"{line[: LONGEST - END]} … {line[-END:]}"
     with suppress(OSError, ValueError):  # a closed standard error takes nothing
         print("error:", line, file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def _flag(option: str) -> str:
+    """What the command line calls a parameter: ``max_length`` is ``--max-length``."""
+    name, _, value = option.partition("=")
+    return " ".join(["--" + name.replace("_", "-"), *filter(None, [value])])
 
 
 def _fail_of_usage(error: TyperException) -> None:

@@ -1,14 +1,19 @@
 """``hydraopt frontier``: storage against quality, on the bundled zoo or a user's adapters."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import report
 from .options import MOST, Json, Output
 from .parsing import integers, percentages
+
+if TYPE_CHECKING:
+    from ..evaluation.points import Subject
 
 
 def frontier(
@@ -61,16 +66,36 @@ def frontier(
 ) -> None:
     """Measure storage against quality for many methods; run again to resume."""
     from ..evaluation.frontier import SHARES
-    from ..evaluation.reports import subject_of, write_experts, write_frontier
+    from ..evaluation.reports import write_experts, write_frontier
 
     shares = SHARES if budgets is None else percentages("--budgets", budgets)
     counts = None if experts is None else integers("--experts", experts)
-    subject = subject_of(
-        adapters or [], base, data, train, inputs, experts=experts is not None, bfloat16=bf16
-    )
+    subject = _subject(adapters, base, data, train, inputs, experts=experts is not None)
+    subject = replace(subject, bfloat16=bf16)
     names, jobs = methods and methods.split(","), jobs or os.cpu_count() or 1
     if counts is None:
         report.show_points(write_frontier(output, subject, names, jobs, shares), as_json)
         return
     points = write_experts(output, subject, names, counts, held_out, jobs)
     report.show_experts(points, as_json)
+
+
+def _subject(
+    adapters: Sequence[str] | None,
+    base: str | None,
+    data: Path | None,
+    train: Path | None,
+    inputs: int | None,
+    *,
+    experts: bool,
+) -> "Subject":
+    """A user's adapters, or the zoo with training examples for methods or for calibration."""
+    from ..errors import UsageError
+    from ..evaluation.reports import read_subject
+    from ..zoo.evaluate import PROMPTS, TEST_INPUTS, TRAINING, zoo_subject
+
+    if adapters and base and data:
+        return read_subject(adapters, base, data, train, inputs)
+    if adapters or base or data or train:
+        raise UsageError("pass ADAPTERS with --base and --data, or none of them for the zoo")
+    return zoo_subject(inputs or TEST_INPUTS, TRAINING if experts else PROMPTS)

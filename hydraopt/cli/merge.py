@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from . import records, report
+from .heat_map import heat_map
 from .options import Json, Output, Overwrite, Sources
+from .parsing import settings
 
 
 def merge(
@@ -35,11 +37,11 @@ def merge(
     from ..errors import UsageError
     from ..files import check_output
     from ..formats.stored import STORED
-    from ..merging import find_method, merge_with, parse_settings
+    from ..merging import find_method, merge_with
     from ..training import CalibrationData
 
     check_output(merged, STORED, overwrite=overwrite)
-    settings = parse_settings(pairs or [])
+    values = settings("--set", pairs or [])
     needs = find_method(method).needs
     if needs == "nothing" and (base or data):
         raise UsageError(f"method {method} takes neither --base nor --data; leave them out")
@@ -50,8 +52,8 @@ def merge(
     examples = None
     if base and data:
         examples = CalibrationData.read(base, data, sources.tasks, labels=needs == "labels")
-    result = merge_with(method, sources, examples, **settings)
-    result.save(merged, overwrite=overwrite)
+    result = merge_with(method, sources, examples, **values)
+    result.save(merged, overwrite=overwrite, heat_map=heat_map(result))
     report.show(records.of_stored(result), as_json)
 
 

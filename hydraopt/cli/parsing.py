@@ -30,6 +30,25 @@ def percentages(option: str, text: str) -> list[float]:
     return numbers
 
 
+def settings(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """Values by name of ``NAME=VALUE`` each, as text.
+
+    Raises:
+        UsageError: that names ``option``: a text of another form, or a name that occurs twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not (separator and name):
+            raise UsageError(
+                f"{option} {shortened(text)!r}, expected NAME=VALUE, for example density=0.2"
+            )
+        if name in values:
+            raise UsageError(f"{option} gives {shortened(name)!r} twice; give it once")
+        values[name] = value
+    return values
+
+
 def arguments(option: str, texts: Sequence[str]) -> dict[str, Any]:
     """Values by name of ``name=value`` each; a value that is no JSON is text.
 

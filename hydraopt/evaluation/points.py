@@ -12,10 +12,10 @@ import torch
 from joblib import Parallel, delayed
 
 from ..adapters import AdapterSet
+from ..documents import checked
 from ..errors import DataError, UsageError, require
 from ..files import check_files, json_bytes, write_files
 from ..fitting import check_fit
-from ..formats.documents import checked
 from ..merging import METHODS, find_method, merge_with
 from ..progress import progress
 from ..reading import UnreadableError, file_json
@@ -99,7 +99,9 @@ class Subject:
             if name == CALIBRATED or (name in METHODS and METHODS[name].needs != "nothing")
         ]
         if needing and self.training is None:
-            raise UsageError(f"method {needing[0]} needs training examples; pass --train")
+            raise UsageError(
+                f"method {needing[0]} needs training examples; pass some", options=["train"]
+            )
 
     def evaluator(self) -> Evaluator:
         """For the test examples; made once per process."""

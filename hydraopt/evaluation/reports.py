@@ -1,13 +1,12 @@
 """A frontier or a comparison of experts on disk: records, tables and plots."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import sacrebleu  # noqa: F401  if it is missing, that is said before the evaluation
 
 from ..adapters import read_adapters
-from ..errors import UsageError
 from ..files import check_files, json_bytes, write_files
 from ..merging import METHODS
 from ..training import read_examples
@@ -19,41 +18,25 @@ from .points import CALIBRATED, FRONTIER, Subject
 STORAGE = ("budget", CALIBRATED, "plain", "hydraopt", "average")
 RESULTS, TABLE, PLOT = "results.json", "frontier.md", "frontier.png"
 EXPERTS, EXPERTS_TABLE, EXPERTS_PLOT = "experts.json", "experts.md", "experts.png"
-# examples of each zoo task: for calibration, and for the methods that need data
-ZOO_PROMPTS, ZOO_TRAINING = 256, 32
 
 
-def subject_of(
+def read_subject(
     sources: Sequence[str],
-    base: str | None,
-    data: Path | None,
-    train: Path | None,
-    inputs: int | None,
-    *,
-    experts: bool = False,
-    bfloat16: bool = False,
+    base: str,
+    data: Path,
+    train: Path | None = None,
+    inputs: int | None = None,
 ) -> Subject:
-    """What to measure: adapters with their base and examples, or the zoo without any of them.
-
-    Of every task the first ``inputs`` test examples, without a number all, or 200 of the zoo. Of
-    the zoo, training examples for methods that need data if ``experts``, else for calibration.
+    """What to measure: adapters, their base and the first ``inputs`` test examples of every task.
 
     Raises:
-        UsageError: adapters without base or data, or the reverse.
         HydraOptError: a file that cannot be read.
     """
-    if bool(sources) != bool(base) or bool(sources) != bool(data) or (train and not sources):
-        raise UsageError("pass ADAPTERS with --base and --data, or none of them for the zoo")
-    if not (sources and base and data):
-        from ..zoo.evaluate import TEST_INPUTS, zoo_subject
-
-        zoo = zoo_subject(inputs or TEST_INPUTS, ZOO_TRAINING if experts else ZOO_PROMPTS)
-        return replace(zoo, bfloat16=bfloat16)
     adapters = read_adapters(sources)
     training = read_examples(train, adapters.tasks) if train else None
     examples = read_examples(data, adapters.tasks)
     tests = {task: pairs[:inputs] for task, pairs in examples.items()}
-    return Subject(adapters, base, tests, training, bfloat16)
+    return Subject(adapters, base, tests, training)
 
 
 def write_frontier(

@@ -54,7 +54,8 @@ def smallest_budget(
                 raise MergeError(
                     f"coded into the adapters' own {limit:,} bytes they lose "
                     f"{wanted + max_drop - score:.2f} points, expected at most {max_drop}; "
-                    "allow a larger --max-drop"
+                    "allow a larger drop",
+                    options=["max_drop"],
                 )
             else:
                 low = limit

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from ..documents import parse_document, sealed
 from ..errors import BundleError, OutputError
-from ..formats.documents import parse_document, sealed
 from ..progress import progress
 from ..reading import LARGEST
 from .handles import Entry, content, digest, entries, opened, remove, status_of

@@ -107,7 +107,9 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
     if not path.is_dir():
         raise OutputError(f"output {path} is a file, expected a directory; choose another output")
     if not overwrite:
-        raise OutputError(f"output {path} exists already; choose another or pass --overwrite")
+        raise OutputError(
+            f"output {path} exists already; choose another or overwrite it", options=["overwrite"]
+        )
 
 
 def _publish(staging: Staging, kind: str, *, overwrite: bool) -> None:

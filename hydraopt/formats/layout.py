@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..documents import read_document
 from ..errors import BundleError
 from .codes import CODEC, packed_bytes
-from .documents import read_document
 from .pack import SHARED, read_shared_pack
 
 FORMAT_VERSION = 2

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ..documents import read_document, sealed
 from ..errors import BundleError
 from ..files import write_bytes
 from ..schemes import SCHEMES
-from .documents import read_document, sealed
 from .layout import LAYOUT
 from .models import CausalLm, Encoder, Model, read_model
 from .pack import SHARED, Pack

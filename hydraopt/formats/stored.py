@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from ..documents import read_document, sealed
 from ..errors import BundleError
 from ..files import write_bytes
-from .documents import read_document, sealed
 from .layout import LAYOUT
 from .pack import Pack
 from .records import check_files, parse_records, records

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import torch
 
+from ..documents import read_document, sealed
 from ..errors import BundleError, TrainingError
 from ..files import output_directory, write_bytes, write_tensors
-from ..formats.documents import read_document, sealed
 from ..formats.records import check_files, parse_records, records
 from ..reading import file_tensors, shortened
 from .layers import HydraConfig, HydraLinear

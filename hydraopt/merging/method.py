@@ -3,7 +3,7 @@
 import inspect
 import math
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -72,7 +72,8 @@ class Method:
         if data is None:
             raise UsageError(
                 f"method {self.name} needs the base model and prompts{self._with_answers}; "
-                "pass --base and --data"
+                "pass them as data",
+                options=["base", "data"],
             )
         places = data.places(adapters)
         found = adapters.placed(places)
@@ -103,23 +104,6 @@ class Method:
                 continue
         expected = " or ".join(KINDS[kind] if kind in KINDS else repr(kind) for kind in kinds)
         raise UsageError(f"option {name} of method {self.name} is {value!r}, expected {expected}")
-
-
-def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
-    """The settings in ``NAME=VALUE`` texts, values still as text.
-
-    Raises:
-        UsageError: a text of another form, or a name that occurs twice.
-    """
-    settings: dict[str, str] = {}
-    for pair in pairs:
-        name, separator, value = pair.partition("=")
-        if not (separator and name):
-            raise UsageError(f"--set {pair!r}, expected NAME=VALUE, for example density=0.2")
-        if name in settings:
-            raise UsageError(f"option {name} is given twice; give it once")
-        settings[name] = value
-    return settings
 
 
 def _finite(text: str) -> float:

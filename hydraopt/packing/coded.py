@@ -151,8 +151,19 @@ class CodedAdapters(StoredAdapters):
         places = write_single(directory, contents) if single else write_each(directory, contents)
         return {task: places[name] for task, name in names.items()}
 
-    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+    def save(
+        self,
+        directory: str | Path,
+        *,
+        overwrite: bool = False,
+        heat_map: bytes | None = None,
+    ) -> None:
         """Write packs, the description and a card; whole or not at all.
+
+        Args:
+            directory: to write.
+            overwrite: replace an existing ``directory``.
+            heat_map: a PNG of the errors, for the card.
 
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
@@ -160,7 +171,7 @@ class CodedAdapters(StoredAdapters):
         with output_directory(directory, STORED, overwrite=overwrite) as staging:
             packs = self.write_packs(staging)
             write_description(staging, self.describe(), (LAYOUT, SHARED), packs)
-            write_card(staging, self.describe())
+            write_card(staging, self.describe(), heat_map)
 
     @classmethod
     def load(cls, directory: str | Path) -> "CodedAdapters":

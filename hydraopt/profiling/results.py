@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..documents import checked
 from ..errors import UsageError
-from ..formats.documents import checked
 from ..reading import UnreadableError, file_json, shortened
 from .facts import Facts
 

@@ -23,7 +23,8 @@ def inputs_of(given: Sequence[int] | torch.Tensor, model: Encoder | Image) -> li
     if len(ids) > model.max_length:
         raise TaskError(
             f"{len(ids)} tokens, expected at most {model.max_length}; shorten the text or "
-            "export with more --max-length"
+            "export with a longer context",
+            options=["max_length"],
         )
     return [torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64)]
 

@@ -151,7 +151,8 @@ class Session:
         if end > most or len(ids) >= most:
             raise TaskError(
                 f"{end} tokens, expected at most {most - 1} in a prompt and "
-                f"{most} in all; shorten it or export with more --max-length"
+                f"{most} in all; shorten it or export with a longer context",
+                options=["max_length"],
             )
         step = model.prefill_length
         for piece in (ids[start : start + step] for start in range(0, len(ids), step)):

@@ -1,23 +1,22 @@
-"""What people read beside the weights of a set of adapters: a card and a heat map."""
+"""What people read beside the weights of a set of adapters: a card."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..shown import markdown, shell, visible
+from ..shown import markdown, shell
 
 CARD, HEAT_MAP = "README.md", "errors.png"
-MOST_CELLS = 40_000  # of a heat map that one can still read
 
 
-def write_card(directory: Path, about: Mapping) -> None:
-    """Write a README.md, and a heat map of the errors if they are known."""
-    drawn = bool(about["errors"]) and len(about["errors"]) * len(about["modules"]) <= MOST_CELLS
-    if drawn:
-        draw_errors(about["errors"], about["modules"], directory / HEAT_MAP)
-    (directory / CARD).write_text(_card(about, drawn), encoding="utf-8")
+def write_card(directory: Path, about: Mapping, heat_map: bytes | None) -> None:
+    """Write a README.md, and a picture of the errors if there is one."""
+    if heat_map is not None:
+        (directory / HEAT_MAP).write_bytes(heat_map)
+    card = _card(about, drawn=heat_map is not None)
+    (directory / CARD).write_text(card, encoding="utf-8")
 
 
-def _card(about: Mapping, drawn: bool) -> str:
+def _card(about: Mapping, *, drawn: bool) -> str:
     settings = ", ".join(f"{key} {value}" for key, value in about["settings"].items())
     base, tasks = about["base_model"], about["tasks"]
     share = about["stored_bytes"] / about["adapter_bytes"]
@@ -39,24 +38,3 @@ def _card(about: Mapping, drawn: bool) -> str:
     if drawn:
         lines += [f"![relative error of the delta per module and task]({HEAT_MAP})", ""]
     return "\n".join(lines)
-
-
-def draw_errors(errors: Mapping[str, Mapping[str, float]], modules: list[str], path: Path) -> None:
-    """A heat map: tasks across, modules down; grey where a task lacks the module."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    grid = [[task.get(module, float("nan")) for task in errors.values()] for module in modules]
-    size = (3 + 0.22 * len(errors), 1.5 + 0.18 * len(modules))
-    figure, axes = pyplot.subplots(figsize=size, layout="constrained")
-    axes.set_facecolor("lightgray")
-    image = axes.imshow(grid, aspect="auto", cmap="viridis", vmin=0)
-    plain = {"fontsize": 7, "parse_math": False}
-    axes.set_xticks(range(len(errors)), labels=map(visible, errors), rotation=90, **plain)
-    axes.set_yticks(range(len(modules)), labels=map(visible, modules), **plain)
-    axes.set_title("relative error of the delta")
-    figure.colorbar(image, ax=axes, shrink=0.8)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)

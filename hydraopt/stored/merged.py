@@ -85,8 +85,19 @@ class MergedAdapters(StoredAdapters):
         """Bytes of the tensor file, header included."""
         return safetensors_bytes(self.stored_tensors())
 
-    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+    def save(
+        self,
+        directory: str | Path,
+        *,
+        overwrite: bool = False,
+        heat_map: bytes | None = None,
+    ) -> None:
         """Write the tensors in fp16, the description and a card; whole or not at all.
+
+        Args:
+            directory: to write.
+            overwrite: replace an existing ``directory``.
+            heat_map: a PNG of the errors, for the card.
 
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
@@ -94,7 +105,7 @@ class MergedAdapters(StoredAdapters):
         with output_directory(directory, STORED, overwrite=overwrite) as staging:
             write_tensors(staging / TENSORS, self.stored_tensors())
             write_description(staging, self.describe(), (TENSORS,))
-            write_card(staging, self.describe())
+            write_card(staging, self.describe(), heat_map)
 
     @classmethod
     def load(cls, directory: str | Path) -> "MergedAdapters":

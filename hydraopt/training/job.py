@@ -123,7 +123,8 @@ def run(
     if job.resume and not checkpoint.exists():
         raise TrainingError(
             f"there is no checkpoint {checkpoint} of this base, data and these settings; check "
-            "them, or train without --resume"
+            "them, or start anew",
+            options=["resume"],
         )
     if not job.resume:
         remove_checkpoint(checkpoint)

@@ -87,7 +87,8 @@ def add_sparse(
         if config.block and any(size % BLOCK for size in shape):
             raise TrainingError(
                 f"{name} is {shape} (out, in), expected multiples of {BLOCK} for blocks; leave it "
-                "out of the targets, or train without --block"
+                "out of the targets, or keep single weights",
+                options=["block"],
             )
     return replace_layers(model, layers, SparseLinear)
 

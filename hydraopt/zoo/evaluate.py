@@ -10,6 +10,8 @@ from . import BASE, load_adapters
 from .tasks import TASKS, test_examples, training_examples
 
 TEST_INPUTS = 200
+# examples of each task: for calibration, and for the methods that need data
+PROMPTS, TRAINING = 256, 32
 MAX_ANSWER = 96  # bytes; the longest answer has 70
 
 

@@ -101,7 +101,7 @@ WRONG = {
     "no such setting": ((*MERGE, "average", "--set", "a=1"), "has no option a"),
     "a setting twice": (
         (*MERGE, "ties", "--set", "rank=1", "--set", "rank=2"),
-        "rank is given twice",
+        "gives 'rank' twice",
     ),
     "a setting without value": ((*MERGE, "ties", "--set", "rank"), "expected NAME=VALUE"),
     "a setting without name": ((*MERGE, "ties", "--set", "=2"), "expected NAME=VALUE"),

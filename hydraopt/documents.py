@@ -9,11 +9,10 @@ from pathlib import Path
 
 import fastjsonschema
 
-from ..errors import BundleError
-from ..reading import MissingError, UnreadableError, file_bytes, json_value, shortened
-from .codes import CODEC
+from .errors import BundleError
+from .reading import MissingError, UnreadableError, file_bytes, json_value, shortened
 
-SCHEMAS = Path(__file__).with_name("schemas")
+SCHEMAS = Path(__file__).with_name("formats") / "schemas"
 NO_DIGEST = b"0" * 64
 DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
 
@@ -71,9 +70,10 @@ def parse_document(content: bytes, path: Path, name: str, version: int, writer: 
     schema, _ = _schema(name)
     if "digest" in schema["properties"] and not _is_sealed(content):
         raise BundleError(f"{path} is damaged or was changed: its digest differs; {again}")
-    if fields.get("codec", CODEC) not in (CODEC, None):
+    codecs = _allowed(schema["properties"].get("codec", {}))
+    if codecs and "codec" in fields and fields["codec"] not in codecs:
         raise BundleError(
-            f"{path} has codec {shortened(fields['codec'])}, expected {CODEC}; {again}"
+            f"{path} has codec {shortened(fields['codec'])}, expected {codecs[0]}; {again}"
         )
     try:
         return checked(fields, name)
@@ -93,6 +93,12 @@ def checked(value: object, name: str) -> dict:
         raise UnreadableError(shortened(error)) from None
     except RecursionError:
         raise UnreadableError("nested too deep") from None
+
+
+def _allowed(property_schema: Mapping) -> list:
+    """The values that a field may have, where its schema counts them up."""
+    const = [property_schema["const"]] if "const" in property_schema else []
+    return property_schema.get("enum", const)
 
 
 def _is_sealed(content: bytes) -> bool:
