@@ -30,7 +30,10 @@ def blocks(page: Path, language: str = r"\w*") -> list[str]:
 
 def commands() -> list[tuple[str, str]]:
     lines = (
-        (page, line) for page in PAGES for block in blocks(page) for line in block.splitlines()
+        (page, line.removeprefix("$ "))
+        for page in PAGES
+        for block in blocks(page)
+        for line in block.splitlines()
     )
     return [(page.name, line) for page, line in lines if line.startswith("hydraopt ")]
 

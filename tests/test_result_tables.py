@@ -1,0 +1,229 @@
+"""The tables of the docs have the numbers of the results they link to."""
+
+from pathlib import Path
+
+import pytest
+from figures import RESULTS, ROOT, Speed, check_claim, check_table, results, tables
+
+QUALITY, SPEED = ROOT / "docs" / "quality.md", ROOT / "docs" / "speed.md"
+
+PROGRAMS = {
+    "export_llm, no adapters": "export_llm",
+    "ours without slots": "bare",
+    "ours, one adapter merged into the weights": "baked",
+    "q, k, v, o in 5 %": "attention/5%",
+    "q, k, v, o in 10 %": "attention/10%",
+    "q, k, v, o with 16 bits": "attention/verbatim",
+    "q, k, v, o as .pte + .ptd": "attention/ptd",
+    "all linear layers in 5 %": "all/5%",
+    "all linear layers in 10 %": "all/10%",
+    "all linear layers with 16 bits": "all/verbatim",
+    "all linear layers as .pte + .ptd": "all/ptd",
+}
+LEARNT = {
+    "unmerged": ("unmerged", "unmerged"),
+    "--budget 1%": ("budget", "1 %"),
+    "--budget 1% --calibration": ("budget, calibrated", "1 %"),
+    "--budget 2%": ("budget", "2 %"),
+    "--budget 2% --calibration": ("budget, calibrated", "2 %"),
+    "average": ("average", "average"),
+    "TIES": ("ties", "ties"),
+    "KnOTS": ("knots", "knots"),
+    "SuperMerge": ("supermerge", "supermerge"),
+}
+ZOO = {
+    "unmerged": ("unmerged", "unmerged"),
+    **{f"--budget {n}%": ("budget", f"{n} %") for n in (3, 5, 7, 10, 15, 30, 60)},
+    **{f"--budget {n}% --calibration": ("budget, calibrated", f"{n} %") for n in (3, 5, 7, 10)},
+    **{f"plain int{bits}, groups of 32": ("plain", f"int{bits}") for bits in (2, 4, 8)},
+    **{f"--method hydraopt, K = {k}": ("hydraopt", f"K = {k}") for k in (8, 16, 40)},
+    "--method average": ("average", "average"),
+}
+EXPERTS = {
+    "the adapters themselves": "unmerged",
+    "base model alone": "base",
+    "hydraopt, K = experts": "hydraopt",
+}
+
+
+def points(name: str) -> dict[tuple[str, str], dict]:
+    return {(point["series"], point["label"]): point for point in results(name)}
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "smollm2"), (1, "llama-1b")])
+def test_speed_beside_export_llm(place, name):
+    speed, table = Speed(name), tables(SPEED)[place]
+    second = 1 if name == "smollm2" else 1e3  # the table tells the time of loading in this unit
+    check_table(
+        table,
+        {
+            row: {
+                "decode at 10": speed.ratio(program, "10"),
+                "at 400": speed.ratio(program, "400"),
+                "prefill": speed.ratio(program, "prefill"),
+                "load": [
+                    speed.relative(program, "load_ms"),
+                    speed.programs[program]["load_ms"] / second,
+                ],
+                "memory": [
+                    speed.relative(program, "peak_bytes"),
+                    speed.mb(program, "peak_bytes"),
+                ],
+                "program": speed.mb(program, "bytes"),
+                "switch, p50 (p95)": speed.switch(program),
+            }
+            for row, program in PROGRAMS.items()
+            if row in table
+        },
+    )
+
+
+def test_the_sentences_on_speed():
+    text = SPEED.read_text(encoding="utf-8")
+    amd, older, newer = (Speed(f"smollm2{x}") for x in ("", "-older-server", "-newer-server"))
+    attention = [f"attention/{kind}" for kind in ("5%", "verbatim", "ptd")]
+    steps = [amd.ms("export_llm", "10"), amd.ms("export_llm", "prefill")]
+    check_claim(text, r"takes ([\d.]+) ms at position 10 and prefill of 128 tokens (\d+) ms", steps)
+    check_claim(
+        text, r"\[([\d.]+) ms\]\(results/speed/smollm2-older", [older.ms("export_llm", "10")]
+    )
+    check_claim(
+        text, r"\[([\d.]+) ms\]\(results/speed/smollm2-newer", [newer.ms("export_llm", "10")]
+    )
+    check_claim(
+        text,
+        r"in 5 % ([\d.]+) and ([\d.]+), with 16 bits ([\d.]+) and ([\d.]+), "
+        r"as \.pte \+ \.ptd ([\d.]+) and ([\d.]+); ours without slots ([\d.]+) and ([\d.]+)",
+        [x.ratio(program, "10") for program in (*attention, "bare") for x in (older, newer)],
+    )
+    another, ptd = Speed("llama-1b-attention"), Speed("llama-1b-ptd")
+    check_claim(
+        text,
+        r"at (\d+) ms a step, q, k, v, o cost ([\d.]+) in 5 % and ([\d.]+) with 16 bits",
+        [another.ms("export_llm", "10"), *(another.ratio(x, "10") for x in attention[:2])],
+    )
+    check_claim(
+        text,
+        r"q, k, v, o ([\d.]+) in 5 %, ([\d.]+) with 16 bits and ([\d.]+) as \.pte \+ \.ptd; "
+        r"all linear layers ([\d.]+), ([\d.]+) and ([\d.]+)\.",
+        [
+            *(ptd.ratio(x, "10") for x in attention),
+            *(ptd.ratio(f"all/{x}", "10") for x in ("5%", "verbatim", "ptd")),
+        ],
+    )
+    slots = amd.ms("attention/5%", "10") - amd.ms("bare", "10")
+    check_claim(text, r"add ([\d.]+) ms to a step", [slots])
+    check_claim(text, r"SmolLM2, ([\d.]+) µs for each of (\d+) slots", [1e3 * slots / 120, 120])
+
+
+def test_what_an_export_takes():
+    export = results("speed/export.json")
+    expected = [
+        (export[program]["seconds"], export[program]["peak_bytes"] / 2**30)
+        for program in ("bare", "export_llm")
+    ]
+    pattern = r"takes (\d+) s and ([\d.]+) GiB, `export_llm` (\d+) s and ([\d.]+) GiB"
+    text = SPEED.read_text(encoding="utf-8")
+    check_claim(text, pattern, [x for pair in expected for x in pair])
+
+
+def test_what_a_slot_takes():
+    measured = results("speed/slots.json")["us"]["SmolLM2-135M 576 x 576"]
+    names = {"rows": "rows", "product and addition": "product", "packing": "packing"}
+    (table,) = (table for table in tables(SPEED) if {*names} == {*next(iter(table.values()))})
+    for (row, cells), state in zip(table.items(), ("warm", "cold"), strict=True):
+        assert row.startswith(state)
+        expected = {column: measured[state][name] for column, name in names.items()}
+        check_table({row: cells}, {row: expected})
+
+
+def test_all_methods_on_a_language_model():
+    written = (RESULTS / "llm" / "frontier.md").read_text(encoding="utf-8")
+    assert written in QUALITY.read_text(encoding="utf-8")
+    lines = [line.split("|") for line in written.splitlines()[2:]]
+    found = results("llm/results.json")
+    assert len(lines) == len(found)
+    for line, point in zip(lines, found, strict=True):
+        share, exact, _, tokens, nats, chrf, score = line[3:-1]
+        expected = {
+            "share": (share, 100 * point["share"]),
+            "exact": (exact, 100 * point["mean"]),
+            "tokens": (tokens, 100 * point["mean_tokens"]),
+            "nats": (nats, point["mean_nats"]),
+            "chrf": (chrf, 100 * point["mean_chrf"]),
+            "score": (score, 100 * point["s_score"]),
+        }
+        check_table(
+            {line[1]: {name: cell for name, (cell, _) in expected.items()}},
+            {line[1]: {name: value for name, (_, value) in expected.items()}},
+        )
+
+
+def test_methods_that_learn_on_a_language_model():
+    found = points("llm-learnt/results.json")
+    check_table(
+        tables(QUALITY)[1],
+        {
+            row: {
+                "share of fp16": 100 * point["share"],
+                "tokens right %": 100 * point["mean_tokens"],
+                "nats per token": point["mean_nats"],
+                "chrF": 100 * point["mean_chrf"],
+                "S-score %": 100 * point["s_score"],
+            }
+            for row, point in ((row, found[key]) for row, key in LEARNT.items())
+        },
+    )
+
+
+def test_the_sentences_on_what_the_program_says():
+    program = results("llm/program.json")
+    text = QUALITY.read_text(encoding="utf-8")
+    exact, quantized = program["none"], program["8da4w"]
+    check_claim(text, r"(\d+) of (\d+) texts are PEFT's", [exact["equal"], exact["of"]])
+    check_claim(text, r"chrF is ([\d.]+) for both", [100 * exact["peft_chrf"]])
+    chrf = 100 * quantized["program_chrf"]
+    check_claim(text, r"(\d+) texts are the same and chrF is ([\d.]+):", [quantized["equal"], chrf])
+
+
+def test_storage_against_quality_on_the_zoo():
+    found = points("frontier/results.json")
+    check_table(
+        tables(QUALITY)[2],
+        {
+            row: {
+                "share of fp16": 100 * point["share"],
+                "mean exact match %": 100 * point["mean"],
+                "worst task %": 100 * point["worst"],
+            }
+            for row, point in ((row, found[key]) for row, key in ZOO.items())
+        },
+    )
+
+
+def test_methods_by_number_of_experts():
+    found = {
+        (point["method"], point["experts"]): point for point in results("frontier/experts.json")
+    }
+    counts = {"2 experts": 2, "4": 4, "8": 8, "16": 16, "32": 32}
+    table = tables(QUALITY)[3]
+    shown = {}
+    for row in table:
+        method = EXPERTS.get(row, row)
+        shown[row] = {
+            heading: 100 * found[method, count]["held_in"]["exact"]
+            for heading, count in counts.items()
+        }
+        unseen = found[method, 4]["held_out"]
+        shown[row]["8 unseen tasks, 4 experts"] = [100 * unseen["exact"]] if unseen else []
+    check_table(table, shown)
+
+
+def test_a_number_that_differs_is_found(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("| | ms |\n|---|---|\n| **a** | 1.2 (3) |\n| b | – |\n")
+    (table,) = tables(page)
+    check_table(table, {"a": {"ms": [1.24, 3.4]}, "b": {"ms": []}})
+    for wrong in ([1.26, 3.4], [1.24, 3.6], [1.24], []):
+        with pytest.raises(AssertionError):
+            check_table(table, {"a": {"ms": wrong}, "b": {"ms": []}})
