@@ -31,7 +31,7 @@ from ..training import (
     continuations,
     fit,
 )
-from ..training.batches import Row
+from ..training.batches import EncodedExample
 from ..training.continuations import prompt_batches
 from .columns import Columns, added
 
@@ -46,7 +46,7 @@ class Text(NamedTuple):
     ``target`` are its log-probabilities, ``[n, vocabulary]``.
     """
 
-    row: Row
+    example: EncodedExample
     target: torch.Tensor
 
 
@@ -94,7 +94,7 @@ def _fitted(
         texts = _texts(model, prompts)
 
     def loss(chosen: Sequence[Text]) -> torch.Tensor:
-        predictions = _predictions(model, [text.row for text in chosen])
+        predictions = _predictions(model, [text.example for text in chosen])
         target = torch.cat([text.target for text in chosen])
         return kl_div(predictions, target, log_target=True, reduction="batchmean")
 
@@ -112,15 +112,15 @@ def _fitted(
 def _texts(model: PreTrainedModel, prompts: Sequence[list[int]]) -> list[Text]:
     texts: list[Text] = []
     for together in prompt_batches(model, prompts, GENERATED):
-        rows = continuations(model, together)
-        lengths = [len(continuation) for _, continuation in rows]
-        texts += map(Text, rows, _predictions(model, rows).split(lengths))
+        examples = continuations(model, together)
+        lengths = [len(continuation) for _, continuation in examples]
+        texts += map(Text, examples, _predictions(model, examples).split(lengths))
     return texts
 
 
-def _predictions(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor:
-    """The log-probabilities ``[n, vocabulary]`` where the rows' continuations are predicted."""
-    return log_softmax(answer_logits(model, batch(rows).to(model.device))[0], -1)
+def _predictions(model: PreTrainedModel, examples: Sequence[EncodedExample]) -> torch.Tensor:
+    """The log-probabilities ``[n, vocabulary]`` where the continuations are predicted."""
+    return log_softmax(answer_logits(model, batch(examples).to(model.device))[0], -1)
 
 
 def _layers(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:

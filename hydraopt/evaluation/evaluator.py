@@ -19,7 +19,7 @@ from ..hooks import input_changed
 from ..progress import progress
 from ..stored import StoredAdapters
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
-from ..training.batches import IGNORE, Row
+from ..training.batches import IGNORE, EncodedExample
 from .generated import GeneratedScores, generated_scores
 from .plain import PlainAdapters
 
@@ -129,8 +129,8 @@ class Evaluator:
 
     def _generated(self, task: str) -> GeneratedScores:
         answers = [answer for _, answer in self.examples[task]]
-        rows = encode(self.tokenizer, self.examples[task])
-        return generated_scores(self.model, self.tokenizer, rows, answers)
+        encoded = encode(self.tokenizer, self.examples[task])
+        return generated_scores(self.model, self.tokenizer, encoded, answers)
 
 
 @torch.inference_mode()
@@ -187,14 +187,14 @@ def _corrected(factors: Factors, y: torch.Tensor) -> torch.Tensor:
     return apply_surgery(y, factors.a.to(y), factors.b.to(y))
 
 
-def _batches(rows: list[Row]) -> Iterator[Batch]:
-    """Batches of rows of similar length, of at most ``BATCH_TOKENS`` with padding."""
-    rows = sorted(rows, key=_length, reverse=True)
-    while rows:
-        count = max(1, BATCH_TOKENS // _length(rows[0]))
-        yield batch(rows[:count])
-        rows = rows[count:]
+def _batches(examples: list[EncodedExample]) -> Iterator[Batch]:
+    """Batches of examples of similar length, of at most ``BATCH_TOKENS`` with padding."""
+    examples = sorted(examples, key=_length, reverse=True)
+    while examples:
+        count = max(1, BATCH_TOKENS // _length(examples[0]))
+        yield batch(examples[:count])
+        examples = examples[count:]
 
 
-def _length(row: Row) -> int:
-    return len(row[0]) + len(row[1])
+def _length(example: EncodedExample) -> int:
+    return len(example[0]) + len(example[1])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..training import continuations
-from ..training.batches import Row
+from ..training.batches import EncodedExample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,7 +22,7 @@ class GeneratedScores(NamedTuple):
 def generated_scores(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    rows: Sequence[Row],
+    examples: Sequence[EncodedExample],
     answers: Sequence[str],
 ) -> GeneratedScores:
     """Continue prompts greedily and compare the texts with the answers.
@@ -32,24 +32,24 @@ def generated_scores(
     Args:
         model: generates, adapted to the task.
         tokenizer: the model's.
-        rows: tokens of the prompts and answers.
+        examples: tokens of the prompts and answers.
         answers: the right texts.
     """
-    longest = max(len(answer) for _, answer in rows)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
+    longest = max(len(answer) for _, answer in examples)
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i][0]))
     texts: dict[int, str] = {}
-    for first in range(0, len(rows), BATCH):
+    for first in range(0, len(examples), BATCH):
         chosen = order[first : first + BATCH]
-        continued = continuations(model, [rows[i][0] for i in chosen], longest)
+        continued = continuations(model, [examples[i][0] for i in chosen], longest)
         written = tokenizer.batch_decode(
             [text for _, text in continued],
             skip_special_tokens=True,
             clean_up_tokenization_spaces=False,
         )
         texts.update(zip(chosen, written, strict=True))
-    generated = [texts[i] for i in range(len(rows))]
+    generated = [texts[i] for i in range(len(examples))]
     hits = sum(text == answer for text, answer in zip(generated, answers, strict=True))
-    return GeneratedScores(hits / len(rows), chrf(generated, answers))
+    return GeneratedScores(hits / len(examples), chrf(generated, answers))
 
 
 def chrf(texts: Sequence[str], references: Sequence[str]) -> float:

@@ -73,8 +73,8 @@ def adamerging(
         return weights.clamp(0, 1).expand(tasks, modules)
 
     start = torch.full((tasks, modules if coefficients == "layer" else 1), START)
-    rows, schedule = data.prompts(adapters.tasks), Schedule(steps, rate, batch, seed=seed)
-    learnt = learn_coefficients(stacks, data, start, clamped, entropy, rows, schedule)
+    examples, schedule = data.prompts(adapters.tasks), Schedule(steps, rate, batch, seed=seed)
+    learnt = learn_coefficients(stacks, data, start, clamped, entropy, examples, schedule)
     columns = dict(zip(stacks, learnt.T, strict=True))
 
     def merge(module: str) -> Factors:

@@ -119,9 +119,9 @@ class _Training(NamedTuple):
         stacks = stacks_of(parts, self.data.model.device)
         del parts  # the stacks hold copies
         weights = torch.stack([start(module) for module in stacks], 1)
-        rows = self.data.answered(tasks)
+        examples = self.data.answered(tasks)
         learnt = learn_coefficients(
-            stacks, self.data, weights, bound, answer_loss, rows, self.schedule
+            stacks, self.data, weights, bound, answer_loss, examples, self.schedule
         )
         return dict(zip(stacks, learnt.T.cpu(), strict=True))
 

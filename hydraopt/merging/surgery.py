@@ -23,7 +23,7 @@ from ..hooks import captured_inputs
 from ..progress import progress
 from ..stored import MergedAdapters, Setting, stacked
 from ..training import CalibrationData, Schedule, batch, continuations, fit
-from ..training.batches import IGNORE, Row
+from ..training.batches import IGNORE, EncodedExample
 from ..training.continuations import prompt_batches
 from .checks import check_training
 from .registry import METHODS, merging_method
@@ -117,10 +117,10 @@ def _features(
     features: Features = []
     for together in prompt_batches(data.model, prompts, PROMPTS):
         with _alone(data.model, own):
-            rows = continuations(data.model, together)
-            wanted = _into_head(data.model, rows)
+            examples = continuations(data.model, together)
+            wanted = _into_head(data.model, examples)
         with _alone(data.model, common):
-            features += zip(_into_head(data.model, rows), wanted, strict=True)
+            features += zip(_into_head(data.model, examples), wanted, strict=True)
     return features
 
 
@@ -129,9 +129,9 @@ def _alone(model: torch.nn.Module, stacks: Mapping):
 
 
 @torch.no_grad()
-def _into_head(model: torch.nn.Module, rows: Sequence[Row]) -> list[torch.Tensor]:
-    """Per row, what goes into the head where a token of the continuation is predicted."""
-    texts = batch(rows).to(model.device)
+def _into_head(model: torch.nn.Module, examples: Sequence[EncodedExample]) -> list[torch.Tensor]:
+    """Per example, what goes into the head where a token of the continuation is predicted."""
+    texts = batch(examples).to(model.device)
     name = head_name(model)
     with captured_inputs(model, [name]) as inputs:
         model(input_ids=texts.ids, use_cache=False)

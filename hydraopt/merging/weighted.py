@@ -7,7 +7,7 @@ import torch
 from ..adapters.applied import Stacks, applied
 from ..factors import Factors, Stack
 from ..training import Batch, CalibrationData, Schedule, batch, fit
-from ..training.batches import Row
+from ..training.batches import EncodedExample
 
 
 def weighted(stack: Stack, coefficients: torch.Tensor) -> Factors:
@@ -21,10 +21,10 @@ def learn_coefficients(
     start: torch.Tensor,
     bound: Callable[[torch.Tensor], torch.Tensor],
     loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
-    rows: Sequence[Row],
+    examples: Sequence[EncodedExample],
     schedule: Schedule,
 ) -> torch.Tensor:
-    """The coefficients ``bound(w)`` ``[T, modules]`` of the least mean loss of ``rows``, by Adam.
+    """Learn the coefficients ``bound(w)`` ``[T, modules]`` of least mean loss with Adam.
 
     Args:
         stacks: the tasks' deltas.
@@ -32,7 +32,7 @@ def learn_coefficients(
         start: the weights w to start from, of any shape that ``bound`` takes.
         bound: from w to the coefficients.
         loss: of the model with the weighted deltas on some texts.
-        rows: the texts.
+        examples: the texts.
         schedule: of the training.
 
     Raises:
@@ -42,10 +42,10 @@ def learn_coefficients(
     data.model.requires_grad_(False)
     weights = start.to(device).requires_grad_()
 
-    def mean_loss(chosen: Sequence[Row]) -> torch.Tensor:
+    def mean_loss(chosen: Sequence[EncodedExample]) -> torch.Tensor:
         texts = batch(chosen).to(device)
         with applied(data.model, stacks, bound(weights)):
             return loss(data.model, texts)
 
-    fit({"weights": weights}, mean_loss, rows, schedule, description="learn coefficients")
+    fit({"weights": weights}, mean_loss, examples, schedule, description="learn coefficients")
     return bound(weights).detach()

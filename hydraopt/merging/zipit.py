@@ -93,12 +93,12 @@ def second_moments(
     directions: Mapping[str, Factors], adapters: AdapterSet, data: CalibrationData
 ) -> dict[str, torch.Tensor]:
     """``sum h hᵀ [N, N]`` of ``h = A x`` over all tokens of all prompts, per module, float64."""
-    rows, model = data.prompts(adapters.tasks), data.model
+    examples, model = data.prompts(adapters.tasks), data.model
     moments = {m: torch.zeros(len(x.a), len(x.a)).double() for m, x in directions.items()}
     weights = {module: x.a.to(model.device) for module, x in directions.items()}
     with torch.no_grad():
-        for first in progress(range(0, len(rows), BATCH), "merge"):
-            chosen = rows[first : first + BATCH]
+        for first in progress(range(0, len(examples), BATCH), "merge"):
+            chosen = examples[first : first + BATCH]
             ids = batch(chosen).ids
             lengths = torch.tensor([[len(prompt)] for prompt, _ in chosen])
             inside = (torch.arange(ids.shape[1]) < lengths).to(model.device)

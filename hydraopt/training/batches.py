@@ -18,7 +18,7 @@ IGNORE = -100
 LEAST_SAVED = 128  # tokens; fewer are not worth a call of the model
 
 # the tokens of a prompt and of its answer, which ends in the end token if there is one
-Row = tuple[list[int], list[int]]
+EncodedExample = tuple[list[int], list[int]]
 
 
 class Batch(NamedTuple):
@@ -51,7 +51,9 @@ def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
         return model, load_tokenizer(base)
 
 
-def encode(tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]) -> list[Row]:
+def encode(
+    tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]
+) -> list[EncodedExample]:
     """Tokens of (prompt, answer) pairs.
 
     Raises:
@@ -74,12 +76,13 @@ def encode(tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]
         ) from None
 
 
-def batch(rows: Sequence[Row]) -> Batch:
-    """Rows as one batch, padded to the longest."""
-    longest = max(len(prompt) + len(answer) for prompt, answer in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.int64)  # causal: padding on the right is free
+def batch(examples: Sequence[EncodedExample]) -> Batch:
+    """Pad examples to the longest and stack them."""
+    longest = max(len(prompt) + len(answer) for prompt, answer in examples)
+    # a causal model ignores padding on the right
+    ids = torch.zeros(len(examples), longest, dtype=torch.int64)
     labels = torch.full_like(ids, IGNORE)
-    for i, (prompt, answer) in enumerate(rows):
+    for i, (prompt, answer) in enumerate(examples):
         end = len(prompt) + len(answer)
         ids[i, :end] = torch.tensor(prompt + answer)
         labels[i, len(prompt) : end] = torch.tensor(answer)

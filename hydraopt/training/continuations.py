@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..models import context_length, end_tokens
-from .batches import Row, prefix_cache
+from .batches import EncodedExample, prefix_cache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,7 +32,7 @@ def prompt_batches(
 @torch.no_grad()
 def continuations(
     model: "PreTrainedModel", prompts: Sequence[list[int]], most: int = LONGEST
-) -> list[Row]:
+) -> list[EncodedExample]:
     """Continue prompts greedily, the end token included.
 
     Args:
@@ -44,9 +44,12 @@ def continuations(
     columns = zip(*(prompt[:-1] for prompt in prompts), strict=False)
     shared = sum(1 for _ in takewhile(lambda column: len({*column}) == 1, columns))
     # a system's message is computed once; padding goes behind it, so that all texts end together
-    padded = [row[:shared] + [0] * (longest - len(row)) + row[shared:] for row in prompts]
+    padded = [
+        prompt[:shared] + [0] * (longest - len(prompt)) + prompt[shared:] for prompt in prompts
+    ]
     attended = [
-        [1] * shared + [0] * (longest - len(row)) + [1] * (len(row) - shared) for row in prompts
+        [1] * shared + [0] * (longest - len(prompt)) + [1] * (len(prompt) - shared)
+        for prompt in prompts
     ]
     ids = torch.tensor(padded, device=model.device)
     past = {"cache": prefix_cache(model, ids[0, :shared], len(ids))} if shared else {}
@@ -60,7 +63,7 @@ def continuations(
         **past,
     )
     texts = sequences[:, longest:].tolist()
-    return [(row, _until_end(text, ends)) for row, text in zip(prompts, texts, strict=True)]
+    return [(prompt, _until_end(text, ends)) for prompt, text in zip(prompts, texts, strict=True)]
 
 
 def _until_end(text: list[int], ends: Sequence[int]) -> list[int]:

@@ -12,7 +12,7 @@ from ..factors import Places
 from ..fitting import places_in_causal_lm
 from ..formats.models import CAUSAL_LM
 from ..models import context_length
-from .batches import Row, encode, load_model
+from .batches import EncodedExample, encode, load_model
 from .examples import read_examples, read_unanswered
 from .loop import pick_device
 from .precision import use_bfloat16
@@ -97,19 +97,20 @@ class CalibrationData:
         if labels and None in answers:
             raise DataError(f"example {answers.index(None) + 1} of task {task!r} has no answer")
         limit = context_length(self.model)
-        for number, row in enumerate(self.answered([task]) if labels else self.prompts([task]), 1):
-            if not row[0]:
+        encoded = self.answered([task]) if labels else self.prompts([task])
+        for number, (prompt, answer) in enumerate(encoded, 1):
+            if not prompt:
                 raise DataError(
                     f"the prompt of example {number} of task {task!r} has no tokens, expected "
                     "some; correct it"
                 )
-            if sum(map(len, row)) > limit:
+            if (count := len(prompt) + len(answer)) > limit:
                 raise DataError(
-                    f"example {number} of task {task!r} has {sum(map(len, row))} tokens, expected "
-                    f"at most {limit}, the base's context; shorten it"
+                    f"example {number} of task {task!r} has {count} tokens, expected at most "
+                    f"{limit}, the base's context; shorten it"
                 )
 
-    def prompts(self, tasks: Iterable[str]) -> list[Row]:
+    def prompts(self, tasks: Iterable[str]) -> list[EncodedExample]:
         """The tokens of all prompts of some tasks.
 
         Each has one token 0 in place of its answer: a batch's labels mark where it is predicted.
@@ -117,7 +118,7 @@ class CalibrationData:
         texts = (prompt for task in tasks for prompt, _ in self.examples[task])
         return [(prompt, [0]) for prompt, _ in encode(self.tokenizer, ((x, "") for x in texts))]
 
-    def answered(self, tasks: Iterable[str]) -> list[Row]:
+    def answered(self, tasks: Iterable[str]) -> list[EncodedExample]:
         """The tokens of all prompts of some tasks with their answers, which must be there."""
         pairs = (pair for task in tasks for pair in self.examples[task])
         return encode(self.tokenizer, ((prompt, require(x, "answer")) for prompt, x in pairs))

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..errors import TrainingError
 from ..files import check_output, sha256
 from ..models import context_length
-from .batches import Row, answer_loss, batch, encode, load_model
+from .batches import EncodedExample, answer_loss, batch, encode, load_model
 from .examples import read_lines
 from .loop import Fitted, Schedule, fit, pick_device, remove_checkpoint
 
@@ -70,30 +70,32 @@ class TrainingSetup:
     """A base model on its device, the data as tokens, and the loss on them."""
 
     model: PreTrainedModel
-    rows: Sequence[Row]
+    examples: Sequence[EncodedExample]
 
     @classmethod
     def load(cls, job: Job) -> "TrainingSetup":
         """Load the base model and tokenise the data."""
         model, tokenizer = load_model(job.base)
-        return cls(model.to(pick_device()), _rows(tokenizer, model, job))
+        return cls(model.to(pick_device()), _encoded(tokenizer, model, job))
 
-    def loss(self, rows: Sequence[Row]) -> torch.Tensor:
+    def loss(self, examples: Sequence[EncodedExample]) -> torch.Tensor:
         """Mean cross entropy of the answers' tokens."""
         device = self.model.device
-        return answer_loss(self.model, batch(rows).to(device))
+        return answer_loss(self.model, batch(examples).to(device))
 
 
-def _rows(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, job: Job) -> Sequence[Row]:
-    rows = encode(tokenizer, job.pairs)
+def _encoded(
+    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, job: Job
+) -> Sequence[EncodedExample]:
+    examples = encode(tokenizer, job.pairs)
     limit = context_length(model)
-    longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+    longest = max(len(prompt) + len(answer) for prompt, answer in examples)
     if longest > limit:
         raise TrainingError(
             f"the longest example of {job.data} has {longest} tokens, expected at most {limit}, "
             "the base model's positions; shorten it"
         )
-    return rows
+    return examples
 
 
 def run(
@@ -102,7 +104,7 @@ def run(
     parameters: Mapping[str, torch.Tensor],
     settings: object,
     save: Callable[[], None],
-    before_step: Callable[[int, Sequence[Row]], None] | None = None,
+    before_step: Callable[[int, Sequence[EncodedExample]], None] | None = None,
 ) -> Fitted:
     """Train ``parameters`` and save them, also those that were good before a loss was not finite,
     unless that would replace others.
@@ -133,7 +135,7 @@ def run(
         fitted = fit(
             parameters,
             setup.loss,
-            setup.rows,
+            setup.examples,
             job.schedule,
             checkpoint=checkpoint,
             before_step=before_step,

@@ -33,7 +33,7 @@ def train_sparse(job: Job, targets: Sequence[str], config: SparseConfig) -> Fitt
         )
     setup = TrainingSetup.load(job)
     layers = add_sparse(setup.model, targets, config)
-    epoch = max(1, len(setup.rows) // job.schedule.batch)
+    epoch = max(1, len(setup.examples) // job.schedule.batch)
     masks = Masks(layers, config, setup.loss, job.schedule, epoch)
     # the masks belong to the weights: kept, restored and written to the checkpoint with them
     state = {f"{name}.delta": layer.delta for name, layer in layers.items()}

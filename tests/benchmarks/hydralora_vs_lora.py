@@ -64,7 +64,7 @@ def measure(
     start = time.perf_counter()
     fitted = fit(
         trained,
-        lambda rows: answer_loss(model.train(), batch(rows)),
+        lambda examples: answer_loss(model.train(), batch(examples)),
         encode(tokenizer, pairs),
         schedule,
         description=kind,

@@ -25,7 +25,7 @@ from hydraopt.evaluation import exact_match
 from hydraopt.merging.sparse import merge_sparse
 from hydraopt.sparse import SparseAdapter
 from hydraopt.training import Batch, Schedule, answer_loss, batch, encode, fit, load_model
-from hydraopt.training.batches import Row
+from hydraopt.training.batches import EncodedExample
 from hydraopt.training.sparse import Masks, SparseConfig, add_sparse, sparse_adapter
 from hydraopt.zoo import BASE
 
@@ -34,29 +34,33 @@ TARGETS = ["q_proj", "k_proj", "v_proj"]
 Deltas = dict[str, torch.Tensor]
 
 
-def train_sparse(task: str, rows: list, schedule: Schedule, config: SparseConfig) -> SparseAdapter:
+def train_sparse(
+    task: str, examples: list, schedule: Schedule, config: SparseConfig
+) -> SparseAdapter:
     """A task's sparse adapter."""
     model, _ = load_model(str(BASE))
     layers = add_sparse(model, TARGETS, config)
 
-    def loss(chosen: Sequence[Row]) -> torch.Tensor:
+    def loss(chosen: Sequence[EncodedExample]) -> torch.Tensor:
         return answer_loss(model, batch(chosen))
 
-    masks: Masks[Row] = Masks(layers, config, loss, schedule, len(rows) // schedule.batch)
+    masks: Masks[EncodedExample] = Masks(
+        layers, config, loss, schedule, len(examples) // schedule.batch
+    )
     state = {f"{name}.delta": layer.delta for name, layer in layers.items()}
     state |= {f"{name}.mask": layer.mask for name, layer in layers.items()}
-    fit(state, loss, rows, schedule, before_step=masks.before_step)
+    fit(state, loss, examples, schedule, before_step=masks.before_step)
     return sparse_adapter(layers, "zoo", task, {}, block=config.block)
 
 
-def train_lora(rows: list, schedule: Schedule, rank: int) -> Deltas:
+def train_lora(examples: list, schedule: Schedule, rank: int) -> Deltas:
     """A task's LoRA, as dense deltas."""
     torch.manual_seed(0)
     model, _ = load_model(str(BASE))
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=TARGETS)
     adapted = get_peft_model(model, config)
     trained = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
-    fit(trained, lambda chosen: answer_loss(model, batch(chosen)), rows, schedule)
+    fit(trained, lambda chosen: answer_loss(model, batch(chosen)), examples, schedule)
     return {
         name.removeprefix("base_model.model."): module.get_delta_weight("default").detach()
         for name, module in adapted.named_modules()

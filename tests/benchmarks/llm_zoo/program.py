@@ -22,7 +22,7 @@ from hydraopt import ExportSettings, Session, compress, export, open_stored, rea
 from hydraopt.evaluation.generated import chrf
 from hydraopt.files import replaced_file, write_json
 from hydraopt.training import continuations, encode, load_model, read_examples
-from hydraopt.training.batches import Row
+from hydraopt.training.batches import EncodedExample
 
 from .data import MOST_ANSWER_TOKENS, TEST, data
 from .tasks import TASKS
@@ -35,7 +35,9 @@ BATCH = 25
 Texts = Mapping[str, Sequence[list[int]]]  # task -> tokens of each prompt's continuation
 
 
-def peft_texts(base: Path, adapters: Mapping[str, Path], rows: Mapping[str, list[Row]]) -> Texts:
+def peft_texts(
+    base: Path, adapters: Mapping[str, Path], encoded: Mapping[str, list[EncodedExample]]
+) -> Texts:
     """What PEFT's own model writes with every adapter."""
     model, _ = load_model(str(base))
     first, *others = adapters
@@ -45,7 +47,7 @@ def peft_texts(base: Path, adapters: Mapping[str, Path], rows: Mapping[str, list
     texts = {}
     for task in tqdm(adapters, desc="PEFT", disable=None):
         model.set_adapter(task)
-        prompts = [prompt for prompt, _ in rows[task]]
+        prompts = [prompt for prompt, _ in encoded[task]]
         texts[task] = [
             tokens
             for start in range(0, len(prompts), BATCH)
@@ -56,14 +58,14 @@ def peft_texts(base: Path, adapters: Mapping[str, Path], rows: Mapping[str, list
     return texts
 
 
-def program_texts(bundle: Path, rows: Mapping[str, list[Row]]) -> Texts:
+def program_texts(bundle: Path, encoded: Mapping[str, list[EncodedExample]]) -> Texts:
     """What the bundle's program writes."""
     session = Session.open(bundle)
     texts = {}
-    for task in tqdm(rows, desc="program", disable=None):
+    for task in tqdm(encoded, desc="program", disable=None):
         session.switch(task)
         texts[task] = [
-            [*session.generate_ids(prompt, MOST_ANSWER_TOKENS)] for prompt, _ in rows[task]
+            [*session.generate_ids(prompt, MOST_ANSWER_TOKENS)] for prompt, _ in encoded[task]
         ]
     return texts
 
@@ -109,16 +111,16 @@ def main(
     examples = {
         task: pairs[:prompts] for task, pairs in read_examples(data(base) / TEST, TASKS).items()
     }
-    rows = {task: encode(tokenizer, pairs) for task, pairs in examples.items()}
+    encoded = {task: encode(tokenizer, pairs) for task, pairs in examples.items()}
     written = {task: [answer for _, answer in pairs] for task, pairs in examples.items()}
-    peft = peft_texts(base, {task: work / "peft" / task for task in merged.tasks}, rows)
+    peft = peft_texts(base, {task: work / "peft" / task for task in merged.tasks}, encoded)
     record: dict[str, Any] = {"budget": budget, "share_of_fp16": merged.share}
     for quantize in QUANTIZE:
         bundle = work / f"bundle-{quantize}"
         export(
             merged, str(base), bundle, ExportSettings(quantize, max_length=CONTEXT), overwrite=True
         )
-        texts = program_texts(bundle, rows)
+        texts = program_texts(bundle, encoded)
         ends = Session.open(bundle).manifest.causal_lm.eos_ids
         record[quantize] = compared(texts, peft, ends, written, tokenizer.decode)
         print({key: value for key, value in record[quantize].items() if key != "tasks"})

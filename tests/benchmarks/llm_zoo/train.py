@@ -36,14 +36,14 @@ from hydraopt.training import (
     read_examples,
     use_bfloat16,
 )
-from hydraopt.training.batches import Row
+from hydraopt.training.batches import EncodedExample
 
 from . import data as texts
 from .tasks import TASKS
 
 BASE_ID = "smollm2-135m-instruct"
 LOG = "training.json"
-POOL = 16  # batches of rows that are sorted by length, so that little padding is computed
+POOL = 16  # batches of examples that are sorted by length, so that little padding is computed
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
 # adapters of one base differ in rank and layers
@@ -121,13 +121,15 @@ def train(task: str, base: Path, data: Path, how: Recipe, directory: Path) -> No
     write_json(directory / LOG, log)
 
 
-def batches(rows: Sequence[Row], size: int) -> list[Batch]:
-    """Batches of rows of similar length, in random order."""
+def batches(examples: Sequence[EncodedExample], size: int) -> list[Batch]:
+    """Batches of examples of similar length, in random order."""
     rng = random.Random(0)
-    shuffled = rng.sample(rows, len(rows))
+    shuffled = rng.sample(examples, len(examples))
     found = []
-    for first in range(0, len(rows), POOL * size):
-        pool = sorted(shuffled[first : first + POOL * size], key=lambda row: sum(map(len, row)))
+    for first in range(0, len(examples), POOL * size):
+        pool = sorted(
+            shuffled[first : first + POOL * size], key=lambda example: sum(map(len, example))
+        )
         found += [batch(pool[i : i + size]) for i in range(0, len(pool), size)]
     return rng.sample(found, len(found))
 
