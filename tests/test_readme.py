@@ -5,11 +5,13 @@ import os
 import re
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from figures import NUMBER, Speed, check_claim, check_table, results, tables
 from PIL import Image
+from random_adapters import random_adapters
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "README.md"
@@ -27,7 +29,7 @@ QUALITY = {
 }
 SPEED = {
     "ExecuTorch's export_llm, no adapters": "export_llm",
-    "hydraopt, 16 adapters on q, k, v, o at 5 %": "attention/5%",
+    "hydraopt, 16 random adapters (r = 16) on q, k, v, o at 5 %": "attention/5%",
     ".pte + .ptd, one adapter": "attention/ptd",
 }
 SERVERS = [Speed(f"smollm2{server}") for server in ("", "-older-server", "-newer-server")]
@@ -101,6 +103,9 @@ def test_the_table_of_speed_is_that_of_the_results():
         for row, program in SPEED.items()
     }
     check_table(tables(PAGE)[1], shown)
+    made = signature(random_adapters).parameters
+    sizes = [made["tasks"].default, made["rank"].default]
+    check_claim(README, r"(\d+) random adapters \(r = (\d+)\)", sizes)
 
 
 def test_the_sentences_on_speed_are_those_of_the_results():
