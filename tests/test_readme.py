@@ -84,7 +84,9 @@ def test_the_sentences_on_quality_are_those_of_the_program():
     share, chrf = 100 * program["share_of_fp16"], 100 * exact["peft_chrf"]
     pattern = r"the (\d+) % adapters reach chrF ([\d.]+) in PEFT"
     text = check_claim(text, pattern, [share, chrf])
-    text = check_claim(text, r"\((\d+) of (\d+) texts", [exact["equal"], exact["of"]])
+    prompts = exact["of"] / len(exact["tasks"])
+    text = check_claim(text, r"on (\d+) prompts a task", [prompts])
+    text = check_claim(text, r"\((\d+) of (\d+) texts are", [exact["equal"], exact["of"]])
     text = check_claim(text, r"([\d.]+) in the 8da4w", [100 * quantized["program_chrf"]])
     check_no_other_number(text)
 
