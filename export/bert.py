@@ -1,26 +1,8 @@
-"""BERT: classes of a text, each task with a classifier and a number of classes of its own."""
+"""`hydraopt recipe bert`, from a clone."""
 
-from recipe import Family, main
-from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig
+import sys
 
-from hydraopt.zoo.model import PAD_ID, VOCAB_SIZE
+from hydraopt.cli import main
 
-FAMILY = Family(
-    base="google-bert/bert-base-uncased",
-    targets=("query", "key", "value"),
-    auto=AutoModelForSequenceClassification,
-    pretrained=AutoModel,
-    head="classifier",
-    tiny=BertConfig(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        pad_token_id=PAD_ID,
-    ),
-)
-
-if __name__ == "__main__":
-    main(FAMILY)
+sys.argv[1:1] = ["recipe", "bert"]
+main()

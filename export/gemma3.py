@@ -1,21 +1,8 @@
-"""Gemma 3: sliding windows in most layers, norms on queries and keys, scaled embeddings."""
+"""`hydraopt recipe gemma3`, from a clone."""
 
-from recipe import ATTENTION, TINY_DECODER, Family, main
-from templates import GEMMA
-from transformers import Gemma3TextConfig
+import sys
 
-FAMILY = Family(
-    base="google/gemma-3-1b-it",
-    targets=ATTENTION,
-    tiny=Gemma3TextConfig(
-        **TINY_DECODER,
-        head_dim=32,
-        query_pre_attn_scalar=32,
-        layer_types=["sliding_attention", "full_attention"],
-        sliding_window=16,
-    ),
-    chat_template=GEMMA,
-)
+from hydraopt.cli import main
 
-if __name__ == "__main__":
-    main(FAMILY)
+sys.argv[1:1] = ["recipe", "gemma3"]
+main()

@@ -1,25 +1,8 @@
-"""Llama 3.2: tied embeddings, rotary positions with scaled frequencies."""
+"""`hydraopt recipe llama3`, from a clone."""
 
-from recipe import ATTENTION, TINY_DECODER, Family, main
-from templates import LLAMA3
-from transformers import LlamaConfig
+import sys
 
-FAMILY = Family(
-    base="meta-llama/Llama-3.2-1B-Instruct",
-    targets=ATTENTION,
-    tiny=LlamaConfig(
-        **TINY_DECODER,
-        rope_parameters={
-            "rope_type": "llama3",
-            "rope_theta": 500000.0,
-            "factor": 32.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 32,
-        },
-    ),
-    chat_template=LLAMA3,
-)
+from hydraopt.cli import main
 
-if __name__ == "__main__":
-    main(FAMILY)
+sys.argv[1:1] = ["recipe", "llama3"]
+main()

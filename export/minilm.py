@@ -1,24 +1,8 @@
-"""MiniLM: embeddings of sentences, the mean of a BERT's last states."""
+"""`hydraopt recipe minilm`, from a clone."""
 
-from recipe import Family, main
-from transformers import AutoModel, BertConfig
+import sys
 
-from hydraopt.zoo.model import PAD_ID, VOCAB_SIZE
+from hydraopt.cli import main
 
-FAMILY = Family(
-    base="sentence-transformers/all-MiniLM-L6-v2",
-    targets=("query", "key", "value"),
-    auto=AutoModel,
-    tiny=BertConfig(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=PAD_ID,
-    ),
-)
-
-if __name__ == "__main__":
-    main(FAMILY)
+sys.argv[1:1] = ["recipe", "minilm"]
+main()

@@ -1,33 +1,8 @@
-"""ModernBERT: classes of every token, windows in most layers, rotary positions of two kinds."""
+"""`hydraopt recipe modernbert`, from a clone."""
 
-from recipe import Family, main
-from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, ModernBertConfig
+import sys
 
-from hydraopt.zoo.model import EOS_ID, PAD_ID, VOCAB_SIZE
+from hydraopt.cli import main
 
-FAMILY = Family(
-    base="answerdotai/ModernBERT-base",
-    targets=("Wqkv",),
-    auto=AutoModelForTokenClassification,
-    pretrained=AutoModelForMaskedLM,
-    task_type="TOKEN_CLS",
-    head="classifier",
-    tiny=ModernBertConfig(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        local_attention=8,
-        layer_types=["full_attention", "sliding_attention", "sliding_attention"],
-        pad_token_id=PAD_ID,
-        bos_token_id=None,
-        eos_token_id=EOS_ID,
-        cls_token_id=None,
-        sep_token_id=None,
-    ),
-)
-
-if __name__ == "__main__":
-    main(FAMILY)
+sys.argv[1:1] = ["recipe", "modernbert"]
+main()

@@ -1,15 +1,8 @@
-"""Qwen 2.5: biases on q, k and v."""
+"""`hydraopt recipe qwen2`, from a clone."""
 
-from recipe import ATTENTION, TINY_DECODER, Family, main
-from templates import CHATML
-from transformers import Qwen2Config
+import sys
 
-FAMILY = Family(
-    base="Qwen/Qwen2.5-0.5B-Instruct",
-    targets=ATTENTION,
-    tiny=Qwen2Config(**TINY_DECODER),
-    chat_template=CHATML,
-)
+from hydraopt.cli import main
 
-if __name__ == "__main__":
-    main(FAMILY)
+sys.argv[1:1] = ["recipe", "qwen2"]
+main()

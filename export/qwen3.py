@@ -1,18 +1,8 @@
-"""Qwen 3: norms on queries and keys, heads of a width of their own."""
+"""`hydraopt recipe qwen3`, from a clone."""
 
-from recipe import ATTENTION, TINY_DECODER, Family, main
-from templates import QWEN3
-from transformers import Qwen3Config
+import sys
 
-FAMILY = Family(
-    base="Qwen/Qwen3-0.6B",
-    targets=ATTENTION,
-    tiny=Qwen3Config(
-        **TINY_DECODER,
-        head_dim=32,
-    ),
-    chat_template=QWEN3,
-)
+from hydraopt.cli import main
 
-if __name__ == "__main__":
-    main(FAMILY)
+sys.argv[1:1] = ["recipe", "qwen3"]
+main()

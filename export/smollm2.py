@@ -1,15 +1,8 @@
-"""SmolLM2: a Llama whose embeddings are tied."""
+"""`hydraopt recipe smollm2`, from a clone."""
 
-from recipe import ATTENTION, TINY_DECODER, Family, main
-from templates import CHATML
-from transformers import LlamaConfig
+import sys
 
-FAMILY = Family(
-    base="HuggingFaceTB/SmolLM2-135M-Instruct",
-    targets=ATTENTION,
-    tiny=LlamaConfig(**TINY_DECODER),
-    chat_template=CHATML,
-)
+from hydraopt.cli import main
 
-if __name__ == "__main__":
-    main(FAMILY)
+sys.argv[1:1] = ["recipe", "smollm2"]
+main()

@@ -3,27 +3,27 @@
 `python export/table.py` exports all of them, `python export/table.py qwen3` one.
 """
 
-import importlib
 import json
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from recipe import TINY_BUDGET, export, tiny_family
 from tqdm import tqdm
 from transformers.utils import logging
 
 from hydraopt.lowering.settings import ExportSettings
+from hydraopt.recipes import FAMILIES, find_family
+from hydraopt.recipes.export import export
+from hydraopt.recipes.tiny import TINY_BUDGET, tiny_family
 
-FAMILIES = ("smollm2", "llama3", "qwen2", "qwen3", "gemma3", "bert", "modernbert", "minilm", "vit")
 # operators that only look at shapes and positions, or pass on what they are given
 VIEWS = ("assert", "scalar", "copy", "sym_size", "auto_functionalized", "ge", "le", "add", "cat")
 
 
 def measure(family: str) -> dict[str, object]:
     """One family's row."""
-    found = importlib.import_module(family).FAMILY
+    found = find_family(family)
     row: dict[str, object] = {"family": family, "base": found.base}
     with tiny_family(found) as (base, sources), tempfile.TemporaryDirectory() as directory:
         for quantize in ("none", "8da4w"):

@@ -1,23 +1,8 @@
-"""ViT: classes of an image, each task with a classifier and a number of classes of its own."""
+"""`hydraopt recipe vit`, from a clone."""
 
-from recipe import Family, main
-from transformers import AutoModel, AutoModelForImageClassification, ViTConfig
+import sys
 
-FAMILY = Family(
-    base="google/vit-base-patch16-224-in21k",
-    targets=("q_proj", "v_proj"),
-    auto=AutoModelForImageClassification,
-    pretrained=AutoModel,
-    head="classifier",
-    tiny=ViTConfig(
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        image_size=32,
-        patch_size=8,
-    ),
-)
+from hydraopt.cli import main
 
-if __name__ == "__main__":
-    main(FAMILY)
+sys.argv[1:1] = ["recipe", "vit"]
+main()

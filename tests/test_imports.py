@@ -32,7 +32,9 @@ def loaded(code: str) -> set[str]:
     return {*done.stdout.splitlines()[-1].split()}
 
 
-@pytest.mark.parametrize("command", ["", "run", "export", "compress", "train sparse", "profile"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "export", "compress", "train sparse", "profile", "recipe"]
+)
 def test_help_of_a_command_imports_nothing_heavy(command):
     modules = loaded(HELP.format(arguments=["hydraopt", *command.split(), "--help"]))
     assert "hydraopt.cli.app" in modules

@@ -1,6 +1,5 @@
 """Recipes of real families, at tiny size: what a program computes is what PyTorch computes."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -8,19 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from latency import example
-from recipe import TINY_BUDGET, export, tiny_family
-from table import FAMILIES, with_new
 from table import table as markdown
+from table import with_new
 
+from hydraopt.cli.records import describe
 from hydraopt.formats.models import CausalLm
 from hydraopt.lowering.settings import ExportSettings
+from hydraopt.recipes import FAMILIES, find_family
+from hydraopt.recipes.export import export
+from hydraopt.recipes.latency import example
+from hydraopt.recipes.tiny import TINY_BUDGET, tiny_family
 from hydraopt.runtime import Session
 
 ROOT = Path(__file__).parents[1]
 RECIPES = {
     path.stem
-    for path in (ROOT / "export").glob("*.py")
+    for path in (ROOT / "hydraopt" / "recipes").glob("*.py")
     if "FAMILY = Family(" in path.read_text(encoding="utf-8")
 }
 
@@ -37,7 +39,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_every_recipe_is_in_the_table_and_the_page():
-    assert set(FAMILIES) == RECIPES
+    assert {*FAMILIES} == RECIPES == {x.stem for x in (ROOT / "export").glob("*.py")} - {"table"}
     page = (ROOT / "export" / "README.md").read_text(encoding="utf-8")
     rows = json.loads(
         (ROOT / "docs" / "results" / "export" / "families.json").read_text(encoding="utf-8")
@@ -50,12 +52,12 @@ def test_every_recipe_is_in_the_table_and_the_page():
 @pytest.mark.parametrize("quantize", ["none", "8da4w"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_familys_program_computes_what_pytorch_computes(family, quantize, tmp_path):
-    found = importlib.import_module(family).FAMILY
+    found = find_family(family)
     with tiny_family(found) as (base, sources):
         record = export(sources, base, tmp_path / "bundle", TINY_BUDGET, ExportSettings(quantize))
     assert record["deviation"] < 1e-5
     assert record["program_error"] < (1e-4 if quantize == "none" else 0.05)
-    assert record["share_of_fp16"] <= 0.5
+    assert describe(tmp_path / "bundle")["share_of_fp16"] <= 0.5
     session = Session.open(tmp_path / "bundle")
     assert session.tasks == ("first", "second")
     generates = isinstance(session.manifest.model, CausalLm)
@@ -71,16 +73,18 @@ def test_a_familys_program_computes_what_pytorch_computes(family, quantize, tmp_
 
 @pytest.mark.slow
 def test_a_recipe_is_one_command(tmp_path):
-    done = run("export/smollm2.py", "--tiny", "--json", "-o", str(tmp_path / "bundle"))
+    recipe = ("-m", "hydraopt", "recipe", "smollm2")
+    done = run(*recipe, "--tiny", "--json", "-o", str(tmp_path / "bundle"))
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["quantize"] == "8da4w"
     assert (tmp_path / "bundle" / "manifest.json").exists()
 
 
+@pytest.mark.parametrize("recipe", [["-m", "hydraopt", "recipe", "qwen3"], ["export/qwen3.py"]])
 @pytest.mark.parametrize("arguments", [[], ["--tiny", "--adapters", "x"]])
-def test_a_recipe_without_adapters_says_what_to_pass(arguments, tmp_path):
-    done = run("export/qwen3.py", "-o", str(tmp_path / "bundle"), *arguments)
+def test_a_recipe_without_adapters_says_what_to_pass(recipe, arguments, tmp_path):
+    done = run(*recipe, "-o", str(tmp_path / "bundle"), *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("error: pass --adapters DIR")
     assert not (tmp_path / "bundle").exists()

@@ -8,7 +8,20 @@ import typer
 from rich.logging import RichHandler
 
 from ..shown import visible
-from . import adapters, base, bundles, compress, demo, frontier, merge, profile, run, sparse, train
+from . import (
+    adapters,
+    base,
+    bundles,
+    compress,
+    demo,
+    frontier,
+    merge,
+    profile,
+    recipe,
+    run,
+    sparse,
+    train,
+)
 from .ending import run_command_line
 from .options import messages
 
@@ -28,6 +41,7 @@ for command in (
     bundles.add,
     bundles.remove,
     bundles.verify,
+    recipe.recipe,
     run.run,
     profile.profile,
     profile.compare,

@@ -13,7 +13,7 @@ from ..errors import HydraOptError, UsageError
 from ..shown import visible
 from .interrupts import ending_on_signals
 
-EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "sacrebleu", "babel", "num2words")
+EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "sacrebleu", "peft", "babel", "num2words")
 LONGEST, END = 400, 120  # characters of a line, and of its end, which says what to do
 UNEXPECTED = "this was not expected; pass -v for where it happened"
 

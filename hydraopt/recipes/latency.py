@@ -6,9 +6,9 @@ from statistics import median
 
 import torch
 
-from hydraopt.formats.manifest import Manifest
-from hydraopt.formats.models import CausalLm, Image
-from hydraopt.runtime import Session
+from ..formats.manifest import Manifest
+from ..formats.models import CausalLm, Image
+from ..runtime import Session
 
 TOKENS, CALLS = 12, 20
 
