@@ -52,12 +52,9 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/slot_cost.py -o docs/results/speed/slots.json
 	$(BIN)/python tests/benchmarks/texts.py build/smollm2 -o docs/results/speed/texts.json
 	$(BIN)/python tests/benchmarks/minilm_heads.py -o docs/results/encoder/minilm.json
-	$(BIN)/python tests/benchmarks/coding_cost.py
-	$(BIN)/python tests/benchmarks/merge_memory.py
-	$(BIN)/python tests/benchmarks/method_costs.py --layers 1
-	$(BIN)/python tests/benchmarks/hierarchical_memory.py
-	$(BIN)/python tests/benchmarks/hydralora_vs_lora.py
-	$(BIN)/python tests/benchmarks/sparse_vs_lora.py
+	$(BIN)/python tests/benchmarks/method_costs.py --layers 1 -o docs/results/merging/costs.json
+	$(BIN)/python tests/benchmarks/hydralora_vs_lora.py -o docs/results/training/hydralora.json
+	$(BIN)/python tests/benchmarks/sparse_vs_lora.py --tasks 20 -o docs/results/training/sparse.json
 
 # pictures of the Android app that its README shows: docs/images/android/*
 screenshots: .venv/ready

@@ -1,14 +1,16 @@
 """HydraLoRA against one plain LoRA with as many values, trained on a mixture of the zoo's tasks.
 
-    python tests/benchmarks/hydralora_vs_lora.py [--tasks N] [--heads N] [--rank R] [--steps S] …
+    python tests/benchmarks/hydralora_vs_lora.py [--tasks N] [--heads N] [--rank R] [-o FILE] …
 
 All tasks in one stream; every prompt names the language. Same examples, steps, order, rate and
 scale alpha / r = 2. Exact match is on inputs that were not trained on.
 """
 
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import mean
 from typing import Annotated
 
@@ -85,8 +87,10 @@ def main(
     rate: float = 3e-3,
     count: Annotated[int, typer.Option(help="Training examples per task.")] = 1000,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds; 0 to 3.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
 ) -> None:
-    """Train both for every seed and print a table."""
+    """Train both for every seed, print a table and keep the scores."""
+    rows: list[Mapping] = []
     torch.set_num_threads(1)
     names = first_tasks(tasks)
     print(f"{tasks} tasks, {steps} steps; exact match %")
@@ -95,6 +99,7 @@ def main(
         for kind in ("HydraLoRA", "LoRA"):
             schedule = Schedule(steps, rate, seed=number)
             found = measure(kind, names, heads, rank, schedule, count)
+            rows.append({"kind": kind, "seed": number, **found})
             scores = found["scores"]
             worst = min(scores, key=scores.__getitem__)
             print(
@@ -103,6 +108,10 @@ def main(
                 f"{100 * scores[worst]:.0f} ({worst})",
                 flush=True,
             )
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        record = {"tasks": names, "heads": heads, "rank": rank, "steps": steps, "runs": rows}
+        output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

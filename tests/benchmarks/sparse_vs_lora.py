@@ -1,6 +1,6 @@
 """Merging sparse adapters against averaging LoRAs, on tasks that were trained.
 
-    python tests/benchmarks/sparse_vs_lora.py [--tasks N] [--steps S] [--keep K] [--rank R]
+    python tests/benchmarks/sparse_vs_lora.py [--tasks N] [--steps S] [--keep K] [-o FILE] …
 
 Every task gets a sparse adapter and a LoRA on q, k and v of the zoo's base model, trained for the
 same steps on the same examples in the same order, each kind at a rate of its own. The sparse ones
@@ -9,8 +9,10 @@ mean of their deltas. Exact match and the share of right answer tokens, given th
 before, are on inputs that were not trained on. Every prompt names the language.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import mean
 from typing import Annotated
 
@@ -93,8 +95,9 @@ def main(
     block: bool = False,
     rank: int = 8,
     count: Annotated[int, typer.Option(help="Training examples per task.")] = 2000,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
 ) -> None:
-    """Train, merge and print a table."""
+    """Train, merge, print a table and keep the scores."""
     torch.set_num_threads(1)
     model, tokenizer = load_model(str(BASE))
     names = first_tasks(tasks)
@@ -126,6 +129,11 @@ def main(
     rows["LoRA, averaged"] = score(model, average, tests)
     for name, (matches, tokens) in rows.items():
         print(f"{name:28s} {matches:13.1f}   {tokens:15.1f}")
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        scores = {x: dict(zip(("exact", "tokens"), row, strict=True)) for x, row in rows.items()}
+        record = {"tasks": names, "steps": steps, "keep": keep, "rank": rank, "scores": scores}
+        output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
