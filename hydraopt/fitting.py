@@ -20,6 +20,7 @@ from .errors import DataError, HydraOptError
 from .factors import Places, Target, placed
 from .formats.models import CAUSAL_LM
 from .hooks import outputs_plus
+from .private.transformers import loaded_names
 from .reading import shortened
 
 if TYPE_CHECKING:
@@ -71,23 +72,11 @@ def layer_names(model: "PreTrainedModel", modules: Iterable[str]) -> dict[str, s
     own = {name for name, _ in model.named_modules()}
     others = {target.layer for target in targets.values()} - own
     known = others and hasattr(model, "base_model_prefix")  # what transformers has tables for
-    loaded = _as_loaded(model, own, others) if known else {}
+    loaded = loaded_names(model, own, others) if known else {}
     return {
         module: Target(loaded.get(layer, layer), role).module
         for module, (layer, role) in targets.items()
     }
-
-
-def _as_loaded(model: "PreTrainedModel", own: set[str], layers: set[str]) -> dict[str, str]:
-    """What transformers calls layers of a checkpoint when it loads them into ``model``."""
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightRenaming, rename_source_key
-
-    mapping = get_model_conversion_mapping(model)
-    renamings = [x for x in mapping if isinstance(x, WeightRenaming)]
-    prefix, weights = model.base_model_prefix, {f"{name}.weight": name for name in own}
-    keys = {x: rename_source_key(f"{x}.weight", renamings, [], prefix, weights) for x in layers}
-    return {x: weights[key] for x, (key, _) in keys.items() if key in weights}
 
 
 def places(

@@ -1,6 +1,9 @@
 """What makes lowering fast changes no byte of a program and leaves nothing behind."""
 
+import copy
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
@@ -10,7 +13,7 @@ from torch._dynamo.guards import CheckFunctionManager, GuardBuilder
 from torch.export import ExportedProgram, exported_program
 from torch.fx.traceback import NodeSource
 
-from hydraopt.lowering import program
+from hydraopt.lowering import tracing
 from hydraopt.lowering.backends.xnnpack import partition
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
@@ -33,9 +36,9 @@ def test_a_program_is_the_same_without_it(base, coded, quantize, tmp_path, monke
         return (tmp_path / name / "model.pte").read_bytes()
 
     fast = exported("fast")
-    monkeypatch.setattr(program, "fast_tracing", nullcontext)
-    monkeypatch.setattr(partition, "_few_passes", nullcontext)
-    monkeypatch.setattr(partition, "_decomposed", lambda exported: exported)
+    monkeypatch.setattr(tracing, "FASTER", ())
+    monkeypatch.setattr(partition, "speedups", lambda _: nullcontext())
+    monkeypatch.setattr(partition, "decomposed", lambda exported, _: exported)
     assert exported("usual") == fast
 
 
@@ -69,3 +72,24 @@ def test_afterwards_torch_is_as_before():
         assert state() != before
         raise RuntimeError("interrupted")
     assert state() == before
+
+
+def test_other_threads_trace_as_ever_and_export_one_after_the_other():
+    record, started, ended = NodeSource(None, "traced"), threading.Event(), threading.Event()
+
+    def export() -> None:
+        started.set()
+        with tracing.tracing():
+            ended.set()
+
+    with fast_tracing(), ThreadPoolExecutor(1) as other:
+        assert copy.deepcopy(record) is record
+        copied = other.submit(copy.deepcopy, record).result()
+        assert copied is not record and copied == record
+    with tracing.tracing():
+        thread = threading.Thread(target=export)
+        thread.start()
+        started.wait()
+        assert not ended.wait(0.5)
+    thread.join()
+    assert ended.is_set()

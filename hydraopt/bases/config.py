@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
-from transformers.utils import find_adapter_config_file
 
+from ..private.transformers import adapter_on_hub
 from ..reading import shortened
 from .files import UnfitError, adapter_in_base
 
@@ -22,7 +22,7 @@ def base_config(source: str) -> PretrainedConfig:
             or an adapter is with it.
         Exception: whatever transformers raises of a file that is missing or makes no sense.
     """
-    if not Path(source).is_dir() and find_adapter_config_file(source):
+    if not Path(source).is_dir() and adapter_on_hub(source):
         raise adapter_in_base()
     stored, _ = PretrainedConfig.get_config_dict(source)
     if not isinstance(stored, dict):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..confined import catching_panics, try_tokenizer
 from ..formats.manifest import TOKENIZER
+from ..private.transformers import hub_file
 from ..reading import LARGEST, check_regular
 
 if TYPE_CHECKING:
@@ -51,14 +52,9 @@ def tokenizer_files(source: str) -> Sequence[Path]:
     Raises:
         UnreadableError: a template or vocabulary of a directory that nobody should read.
     """
-    from transformers.utils import cached_file
-
     directory = Path(source)
     if not directory.is_dir():
-        missing = {
-            f"_raise_exceptions_for_{case}": False for case in ("missing_entries", "gated_repo")
-        }
-        found = cached_file(source, TOKENIZER, **missing)
+        found = hub_file(source, TOKENIZER)
         return [Path(found)] if found else []
     for pattern in TEXTS:
         for path in directory.glob(pattern):

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers llama::*
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from ..errors import LoweringError
 from ..native_log import native_log
+from ..private.executorch import register_operators
+from .refusing import refusing
 
 ATTENTION = ("llm", "portable")
 # Not -inf: a block of keys that are all masked would give exp(-inf + inf).
@@ -150,6 +151,7 @@ def add_caches(model: PreTrainedModel, kind: str, length: int) -> Step:
     """
     if kind not in ATTENTION:
         raise LoweringError(f"unknown attention {kind!r}, expected {' or '.join(ATTENTION)}")
+    register_operators()
     name, step = model.config.model_type, Step()
     caches: dict[nn.Module, nn.Module] = {}
 
@@ -190,17 +192,9 @@ def _run(model: PreTrainedModel, start: int, end: int) -> torch.Tensor:
     """Logits after tokens of some text at positions ``start`` to ``end``, float32 ``[n]``."""
     positions = torch.arange(start, end)
     ids = some_text(model, end)[:, start:]
-    try:
-        with torch.no_grad():
-            found = model(input_ids=ids, position_ids=positions[None], use_cache=False)
-    except LoweringError:
-        raise
-    except Exception as error:  # whatever the code of an architecture raises
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise LoweringError(
-            f"{model.config.model_type} does not run without a cache of its own ({reason}); "
-            "this architecture cannot be exported"
-        ) from error
+    what = f"{model.config.model_type} does not run without a cache of its own"
+    with torch.no_grad(), refusing(what):
+        found = model(input_ids=ids, position_ids=positions[None], use_cache=False)
     return found.logits[0, -1]
 
 

@@ -6,14 +6,13 @@ Switching loads both again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from executorch.exir._serialize._cord import Cord
-from executorch.exir._serialize.data_serializer import DataEntry, DataPayload
-from executorch.extension.flat_tensor.serialize.serialize import FlatTensorSerializer
 from torch import nn
 
 from ..formats.manifest import FORWARD
+from ..private.executorch import data_entries, data_file
 from .backends.backend import Backend
 from .decoder import Decoder
 from .metadata import NO_METADATA, Metadatum
@@ -52,7 +51,7 @@ class WithData:
     """
 
     program: Program
-    entries: Sequence[tuple[str, DataEntry]]
+    entries: Sequence[tuple[str, Any]]
 
     def data(self, factors: Mapping[str, torch.Tensor]) -> bytes:
         """The content of one task's .ptd file.
@@ -61,11 +60,7 @@ class WithData:
             factors: by name, float32, in the order and the shapes of those that were lowered.
         """
         buffers = [factor.contiguous().numpy().tobytes() for factor in factors.values()]
-        named = {
-            key: DataEntry(index, entry.alignment, entry.tensor_layout)
-            for index, (key, entry) in enumerate(self.entries)
-        }
-        return bytes(FlatTensorSerializer().serialize(DataPayload(buffers, named)))
+        return data_file(buffers, self.entries)
 
 
 def lower_with_data(
@@ -94,10 +89,7 @@ def lower_with_data(
     exported = export_forward(OwnFactors(decoder, unequal), {}, prefill_length)
     edge, delegation = checked_backend({FORWARD: exported}, backend, slots, metadata)
     lowered = to_executorch(edge, external_constants=_external)
-    (data,) = lowered._tensor_data.values()
-    named = FlatTensorSerializer().deserialize(Cord(bytes(data))).named_data
-    ordered = sorted(named.items(), key=lambda item: int(item[0].rpartition("_")[2]))
-    return WithData(Program(bytes(lowered.buffer), delegation), ordered)
+    return WithData(Program(bytes(lowered.buffer), delegation), data_entries(lowered))
 
 
 def _external(node: torch.fx.Node) -> str | None:

@@ -1,11 +1,7 @@
 """From PyTorch modules to one ExecuTorch program."""
 
-import logging
-import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 
 import torch
 from executorch.devtools.backend_debug import get_delegation_info
@@ -20,12 +16,17 @@ from torch import nn
 from ..errors import LoweringError
 from ..formats.layout import Layout, payload_bytes
 from ..formats.manifest import DECODE
+from ..native_log import thread_log
 from ..packing import Decode
 from ..progress import doing
 from .backends.backend import Backend
 from .decoder import Decoder
 from .metadata import NO_METADATA, Metadatum
-from .tracing import fast_tracing
+from .refusing import refusing
+from .tracing import tracing
+
+MODEL = "ExecuTorch's exporter does not take this base model"
+OPERATORS = "ExecuTorch's exporter does not take the operators of this base model"
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,12 @@ def export_module(
     sizes = {**dynamic, "factors": dict.fromkeys(factors)}
     doing("Tracing the model")
     # torch prints whole graphs beside some of its exceptions
-    held = redirect_stderr(StringIO())
-    with torch.no_grad(), _tracing(), _refusing("this base model"), held:
+    with (
+        torch.no_grad(),
+        tracing(),
+        thread_log(),
+        refusing(MODEL),
+    ):
         # strict: without it the export succeeds, but lowering to XNNPACK fails
         return torch.export.export(module, (*arguments, factors), dynamic_shapes=sizes, strict=True)
 
@@ -95,7 +100,7 @@ def export_decode(layout: Layout, *, static_rows: bool) -> torch.export.Exported
     """``torch.export`` of the decoder of packs of ``layout``; see :class:`Decode`."""
     sections = (layout.task,) if static_rows else (layout.shared, layout.task)
     payloads = tuple(torch.zeros(payload_bytes(x), dtype=torch.uint8) for x in sections)
-    with torch.no_grad(), _tracing():
+    with torch.no_grad(), tracing():
         return torch.export.export(Decode(layout, static_rows=static_rows), payloads, strict=True)
 
 
@@ -118,7 +123,7 @@ def lower(
             did not take.
     """
     edge, delegation = checked_backend(methods, backend, slots, metadata)
-    with _refusing("the operators of this base model"):
+    with refusing(OPERATORS):
         return Program(bytes(to_executorch(edge).buffer), delegation)
 
 
@@ -129,7 +134,7 @@ def checked_backend(
     metadata: Mapping[str, Metadatum],
 ) -> tuple[EdgeProgramManager, dict[str, list[OperatorCount]]]:
     """:func:`to_backend` with the delegation table of each method; errors as :func:`lower`."""
-    with _refusing("the operators of this base model"):
+    with refusing(OPERATORS):
         edge = to_backend(methods, backend, metadata)
     lowered = {name: edge.exported_program(name) for name in methods}
     for name, exported in lowered.items():
@@ -153,7 +158,7 @@ def to_backend(
     over the few products between them makes it no faster and takes three times as long to lower.
     """
     doing("Converting the graph")
-    with _tracing():
+    with tracing():
         return backend.delegate(methods, [name for name in methods if name != DECODE], metadata)
 
 
@@ -163,7 +168,7 @@ def to_executorch(
 ) -> ExecutorchProgramManager:
     """The final program; ``external_constants`` as in ``ExecutorchBackendConfig``."""
     doing("Writing the program")
-    with _tracing():
+    with tracing():
         return edge.to_executorch(
             ExecutorchBackendConfig(
                 # the caller's factor tensors are used where they lie, not copied
@@ -186,29 +191,3 @@ def _delegation(exported: torch.export.ExportedProgram) -> list[OperatorCount]:
         for row in table.itertuples()
         if row.op_type not in ("Total", "getitem")
     ]
-
-
-@contextmanager
-def _refusing(subject: str) -> Iterator[None]:
-    """What the export stack cannot take is told in one line, of whatever type and length it is."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise LoweringError(
-            f"ExecuTorch's exporter does not take {subject} ({type(error).__name__}: {reason}); "
-            "this architecture cannot be exported"
-        ) from error
-
-
-@contextmanager
-def _tracing() -> Iterator[None]:
-    """Fast, and without the deprecation warnings and logs that no user can act on."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), fast_tracing():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

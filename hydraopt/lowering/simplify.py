@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from inspect import signature
 
 import torch
-from executorch.kernels import quantized  # noqa: F401  registers quantized_decomposed::embedding_*
 from torch import nn
 from torch.nn import functional as F
 from torchao.quantization import IntxWeightOnlyConfig, quantize_
@@ -17,6 +16,8 @@ from transformers import PreTrainedModel
 
 from ..errors import LoweringError
 from ..formats.codes import GROUP
+from ..private.executorch import register_operators
+from ..private.torchao import integers_of
 from ..schemes import EMBEDDING_BITS
 
 CLOSE = 1e-5  # relative, of float32 sums in another order
@@ -32,6 +33,7 @@ class QuantizedEmbedding(nn.Module):
 
     def __init__(self, weight: torch.Tensor, bits: int):
         super().__init__()
+        register_operators()
         layer = nn.Embedding.from_pretrained(weight)
         config = IntxWeightOnlyConfig(
             weight_dtype=getattr(torch, f"int{bits}"),
@@ -39,7 +41,7 @@ class QuantizedEmbedding(nn.Module):
             intx_choose_qparams_algorithm="hqq_scale_only",
         )
         quantize_(layer, config, lambda module, _: isinstance(module, nn.Embedding))
-        codes = layer.weight.qdata
+        codes, scales = integers_of(layer.weight)
         if bits == 4:  # two to a byte, the first one high
             shifted = (codes + 8).view(torch.uint8)
             codes = shifted[:, ::2] * 16 + shifted[:, 1::2]
@@ -49,7 +51,7 @@ class QuantizedEmbedding(nn.Module):
         }[bits]
         self.range = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         self.register_buffer("codes", codes)
-        self.register_buffer("scales", layer.weight.scale.float())
+        self.register_buffer("scales", scales)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """``ids [1, S]`` int64 -> ``[1, S, d]`` float32."""

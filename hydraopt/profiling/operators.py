@@ -1,11 +1,11 @@
 """Time of every operator, from an ETDump."""
 
-import re
 import warnings
 from pathlib import Path
 from statistics import median
 
-NATIVE, DELEGATE = "native_call_", "DELEGATE_CALL"
+from ..private.executorch import DELEGATE, NATIVE, event_operator
+
 WARM_UP = 1  # runs
 
 
@@ -37,7 +37,7 @@ def operator_times(trace: Path) -> list[dict]:
             if event.name == DELEGATE:
                 in_delegates += took
             elif delegated or event.name.startswith(NATIVE):
-                rows.setdefault((_operator(event.name), delegated), []).append(took)
+                rows.setdefault((event_operator(event.name), delegated), []).append(took)
     rest = in_delegates - sum(sum(times) for (_, delegated), times in rows.items() if delegated)
     if rest > 0:
         rows["other work in XNNPACK", True] = [rest]
@@ -46,10 +46,3 @@ def operator_times(trace: Path) -> list[dict]:
         for (name, delegated), times in rows.items()
     ]
     return sorted(records, key=lambda record: -record["ms"])
-
-
-def _operator(event: str) -> str:
-    """``native_call_add.out`` -> ``add``; ``Add (ND) #2`` -> ``Add (ND)``."""
-    if event.startswith(NATIVE):
-        return event.removeprefix(NATIVE).partition(".")[0].strip("_")
-    return re.sub(r" #\d+$", "", event)

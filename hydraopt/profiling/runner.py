@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import ProfilingError
+from ..private.executorch import INCLUDED, LIBRARIES, MEMBERS, package
 from .cache import cached
 from .facts import host_facts
 from .process import call, error_line, require_programs
@@ -25,14 +26,6 @@ HEADERS = tuple(
 FLAGS = (
     *("-std=c++20", "-O3", "-fopenmp-simd", "-w", "-DC10_USING_CUSTOM_GENERATED_MACROS"),
     *("-DET_EVENT_TRACER_ENABLED", "-DET_USE_THREADPOOL"),
-)
-LIBRARIES = (
-    "executorch",
-    "executorch_threadpool",
-    "executorch_kernels_optimized",
-    "executorch_kernels_quantized",
-    "executorch_backend_xnnpack",
-    "executorch_etdump",
 )
 SYSTEM = (
     *("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0"),
@@ -160,13 +153,11 @@ def _build(abi: str) -> Path:
             f"no runner for ABI {abi}, only for {' and '.join(TOOLCHAINS)}; "
             f"build {SOURCE} and {KERNELS.name} for it and pass --runner PATH"
         )
-    package = _package(abi)
-    include = package / "include"
-    command = [_compiler(abi), *FLAGS, f"-I{include}"]
-    command += [f"-I{include}/executorch/runtime/core/portable_type/c10"]
+    wheel = _package(abi)
+    command = [_compiler(abi), *FLAGS, *(f"-I{wheel}/{name}" for name in INCLUDED)]
     command += [str(SOURCE), str(KERNELS)]
-    command += [f"-L{package}/lib", "-Wl,--no-as-needed", *(f"-l{name}" for name in LIBRARIES)]
-    command += [f"-Wl,-rpath,{package}/lib"]
+    command += [f"-L{wheel}/lib", "-Wl,--no-as-needed", *(f"-l{name}" for name in LIBRARIES)]
+    command += [f"-Wl,-rpath,{wheel}/lib"]
     sources = b"".join(path.read_bytes() for path in (SOURCE, KERNELS, *HEADERS))
     recipe = hashlib.sha256(sources + " ".join(command).encode()).hexdigest()
     directory = cached(
@@ -188,9 +179,7 @@ def _compiler(abi: str) -> str:
 def _package(abi: str) -> Path:
     """ExecuTorch's package for an ABI, with ``include`` and ``lib``; downloaded if foreign."""
     if abi == host_facts().abi:
-        import executorch  # a namespace: nothing is loaded
-
-        return Path(executorch.__path__[0])
+        return package()
     machine, release = TOOLCHAINS[abi].machine, version("executorch")
     directory = cached(
         f"executorch/{release}-{machine}", lambda target: _download(release, machine, target)
@@ -209,5 +198,5 @@ def _download(release: str, machine: str, target: Path) -> None:
         (wheel,) = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.namelist():
-                if member.startswith(("executorch/lib/lib", "executorch/include/")):
+                if member.startswith(MEMBERS):
                     archive.extract(member, target)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleError
 from ..native_log import thread_log
+from ..private.executorch import (
+    DATA_ID,
+    HEAD,
+    PROGRAM_ID,
+    bytes_of,
+    identifier,
+    kernel_libraries,
+)
 from ..reading import UnreadableError, check_regular, shortened
 
 if TYPE_CHECKING:
@@ -17,14 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KERNELS = (
-    "extension/llm/custom_ops/libcustom_ops_aot_lib.*",
-    "kernels/quantized/libquantized_ops_aot_lib.*",
-)
-PROGRAM_ID, DATA_ID = b"ET12", b"FT01"  # of a .pte and of a .ptd file, bytes 4 to 8
-# after them in a .pte file: magic, length of this header, bytes of the program itself, where its
-# data begin (0: none) and how many bytes they have
-EXTENDED, MAGIC = struct.Struct("<4sIQQQ"), b"eh00"
 _process = os.getpid()
 
 
@@ -34,14 +33,11 @@ def load_kernels() -> None:
     The libraries are loaded by themselves: ExecuTorch's modules around them import compilers of
     PyTorch, which takes seconds.
     """
-    import executorch
     import torch
     from executorch.extension.pybindings import portable_lib  # noqa: F401  they link to it
 
-    package = Path(executorch.__path__[0])
-    for pattern in KERNELS:
-        for library in package.glob(pattern):
-            torch.ops.load_library(library)
+    for library in kernel_libraries():
+        torch.ops.load_library(library)
     if os.getpid() != _process:
         # ExecuTorch makes new threads after a fork, OpenMP would wait for those of the parent
         torch.set_num_threads(1)
@@ -50,9 +46,8 @@ def load_kernels() -> None:
 def load_program(path: Path, version: str, data: Path | None = None) -> "Program":
     """The program in a .pte file, with the weights in a .ptd file if it keeps them there.
 
-    ExecuTorch verifies structure and bounds as it loads a program, but prints the identifiers that
-    it does not know, and its Python bindings abort the process if one is no UTF-8. So that the
-    beginning of a file, and where its data are, must be right before.
+    ExecuTorch verifies structure and bounds as it loads a program; the beginning of a file, and
+    where its data are, must be right before.
 
     Args:
         path: of the program.
@@ -65,11 +60,10 @@ def load_program(path: Path, version: str, data: Path | None = None) -> "Program
     from executorch.runtime import Runtime
 
     head = _head(path, PROGRAM_ID)
-    magic, _, size, start, length = EXTENDED.unpack_from(head, 8)
-    if magic == MAGIC and start and not size <= start <= start + length == path.stat().st_size:
+    size = path.stat().st_size
+    if (wanted := bytes_of(head, size)) is not None:
         raise BundleError(
-            f"{path} has {path.stat().st_size:,} bytes, expected {start + length:,} by its header; "
-            "export or copy it again"
+            f"{path} has {size:,} bytes, expected {wanted:,} by its header; export or copy it again"
         )
     if data:
         _head(data, DATA_ID)
@@ -77,18 +71,18 @@ def load_program(path: Path, version: str, data: Path | None = None) -> "Program
         return Runtime.get().load_program(str(path), data_path=data)
 
 
-def _head(path: Path, identifier: bytes) -> bytes:
+def _head(path: Path, expected: bytes) -> bytes:
     """The first bytes of a file with this identifier."""
     try:
         check_regular(path)
     except UnreadableError as error:
         raise BundleError(f"{path} cannot be read ({error}); export or copy it again") from None
     with path.open("rb") as file:
-        head = file.read(8 + EXTENDED.size).ljust(8 + EXTENDED.size, b"\0")
-    if head[4:8] != identifier:
+        head = file.read(HEAD).ljust(HEAD, b"\0")
+    if identifier(head) != expected:
         raise BundleError(
-            f"{path} is no file of ExecuTorch: its identifier is {head[4:8]!r}, expected "
-            f"{identifier!r}; export or copy it again"
+            f"{path} is no file of ExecuTorch: its identifier is {identifier(head)!r}, expected "
+            f"{expected!r}; export or copy it again"
         )
     return head
 

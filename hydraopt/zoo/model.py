@@ -2,7 +2,8 @@
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from ..private.transformers import byte_symbols
 
 PAD_ID, EOS_ID, VOCAB_SIZE = 256, 257, 258
 MAX_LENGTH = 128
@@ -10,7 +11,7 @@ MAX_LENGTH = 128
 
 def new_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level tokenizer whose id is the byte, plus ``<pad>`` and ``<eos>``."""
-    vocab = {symbol: byte for byte, symbol in bytes_to_unicode().items()}
+    vocab = {symbol: byte for byte, symbol in byte_symbols().items()}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from transformers import PretrainedConfig
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL_TYPES,
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    PretrainedConfig,
 )
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as IMAGE_TYPES,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED_TYPES
 
 from ...adapters import FEATURES, TOKEN_CLS
 from ...bases.files import UnfitError
@@ -35,16 +33,17 @@ def kind_of(config: PretrainedConfig, task_type: str | None = None) -> Kind:
         UnfitError: none.
     """
     architectures: Sequence[str] = getattr(config, "architectures", None) or ()
-    decodes = config.model_type in CAUSAL_TYPES and not config.is_encoder_decoder
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    decodes = causal and not config.is_encoder_decoder
     if decodes and task_type in (FEATURES, TOKEN_CLS):
         return Encoder()
     if any(name.endswith(DECODERS) for name in architectures):
         return CausalLM()
-    if config.model_type in IMAGE_TYPES:
+    if type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         return ImageModel()
-    if config.model_type in MASKED_TYPES and not config.is_encoder_decoder:
+    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder:
         return Encoder()
-    if config.model_type in CAUSAL_TYPES:
+    if causal:
         return CausalLM()
     raise UnfitError(
         f"is of type {shortened(config.model_type)}, expected a causal language model, a text "

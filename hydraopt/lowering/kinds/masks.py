@@ -5,11 +5,10 @@ from contextlib import contextmanager
 
 import torch
 from transformers import AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
 
 from ...errors import LoweringError
-from ...reading import shortened
 from ..attention import MASKED, some_text
+from ..refusing import refusing
 
 MaskFunction = Callable[..., torch.Tensor]
 TRIAL, HIDDEN = 8, 3  # tokens of a short text, and those at its end that nobody may see
@@ -78,6 +77,7 @@ def mask_functions(model: PreTrainedModel) -> list[MaskFunction]:
 @contextmanager
 def _recorded(functions: list[MaskFunction]) -> Iterator[None]:
     """Keep the function of every mask that is made for eager attention while the block runs."""
+    eager_mask = AttentionMaskInterface()["eager"]
 
     def record(*sizes: int, mask_function: MaskFunction, **options) -> torch.Tensor | None:
         functions.append(mask_function)
@@ -96,15 +96,9 @@ def _trial_mask() -> torch.Tensor:
 
 def _seen(model: PreTrainedModel, mask: torch.Tensor) -> torch.Tensor:
     """The first output for the tokens that are not hidden, ``[S, d]`` or ``[1, classes]``."""
-    try:
-        with torch.no_grad():
-            found = model(input_ids=some_text(model, TRIAL), attention_mask=mask)[0]
-    except Exception as error:  # whatever the code of an architecture raises
-        reason = shortened(f"{type(error).__name__}: {error}".partition("\n")[0])
-        raise LoweringError(
-            f"{model.config.model_type} does not run on token ids and their mask alone ({reason}); "
-            "this architecture cannot be exported"
-        ) from error
+    what = f"{model.config.model_type} does not run on token ids and their mask alone"
+    with torch.no_grad(), refusing(what):
+        found = model(input_ids=some_text(model, TRIAL), attention_mask=mask)[0]
     return found[0, : TRIAL - HIDDEN] if found.dim() == 3 else found
 
 

@@ -2,20 +2,13 @@
 
 import torch
 from torch import nn
-from torchao.quantization import (
-    Int8DynamicActivationIntxWeightConfig,
-    IntxUnpackedToInt8Tensor,
-    quantize_,
-)
+from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
 from torchao.quantization.granularity import PerAxis, PerGroup
-from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor import (
-    IntxUnpackedToInt8TensorActivationQuantization,
-)
-from torchao.utils import unwrap_tensor_subclass
 
 from ....errors import LoweringError
 from ....formats.codes import GROUP
 from ....packing import Groups
+from ....private.torchao import int4_weight, plain
 from ....schemes import Scheme
 
 TAKEN = {(4, GROUP, 8), (8, None, 8)}  # bits of weights, group, bits of activations
@@ -56,18 +49,8 @@ def row_layer(rows: Groups | torch.Tensor) -> nn.Linear:
         layer.weight = nn.Parameter(rows.clone(), requires_grad=False)
         _quantize(layer, torch.int8, PerAxis(0))
         return layer
-    scales = rows.scales.float()
-    weight = IntxUnpackedToInt8Tensor(
-        values,
-        scales,
-        torch.zeros_like(scales, dtype=torch.int8),
-        torch.int4,
-        (1, GROUP),
-        torch.float32,
-        IntxUnpackedToInt8TensorActivationQuantization.INT8_ASYM_PER_TOKEN,
-    )
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    unwrap_tensor_subclass(layer)
+    layer.weight = int4_weight(values, rows.scales.float(), GROUP)
+    plain(layer)
     return layer
 
 
@@ -76,4 +59,4 @@ def _quantize(model: nn.Module, dtype: torch.dtype, granularity: PerGroup | PerA
         weight_dtype=dtype, weight_granularity=granularity
     )
     quantize_(model, config)
-    unwrap_tensor_subclass(model)
+    plain(model)

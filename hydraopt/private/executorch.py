@@ -1,0 +1,268 @@
+"""ExecuTorch: faster lowering, files that its Python API neither writes nor reads, its wheel."""
+
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from .names import TESTED, GoneError, Name
+
+# Speed-ups
+
+SORT = Name(
+    "executorch",
+    "executorch.exir.lowered_backend_module",
+    "legalize_graph",
+    "sorts a graph for every partition, and writes it as Python code each time",
+)
+PASS_MANAGER = Name(
+    "executorch",
+    "executorch.backends.xnnpack.xnnpack_preprocess",
+    "XNNPACKPassManager",
+    "runs all passes on each partition, each of which traces it again",
+)
+PASSES = {  # pass -> the operators that it rewrites; the others rewrite convolutions and the like
+    Name("executorch", "executorch.backends.xnnpack._passes", x, "rewrites a partition"): rewrites
+    for x, rewrites in {
+        "XNNPACKRemoveCloneOpsTransform": "clone",
+        "DimOrderOpsRevertPass": "dim_order",
+        "ConvertToLinearPass": "mm",
+        "ConstPropPass": "",  # always
+        "FuseActivationPass": "relu|hardtanh",
+        "RemoveGetItemPass": "max",
+        "RemoveRedundantCopyPass": "to_copy",
+    }.items()
+}
+DECOMPOSITIONS = Name(
+    "executorch",
+    "executorch.exir.tracer",
+    "_default_decomposition_table",
+    "says what ExecuTorch decomposes in three traces, for which one is enough",
+)
+
+# What a right program needs
+
+CUSTOM_OPERATORS = Name(
+    "executorch",
+    "executorch.extension.llm.custom_ops.custom_ops",
+    "",
+    "registers the operators llama::update_cache and llama::custom_sdpa",
+)
+QUANTIZED_OPERATORS = Name(
+    "executorch",
+    "executorch.kernels.quantized",
+    "",
+    "registers the operators quantized_decomposed::embedding_*",
+)
+EXTERNAL_DATA = Name(
+    "executorch",
+    "executorch.exir",
+    "ExecutorchProgramManager._tensor_data",
+    "holds the data of a program with external constants",
+)
+DATA_BYTES = Name(
+    "executorch", "executorch.exir._serialize._cord", "Cord", "holds the bytes of a .ptd file"
+)
+DATA_ENTRY = Name(
+    "executorch",
+    "executorch.exir._serialize.data_serializer",
+    "DataEntry",
+    "is a tensor in a .ptd file",
+)
+DATA_PAYLOAD = Name(
+    "executorch",
+    "executorch.exir._serialize.data_serializer",
+    "DataPayload",
+    "is the content of a .ptd file",
+)
+DATA_SERIALIZER = Name(
+    "executorch",
+    "executorch.extension.flat_tensor.serialize.serialize",
+    "FlatTensorSerializer",
+    "writes and reads .ptd files",
+)
+
+
+@contextmanager
+def sorted_without_code() -> Iterator[None]:
+    """A graph that is sorted again for every partition is not written as code each time."""
+    from torch.fx import GraphModule
+
+    from .torch import in_this_thread, replaced
+
+    recompile = GraphModule.recompile
+
+    def without_code(sort: Callable) -> Callable:
+        def sorted_graph(graph_module: GraphModule) -> GraphModule:
+            quiet = in_this_thread(lambda _: None, recompile)
+            with patch.object(GraphModule, "recompile", quiet):
+                return sort(graph_module)
+
+        return sorted_graph
+
+    with replaced(SORT, without_code):
+        yield
+
+
+@contextmanager
+def few_passes(begins: Callable[[], None]) -> Iterator[None]:
+    """Run on each partition only the passes that may change it, in this thread.
+
+    A partition without operators that a pass rewrites is left alone by it; one that convolves gets
+    all passes.
+
+    Args:
+        begins: is called before each partition.
+    """
+    from .torch import replaced
+
+    passes = {name.get(): rewrites for name, rewrites in PASSES.items()}
+
+    def with_few(manager: Callable) -> Callable:
+        def make(program: Any, *_: object, **__: object) -> Any:
+            begins()
+            return manager(program, _passes_for(program, passes))
+
+        return make
+
+    with replaced(PASS_MANAGER, with_few):
+        yield
+
+
+def _passes_for(program: Any, passes: Mapping[type, str]) -> list | None:
+    """The passes that may change a partition; None, which is all, if it convolves."""
+    operators = " ".join({str(node.target) for node in program.graph.nodes})
+    if "convolution" in operators:
+        return None
+    return [found for found, rewritten in passes.items() if re.search(rewritten, operators)]
+
+
+def decomposed(exported: Any, partitioner: Any) -> Any:
+    """A program in core operators and those that a backend takes whole.
+
+    Raises:
+        GoneError: ExecuTorch does not tell which they are.
+    """
+    table = DECOMPOSITIONS.get()()
+    for operator in partitioner.ops_to_not_decompose(exported)[0]:
+        table.pop(operator, None)
+    return exported.run_decompositions(table)
+
+
+def register_operators() -> None:
+    """Register the operators of language models and of quantised embeddings with PyTorch."""
+    CUSTOM_OPERATORS.get()
+    QUANTIZED_OPERATORS.get()
+
+
+def data_entries(manager: Any) -> list[tuple[str, Any]]:
+    """For each tensor outside a program, in order, its key in a data file and its entry there.
+
+    Args:
+        manager: an ``ExecutorchProgramManager`` with one data file.
+    """
+    if not hasattr(manager, "_tensor_data"):
+        raise EXTERNAL_DATA.gone()
+    (data,) = manager._tensor_data.values()
+    content = DATA_BYTES.get()(bytes(data))
+    named = DATA_SERIALIZER.get()().deserialize(content).named_data
+    return sorted(named.items(), key=lambda item: int(item[0].rpartition("_")[2]))
+
+
+def data_file(buffers: Sequence[bytes], entries: Sequence[tuple[str, Any]]) -> bytes:
+    """The content of a .ptd file.
+
+    Args:
+        buffers: of the tensors, float32, in the order of ``entries``.
+        entries: as :func:`data_entries` gives them.
+    """
+    entry = DATA_ENTRY.get()
+    named = {
+        key: entry(index, found.alignment, found.tensor_layout)
+        for index, (key, found) in enumerate(entries)
+    }
+    payload = DATA_PAYLOAD.get()(list(buffers), named)
+    return bytes(DATA_SERIALIZER.get()().serialize(payload))
+
+
+# Files' first bytes: ExecuTorch prints identifiers that it does not know, and its bindings abort
+# the process if one is no UTF-8
+
+PROGRAM_ID, DATA_ID = b"ET12", b"FT01"  # of a .pte and of a .ptd file, bytes 4 to 8
+# after them in a .pte file: magic, length of this header, bytes of the program itself, where its
+# data begin (0: none) and how many bytes they have
+EXTENDED, MAGIC = struct.Struct("<4sIQQQ"), b"eh00"
+HEAD = 8 + EXTENDED.size
+
+
+def identifier(head: bytes) -> bytes:
+    """What the first :data:`HEAD` bytes of a file say it is."""
+    return head[4:8]
+
+
+def bytes_of(head: bytes, size: int) -> int | None:
+    """The bytes that a .pte file should have; None if it may be right.
+
+    Args:
+        head: its first :data:`HEAD` bytes.
+        size: the bytes that it has.
+    """
+    magic, _, program, start, length = EXTENDED.unpack_from(head, 8)
+    fits = magic != MAGIC or not start or program <= start <= start + length == size
+    return None if fits else start + length
+
+
+# The wheel
+
+KERNELS = (
+    "extension/llm/custom_ops/libcustom_ops_aot_lib.*",
+    "kernels/quantized/libquantized_ops_aot_lib.*",
+)
+LIBRARIES = (
+    "executorch",
+    "executorch_threadpool",
+    "executorch_kernels_optimized",
+    "executorch_kernels_quantized",
+    "executorch_backend_xnnpack",
+    "executorch_etdump",
+)
+INCLUDED = ("include", "include/executorch/runtime/core/portable_type/c10")
+MEMBERS = ("executorch/lib/lib", "executorch/include/")  # of the wheel, that a runner is built with
+
+
+def package() -> Path:
+    """Where ExecuTorch is installed; nothing of it is loaded."""
+    import executorch
+
+    return Path(executorch.__path__[0])
+
+
+def kernel_libraries() -> list[Path]:
+    """Libraries of operators for language models, which ExecuTorch's modules load with compilers.
+
+    Raises:
+        GoneError: the wheel does not hold them where it did.
+    """
+    found = [next(package().glob(pattern), None) for pattern in KERNELS]
+    for pattern, path in zip(KERNELS, found, strict=True):
+        if path is None:
+            raise GoneError(
+                f"this executorch has no {pattern}, whose operators programs of language models "
+                f"use; install executorch {TESTED['executorch']}, with which hydraopt was tested"
+            )
+    return [path for path in found if path]
+
+
+# Events of an ETDump
+
+NATIVE, DELEGATE = "native_call_", "DELEGATE_CALL"  # start of an operator's name; of a delegate
+
+
+def event_operator(event: str) -> str:
+    """``native_call_add.out`` -> ``add``; ``Add (ND) #2``, of XNNPACK, -> ``Add (ND)``."""
+    if event.startswith(NATIVE):
+        return event.removeprefix(NATIVE).partition(".")[0].strip("_")
+    return re.sub(r" #\d+$", "", event)

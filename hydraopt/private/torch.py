@@ -1,0 +1,183 @@
+"""torch: ``torch.export`` traces a model far faster without what an export does not need.
+
+Nothing here changes a program, and only the thread that entered a block is concerned.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
+
+from .names import Name
+
+GUARD_MANAGER = Name(
+    "torch",
+    "torch._dynamo.guards",
+    "CheckFunctionManager.build_guards",
+    "tells what would have to hold for a compiled model to be called again; an export needs the "
+    "sizes alone",
+)
+GUARD_FUNCTIONS = Name(
+    "torch",
+    "torch._dynamo.guards",
+    "GuardBuilder.add_python_lambda_leaf_guard_to_root",
+    "makes functions that check guards, which an export never calls",
+)
+NODE_SOURCE = Name(
+    "torch",
+    "torch.fx.traceback",
+    "NodeSource",
+    "records the traces that a node went through, of which each trace copies all",
+)
+FAKE_TENSOR = Name(
+    "torch",
+    "torch._subclasses.fake_tensor",
+    "FakeTensor",
+    "is a tensor of a trace, which knows its shape and has no data",
+)
+DECOMPOSITIONS = Name(
+    "torch",
+    "torch._inductor.decomposition",
+    "decompositions",
+    "holds what an operator of torchao consists of, to compute it where a tensor has data",
+)
+LIBRARY_END = Name(
+    "torch", "torch.library", "Library._destroy", "takes back an operator's new implementation"
+)
+
+
+def in_this_thread(replacement: Callable, original: Callable) -> Callable:
+    """``replacement`` in the thread that calls this, ``original`` in all others."""
+    owner = threading.get_ident()
+
+    @wraps(original, updated=())
+    def chosen(*arguments: Any, **options: Any) -> Any:
+        function = replacement if threading.get_ident() == owner else original
+        return function(*arguments, **options)
+
+    return chosen
+
+
+@contextmanager
+def replaced(name: Name, make: Callable[[Callable], Callable]) -> Iterator[None]:
+    """Let a function be ``make(function)`` in this thread while the block runs.
+
+    Raises:
+        GoneError: there is no such function.
+    """
+    original = name.get()
+    replacement = in_this_thread(make(original), original)
+    with patch(f"{name.module}.{name.attribute}", replacement):
+        yield
+
+
+@contextmanager
+def size_guards() -> Iterator[None]:
+    """In place of all guards, those of sizes; the others are not made."""
+
+    def only_sizes(build: Callable) -> Callable:
+        def guarded(manager: Any, guards: Sequence, *rest: Any, **options: Any) -> Any:
+            sizes = [guard for guard in guards if guard.create_fn_name() == "SHAPE_ENV"]
+            return build(manager, sizes, *rest, **options)
+
+        return guarded
+
+    with replaced(GUARD_MANAGER, only_sizes):
+        yield
+
+
+@contextmanager
+def no_guard_functions() -> Iterator[None]:
+    """No function is written that checks guards."""
+    with replaced(GUARD_FUNCTIONS, lambda _: _nothing):
+        yield
+
+
+@contextmanager
+def shared_sources() -> Iterator[None]:
+    """A node's record is shared by its copies."""
+    source = NODE_SOURCE.get()
+    itself = in_this_thread(lambda record, _: record, _copied)
+    with patch.object(source, "__deepcopy__", itself, create=True):
+        yield
+
+
+@contextmanager
+def decomposed_if_any() -> Iterator[None]:
+    """A program that has nothing to decompose is not traced to find that out."""
+    original = ExportedProgram.run_decompositions
+
+    def decompose(
+        program: ExportedProgram, decomp_table: Mapping | None = None, **options: Any
+    ) -> ExportedProgram:
+        functional = program.dialect == "ATEN"  # as a decomposition leaves it
+        if functional and decomp_table is not None:
+            # listed, but never rewritten
+            rewritten = set(decomp_table) - {torch.ops.aten.sym_size.int}
+            if rewritten.isdisjoint(_operators(program.graph_module)):
+                return program
+        return original(program, decomp_table, **options)
+
+    with patch.object(ExportedProgram, "run_decompositions", in_this_thread(decompose, original)):
+        yield
+
+
+@contextmanager
+def known_shapes(library: str, shapes: Mapping[Any, Callable]) -> Iterator[None]:
+    """Let operators tell a trace the shapes of their outputs, in place of tracing what they do.
+
+    All threads trace alike: what it finds is the same.
+
+    Args:
+        library: of the operators.
+        shapes: operator -> function of its arguments that gives tensors like its outputs, or None
+            for arguments that it does not know.
+    """
+    fake, table, end = FAKE_TENSOR.get(), DECOMPOSITIONS.get(), LIBRARY_END.get()
+    if not shapes.keys() <= table.keys():
+        raise DECOMPOSITIONS.gone()
+    opened = torch.library.Library(library, "IMPL")
+    try:
+        for operator, shape in shapes.items():
+            opened.impl(
+                operator,
+                _shape_if_fake(table[operator], shape, fake),
+                "CompositeImplicitAutograd",
+                allow_override=True,
+            )
+        yield
+    finally:
+        end(opened)
+
+
+def _operators(module: GraphModule) -> set[Any]:
+    """What a graph and those inside of it call."""
+    graphs = [x.graph for x in module.modules() if isinstance(x, GraphModule)]
+    return {node.target for graph in graphs for node in graph.nodes if node.op == "call_function"}
+
+
+def _shape_if_fake(computed: Callable, shape: Callable, fake: type) -> Callable:
+    def operator(x: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        found = shape(x, *arguments, **options) if isinstance(x, fake) else None
+        return computed(x, *arguments, **options) if found is None else found
+
+    return operator
+
+
+def _copied(record: Any, memo: dict) -> Any:
+    """A copy as :func:`copy.deepcopy` makes it of an object without ``__deepcopy__``."""
+    found = object.__new__(type(record))
+    memo[id(record)] = found
+    found.__dict__.update(copy.deepcopy(record.__dict__, memo))
+    return found
+
+
+def _nothing(*_: object, **__: object) -> None:
+    pass

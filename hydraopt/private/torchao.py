@@ -1,0 +1,123 @@
+"""torchao: weights in the integers that a pack holds, and the shapes of its operators."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from .names import Name
+from .torch import known_shapes
+
+INT_TENSOR = Name(
+    "torchao",
+    "torchao.quantization",
+    "IntxUnpackedToInt8Tensor",
+    "holds a weight in given integers and scales",
+)
+ACTIVATIONS = Name(
+    "torchao",
+    "torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor",
+    "IntxUnpackedToInt8TensorActivationQuantization.INT8_ASYM_PER_TOKEN",
+    "quantises activations to int8 beside such a weight",
+)
+UNWRAP = Name(
+    "torchao",
+    "torchao.utils",
+    "unwrap_tensor_subclass",
+    "makes plain tensors of quantised weights, which torch.export takes",
+)
+OPERATORS = {
+    name: Name(
+        "torchao",
+        "torch",
+        f"ops.torchao.{name}.default",
+        "consists of some twenty operators, which a trace would go through for each layer",
+    )
+    for name in ("choose_qparams_affine", "quantize_affine", "dequantize_affine")
+}
+
+
+def int4_weight(values: torch.Tensor, scales: torch.Tensor, group: int) -> nn.Parameter:
+    """A weight of int4 in groups, with int8 activations, in the very integers that are given.
+
+    torchao's public functions round float weights, and choose scales of their own.
+
+    Args:
+        values: -8 to 7, int8 ``[out, in]``.
+        scales: float32 ``[out, in / group]``.
+        group: values that share a scale.
+    """
+    weight = INT_TENSOR.get()(
+        qdata=values,
+        scale=scales,
+        zero_point=torch.zeros_like(scales, dtype=torch.int8),
+        target_dtype=torch.int4,
+        block_size=(1, group),
+        dtype=torch.float32,
+        activation_quantization=ACTIVATIONS.get(),
+    )
+    return nn.Parameter(weight, requires_grad=False)
+
+
+def plain(module: nn.Module) -> None:
+    """Make plain tensors of quantised weights, in place, as ``torch.export`` takes them."""
+    UNWRAP.get()(module)
+
+
+def integers_of(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The integers, int8 ``[out, in]``, and float32 scales of a weight that torchao quantised."""
+    return weight.qdata, weight.scale.float()
+
+
+@contextmanager
+def operator_shapes() -> Iterator[None]:
+    """Operators of quantisation tell a trace the shapes of their outputs themselves."""
+    import torchao.quantization  # noqa: F401  defines the operators
+
+    shapes = (_scale_and_zero, _like_with_dtype, _like_dequantized)
+    operators = [name.get() for name in OPERATORS.values()]
+    with known_shapes("torchao", dict(zip(operators, shapes, strict=True))):
+        yield
+
+
+def _scale_and_zero(
+    x: torch.Tensor,
+    mapping_type: str,
+    block_size: Sequence[int],
+    target_dtype: torch.dtype,
+    quant_min: float | None = None,
+    quant_max: float | None = None,
+    eps: float | None = None,
+    scale_dtype: torch.dtype | None = None,
+    zero_point_dtype: torch.dtype | None = None,
+    keepdim: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """One scale and zero point for each row of ``x``; None for other blocks."""
+    *leading, last = block_size
+    if any(size != 1 for size in leading) or last != x.shape[-1]:
+        return None
+    shape = (*x.shape[:-1], 1)
+    return (
+        x.new_empty(shape, dtype=scale_dtype or x.dtype),
+        x.new_empty(shape, dtype=zero_point_dtype or torch.int32),
+    )
+
+
+def _like_with_dtype(
+    x: torch.Tensor, block_size, scale, zero_point, output_dtype: torch.dtype, *_, **__
+) -> torch.Tensor:
+    return torch.empty_like(x, dtype=output_dtype)
+
+
+def _like_dequantized(
+    x: torch.Tensor,
+    block_size,
+    scale,
+    zero_point,
+    input_dtype,
+    quant_min=None,
+    quant_max=None,
+    output_dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    return torch.empty_like(x, dtype=output_dtype)
