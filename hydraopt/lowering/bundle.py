@@ -13,12 +13,12 @@ from ..files import output_directory, write_bytes
 from ..formats.manifest import BUNDLE, MANIFEST, PROGRAM, TOKENIZER, Manifest
 from ..formats.models import CAUSAL_LM, IMAGE, CausalLm, Encoder, Image, Model
 from ..formats.records import FileRecord
-from ..formats.swaps import DATA, INPUTS, METHODS, Data, Inputs, Methods, Static, Swap
+from ..formats.swaps import INPUTS, METHODS, Data, Inputs, Methods, Static, Swap
 from ..packing import CodedAdapters
 from ..stored import MergedAdapters
 from .base_model import BaseModel
 from .lowered import Lowered, lower_plan
-from .plan import Plan, make_plan
+from .plan import Plan, StaticPlan, make_plan
 from .program import OperatorCount
 from .settings import ExportSettings
 from .static import StaticAdapter
@@ -133,10 +133,10 @@ def _model(base: BaseModel, settings: ExportSettings) -> Model:
 
 def _swap(plan: Plan, lowered: Lowered) -> Swap:
     constant_bytes = lowered.constant_bytes
+    if isinstance(plan, StaticPlan):
+        return Static(plan.adapters.tasks, constant_bytes)
     if plan.swap == INPUTS:
         return Inputs(lowered.packs, plan.factors, plan.static_rows, constant_bytes)
     if plan.swap == METHODS:
         return Methods(plan.methods, constant_bytes)
-    if plan.swap == DATA:
-        return Data(lowered.packs)
-    return Static(tuple(plan.methods), constant_bytes)
+    return Data(lowered.packs)

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from ..errors import require
 from ..formats.manifest import DECODE, FORWARD
 from ..formats.pack import Pack
-from ..formats.swaps import DATA, INPUTS, METHODS, STATIC
+from ..formats.swaps import DATA, INPUTS, METHODS
 from ..packing import Groups
 from ..progress import doing
 from .backends import find_backend
@@ -22,7 +22,7 @@ from .check import expect, largest_deviation
 from .data_files import lower_with_data
 from .factors import slot_factors
 from .kinds.kind import Inputs
-from .plan import Plan
+from .plan import Plan, StaticPlan, SwapPlan
 from .program import Program, export_decode, lower
 from .settings import ExportSettings
 from .simplify import quantize_embedding
@@ -57,12 +57,14 @@ def lower_plan(plan: Plan, directory: Path) -> Lowered:
         LoweringError: a base that does not fit the adapters, a model that computes other numbers
             than transformers, or a slot that was not delegated.
     """
+    if isinstance(plan, StaticPlan):
+        return _static(plan)
     return _LOWER[plan.swap](plan, directory)
 
 
-def _with_inputs(plan: Plan, directory: Path) -> Lowered:
+def _with_inputs(plan: SwapPlan, directory: Path) -> Lowered:
     """Factors are inputs of ``forward``; ``decode`` makes them of a task's pack."""
-    base, settings, coded = plan.base, plan.settings, plan.coded
+    base, settings, coded = plan.base, plan.settings, plan.adapters
     module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
     methods = {
         FORWARD: base.kind.export(module, plan.factors, settings),
@@ -73,9 +75,9 @@ def _with_inputs(plan: Plan, directory: Path) -> Lowered:
     return Lowered(program, _row_bytes(plan.rows), packs, deviation)
 
 
-def _with_methods(plan: Plan, _: Path) -> Lowered:
+def _with_methods(plan: SwapPlan, _: Path) -> Lowered:
     """A closed set of tasks: each has its method, whose constants are its factors."""
-    base, settings, coded = plan.base, plan.settings, plan.coded
+    base, settings, coded = plan.base, plan.settings, plan.adapters
 
     def constants(module: nn.Module, task: str) -> Inputs:
         set_constants(module, coded.task_factors(task))
@@ -92,12 +94,12 @@ def _with_methods(plan: Plan, _: Path) -> Lowered:
     return Lowered(program, 4 * values * len(plan.methods), deviation=deviation)
 
 
-def _with_data(plan: Plan, directory: Path) -> Lowered:
+def _with_data(plan: SwapPlan, directory: Path) -> Lowered:
     """A .ptd file of float32 factors for each task, which a runner loads with the program.
 
     All rows are in it: beside rows that are layers, XNNPACK does not take constants of a few rows.
     """
-    base, settings, coded = plan.base, plan.settings, plan.coded
+    base, settings, coded = plan.base, plan.settings, plan.adapters
     module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
     lowered = lower_with_data(
         module,
@@ -115,9 +117,9 @@ def _with_data(plan: Plan, directory: Path) -> Lowered:
     return Lowered(lowered.program, 0, packs, deviation)
 
 
-def _static(plan: Plan, _: Path) -> Lowered:
+def _static(plan: StaticPlan) -> Lowered:
     """All tasks are the method ``forward`` of a base that was changed before it is quantised."""
-    base, settings, adapter = plan.base, plan.settings, plan.static_adapter
+    base, settings, adapter = plan.base, plan.settings, plan.adapters
     expected, task = [], adapter.tasks[0]
     if plan.check and adapter.factors:
         expected = expect(base, settings, {task: adapter.factors})
@@ -131,11 +133,10 @@ def _static(plan: Plan, _: Path) -> Lowered:
     return Lowered(program, adapter.constant_bytes, deviation=deviation)
 
 
-_LOWER: Mapping[str, Callable[[Plan, Path], Lowered]] = {
+_LOWER: Mapping[str, Callable[[SwapPlan, Path], Lowered]] = {
     INPUTS: _with_inputs,
     METHODS: _with_methods,
     DATA: _with_data,
-    STATIC: _static,
 }
 
 
@@ -161,17 +162,19 @@ def _lower_forward(
     return lower({FORWARD: exported}, backend, layers, base.metadata(settings))
 
 
-def _checked(plan: Plan, use: Callable[[nn.Module, str], Inputs]) -> tuple[nn.Module, float | None]:
+def _checked(
+    plan: SwapPlan, use: Callable[[nn.Module, str], Inputs]
+) -> tuple[nn.Module, float | None]:
     """The module that is exported and its deviation from transformers.
 
     Args:
         plan: of several tasks.
         use: gives a task's factors as a module that is not quantised yet takes them.
     """
-    base, settings, coded = plan.base, plan.settings, plan.coded
+    base, settings, coded = plan.base, plan.settings, plan.adapters
     tasks = (coded.tasks[0], coded.tasks[-1]) if plan.check else ()
     expected = expect(base, settings, {task: coded.task_factors(task) for task in tasks})
-    module = float_module(base, settings, plan.shapes)
+    module = float_module(base, settings, coded.shapes)
     deviation = largest_deviation(base.kind, module, expected, partial(use, module))
     quantize(base.model, settings, plan.rows)
     return module, deviation

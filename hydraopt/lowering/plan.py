@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
 
 import torch
 
+from ..adapters import BaseWeights
 from ..errors import LoweringError, UsageError
 from ..factors import Places
-from ..formats.manifest import FORWARD
-from ..formats.swaps import DATA, INPUTS, METHODS, STATIC
+from ..formats.swaps import DATA, INPUTS, METHODS
 from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
 from ..stored import MergedAdapters
 from .backends import find_backend
 from .backends.backend import Backend
 from .base_model import BaseModel, load_base
-from .factors import factor_shapes, module_shapes
+from .factors import factor_shapes
 from .kinds.kind import ChatArguments
 from .layers import layer_places
 from .settings import ExportSettings
@@ -23,22 +24,54 @@ from .static import StaticAdapter
 SWAPS = (INPUTS, METHODS, DATA)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Adapters(Protocol):
+    """What lowering asks of adapters, be they several tasks' or one for all."""
+
+    @property
+    def base_model(self) -> str:
+        """Identifier of the base model."""
+
+    @property
+    def method(self) -> str:
+        """How they were made."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks' names."""
+
+    @property
+    def adapter_bytes(self) -> int:
+        """fp16 bytes of the adapters that went in."""
+
+    @property
+    def classes(self) -> Mapping[str, int]:
+        """Task -> number of classes of its head; empty if the tasks have none."""
+
+    @property
+    def task_type(self) -> str | None:
+        """PEFT's name of the kind of base model; None if it is not told."""
+
+    @property
+    def base_weights(self) -> BaseWeights:
+        """What the base must be equal in."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Module -> ``(out, in)``."""
+
+    def placed(self, places: Places) -> Self:
+        """The same of modules with other names, without those that have no place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
     """One export.
 
     Attributes:
         base: the base model; lowering changes it in place.
         settings: of the export, resolved.
-        adapters: codes of several tasks, or what goes into the base's weights for good.
-        swap: how the program takes a task's factors, as in the manifest.
-        methods: task -> name of its method; empty where tasks have packs or files.
-        shapes: dotted name -> ``(out, in)`` of the modules that become slots.
-        factors: name -> shape of the factors that are inputs of ``forward``, in order.
-        rows: module -> rows that all tasks share and that become layers of the program; None if
-            rows are inputs like the rest.
+        adapters: what the program is made of beside the base.
         classes: task -> number of classes of its head; empty if the tasks have none.
-        single_pack: whether one file holds the packs of all tasks.
         check: whether the model is compared with transformers before it is quantised.
         layers: module of an adapter -> its name in the base, where that is another one; None if
             the program never runs the layer.
@@ -46,40 +79,51 @@ class Plan:
 
     base: BaseModel
     settings: ExportSettings
-    adapters: CodedAdapters | StaticAdapter
-    swap: str
-    methods: Mapping[str, str] = field(default_factory=dict)
-    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    factors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    rows: Mapping[str, Groups | torch.Tensor] | None = None
-    classes: Mapping[str, int] = field(default_factory=dict)
-    single_pack: bool = False
+    adapters: Adapters
+    classes: Mapping[str, int]
     check: bool = True
     layers: Places = field(default_factory=dict)
-
-    @property
-    def coded(self) -> CodedAdapters:
-        """The codes of a plan that swaps."""
-        if not isinstance(self.adapters, CodedAdapters):
-            raise TypeError(f"a plan of swap {self.swap} has no codes")
-        return self.adapters
-
-    @property
-    def static_adapter(self) -> StaticAdapter:
-        """The adapter of a plan that swaps nothing."""
-        if not isinstance(self.adapters, StaticAdapter):
-            raise TypeError(f"a plan of swap {self.swap} has several adapters")
-        return self.adapters
 
     @property
     def backend(self) -> Backend:
         """What runs the program's matrix products."""
         return find_backend(self.settings.backend)
 
+
+@dataclass(frozen=True, kw_only=True)
+class StaticPlan(_Plan):
+    """One adapter for all tasks becomes part of the base's weights: nothing is swapped."""
+
+    adapters: StaticAdapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapPlan(_Plan):
+    """The program takes the factors of one of several tasks.
+
+    Attributes:
+        swap: how it takes them, as in the manifest.
+        methods: task -> name of its method; empty where tasks have packs or files.
+        factors: name -> shape of the factors that are inputs of ``forward``, in order.
+        rows: module -> rows that all tasks share and that become layers of the program; None if
+            rows are inputs like the rest.
+        single_pack: whether one file holds the packs of all tasks.
+    """
+
+    adapters: CodedAdapters
+    swap: str
+    methods: Mapping[str, str]
+    factors: Mapping[str, tuple[int, ...]]
+    rows: Mapping[str, Groups | torch.Tensor] | None
+    single_pack: bool = False
+
     @property
     def static_rows(self) -> bool:
         """Whether shared rows are layers of the program."""
         return self.rows is not None
+
+
+Plan = StaticPlan | SwapPlan
 
 
 def make_plan(
@@ -113,37 +157,40 @@ def make_plan(
     if isinstance(adapters, StaticAdapter):
         if swap is not None:
             raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
-        loaded, settings = _load(adapters, base, settings, adapters.classes, chat_arguments)
-        methods, classes = dict.fromkeys(adapters.tasks, FORWARD), adapters.classes
-        found = layer_places(loaded, settings, adapters.shapes, adapters.base_weights)
-        adapters = adapters.placed(found)
-        return Plan(loaded, settings, adapters, STATIC, methods, classes=classes, check=check)
+        loaded, settings, found = _on_base(adapters, base, settings, chat_arguments)
+        return StaticPlan(
+            base=loaded,
+            settings=settings,
+            adapters=adapters.placed(found),
+            classes=adapters.classes,
+            check=check,
+        )
     if swap not in (None, *SWAPS):
         raise UsageError(f"unknown swap {swap!r}, expected one of {', '.join(SWAPS)}")
-    coded = adapters if isinstance(adapters, CodedAdapters) else code_verbatim(adapters)
-    classes = coded.classes
-    loaded, settings = _load(coded, base, settings, classes, chat_arguments)
-    found = layer_places(loaded, settings, module_shapes(coded.layout), coded.base_weights)
-    plan = _swapping(loaded, settings, coded.placed(found), swap or INPUTS, classes)
+    coded = code_verbatim(adapters)
+    loaded, settings, found = _on_base(coded, base, settings, chat_arguments)
+    plan = _swapping(loaded, settings, coded.placed(found), swap or INPUTS, coded.classes)
     others = {module: name for module, name in found.items() if module != name}
     return replace(plan, single_pack=single_pack, check=check, layers=others)
 
 
-def _load(
-    adapters: CodedAdapters | StaticAdapter,
+def _on_base(
+    adapters: Adapters,
     base: str,
     settings: ExportSettings | None,
-    classes: Mapping[str, int],
     chat_arguments: ChatArguments | None,
-) -> tuple[BaseModel, ExportSettings]:
+) -> tuple[BaseModel, ExportSettings, Places]:
+    """The base of some adapters, resolved settings, and where their layers are in it."""
     loaded = load_base(
         base,
         adapters.base_model,
         adapters.task_type,
-        heads=bool(classes),
+        heads=bool(adapters.classes),
         chat_arguments=chat_arguments,
     )
-    return loaded, loaded.kind.resolve(settings or ExportSettings(), loaded.model)
+    resolved = loaded.kind.resolve(settings or ExportSettings(), loaded.model)
+    found = layer_places(loaded, resolved, adapters.shapes, adapters.base_weights)
+    return loaded, resolved, found
 
 
 def _swapping(
@@ -152,7 +199,7 @@ def _swapping(
     adapters: CodedAdapters,
     swap: str,
     classes: Mapping[str, int],
-) -> Plan:
+) -> SwapPlan:
     if swap == DATA and not base.kind.generates:
         raise LoweringError(
             f"the base model is of kind {base.kind.name}, expected a causal LM for files of "
@@ -161,16 +208,15 @@ def _swapping(
     methods = {task: f"task_{number}" for number, task in enumerate(adapters.tasks)}
     rows = _layer_rows(adapters, settings) if swap == INPUTS else None
     factors = factor_shapes(adapters.layout, static_rows=rows is not None)
-    return Plan(
-        base,
-        settings,
-        adapters,
-        swap,
-        methods if swap == METHODS else {},
-        module_shapes(adapters.layout),
-        factors if swap == INPUTS else {},
-        rows,
-        classes,
+    return SwapPlan(
+        base=base,
+        settings=settings,
+        adapters=adapters,
+        classes=classes,
+        swap=swap,
+        methods=methods if swap == METHODS else {},
+        factors=factors if swap == INPUTS else {},
+        rows=rows,
     )
 
 

@@ -18,10 +18,10 @@ from ..errors import LoweringError
 from ..factors import Factors, Places, Target, add_delta, placed
 from ..hydralora import CONFIG as HYDRALORA
 from ..hydralora import HydraLinear, HydraLora
-from ..packing import CodedAdapters, open_stored
+from ..packing import open_stored
 from ..sparse import CONFIG as SPARSE
 from ..sparse import SparseAdapter
-from ..stored import MergedAdapters
+from ..stored import StoredAdapters
 from .layers import linear_layer
 from .slots import insert_slots, set_constants, slot_layers
 
@@ -87,13 +87,13 @@ def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collecti
     return slot_layers(parts)
 
 
-def static_merged(merged: MergedAdapters | CodedAdapters) -> StaticAdapter:
+def static_merged(merged: StoredAdapters) -> StaticAdapter:
     """Merged adapters as a change of the base's weights.
 
     Raises:
         LoweringError: the tasks have different adapters.
     """
-    if not _is_one_for_all(merged):
+    if not merged.one_for_all:
         raise LoweringError(
             f"the {len(merged.tasks)} tasks of this {merged.method} result differ, expected one "
             "adapter for all to put into the weights; export without --static, merge with a "
@@ -112,16 +112,6 @@ def static_merged(merged: MergedAdapters | CodedAdapters) -> StaticAdapter:
         factors,
         merged.base_weights,
     )
-
-
-def _is_one_for_all(merged: MergedAdapters | CodedAdapters) -> bool:
-    """Whether all tasks have the same adapter."""
-    if len(merged.tasks) == 1:
-        return True
-    if isinstance(merged, MergedAdapters):
-        return all(side.is_shared for sides in merged.modules.values() for side in sides)
-    first, *others = merged.payloads.values()
-    return all(torch.equal(first, other) for other in others)
 
 
 def static_sparse(adapter: SparseAdapter) -> StaticAdapter:

@@ -65,6 +65,17 @@ class CodedAdapters(StoredAdapters):
         """Dotted names of the adapted modules."""
         return tuple(self.layout.modules)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """``(out, in)`` of the adapted modules."""
+        return {name: module.shape for name, module in self.layout.modules.items()}
+
+    @property
+    def one_for_all(self) -> bool:
+        """Whether all tasks have the same adapter."""
+        first, *others = self.payloads.values()
+        return all(torch.equal(first, other) for other in others)
+
     @cached_property
     def _decoder(self) -> Decode:
         return Decode(self.layout)

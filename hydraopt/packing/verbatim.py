@@ -20,8 +20,13 @@ HEADROOM = 16.0  # for adapters that come later
 LEAST_BIAS = 1 / 16  # of a head: biases start at zero, and later ones may have grown
 
 
-def code_verbatim(merged: MergedAdapters) -> CodedAdapters:
-    """Code what ``merged`` stores; what its tasks share goes into the shared pack."""
+def code_verbatim(merged: MergedAdapters | CodedAdapters) -> CodedAdapters:
+    """Code what ``merged`` stores; what its tasks share goes into the shared pack.
+
+    Codes stay as they are.
+    """
+    if isinstance(merged, CodedAdapters):
+        return merged
     layout = Layout(
         merged.base_model, {name: layout_of(name, sides) for name, sides in merged.modules.items()}
     )

@@ -50,6 +50,11 @@ class StoredAdapters(ABC):
         """All modules' factors of one task; raises ``TaskError`` if there is none."""
 
     @property
+    @abstractmethod
+    def one_for_all(self) -> bool:
+        """Whether all tasks have the same adapter."""
+
+    @property
     def classes(self) -> dict[str, int]:
         """Task -> number of classes of its head; empty if the tasks have none."""
         heads = list(filter(is_head, self.modules))

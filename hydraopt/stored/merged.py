@@ -81,6 +81,12 @@ class MergedAdapters(StoredAdapters):
         return replace(self, modules=placed(self.modules, places), errors=errors)
 
     @property
+    def one_for_all(self) -> bool:
+        """Whether all tasks have the same adapter."""
+        sides = [side for both in self.modules.values() for side in both]
+        return len(self.tasks) == 1 or all(side.is_shared for side in sides)
+
+    @property
     def stored_bytes(self) -> int:
         """Bytes of the tensor file, header included."""
         return safetensors_bytes(self.stored_tensors())
