@@ -15,7 +15,8 @@ from hydraopt.schemes import EMBEDDING_BITS, SCHEMES
 
 
 @pytest.mark.parametrize(
-    ("option", "names"), [("--quantize", SCHEMES), ("--embedding", EMBEDDING_BITS)]
+    ("option", "names"),
+    [("--quantize", SCHEMES), ("--embedding", EMBEDDING_BITS), ("--backend", BACKENDS)],
 )
 def test_the_command_line_takes_what_is_registered(option, names):
     ended = CliRunner().invoke(app, ["export", "m", "--base", "b", "-o", "o", option, "9w"])
@@ -42,6 +43,7 @@ def test_a_backend_is_a_module_and_a_line(merged, base, tmp_path, monkeypatch):
     exported = export_bundle(merged, str(base), tmp_path / "bundle", settings)
     assert not any(x.delegated for x in exported.delegation["forward"])
     session = Session.open(tmp_path / "bundle")
+    assert session.manifest.backend == "portable"
     for task in ("alpha", "beta"):
         assert_session_computes(session, tiny_llama(), merged, task)
     with pytest.raises(LoweringError, match="portable operators take no 8da4w"):

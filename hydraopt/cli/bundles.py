@@ -9,11 +9,13 @@ import typer
 from rich.console import Console
 
 from ..errors import BundleError, UsageError
+from ..lowering.backends import BACKENDS, DEFAULT
 from ..progress import shown_by
 from . import records, report
 from .child import EndedError, in_child
 from .options import (
     MOST,
+    BackendName,
     ChatArguments,
     EmbeddingName,
     Json,
@@ -66,6 +68,13 @@ def export(
             max=MOST, help="Take at most so many tokens in a call; longer prompts go in pieces."
         ),
     ] = None,
+    backend: Annotated[
+        BackendName,
+        typer.Option(
+            help="What runs the program's matrix products.",
+            hidden=len(BACKENDS) == 1,  # there is nothing to choose
+        ),
+    ] = DEFAULT,
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Do not compare the model with transformers.")
     ] = False,
@@ -80,7 +89,7 @@ def export(
     from ..packing import open_stored
 
     chat = arguments("--chat-template-arg", chat_template_arg or ())
-    settings = ExportSettings(quantize, embedding, attention, max_length, prefill_length)
+    settings = ExportSettings(quantize, embedding, attention, max_length, prefill_length, backend)
     # a console of its own: what the exporter prints on the standard error is caught
     console = Console(file=sys.stderr)
     with console.status("Loading the base model") as status, shown_by(status.update):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import typer
 from rich.console import Console
 
+from ..lowering.backends import BACKENDS
 from ..schemes import EMBEDDING_BITS, SCHEMES
 
 messages = Console(stderr=True)
@@ -33,9 +34,11 @@ def written(path: Path) -> Path:
 if TYPE_CHECKING:
     SchemeName: TypeAlias = str
     EmbeddingName: TypeAlias = str
+    BackendName: TypeAlias = str
 else:  # the names that are registered, which no type checker reads
     SchemeName = Literal[tuple(SCHEMES)]
     EmbeddingName = Literal[tuple(EMBEDDING_BITS)]
+    BackendName = Literal[tuple(BACKENDS)]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[

@@ -44,6 +44,7 @@ class Manifest:
             of each copy that the adapters held of it and that was compared with the base.
         layers: module of an adapter -> its name in the program, where that is another one; None
             if the program never runs the layer.
+        backend: what runs the program's matrix products.
     """
 
     base_model: str
@@ -59,6 +60,7 @@ class Manifest:
     deviation: float | None = None
     base_weights: Mapping[str, list[dict]] = field(default_factory=dict)
     layers: Mapping[str, str | None] = field(default_factory=dict)
+    backend: str = "xnnpack"
 
     @property
     def tasks(self) -> tuple[str, ...]:

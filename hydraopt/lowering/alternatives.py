@@ -19,7 +19,6 @@ from ..factors import Factors
 from ..formats.manifest import FORWARD, Manifest
 from ..formats.models import Encoder
 from .backends import find_backend
-from .backends.backend import Backend
 from .base_model import BaseModel, load_base
 from .data_files import lower_with_data
 from .decoder import Decoder
@@ -113,20 +112,16 @@ def _constants(factors: Mapping[str, Factors], manifest: Manifest, base: str) ->
     decoder = _slotted(factors, manifest, base)
     set_constants(decoder, factors)
     exported = export_forward(decoder, {}, manifest.causal_lm.prefill_length)
-    return {"constants.pte": lower({FORWARD: exported}, _backend(manifest)).buffer}
+    return {"constants.pte": lower({FORWARD: exported}, find_backend(manifest.backend)).buffer}
 
 
 def _with_data(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> dict[str, bytes]:
     own = slot_factors(factors)
     decoder, prefill_length = _slotted(factors, manifest, base), manifest.causal_lm.prefill_length
-    lowered = lower_with_data(decoder, own, prefill_length, _backend(manifest))
+    lowered = lower_with_data(decoder, own, prefill_length, find_backend(manifest.backend))
     return {"ptd.pte": lowered.program.buffer, "ptd.ptd": lowered.data(own)}
 
 
 def _slotted(factors: Mapping[str, Factors], manifest: Manifest, base: str) -> Decoder:
     shapes = {name: update.shape for name, update in factors.items()}
     return slotted(load_base_of(manifest, base), ExportSettings.of(manifest), shapes)
-
-
-def _backend(manifest: Manifest) -> Backend:
-    return find_backend(ExportSettings.of(manifest).backend)

@@ -113,6 +113,7 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         deviation=lowered.deviation,
         base_weights=written_weights(adapters.base_weights),
         layers=plan.layers,
+        backend=plan.settings.backend,
     )
     manifest.write(directory / MANIFEST)
     return manifest

@@ -1,6 +1,6 @@
 """The choices of an export: how a base model becomes a program."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import LoweringError
@@ -51,13 +51,13 @@ class ExportSettings:
     @classmethod
     def of(cls, manifest: "Manifest") -> "ExportSettings":
         """Those with which a bundle was exported."""
-        model = manifest.model
+        model, found = manifest.model, cls(manifest.quantize, None, None, backend=manifest.backend)
+        if isinstance(model, CausalLm | Encoder):
+            found = replace(found, embedding=model.embedding, max_length=model.max_length)
         if isinstance(model, CausalLm):
-            lengths = model.max_length, model.prefill_length
-            return cls(manifest.quantize, model.embedding, model.attention, *lengths)
-        if isinstance(model, Encoder):
-            return cls(manifest.quantize, model.embedding, None, model.max_length)
-        return cls(manifest.quantize, None, None)
+            length = model.prefill_length
+            found = replace(found, attention=model.attention, prefill_length=length)
+        return found
 
 
 def text_length(limit: int, max_length: int | None, shortest: int = SHORTEST_CALL) -> int:

@@ -125,7 +125,7 @@ sealed interface Swap {
  * @property executorch version of ExecuTorch that lowered the program.
  * @property method the merging method.
  * @property adapterBytes fp16 bytes of the adapters that went in.
- * @property quantize `none` or `8da4w`, the base's linear layers.
+ * @property quantize quantization scheme of the base's linear layers, such as `none` or `8da4w`.
  * @property model what the base model is.
  * @property swap what a task is, and how it becomes the current one.
  * @property classes task to the number of classes of its head, if tasks have heads.

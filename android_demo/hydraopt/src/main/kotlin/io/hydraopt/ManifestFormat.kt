@@ -25,7 +25,7 @@ internal object ManifestFormat {
     private val UNUSED = listOf("digest", "base_config_sha256", "deviation")
 
     /** The same, where a manifest may leave it out. */
-    private val UNUSED_OR_MISSING = listOf("base_weights", "layers")
+    private val UNUSED_OR_MISSING = listOf("base_weights", "layers", "backend")
 
     /**
      * Reads the manifest in [path] from its [content].
