@@ -225,10 +225,10 @@ def test_a_layer_that_takes_no_slot_is_refused_by_name_and_type(
         (
             "embedders",
             ExportSettings(prefill_length=8),
-            "reads a text at once; leave --prefill-length out",
+            "reads a text at once; leave prefill_length out",
         ),
-        ("viewers", ExportSettings(max_length=32), "reads no tokens; leave --max-length out"),
-        ("viewers", ExportSettings(embedding="4w"), "reads no tokens; leave --embedding out"),
+        ("viewers", ExportSettings(max_length=32), "reads no tokens; leave max_length out"),
+        ("viewers", ExportSettings(embedding="4w"), "reads no tokens; leave embedding out"),
     ],
 )
 def test_settings_that_a_kind_cannot_have_are_refused(request, tmp_path, bases, settings, message):

@@ -214,7 +214,7 @@ def test_a_layer_that_cannot_be_quantised_names_the_way_out(tmp_path):
     odd.save_pretrained(tmp_path / "base")
     save_adapter(tmp_path / "one", base_model=odd)
     merged = code_verbatim(hydraopt(read_adapters([tmp_path / "one"]), rank=4))
-    message = "40 inputs, expected a multiple of 32 for 8da4w; export with --quantize none"
+    message = "40 inputs, expected a multiple of 32 for 8da4w; export without quantising"
     with pytest.raises(LoweringError, match=message):
         export_bundle(merged, str(tmp_path / "base"), tmp_path / "out", check=False)
     assert not (tmp_path / "out").exists()

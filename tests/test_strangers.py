@@ -156,7 +156,12 @@ def test_arguments_of_a_template_give_what_transformers_gives():
     ("template", "arguments", "kind", "says"),
     [
         (THINKING, {"enable_thinkin": 1}, UsageError, r"no variable 'enable_thinkin', .* did you"),
-        (THINKING, {"messages": []}, UsageError, "--chat-template-arg messages is set by"),
+        (
+            THINKING,
+            {"messages": []},
+            UsageError,
+            "messages of the chat template is set by",
+        ),
         (THINKING, {"effort": object()}, UsageError, "'effort' of the chat template is no JSON"),
         (THINKING, {"effort": None}, LoweringError, r"fit with effort=null \('None' has no att"),
         (THINKING + "{{ n * 10**9 }}", {"n": "x"}, LoweringError, rf'n="x" \(({LIMITED})'),

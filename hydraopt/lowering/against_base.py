@@ -85,7 +85,8 @@ def _coded(bundle: Path, manifest: Manifest) -> CodedAdapters:
     if not isinstance(manifest.swap, Inputs):
         raise BundleError(
             f"{bundle} has its adapters in the program, expected packs to compare with a base "
-            "model; export it with --swap inputs"
+            "model; export it with factors as inputs",
+            options=["swap=inputs"],
         )
     layout, shared = read_coded_layout(bundle)
     size, binding = payload_bytes(layout.task), layout.binding(shared.numpy())

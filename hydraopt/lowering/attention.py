@@ -261,7 +261,8 @@ def _check_arguments(
         raise LoweringError(
             f"the attention of {name} has keys of {key.shape[3]} and values of {value.shape[3]} "
             "numbers, expected as many for ExecuTorch's attention operator; export with "
-            "--attention portable"
+            "portable attention",
+            options=["attention=portable"],
         )
 
 

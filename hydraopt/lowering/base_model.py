@@ -96,8 +96,9 @@ def load_base(
             )
         if chat_arguments and not kind.generates:
             raise UsageError(
-                f"--chat-template-arg is for models that write; base model {source!r} is an "
-                f"{kind.name}; leave it out"
+                f"variables of a chat template are for models that write; base model {source!r} "
+                f"is an {kind.name}; leave them out",
+                options=["chat_template_arg"],
             )
         model = kind.load(source, stored, task_type, heads)
         vocabulary = getattr(model.get_input_embeddings(), "num_embeddings", None)

@@ -52,7 +52,8 @@ def read_chat(
         if texts:
             raise LoweringError(
                 f"the base model has no chat template, expected one that takes {_listed(texts)}; "
-                "leave --chat-template-arg out"
+                "leave them out",
+                options=["chat_template_arg"],
             )
         return None, None
     with closing(_Template(tokenizer, arguments or {})) as template:
@@ -63,7 +64,8 @@ def read_chat(
             if texts:
                 raise LoweringError(
                     f"the chat template does not fit with {_listed(texts)} ({error}); pass other "
-                    "values of --chat-template-arg, or leave it out"
+                    "values, or leave them out",
+                    options=["chat_template_arg"],
                 ) from None
             logger.warning(
                 "the bundle has no chat template; the tokenizer's does not fit: %s", error
@@ -101,13 +103,17 @@ class _Template:
         known = self._process.ask("names", template=self._source())
         for name in self._arguments:
             if name in OURS:
-                raise UsageError(f"--chat-template-arg {name} is set by the command; leave it out")
+                raise UsageError(
+                    f"the variable {name} of the chat template is set by the export; leave it out",
+                    options=["chat_template_arg"],
+                )
             if name not in known:
                 near = get_close_matches(name, known, 1)
                 step = f"did you mean {near[0]}?" if near else "see the template for its variables"
                 raise UsageError(
                     f"the base's chat template has no variable {shortened(name)!r}, so that "
-                    f"--chat-template-arg changes nothing; {step}"
+                    f"it changes nothing; {step}",
+                    options=["chat_template_arg"],
                 )
 
     def _source(self) -> str:

@@ -98,7 +98,8 @@ def largest_deviation(
                 f"with task {case.task!r} and {case.probe.what} the model to export differs from "
                 f"transformers with the unmerged adapter by {error:.1e}, expected at most "
                 f"{LIMIT:.0e}; {_where(case.samples, samples)}; this model cannot be exported "
-                "right (--no-check exports it all the same)"
+                "right, but without this check",
+                options=["no_check"],
             )
         errors.append(error)
     return max(errors, default=None)

@@ -153,10 +153,16 @@ def make_plan(
         LoweringError: a base that does not fit the adapters, or settings that it cannot have.
     """
     if single_pack and (isinstance(adapters, StaticAdapter) or swap not in (None, INPUTS)):
-        raise UsageError("--packs single goes with --swap inputs only: nothing else has packs")
+        raise UsageError(
+            "a single file of packs goes with factors as inputs only: nothing else has packs",
+            options=["packs", "swap"],
+        )
     if isinstance(adapters, StaticAdapter):
         if swap is not None:
-            raise UsageError("--swap does not go with one model for all tasks: nothing is swapped")
+            raise UsageError(
+                "a swap does not go with one model for all tasks: nothing is swapped",
+                options=["swap"],
+            )
         loaded, settings, found = _on_base(adapters, base, settings, chat_arguments)
         return StaticPlan(
             base=loaded,
@@ -166,7 +172,9 @@ def make_plan(
             check=check,
         )
     if swap not in (None, *SWAPS):
-        raise UsageError(f"unknown swap {swap!r}, expected one of {', '.join(SWAPS)}")
+        raise UsageError(
+            f"unknown swap {swap!r}, expected one of {', '.join(SWAPS)}", options=["swap"]
+        )
     coded = code_verbatim(adapters)
     loaded, settings, found = _on_base(coded, base, settings, chat_arguments)
     plan = _swapping(loaded, settings, coded.placed(found), swap or INPUTS, coded.classes)
@@ -203,7 +211,8 @@ def _swapping(
     if swap == DATA and not base.kind.generates:
         raise LoweringError(
             f"the base model is of kind {base.kind.name}, expected a causal LM for files of "
-            "factors; export with --swap inputs or methods"
+            "factors; export with factors as inputs or a method for each task",
+            options=["swap=inputs", "swap=methods"],
         )
     methods = {task: f"task_{number}" for number, task in enumerate(adapters.tasks)}
     rows = _layer_rows(adapters, settings) if swap == INPUTS else None

@@ -66,18 +66,22 @@ def text_length(limit: int, max_length: int | None, shortest: int = SHORTEST_CAL
     Raises:
         LoweringError: more than ``limit``, the base's, or fewer than ``shortest``.
     """
-    whose = "the base model's positions with one rope; pass another --max-length"
+    whose = "the base model's positions with one rope"
     if max_length is None:
         return min(limit, DEFAULT_LENGTH)
-    return check_length("max length", max_length, shortest, limit, whose)
+    return check_length("max_length", max_length, shortest, limit, whose)
 
 
-def check_length(what: str, length: int, shortest: int, limit: int, whose: str) -> int:
-    """``length``, which is named ``what``, if it lies within limits.
+def check_length(name: str, length: int, shortest: int, limit: int, whose: str) -> int:
+    """``length``, the setting of this name, if it lies within limits.
 
     Raises:
-        LoweringError: it does not; ``whose`` says what the limit is and what to do.
+        LoweringError: it does not; ``whose`` says what the limit is.
     """
     if not shortest <= length <= limit:
-        raise LoweringError(f"{what} is {length}, expected {shortest} to {limit}, {whose}")
+        raise LoweringError(
+            f"{name.replace('_', ' ')} is {length}, expected {shortest} to {limit}, {whose}; pass "
+            "another",
+            options=[name],
+        )
     return length

@@ -70,7 +70,9 @@ def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
     """
     if scheme not in EMBEDDING_BITS:
         expected = ", ".join(EMBEDDING_BITS)
-        raise LoweringError(f"unknown embedding {scheme!r}, expected {expected}")
+        raise LoweringError(
+            f"unknown embedding {scheme!r}, expected {expected}", options=["embedding"]
+        )
     bits = EMBEDDING_BITS[scheme]
     if bits is None:
         return
@@ -78,7 +80,8 @@ def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
     if layer.weight.shape[1] % GROUP:
         raise LoweringError(
             f"the embedding has rows of {layer.weight.shape[1]} values, expected a multiple of "
-            f"{GROUP} for {scheme}; export with --embedding none"
+            f"{GROUP} for {scheme}; export without quantising it",
+            options=["embedding=none"],
         )
     with torch.no_grad():
         ids = torch.arange(min(64, len(layer.weight)))
@@ -87,7 +90,8 @@ def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
         if not _same(plain * factor, found):
             raise LoweringError(
                 f"the embedding, a {type(layer).__name__}, does more than to look rows up; "
-                "export with --embedding none"
+                "export without quantising it",
+                options=["embedding=none"],
             )
         quantized_layer = QuantizedEmbedding(layer.weight * factor, bits)
     model.set_input_embeddings(quantized_layer)

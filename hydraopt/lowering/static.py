@@ -96,8 +96,9 @@ def static_merged(merged: StoredAdapters) -> StaticAdapter:
     if not merged.one_for_all:
         raise LoweringError(
             f"the {len(merged.tasks)} tasks of this {merged.method} result differ, expected one "
-            "adapter for all to put into the weights; export without --static, merge with a "
-            "method that gives one model (average, ties, …), or unmerge a task and merge it alone"
+            "adapter for all to put into the weights; export them as several tasks, merge with a "
+            "method that gives one model (average, ties, …), or unmerge a task and merge it alone",
+            options=["static"],
         )
     factors = merged.task_factors(merged.tasks[0])
     return StaticAdapter(

@@ -33,7 +33,7 @@ def load_tokenizer(source: str, *, lower_case: bool = False) -> PreTrainedTokeni
         if tokenizers.tokenizer_files(source):
             raise
         logger.debug("%s", error)
-    logger.warning("no fast tokenizer in %s: the bundle takes --ids only", source)
+    logger.warning("no fast tokenizer in %s: the bundle takes token ids only", source)
     return None
 
 

@@ -85,8 +85,14 @@ def speedups(entering: Iterable[Speedup]) -> Iterator[None]:
 
 
 def slower(error: GoneError) -> None:
-    """Warn, once, that a speed-up is left out."""
+    """Warn, once, that a speed-up is left out; also while warnings are silenced."""
     text = str(error)
-    if text not in _told:
-        _told.add(text)
+    if text in _told:
+        return
+    _told.add(text)
+    silenced = logging.root.manager.disable
+    logging.disable(logging.NOTSET)
+    try:
         logger.warning("an export takes longer: %s", text)
+    finally:
+        logging.disable(silenced)

@@ -124,7 +124,7 @@ def _one_rope(model: PreTrainedModel, limit: int) -> int:
 def _call_length(max_length: int, prefill_length: int | None) -> int:
     """Most tokens of one call: as asked, or 128 or all but one position, whichever is smaller."""
     limit = max_length - 1
-    whose = "one less than the positions of the KV cache; pass another --prefill-length"
+    whose = "one less than the positions of the KV cache"
     if prefill_length is None:
         return min(limit, DEFAULT_PREFILL)
-    return check_length("prefill length", prefill_length, SHORTEST_CALL, limit, whose)
+    return check_length("prefill_length", prefill_length, SHORTEST_CALL, limit, whose)

@@ -62,7 +62,10 @@ class Encoder(Kind):
     def resolve(self, settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
         """As :meth:`.Kind.resolve`; a text is read at once, and attention is the model's own."""
         if settings.prefill_length is not None:
-            raise LoweringError("an encoder reads a text at once; leave --prefill-length out")
+            raise LoweringError(
+                "an encoder reads a text at once; leave prefill_length out",
+                options=["prefill_length"],
+            )
         limit = _positions(model)
         if settings.max_length is None:
             limit = min(limit, sentence_of(model).max_length or limit)

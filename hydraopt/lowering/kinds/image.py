@@ -42,8 +42,9 @@ class ImageModel(Kind):
         """As :meth:`.Kind.resolve`; all settings of tokens are out of place."""
         for option in ("max_length", "prefill_length", "embedding"):
             if getattr(settings, option) not in (None, "none"):
-                name = option.replace("_", "-")
-                raise LoweringError(f"an image model reads no tokens; leave --{name} out")
+                raise LoweringError(
+                    f"an image model reads no tokens; leave {option} out", options=[option]
+                )
         return replace(settings, embedding=None, attention=None)
 
     def restructure(

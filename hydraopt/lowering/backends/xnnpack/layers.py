@@ -24,12 +24,16 @@ def quantize_linear(model: nn.Module, scheme: Scheme) -> None:
     if not scheme.quantizes:
         return
     if (scheme.weight_bits, scheme.group, scheme.activation_bits) not in TAKEN:
-        raise LoweringError(f"XNNPACK takes no layers quantised as {scheme.name}; choose another")
+        raise LoweringError(
+            f"XNNPACK takes no layers quantised as {scheme.name}; choose another scheme",
+            options=["quantize"],
+        )
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and module.in_features % (scheme.group or 1):
             raise LoweringError(
                 f"{name} has {module.in_features} inputs, expected a multiple of {scheme.group} "
-                f"for {scheme.name}; export with --quantize none"
+                f"for {scheme.name}; export without quantising",
+                options=["quantize=none"],
             )
     granularity = PerAxis(0) if scheme.group is None else PerGroup(scheme.group)
     _quantize(model, getattr(torch, f"int{scheme.weight_bits}"), granularity)
