@@ -12,7 +12,7 @@ from hydraopt.errors import OutputError, UsageError
 from hydraopt.evaluation.chart import experts_table, table
 from hydraopt.evaluation.experts import BASE, UNMERGED, compare_experts, evenly_spaced
 from hydraopt.evaluation.frontier import candidates, frontier
-from hydraopt.evaluation.points import Subject, measured
+from hydraopt.evaluation.points import Benchmark, measured
 from hydraopt.evaluation.reports import write_experts, write_frontier
 from hydraopt.files import LIST, output_directory
 
@@ -21,12 +21,12 @@ PAIRS = (("hello", "x"), ("good day", "x"))
 
 
 @pytest.fixture(scope="module")
-def subject(adapter_dirs, base):
-    return Subject(read_adapters(adapter_dirs), str(base), dict.fromkeys(TASKS, PAIRS))
+def benchmark(adapter_dirs, base):
+    return Benchmark(read_adapters(adapter_dirs), str(base), dict.fromkeys(TASKS, PAIRS))
 
 
-def test_the_frontier_resumes_and_is_tabulated(subject, tmp_path, monkeypatch):
-    first = frontier(subject, ["hydraopt", "plain"], tmp_path, 1)
+def test_the_frontier_resumes_and_is_tabulated(benchmark, tmp_path, monkeypatch):
+    first = frontier(benchmark, ["hydraopt", "plain"], tmp_path, 1)
     assert [(p.series, p.label) for p in first[:4]] == [
         ("unmerged", "unmerged"),
         ("base model", "base model"),
@@ -34,7 +34,7 @@ def test_the_frontier_resumes_and_is_tabulated(subject, tmp_path, monkeypatch):
         ("hydraopt", "K = 2"),
     ]
     monkeypatch.setattr("hydraopt.evaluation.points._call", None)
-    assert frontier(subject, ["hydraopt", "plain"], tmp_path, 1) == first
+    assert frontier(benchmark, ["hydraopt", "plain"], tmp_path, 1) == first
     assert f"| hydraopt | K = 1 | {first[2].share:.1%} |" in table(first)
 
 
@@ -49,10 +49,10 @@ def once_there(path):
     return {"found": True}
 
 
-def test_other_examples_are_measured_again(subject, tmp_path):
-    frontier(subject, ["average"], tmp_path, 1)
-    other = Subject(subject.adapters, subject.base, dict.fromkeys(TASKS, PAIRS[:1]))
-    assert other.fingerprint != subject.fingerprint
+def test_other_examples_are_measured_again(benchmark, tmp_path):
+    frontier(benchmark, ["average"], tmp_path, 1)
+    other = Benchmark(benchmark.adapters, benchmark.base, dict.fromkeys(TASKS, PAIRS[:1]))
+    assert other.fingerprint != benchmark.fingerprint
     (file,) = (tmp_path / "points").glob("average*")
     before = file.read_text()
     frontier(other, ["average"], tmp_path, 1)
@@ -65,14 +65,16 @@ def test_tasks_are_chosen_evenly():
     assert evenly_spaced("abc", 0) == []
 
 
-def test_experts_are_compared_on_their_own_tasks_and_on_unseen_ones(subject, tmp_path, monkeypatch):
-    arguments = (subject, ["average", "private"], [1, 2], 1, tmp_path, 1)
+def test_experts_are_compared_on_their_own_tasks_and_on_unseen_ones(
+    benchmark, tmp_path, monkeypatch
+):
+    arguments = (benchmark, ["average", "private"], [1, 2], 1, tmp_path, 1)
     points = compare_experts(*arguments)
     found = {(point.method, point.experts): point for point in points}
     assert list(dict.fromkeys(p.method for p in points)) == [UNMERGED, BASE, "average", "private"]
     # one adapter merged is that adapter, also on the task that it never saw
-    own = AdapterSet(x for x in subject.adapters.adapters if x.name == "beta").adapters[0]
-    scores = subject.evaluator().scores(["beta", "alpha"], lambda _: own.factors)
+    own = AdapterSet(x for x in benchmark.adapters.adapters if x.name == "beta").adapters[0]
+    scores = benchmark.evaluator().scores(["beta", "alpha"], lambda _: own.factors)
     assert found["average", 1].held_in.tokens == pytest.approx(scores["beta"].tokens)
     assert found["average", 1].held_out.tokens == pytest.approx(scores["alpha"].tokens)
     assert found["private", 2].held_in == found[UNMERGED, 2].held_in
@@ -82,9 +84,9 @@ def test_experts_are_compared_on_their_own_tasks_and_on_unseen_ones(subject, tmp
     assert compare_experts(*arguments) == points
 
 
-def test_what_is_compared_is_written(subject, tmp_path):
-    write_frontier(tmp_path, subject, ["average"], 1)
-    write_experts(tmp_path, subject, ["average"], [1, 3], 0, 1)
+def test_what_is_compared_is_written(benchmark, tmp_path):
+    write_frontier(tmp_path, benchmark, ["average"], 1)
+    write_experts(tmp_path, benchmark, ["average"], [1, 3], 0, 1)
     written = {path.name for path in tmp_path.iterdir()} - {"points", LIST}
     assert written == {"results.json", "experts.json"} | {
         f"{name}.{suffix}" for name in ("frontier", "experts") for suffix in ("md", "png")
@@ -93,20 +95,20 @@ def test_what_is_compared_is_written(subject, tmp_path):
     assert {record["experts"] for record in records} == {1, 3}
 
 
-def test_budgets_can_be_chosen(subject, tmp_path):
+def test_budgets_can_be_chosen(benchmark, tmp_path):
     found = candidates(["budget", "calibrated"], 3, [2.5, 10, 30])
     assert [candidate.label for candidate in found] == ["2.5 %", "10 %", "30 %", "2.5 %", "10 %"]
     default = candidates(["calibrated"], 3)
     assert [candidate.label for candidate in default] == ["3 %", "5 %", "7 %", "10 %"]
-    points = write_frontier(tmp_path, subject, ["budget"], 1, [60, 90])
+    points = write_frontier(tmp_path, benchmark, ["budget"], 1, [60, 90])
     assert [point.label for point in points] == ["unmerged", "base model", "60 %", "90 %"]
 
 
-def test_all_scores_of_every_task_are_kept(subject, tmp_path):
-    unmerged, base, merged = write_frontier(tmp_path, subject, ["average"], 1)
+def test_all_scores_of_every_task_are_kept(benchmark, tmp_path):
+    unmerged, base, merged = write_frontier(tmp_path, benchmark, ["average"], 1)
     kept = json.loads((tmp_path / "results.json").read_text())[2]
-    evaluator = subject.evaluator()
-    shared = subject.merge("average", subject.adapters)
+    evaluator = benchmark.evaluator()
+    shared = benchmark.merge("average", benchmark.adapters)
     found = evaluator.all_scores(TASKS, shared.task_factors)
     alone = evaluator.all_scores(TASKS, lambda _: {})
     assert base.nats == {task: scores.forced.nats for task, scores in alone.items()}
@@ -120,34 +122,34 @@ def test_all_scores_of_every_task_are_kept(subject, tmp_path):
     assert "| nats per token | chrF | S-score % |" in (tmp_path / "frontier.md").read_text()
 
 
-def test_scores_in_bfloat16_are_near_and_measured_apart(subject):
-    other = replace(subject, bfloat16=True)
-    assert other.fingerprint != subject.fingerprint
-    factors = subject.adapters.adapters[0].factors
+def test_scores_in_bfloat16_are_near_and_measured_apart(benchmark):
+    other = replace(benchmark, bfloat16=True)
+    assert other.fingerprint != benchmark.fingerprint
+    factors = benchmark.adapters.adapters[0].factors
     exact, near = (
-        x.evaluator().scores(["alpha"], lambda _: factors)["alpha"].nats for x in (subject, other)
+        x.evaluator().scores(["alpha"], lambda _: factors)["alpha"].nats for x in (benchmark, other)
     )
     assert near != exact
     assert near == pytest.approx(exact, rel=0.01)
 
 
-def test_what_cannot_be_done_is_refused(subject, tmp_path):
+def test_what_cannot_be_done_is_refused(benchmark, tmp_path):
     with pytest.raises(
         UsageError, match="no method 'magic'; there are: budget, calibrated, plain, hydraopt"
     ):
         candidates(["magic"], 3)
     with pytest.raises(UsageError, match="4 experts, expected 1 to 2: 3 tasks without the 1 held"):
-        compare_experts(subject, ["average"], [2, 4], 1, tmp_path, 1)
+        compare_experts(benchmark, ["average"], [2, 4], 1, tmp_path, 1)
     with pytest.raises(UsageError, match="no merging method 'budget'"):
-        compare_experts(subject, ["budget"], [2], 1, tmp_path, 1)
+        compare_experts(benchmark, ["budget"], [2], 1, tmp_path, 1)
     for method in ("supermerge", "calibrated"):
         with pytest.raises(UsageError, match=f"{method} needs training examples"):
-            frontier(subject, [method], tmp_path, 1)
+            frontier(benchmark, [method], tmp_path, 1)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(OutputError, match="holds other files"):
-        write_frontier(tmp_path / "other", subject, ["plain"], 1)
+        write_frontier(tmp_path / "other", benchmark, ["plain"], 1)
     with output_directory(tmp_path / "bundle", "bundle"):
         pass
     with pytest.raises(OutputError, match="is a bundle, expected a frontier"):
-        write_frontier(tmp_path / "bundle", subject, ["plain"], 1)
+        write_frontier(tmp_path / "bundle", benchmark, ["plain"], 1)

@@ -44,16 +44,16 @@ def test_the_keys_are_those_of_hydralora(saved):
     assert len(tensors) == 2 * 5
     for key, shape in {"A": (4, 96), "B0": (64, 4), "B2": (64, 4), "route": (3, 96)}.items():
         assert tensors[f"{module}.lora_{key}.weight"].shape == shape
-    assert json.loads((saved / "hydralora.json").read_text())["format_version"] == 2
+    assert json.loads((saved / "hydralora.json").read_text())["format_version"] == 3
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 9}, "format version 9, expected 2; update hydraopt"),
-        ({"heads": 4}, "does not fit"),
-        ({"heads": 1}, "does not fit"),
-        ({"heads": "1"}, "heads must be integer"),
+        ({"format_version": 9}, "format version 9, expected 3; update hydraopt"),
+        ({"experts": 4}, "does not fit"),
+        ({"experts": 1}, "does not fit"),
+        ({"experts": "1"}, "experts must be integer"),
         ({"rank": 8}, "expected finite"),
         ({"modules": ["x"]}, "does not fit"),
         ({"modules": None}, "modules must be array"),

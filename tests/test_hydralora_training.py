@@ -1,4 +1,4 @@
-"""HydraLoRA: the formula, what is trained, the number of heads, the command."""
+"""HydraLoRA: the formula, what is trained, the number of experts, the command."""
 
 import json
 
@@ -12,7 +12,7 @@ from transformers import Trainer, TrainingArguments
 from hydraopt.errors import TrainingError
 from hydraopt.hydralora import HydraConfig, HydraLinear, HydraLora
 from hydraopt.training import Schedule, answer_loss, batch, fit, loop
-from hydraopt.training.heads import choose_heads, elbow
+from hydraopt.training.experts import choose_experts, elbow
 from hydraopt.training.train_hydralora import add_hydralora, parameters
 
 
@@ -28,8 +28,8 @@ def test_a_layer_computes_the_formula():
             scores = (layer.route @ v).exp()
             wanted = linear.weight @ v + linear.bias
             for i in range(3):
-                head = layer.b[:, 4 * i : 4 * (i + 1)]
-                wanted = wanted + 6 / 4 * scores[i] / scores.sum() * (head @ (layer.a @ v))
+                expert = layer.b[:, 4 * i : 4 * (i + 1)]
+                wanted = wanted + 6 / 4 * scores[i] / scores.sum() * (expert @ (layer.a @ v))
             torch.testing.assert_close(layer(x)[text, token], wanted)
 
 
@@ -102,10 +102,10 @@ def test_transformers_trainer_trains_it(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"heads": 1}, "heads is 1, expected at least 2; one head is a plain LoRA"),
-        ({"heads": 2, "rank": 0}, "rank is 0, expected at least 1"),
-        ({"heads": 2, "alpha": 0.0}, "alpha is 0.0, expected a positive number"),
-        ({"heads": 2, "dropout": 1.0}, "dropout is 1.0, expected 0 or more and below 1"),
+        ({"experts": 1}, "experts is 1, expected at least 2; one expert is a plain LoRA"),
+        ({"experts": 2, "rank": 0}, "rank is 0, expected at least 1"),
+        ({"experts": 2, "alpha": 0.0}, "alpha is 0.0, expected a positive number"),
+        ({"experts": 2, "dropout": 1.0}, "dropout is 1.0, expected 0 or more and below 1"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings, message):
@@ -120,13 +120,13 @@ def test_unknown_targets_name_what_exists():
         add_hydralora(tiny_llama(), ["self_attn"], HYDRA)
 
 
-def test_heads_are_the_kinds_of_prompts():
+def test_experts_are_the_kinds_of_prompts():
     words = (("money", "eur"), ("date", "long"), ("unit", "meter"), ("delta", "week"))
     prompts = [f"{a} {i} {b}" for i in range(30) for a, b in words]
-    assert choose_heads(prompts) == 4
-    assert choose_heads(prompts, seed=3) == 4
-    assert choose_heads(["1", "2", "3"]) == 2
-    assert choose_heads(["same words"] * 9) == 2
+    assert choose_experts(prompts) == 4
+    assert choose_experts(prompts, seed=3) == 4
+    assert choose_experts(["1", "2", "3"]) == 2
+    assert choose_experts(["same words"] * 9) == 2
     assert elbow([10, 6, 2, 1.5, 1]) == 2
 
 
@@ -140,9 +140,9 @@ def data(tmp_path):
 
 def test_the_command_trains_and_resumes(base, data, tmp_path, monkeypatch):
     arguments = ("train", "hydralora", "--base", base, "--data", data, "--targets", "q_proj,v_proj")
-    arguments += ("--heads", 2, "--rank", 2, "--steps", 40, "--batch", 4, "--rate", 0.01)
+    arguments += ("--experts", 2, "--rank", 2, "--steps", 40, "--batch", 4, "--rate", 0.01)
     record = json.loads(succeeds(*arguments, "-o", tmp_path / "whole", "--json"))
-    assert (record["kind"], record["heads"], record["modules"], record["steps"]) == (
+    assert (record["kind"], record["experts"], record["modules"], record["steps"]) == (
         *("hydralora", 2, 2, 40),
     )
     assert names(tmp_path) == {"data.jsonl", "whole"}  # no checkpoint is left
@@ -158,7 +158,7 @@ def test_the_command_trains_and_resumes(base, data, tmp_path, monkeypatch):
     for name, factors in whole.modules.items():
         for one, other in zip(factors, parts.modules[name], strict=True):
             assert torch.equal(one, other)
-    assert "heads 2" in " ".join(succeeds("info", tmp_path / "whole").split())
+    assert "experts 2" in " ".join(succeeds("info", tmp_path / "whole").split())
 
 
 def interrupted_at(step, look):
@@ -172,7 +172,7 @@ def interrupted_at(step, look):
 
 def test_mistakes_of_a_training_are_one_line(base, data, tmp_path):
     out = tmp_path / "out"
-    train = ("train", "hydralora", "--base", base, "-o", out, "--heads", 2, "--steps", 2)
+    train = ("train", "hydralora", "--base", base, "-o", out, "--experts", 2, "--steps", 2)
     broken = tmp_path / "broken.jsonl"
     broken.write_text(data.read_text().replace('"answer": "5"', '"answer": 5'))
     long = tmp_path / "long.jsonl"
@@ -183,7 +183,7 @@ def test_mistakes_of_a_training_are_one_line(base, data, tmp_path):
         (("--data", long), "has 42 tokens, expected at most 32"),
         (("--data", tmp_path / "none"), "cannot read"),
         (("--data", data, "--targets", "query"), "'query' is no layer of the base model"),
-        (("--data", data, "--heads", 1), "heads is 1, expected at least 2"),
+        (("--data", data, "--experts", 1), "experts is 1, expected at least 2"),
         (("--data", data, "--rate", -1), "rate is -1.0, expected a positive number"),
         (("--data", data, "--resume"), "there is no checkpoint"),
         (("--data", data, "-o", tmp_path / "old"), "exists already"),
@@ -198,10 +198,10 @@ def test_mistakes_of_a_training_are_one_line(base, data, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(base, data, tmp_path):
     train = ("train", "hydralora", "--base", base, "--data", data, "-o", tmp_path / "out")
-    error = fails(*train, "--heads", 2, "--steps", 60, "--rate", "1e30")
+    error = fails(*train, "--experts", 2, "--steps", 60, "--rate", "1e30")
     assert "error: step " in error
     assert "they are in " in error
-    assert HydraLora.load(tmp_path / "out").config.heads == 2
+    assert HydraLora.load(tmp_path / "out").config.experts == 2
 
 
 def test_another_data_set_has_another_checkpoint(base, data, tmp_path, monkeypatch):
@@ -210,7 +210,7 @@ def test_another_data_set_has_another_checkpoint(base, data, tmp_path, monkeypat
         "hydralora",
         "--base",
         base,
-        "--heads",
+        "--experts",
         2,
         "--steps",
         40,

@@ -50,7 +50,7 @@ def test_tasks_that_are_equal_share_a_b_without_loss():
     merged = hydraopt(twice, clusters=3, rank=9)
     assert squared_error(twice, merged) < 1e-10 * energy(twice)
     for _, b in merged.modules.values():
-        assert b.of[:3].equal(b.of[3:])
+        assert b.assignment[:3].equal(b.assignment[3:])
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -102,7 +102,7 @@ def test_no_assignment_of_one_task_to_another_cluster_helps(clusters):
             (delta(adapter.factors["layer0"]) - candidate.double() @ a).pow(2).sum()
             for candidate in b.stack
         ]
-        assert torch.stack(errors).argmin() == b.of[index]
+        assert torch.stack(errors).argmin() == b.assignment[index]
 
 
 @pytest.mark.parametrize("clusters", [2, 3, TASKS])

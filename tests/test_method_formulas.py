@@ -228,7 +228,7 @@ def test_jd_diag_ends_where_no_least_squares_step_helps(adapters, module, rank):
     deltas = dense(adapters, module)
     merged = jd_diag(adapters, rank=rank)
     a, b = merged.modules[module]
-    v, u, scales = a.factor(0).double().T, b.stack[0].double(), b.of[:, 0].double()
+    v, u, scales = a.factor(0).double().T, b.stack[0].double(), b.assignment[:, 0].double()
     before = error(adapters, merged, module)
     steps = {
         "trc": (scales, torch.einsum("rk,ck->rck", u, v)),
@@ -278,6 +278,6 @@ def test_kmerge_joins_the_most_similar_slot_as_adapters_arrive(threshold):
     for module in MODULES:
         wanted = torch.stack([slots[label][module] for label in labels])
         torch.testing.assert_close(found(merged, module), wanted, atol=1e-5, rtol=1e-5)
-        assert merged.modules[module][0].of.tolist() == labels
+        assert merged.modules[module][0].assignment.tolist() == labels
     assert (sorted(labels[:4]) == [0, 1, 2, 3]) == (threshold is None)
     assert max(members) > 2

@@ -18,7 +18,7 @@ from user_files import BESIDE, NAMES, edit, lost, scatter, seeds
 
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import HydraOptError, OutputError
-from hydraopt.evaluation.points import Subject
+from hydraopt.evaluation.points import Benchmark
 from hydraopt.evaluation.reports import write_experts, write_frontier
 from hydraopt.files import held, output_directory
 from hydraopt.profiling.cache import COMPLETE, cached, drop_unused
@@ -57,15 +57,15 @@ def demo(overwrite):
         shutil.copytree("bundle", new / "bundle")
 
 
-def subject():
+def benchmark():
     pairs = (("one", "x"),)
     adapters = read_adapters(["alpha", "beta"])
-    return Subject(adapters, "base", dict.fromkeys(adapters.tasks, pairs))
+    return Benchmark(adapters, "base", dict.fromkeys(adapters.tasks, pairs))
 
 
 def frontier(_):
-    write_frontier(Path("out"), subject(), ["average"], 1)
-    write_experts(Path("out"), subject(), ["average"], [1], 0, 1)
+    write_frontier(Path("out"), benchmark(), ["average"], 1)
+    write_experts(Path("out"), benchmark(), ["average"], [1], 0, 1)
 
 
 WRITERS = {
@@ -75,7 +75,7 @@ WRITERS = {
     "sparse merge": Writer(("sparse", "merge", "sparse", "-o", "out"), "sparse"),
     "sparse project": Writer(("sparse", "project", "sparse", "--rank", "2", "-o", "out")),
     "train sparse": Writer(("train", "sparse", *ON_BASE), "sparse"),
-    "train hydralora": Writer(("train", "hydralora", "--heads", "2", *ON_BASE), "hydralora"),
+    "train hydralora": Writer(("train", "hydralora", "--experts", "2", *ON_BASE), "hydralora"),
     "from-gguf": Writer(("base", "from-gguf", "tiny.gguf", "-o", "out")),
     "export": Writer(("export", "merged", "--base", "base", "-o", "out"), "bundle"),
     "profile": Writer(report),

@@ -12,7 +12,7 @@ from hydraopt.training.sparse import Masks, SparseConfig, add_sparse
 from hydraopt.training.train_hydralora import add_hydralora
 
 ROWS = [([5, 17, i], [30 + i, 257]) for i in range(12)]
-HYDRA = HydraConfig(heads=3, rank=4, alpha=6.0)
+HYDRA = HydraConfig(experts=3, rank=4, alpha=6.0)
 HYDRA_TARGETS = ("q_proj", "mlp.down_proj")
 SPARSE_TARGETS = ("q_proj", "up_proj")
 TENTH = SparseConfig(0.1)

@@ -13,7 +13,7 @@ from .options import MOST, Json, Output
 from .parsing import integers, percentages
 
 if TYPE_CHECKING:
-    from ..evaluation.points import Subject
+    from ..evaluation.points import Benchmark
 
 
 def frontier(
@@ -70,17 +70,17 @@ def frontier(
 
     shares = SHARES if budgets is None else percentages("--budgets", budgets)
     counts = None if experts is None else integers("--experts", experts)
-    subject = _subject(adapters, base, data, train, inputs, experts=experts is not None)
-    subject = replace(subject, bfloat16=bf16)
+    benchmark = _benchmark(adapters, base, data, train, inputs, experts=experts is not None)
+    benchmark = replace(benchmark, bfloat16=bf16)
     names, jobs = methods and methods.split(","), jobs or os.cpu_count() or 1
     if counts is None:
-        report.show_points(write_frontier(output, subject, names, jobs, shares), as_json)
+        report.show_points(write_frontier(output, benchmark, names, jobs, shares), as_json)
         return
-    points = write_experts(output, subject, names, counts, held_out, jobs)
+    points = write_experts(output, benchmark, names, counts, held_out, jobs)
     report.show_experts(points, as_json)
 
 
-def _subject(
+def _benchmark(
     adapters: Sequence[str] | None,
     base: str | None,
     data: Path | None,
@@ -88,14 +88,14 @@ def _subject(
     inputs: int | None,
     *,
     experts: bool,
-) -> "Subject":
+) -> "Benchmark":
     """A user's adapters, or the zoo with training examples for methods or for calibration."""
     from ..errors import UsageError
-    from ..evaluation.reports import read_subject
-    from ..zoo.evaluate import PROMPTS, TEST_INPUTS, TRAINING, zoo_subject
+    from ..evaluation.reports import read_benchmark
+    from ..zoo.evaluate import PROMPTS, TEST_INPUTS, TRAINING, zoo_benchmark
 
     if adapters and base and data:
-        return read_subject(adapters, base, data, train, inputs)
+        return read_benchmark(adapters, base, data, train, inputs)
     if adapters or base or data or train:
         raise UsageError("pass ADAPTERS with --base and --data, or none of them for the zoo")
-    return zoo_subject(inputs or TEST_INPUTS, TRAINING if experts else PROMPTS)
+    return zoo_benchmark(inputs or TEST_INPUTS, TRAINING if experts else PROMPTS)

@@ -69,7 +69,7 @@ def of_hydralora(path: Path) -> dict:
         "kind": "hydralora",
         "base_model": adapter.base_model,
         "modules": len(adapter.modules),
-        "heads": adapter.config.heads,
+        "experts": adapter.config.experts,
         "rank": adapter.config.rank,
         "alpha": adapter.config.alpha,
         "values": adapter.values,

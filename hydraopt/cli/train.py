@@ -39,7 +39,7 @@ def hydralora(
     data: Data,
     output: Output,
     targets: Targets = "gate_proj,up_proj,down_proj",
-    heads: Annotated[
+    experts: Annotated[
         int | None,
         typer.Option(max=MOST, help="Give each layer so many B's; by default the prompts decide."),
     ] = None,
@@ -62,7 +62,7 @@ def hydralora(
 
     schedule = Schedule(steps, rate, batch, seed=seed)
     job = Job(base, data, output, schedule, resume, overwrite)
-    fitted = train_hydralora(job, targets.split(","), heads, rank, alpha)
+    fitted = train_hydralora(job, targets.split(","), experts, rank, alpha)
     _show(output, fitted, as_json)
 
 

@@ -15,7 +15,7 @@ from ..adapters import AdapterSet
 from ..errors import UsageError
 from ..merging import find_method
 from .evaluator import Scores, TaskFactors
-from .points import Subject, measured
+from .points import Benchmark, measured
 
 UNMERGED, BASE = "unmerged", "base"
 
@@ -46,7 +46,7 @@ def evenly_spaced(tasks: Sequence[str], count: int) -> list[str]:
 
 
 def compare_experts(
-    subject: Subject,
+    benchmark: Benchmark,
     methods: Sequence[str],
     counts: Sequence[int],
     held_out: int,
@@ -56,7 +56,7 @@ def compare_experts(
     """Every method with every number of experts; first the adapters themselves and the base.
 
     Args:
-        subject: adapters and examples.
+        benchmark: adapters and examples.
         methods: names in ``METHODS``.
         counts: numbers of experts.
         held_out: number of tasks that no merge sees.
@@ -66,12 +66,12 @@ def compare_experts(
     Raises:
         UsageError: an unknown method, or more experts than there are tasks.
     """
-    tasks = subject.adapters.tasks
+    tasks = benchmark.adapters.tasks
     unseen = evenly_spaced(tasks, held_out)
     rest = [task for task in tasks if task not in unseen]
     for method in methods:
         find_method(method)
-    subject.check(methods)
+    benchmark.check(methods)
     if wrong := [count for count in counts if not 1 <= count <= len(rest)]:
         raise UsageError(
             f"{wrong[0]} experts, expected 1 to {len(rest)}: {len(tasks)} tasks without the "
@@ -79,32 +79,32 @@ def compare_experts(
         )
     work = {
         f"{method} {count} experts": partial(
-            _measure, subject, method, evenly_spaced(rest, count), unseen
+            _measure, benchmark, method, evenly_spaced(rest, count), unseen
         )
         for count in counts
         for method in (UNMERGED, BASE, *methods)
     }
-    return [_restored(x) for x in measured(work, subject.fingerprint, directory, jobs).values()]
+    return [_restored(x) for x in measured(work, benchmark.fingerprint, directory, jobs).values()]
 
 
-def _measure(subject: Subject, method: str, experts: list[str], unseen: list[str]) -> dict:
-    evaluator = subject.evaluator()
-    own, others = _factors(subject, method, experts)
+def _measure(benchmark: Benchmark, method: str, experts: list[str], unseen: list[str]) -> dict:
+    evaluator = benchmark.evaluator()
+    own, others = _factors(benchmark, method, experts)
     held_in = _mean(evaluator.scores(experts, own).values())
     held_out = _mean(evaluator.scores(unseen, others).values()) if others and unseen else None
     return ExpertPoint(method, len(experts), held_in, held_out).record()
 
 
 def _factors(
-    subject: Subject, method: str, experts: list[str]
+    benchmark: Benchmark, method: str, experts: list[str]
 ) -> tuple[TaskFactors, TaskFactors | None]:
     """A task's factors, for tasks that were merged and for tasks that were not."""
-    trained = {adapter.name: adapter for adapter in subject.adapters.adapters}
+    trained = {adapter.name: adapter for adapter in benchmark.adapters.adapters}
     if method == BASE:
         return (lambda _: {}), (lambda _: {})
     if method == UNMERGED:
         return (lambda task: trained[task].factors), (lambda task: trained[task].factors)
-    merged = subject.merge(method, AdapterSet(trained[task] for task in experts))
+    merged = benchmark.merge(method, AdapterSet(trained[task] for task in experts))
     for_all = None if find_method(method).per_task else merged.task_factors(experts[0])
     return merged.task_factors, None if for_all is None else (lambda _: for_all)
 

@@ -14,7 +14,7 @@ from ..packing import CodedAdapters, Coder
 from ..stored import MergedAdapters, StoredAdapters
 from .evaluator import AllScores, TaskFactors
 from .plain import PlainAdapters, plain
-from .points import CALIBRATED, Subject, measured
+from .points import CALIBRATED, Benchmark, measured
 
 SHARES = (3, 5, 7, 10, 15, 30, 60)  # percent
 MOST_CALIBRATED = 10  # percent; with more bytes there is nothing to gain
@@ -28,7 +28,7 @@ class Candidate(NamedTuple):
 
     series: str
     label: str
-    make: Callable[[Subject], StoredAdapters | PlainAdapters]
+    make: Callable[[Benchmark], StoredAdapters | PlainAdapters]
 
 
 @dataclass(frozen=True)
@@ -140,21 +140,21 @@ def candidates(
     return wanted
 
 
-def _within(percent: float, subject: Subject) -> CodedAdapters:
-    adapters = subject.adapters
+def _within(percent: float, benchmark: Benchmark) -> CodedAdapters:
+    adapters = benchmark.adapters
     return Coder.from_adapters(adapters).code(int(percent / 100 * adapters.fp16_bytes))
 
 
-def _calibrated(percent: float, subject: Subject) -> CodedAdapters:
-    return calibrate(_within(percent, subject), subject.adapters, subject.data())
+def _calibrated(percent: float, benchmark: Benchmark) -> CodedAdapters:
+    return calibrate(_within(percent, benchmark), benchmark.adapters, benchmark.data())
 
 
-def _plain(bits: int, subject: Subject) -> PlainAdapters:
-    return plain(subject.adapters, bits=bits)
+def _plain(bits: int, benchmark: Benchmark) -> PlainAdapters:
+    return plain(benchmark.adapters, bits=bits)
 
 
-def _merge(method: str, subject: Subject, **settings: object) -> MergedAdapters:
-    return subject.merge(method, subject.adapters, **settings)
+def _merge(method: str, benchmark: Benchmark, **settings: object) -> MergedAdapters:
+    return benchmark.merge(method, benchmark.adapters, **settings)
 
 
 def _hydraopt(clusters: int) -> Candidate:
@@ -163,7 +163,7 @@ def _hydraopt(clusters: int) -> Candidate:
 
 
 def frontier(
-    subject: Subject,
+    benchmark: Benchmark,
     methods: Sequence[str],
     directory: Path,
     jobs: int,
@@ -172,32 +172,34 @@ def frontier(
     """Evaluate unmerged adapters, the base alone, and all candidates, in this order.
 
     Raises:
-        UsageError: an unknown method, or one that needs data that ``subject`` does not have.
+        UsageError: an unknown method, or one that needs data that ``benchmark`` does not have.
         DataError: the base cannot be loaded.
     """
-    subject.check(methods)
-    chosen = candidates(methods, len(subject.adapters.tasks), shares)
-    work = {UNMERGED: partial(_unmerged, subject), BASE: partial(_base, subject)}
-    work |= {f"{x.series} {x.label}": partial(_evaluate, subject, x) for x in chosen}
-    results = measured(work, subject.fingerprint, directory, jobs)
+    benchmark.check(methods)
+    chosen = candidates(methods, len(benchmark.adapters.tasks), shares)
+    work = {UNMERGED: partial(_unmerged, benchmark), BASE: partial(_base, benchmark)}
+    work |= {f"{x.series} {x.label}": partial(_evaluate, benchmark, x) for x in chosen}
+    results = measured(work, benchmark.fingerprint, directory, jobs)
     return [Point(**results[name]) for name in work]
 
 
-def _unmerged(subject: Subject) -> dict:
-    trained = {adapter.name: adapter.factors for adapter in subject.adapters.adapters}
-    return _point(subject, UNMERGED, UNMERGED, 1.0, trained.__getitem__)
+def _unmerged(benchmark: Benchmark) -> dict:
+    trained = {adapter.name: adapter.factors for adapter in benchmark.adapters.adapters}
+    return _point(benchmark, UNMERGED, UNMERGED, 1.0, trained.__getitem__)
 
 
-def _base(subject: Subject) -> dict:
-    return _point(subject, BASE, BASE, 0.0, lambda _: {})
+def _base(benchmark: Benchmark) -> dict:
+    return _point(benchmark, BASE, BASE, 0.0, lambda _: {})
 
 
-def _evaluate(subject: Subject, candidate: Candidate) -> dict:
-    merged = candidate.make(subject)
+def _evaluate(benchmark: Benchmark, candidate: Candidate) -> dict:
+    merged = candidate.make(benchmark)
     series, label = candidate.series, candidate.label
-    return _point(subject, series, label, merged.share, merged.task_factors)
+    return _point(benchmark, series, label, merged.share, merged.task_factors)
 
 
-def _point(subject: Subject, series: str, label: str, share: float, factors: TaskFactors) -> dict:
-    scores = subject.evaluator().all_scores(subject.adapters.tasks, factors)
+def _point(
+    benchmark: Benchmark, series: str, label: str, share: float, factors: TaskFactors
+) -> dict:
+    scores = benchmark.evaluator().all_scores(benchmark.adapters.tasks, factors)
     return asdict(Point.from_scores(series, label, share, scores))

@@ -63,7 +63,7 @@ def measured(
 
 
 @dataclass(frozen=True)
-class Subject:
+class Benchmark:
     """What methods are measured on.
 
     Attributes:

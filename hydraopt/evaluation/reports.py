@@ -13,20 +13,20 @@ from ..training import read_examples
 from .chart import experts_table, plot, plot_experts, table
 from .experts import ExpertPoint, compare_experts
 from .frontier import SHARES, Point, frontier
-from .points import CALIBRATED, FRONTIER, Subject
+from .points import CALIBRATED, FRONTIER, Benchmark
 
 STORAGE = ("budget", CALIBRATED, "plain", "hydraopt", "average")
 RESULTS, TABLE, PLOT = "results.json", "frontier.md", "frontier.png"
 EXPERTS, EXPERTS_TABLE, EXPERTS_PLOT = "experts.json", "experts.md", "experts.png"
 
 
-def read_subject(
+def read_benchmark(
     sources: Sequence[str],
     base: str,
     data: Path,
     train: Path | None = None,
     inputs: int | None = None,
-) -> Subject:
+) -> Benchmark:
     """What to measure: adapters, their base and the first ``inputs`` test examples of every task.
 
     Raises:
@@ -36,12 +36,12 @@ def read_subject(
     training = read_examples(train, adapters.tasks) if train else None
     examples = read_examples(data, adapters.tasks)
     tests = {task: pairs[:inputs] for task, pairs in examples.items()}
-    return Subject(adapters, base, tests, training)
+    return Benchmark(adapters, base, tests, training)
 
 
 def write_frontier(
     directory: Path,
-    subject: Subject,
+    benchmark: Benchmark,
     methods: Sequence[str] | None,
     jobs: int,
     budgets: Sequence[float] = SHARES,
@@ -58,8 +58,8 @@ def write_frontier(
         HydraOptError: as the steps raise it.
     """
     check_files(directory, FRONTIER, (RESULTS, TABLE, PLOT))
-    methods = methods or [x for x in STORAGE if x != CALIBRATED or subject.training]
-    points = frontier(subject, methods, directory, jobs, budgets)
+    methods = methods or [x for x in STORAGE if x != CALIBRATED or benchmark.training]
+    points = frontier(benchmark, methods, directory, jobs, budgets)
     rows = [
         asdict(point) | point.summary() | {"s_score": point.s_score(points[0])} for point in points
     ]
@@ -70,7 +70,7 @@ def write_frontier(
 
 def write_experts(
     directory: Path,
-    subject: Subject,
+    benchmark: Benchmark,
     methods: Sequence[str] | None,
     counts: Sequence[int],
     held_out: int,
@@ -89,9 +89,9 @@ def write_experts(
     methods = methods or [
         name
         for name, method in METHODS.items()
-        if name != "private" and (method.needs == "nothing" or subject.training)
+        if name != "private" and (method.needs == "nothing" or benchmark.training)
     ]
-    points = compare_experts(subject, methods, counts, held_out, directory, jobs)
+    points = compare_experts(benchmark, methods, counts, held_out, directory, jobs)
     rows = [point.record() for point in points]
     contents = {EXPERTS: json_bytes(rows), EXPERTS_TABLE: experts_table(points).encode()}
     write_files(directory, FRONTIER, contents | {EXPERTS_PLOT: plot_experts(points)})

@@ -1,6 +1,6 @@
 """HydraLoRA on disk: ``hydralora.json`` and ``hydralora.safetensors``, fp16.
 
-Keys: ``MODULE.lora_A.weight [r, in]``, ``MODULE.lora_B0.weight [out, r]`` and so on for all heads,
+Keys: ``MODULE.lora_A.weight [r, in]``, ``MODULE.lora_Bi.weight [out, r]`` for expert i of N, and
 ``MODULE.lora_route.weight [N, in]``.
 """
 
@@ -18,7 +18,7 @@ from ..formats.records import check_files, parse_records, records
 from ..reading import file_tensors, shortened
 from .layers import HydraConfig, HydraLinear
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WRITER = "hydraopt train hydralora"
 CONFIG, WEIGHTS = "hydralora.json", "hydralora.safetensors"
 HYDRALORA = "HydraLoRA adapter"
@@ -97,8 +97,8 @@ class HydraLora:
         for module, (a, b, route) in self.modules.items():
             tensors[f"{module}.lora_A.weight"] = a
             tensors[f"{module}.lora_route.weight"] = route
-            for i, head in enumerate(b.split(self.config.rank, 1)):
-                tensors[f"{module}.lora_B{i}.weight"] = head
+            for i, expert in enumerate(b.split(self.config.rank, 1)):
+                tensors[f"{module}.lora_B{i}.weight"] = expert
         tensors = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
         for name, tensor in tensors.items():
             if not tensor.isfinite().all():
@@ -119,7 +119,7 @@ class HydraLora:
             config = HydraConfig(**{name: about[name] for name in HydraConfig.__annotations__})
             tensors = file_tensors(directory / WEIGHTS)
             modules = {name: _factors(name, tensors, config) for name in about["modules"]}
-            if not modules or len(tensors) != len(modules) * (config.heads + 2):
+            if not modules or len(tensors) != len(modules) * (config.experts + 2):
                 raise ValueError("tensors do not fit the modules")
             return cls(str(about["base_model"]), config, modules)
         except (TrainingError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -131,11 +131,13 @@ class HydraLora:
 
 def _factors(module: str, tensors: Mapping[str, torch.Tensor], config: HydraConfig) -> HydraFactors:
     a, route = (tensors[f"{module}.lora_{side}.weight"].float() for side in ("A", "route"))
-    heads = [tensors[f"{module}.lora_B{i}.weight"].float() for i in range(config.heads)]
-    factors = HydraFactors(a, torch.cat(heads, 1), route)
+    experts = [tensors[f"{module}.lora_B{i}.weight"].float() for i in range(config.experts)]
+    factors = HydraFactors(a, torch.cat(experts, 1), route)
     out, width = factors.shape
-    shapes = [tuple(x.shape) for x in (a, route, *heads)]
-    expected = [(config.rank, width), (config.heads, width)] + [(out, config.rank)] * config.heads
+    shapes = [tuple(x.shape) for x in (a, route, *experts)]
+    expected = [(config.rank, width), (config.experts, width)] + [
+        (out, config.rank)
+    ] * config.experts
     if shapes != expected or not all(x.isfinite().all() for x in factors):
         raise ValueError(f"{module} has factors of shapes {shapes}, expected finite {expected}")
     return factors

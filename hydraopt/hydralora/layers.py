@@ -1,10 +1,10 @@
-"""HydraLoRA (NeurIPS 2024): one A, N heads B_i and a router per layer.
+"""HydraLoRA (NeurIPS 2024): one A, N experts B_i and a router per layer.
 
     y = W0 x + s * sum_i softmax(W_g x)_i B_i A x,    s = alpha / r
 
-for every token and all heads. A and W_g start Kaiming-uniform, the B_i at zero, so that training
+for every token and all experts. A and W_g start Kaiming-uniform, the B_i at zero, so that training
 starts from the base model; dropout is on A's input only. All of this is as in the authors' code
-(Clin0212/HydraLoRA); its loss that balances the heads, which is off by default, is left out.
+(Clin0212/HydraLoRA); its loss that balances the experts, which is off by default, is left out.
 """
 
 import math
@@ -22,24 +22,25 @@ class HydraConfig:
     """The shape of a HydraLoRA adapter.
 
     Attributes:
-        heads: N, number of B's per layer.
+        experts: N, number of B's per layer.
         rank: r.
         alpha: of the scale ``alpha / r``.
         dropout: on the input of A in training.
 
     Raises:
-        TrainingError: fewer than 2 heads, a rank below 1, or a dropout outside [0, 1).
+        TrainingError: fewer than 2 experts, a rank below 1, or a dropout outside [0, 1).
     """
 
-    heads: int
+    experts: int
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.05
 
     def __post_init__(self):
-        if self.heads < 2:
+        if self.experts < 2:
             raise TrainingError(
-                f"heads is {self.heads}, expected at least 2; one head is a plain LoRA: use PEFT"
+                f"experts is {self.experts}, expected at least 2; one expert is a plain LoRA: "
+                "use PEFT"
             )
         if self.rank < 1:
             raise TrainingError(f"rank is {self.rank}, expected at least 1")
@@ -52,27 +53,27 @@ class HydraConfig:
 class HydraLinear(nn.Module):
     """A frozen linear layer with HydraLoRA beside it.
 
-    Parameters: ``a [r, in]``, ``b [out, N r]`` (the heads B_i side by side), ``route [N, in]``.
+    Parameters: ``a [r, in]``, ``b [out, N r]`` (the experts B_i side by side), ``route [N, in]``.
     They are no linear layers, so that quantising the base leaves them float32.
     """
 
     def __init__(self, linear: nn.Linear, config: HydraConfig):
         super().__init__()
-        heads, rank, weight = config.heads, config.rank, linear.weight
+        experts, rank, weight = config.experts, config.rank, linear.weight
         self.linear = linear
         self.scale = config.alpha / rank
         self.dropout = nn.Dropout(config.dropout)
         self.a = nn.Parameter(weight.new_empty(rank, linear.in_features))
-        self.b = nn.Parameter(weight.new_zeros(linear.out_features, heads * rank))
-        self.route = nn.Parameter(weight.new_empty(heads, linear.in_features))
+        self.b = nn.Parameter(weight.new_zeros(linear.out_features, experts * rank))
+        self.route = nn.Parameter(weight.new_empty(experts, linear.in_features))
         for parameter in (self.a, self.route):
             nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))  # nn.Linear's own
-        # 0/1 matrices that lay head weights and A x over all N r columns: products of matrices
-        # are what XNNPACK takes whole, reshaping with a dynamic length is not
-        spread = torch.eye(heads).repeat_interleave(rank, 0)
+        # 0/1 matrices repeat the router's weights and A x along all N r columns: XNNPACK delegates
+        # matrix products whole, but not reshapes with a dynamic length
+        spread = torch.eye(experts).repeat_interleave(rank, 0)
         self.register_buffer("spread", spread.to(weight), persistent=False)
         self.register_buffer(
-            "repeat", torch.eye(rank).repeat(heads, 1).to(weight), persistent=False
+            "repeat", torch.eye(rank).repeat(experts, 1).to(weight), persistent=False
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -139,7 +139,7 @@ def static_hydralora(adapter: HydraLora, task: str) -> StaticAdapter:
         return layers
 
     values = adapter.values
-    method = f"hydralora, {adapter.config.heads} heads"
+    method = f"hydralora, {adapter.config.experts} experts"
     return StaticAdapter(adapter.base_model, method, (task,), 2 * values, 4 * values, apply)
 
 

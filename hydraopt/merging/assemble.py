@@ -42,12 +42,12 @@ def merge_modules(
         merged = merge(module)
         if isinstance(merged, Delta):
             limit = rank or full_rank(adapters, module)
-            merged, of = [merged], torch.zeros(len(adapters.tasks), dtype=torch.int64)
+            merged, assignment = [merged], torch.zeros(len(adapters.tasks), dtype=torch.int64)
         else:
             limit = rank or adapters.max_rank
-            of = torch.arange(len(adapters.tasks))
+            assignment = torch.arange(len(adapters.tasks))
         cuts = [cut(delta, min(limit, *adapters.shapes[module])) for delta in merged]
-        sides[module] = stacked([x.factors for x in cuts], of)
+        sides[module] = stacked([x.factors for x in cuts], assignment)
         lost += sum(x.lost for x in cuts)
         energy += sum(x.energy for x in cuts)
     error = math.sqrt(lost / energy) if energy else 0.0

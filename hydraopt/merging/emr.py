@@ -55,5 +55,7 @@ def emr(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
 
     merged = merge_modules(NAME, adapters, masked, rank, {})
     scales = (before / after.clamp_min(1e-30)).float()[:, None, None]
-    rescaled = {m: (a, Side(b.stack * scales, b.of)) for m, (a, b) in merged.modules.items()}
+    rescaled = {
+        m: (a, Side(b.stack * scales, b.assignment)) for m, (a, b) in merged.modules.items()
+    }
     return replace(merged, modules=rescaled)

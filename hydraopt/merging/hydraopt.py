@@ -131,11 +131,11 @@ def _merge_module(stack: Stack, labels: torch.Tensor, rank: int, soft: bool) -> 
     mixing = _orthonormal(labels)
     if soft and 1 < _count(labels) < len(labels):
         mixing = _soften(coordinates, mixing, rank)
-        weights, of = mixing, mixing
+        weights, assignment = mixing, mixing
     else:
-        weights, of = mixing / _masses(labels).sqrt(), labels
+        weights, assignment = mixing / _masses(labels).sqrt(), labels
     a, b = balanced(*stack.factors(weights, coordinates.best_right(mixing, rank)))
-    return Side.shared(a, len(labels)), Side(b, of)
+    return Side.shared(a, len(labels)), Side(b, assignment)
 
 
 def _soften(coordinates: Coordinates, mixing: torch.Tensor, rank: int) -> torch.Tensor:

@@ -85,9 +85,11 @@ def kmerge(
             stored[best] = join(stored[best], adapter.factors, size)
         labels.append(best)
     logger.info("members: %s", [mean.members for mean in stored])
-    of = torch.tensor(labels)
+    assignment = torch.tensor(labels)
     sides = {
-        module: stacked([mean.factors.get(module, Factors.zero(shape)) for mean in stored], of)
+        module: stacked(
+            [mean.factors.get(module, Factors.zero(shape)) for mean in stored], assignment
+        )
         for module, shape in adapters.shapes.items()
     }
     settings = {"clusters": len(stored), "threshold": threshold, "rank": size}

@@ -9,21 +9,21 @@ from ..adapters import AdapterSet
 from ..errors import MergeError
 from ..factors import Factors, padded
 
-INDICES = (torch.int16, torch.int64)  # types of what says which factor a task takes
+INDICES = (torch.int16, torch.int64)  # dtypes of an index into the stack
 
 
 @dataclass(frozen=True)
 class Side:
     """One side (A or B) of one module for all T tasks.
 
-    ``stack`` holds the distinct factors, ``[n, r, in]`` or ``[n, out, r]``. ``of`` says what each
-    task takes: int64 ``[T]``, an index into the stack; float ``[T, n]``, weights of a sum; or
+    ``stack`` holds the distinct factors, ``[n, r, in]`` or ``[n, out, r]``. ``assignment`` maps
+    tasks to them: int64 ``[T]``, indices into the stack; float ``[T, n]``, weights of a sum; or
     float ``[T, c, c]`` with n = 1, the task's core, which multiplies the factor from the right
     (``[T, 1, c]`` if it is diagonal).
     """
 
     stack: torch.Tensor
-    of: torch.Tensor
+    assignment: torch.Tensor
 
     @classmethod
     def shared(cls, factor: torch.Tensor, tasks: int) -> "Side":
@@ -33,31 +33,31 @@ class Side:
     @property
     def is_shared(self) -> bool:
         """Whether all tasks take the same factor."""
-        return self.stack.shape[0] == 1 and not self.of.is_floating_point()
+        return self.stack.shape[0] == 1 and not self.assignment.is_floating_point()
 
     @property
     def tasks(self) -> range:
         """Numbers of all tasks."""
-        return range(len(self.of))
+        return range(len(self.assignment))
 
     def factor(self, task: int) -> torch.Tensor:
         """The float32 factor of one task."""
-        if self.of.dim() == 3:
-            factor, core = self.stack[0].float(), self.of[task].float()
+        if self.assignment.dim() == 3:
+            factor, core = self.stack[0].float(), self.assignment[task].float()
             return factor * core if len(core) == 1 else factor @ core
-        if self.of.is_floating_point():
-            return torch.tensordot(self.of[task].float(), self.stack.float(), dims=1)
-        return self.stack[self.of[task]].float()
+        if self.assignment.is_floating_point():
+            return torch.tensordot(self.assignment[task].float(), self.stack.float(), dims=1)
+        return self.stack[self.assignment[task]].float()
 
     def stored(self, name: str) -> dict[str, torch.Tensor]:
-        """The tensors to store under ``name``: fp16 factors, and ``of`` where it says anything."""
+        """Return the tensors to store: fp16 factors, and the assignment if it is not implied."""
         tensors = {name: self.stack.half().contiguous()}
         if not tensors[name].isfinite().all():
             raise MergeError(f"{name}: a factor exceeds fp16; check the adapters' scales")
-        if self.of.is_floating_point():
-            tensors[f"{name}.of"] = self.of.half().contiguous()
-        elif len(self.stack) > 1 and not torch.equal(self.of, torch.arange(len(self.stack))):
-            tensors[f"{name}.of"] = self.of.to(torch.int16)
+        if self.assignment.is_floating_point():
+            tensors[f"{name}.of"] = self.assignment.half().contiguous()
+        elif len(self.stack) > 1 and self.assignment.tolist() != [*range(len(self.stack))]:
+            tensors[f"{name}.of"] = self.assignment.to(torch.int16)
         return tensors
 
     @classmethod
@@ -66,23 +66,24 @@ class Side:
         stack = tensors[name]
         if not stack.numel():
             raise ValueError(f"{name} is empty")
-        of = tensors.get(f"{name}.of")
-        if of is None:
-            of = torch.arange(len(stack)) if len(stack) > 1 else torch.zeros(tasks).long()
+        assignment = tensors.get(f"{name}.of")
+        if assignment is None:
+            assignment = torch.arange(len(stack)) if len(stack) > 1 else torch.zeros(tasks).long()
         if stack.dim() != 3 or stack.dtype != torch.float16 or not stack.isfinite().all():
             raise ValueError(f"{name} is no finite fp16 [n, rows, columns]")
-        if of.dtype not in (torch.float16, *INDICES) or not of.isfinite().all():
+        if assignment.dtype not in (torch.float16, *INDICES) or not assignment.isfinite().all():
             raise ValueError(f"{name}.of is no finite fp16 or whole numbers")
-        of = of if of.dtype == torch.float16 else of.long()
-        if of.is_floating_point():
+        assignment = assignment if assignment.dtype == torch.float16 else assignment.long()
+        if assignment.is_floating_point():
             columns = stack.shape[2]
             cores = [(tasks, rows, columns) for rows in (1, columns) if len(stack) == 1]
-            fits = of.shape in [(tasks, len(stack)), *cores]
+            fits = assignment.shape in [(tasks, len(stack)), *cores]
         else:
-            fits = of.shape == (tasks,) and 0 <= of.min() <= of.max() < len(stack)
+            inside = assignment.clamp(0, len(stack) - 1).equal(assignment)
+            fits = assignment.shape == (tasks,) and inside
         if not fits:
             raise ValueError(f"{name} does not belong to {tasks} tasks")
-        return cls(stack, of)
+        return cls(stack, assignment)
 
 
 def head_sides(adapters: AdapterSet) -> dict[str, tuple[Side, Side]]:
@@ -94,9 +95,9 @@ def head_sides(adapters: AdapterSet) -> dict[str, tuple[Side, Side]]:
     }
 
 
-def stacked(factors: Sequence[Factors], of: torch.Tensor) -> tuple[Side, Side]:
-    """Both sides of a module whose tasks take ``factors[of]``, of equal or different ranks."""
+def stacked(factors: Sequence[Factors], assignment: torch.Tensor) -> tuple[Side, Side]:
+    """Both sides of a module; task t takes ``factors[assignment[t]]``, and ranks may differ."""
     rank = max(1, *(len(x.a) for x in factors))
     stacks = zip(*(padded(x, rank) for x in factors), strict=True)
-    a, b = (Side(torch.stack(side), of) for side in stacks)
+    a, b = (Side(torch.stack(side), assignment) for side in stacks)
     return a, b

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..base_layers import replace_layers
 from ..hydralora import HYDRALORA, HydraConfig, HydraLinear, HydraLora
-from .heads import choose_heads
+from .experts import choose_experts
 from .job import Job, TrainingSetup, run
 from .loop import Fitted
 from .targets import target_layers
@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 def train_hydralora(
-    job: Job, targets: Sequence[str], heads: int | None, rank: int, alpha: float
+    job: Job, targets: Sequence[str], experts: int | None, rank: int, alpha: float
 ) -> Fitted:
     """Train and write ``job.output``.
 
     Args:
         job: base model, data and schedule.
         targets: names of linear layers or ends of such names.
-        heads: N; by default the elbow of k-means on the prompts, see
-            :func:`~hydraopt.training.heads.choose_heads`.
+        experts: N; by default the elbow of k-means on the prompts, see
+            :func:`~hydraopt.training.experts.choose_experts`.
         rank: r.
         alpha: of the scale ``alpha / r``.
 
@@ -36,10 +36,10 @@ def train_hydralora(
             the output holds the last good weights.
     """
     job.check(HYDRALORA)
-    if heads is None:
-        heads = choose_heads([prompt for prompt, _ in job.pairs], seed=job.schedule.seed)
-        logger.info("%d heads, from %d prompts", heads, len(job.pairs))
-    config = HydraConfig(heads, rank, alpha)
+    if experts is None:
+        experts = choose_experts([prompt for prompt, _ in job.pairs], seed=job.schedule.seed)
+        logger.info("%d experts, from %d prompts", experts, len(job.pairs))
+    config = HydraConfig(experts, rank, alpha)
     setup = TrainingSetup.load(job)
     with torch.random.fork_rng():
         torch.manual_seed(job.schedule.seed)
@@ -70,7 +70,7 @@ def add_hydralora(
     Args:
         model: any Hugging Face model; ``transformers.Trainer`` trains it as it is.
         targets: names of linear layers or ends of such names, as in PEFT.
-        config: heads, rank and the like.
+        config: experts, rank and the like.
 
     Returns:
         Dotted module name -> its layer.

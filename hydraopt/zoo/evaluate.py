@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..evaluation import Evaluator
-from ..evaluation.points import Subject
+from ..evaluation.points import Benchmark
 from ..progress import progress
 from ..runtime import Session
 from . import BASE, load_adapters
@@ -15,9 +15,9 @@ PROMPTS, TRAINING = 256, 32
 MAX_ANSWER = 96  # bytes; the longest answer has 70
 
 
-def zoo_subject(inputs: int, training: int) -> Subject:
+def zoo_benchmark(inputs: int, training: int) -> Benchmark:
     """The whole zoo, with so many test inputs and training examples of every task."""
-    return Subject(
+    return Benchmark(
         load_adapters(),
         str(BASE),
         {task: test_examples(task, inputs) for task in TASKS},

@@ -1,6 +1,6 @@
 """HydraLoRA against one plain LoRA with as many values, trained on a mixture of the zoo's tasks.
 
-    python tests/benchmarks/hydralora_vs_lora.py [--tasks N] [--heads N] [--rank R] [-o FILE] …
+    python tests/benchmarks/hydralora_vs_lora.py [--tasks N] [--experts N] [--rank R] [-o FILE] …
 
 All tasks in one stream; every prompt names the language. Same examples, steps, order, rate and
 scale alpha / r = 2. Exact match is on inputs that were not trained on.
@@ -28,18 +28,18 @@ from hydraopt.zoo import BASE
 TARGETS = ["gate_proj", "up_proj", "down_proj"]
 
 
-def hydralora(model: torch.nn.Module, heads: int, rank: int) -> dict[str, torch.nn.Parameter]:
+def hydralora(model: torch.nn.Module, experts: int, rank: int) -> dict[str, torch.nn.Parameter]:
     """Put HydraLoRA into ``model``; what is trained."""
-    return parameters(add_hydralora(model, TARGETS, HydraConfig(heads, rank, 2.0 * rank)))
+    return parameters(add_hydralora(model, TARGETS, HydraConfig(experts, rank, 2.0 * rank)))
 
 
-def lora(model: torch.nn.Module, heads: int, rank: int) -> dict[str, torch.nn.Parameter]:
+def lora(model: torch.nn.Module, experts: int, rank: int) -> dict[str, torch.nn.Parameter]:
     """Put a plain LoRA into ``model``, of at least as many values in every layer."""
     ranks = {}
     for name, layer in model.named_modules():
         if name.endswith(tuple(TARGETS)):
             width, out = layer.in_features, layer.out_features
-            values = rank * width + heads * rank * out + heads * width
+            values = rank * width + experts * rank * out + experts * width
             ranks[name] = math.ceil(values / (width + out))
     alphas = {name: 2 * r for name, r in ranks.items()}
     config = LoraConfig(
@@ -56,12 +56,12 @@ def lora(model: torch.nn.Module, heads: int, rank: int) -> dict[str, torch.nn.Pa
 
 
 def measure(
-    kind: str, tasks: Sequence[str], heads: int, rank: int, schedule: Schedule, count: int
+    kind: str, tasks: Sequence[str], experts: int, rank: int, schedule: Schedule, count: int
 ) -> Mapping:
     """Train one adapter and score it: values, loss, seconds, exact match per task."""
     model, tokenizer = load_model(str(BASE))
     torch.manual_seed(schedule.seed)
-    trained = {"HydraLoRA": hydralora, "LoRA": lora}[kind](model, heads, rank)
+    trained = {"HydraLoRA": hydralora, "LoRA": lora}[kind](model, experts, rank)
     pairs = [pair for task in tasks for pair in tagged_training(task, count)]
     start = time.perf_counter()
     fitted = fit(
@@ -81,7 +81,7 @@ def measure(
 
 def main(
     tasks: Annotated[int, typer.Option(min=1, max=40, help="N, up to 40.")] = 40,
-    heads: int = 3,
+    experts: int = 3,
     rank: int = 8,
     steps: int = 1500,
     rate: float = 3e-3,
@@ -98,7 +98,7 @@ def main(
     for number in seed or range(4):
         for kind in ("HydraLoRA", "LoRA"):
             schedule = Schedule(steps, rate, seed=number)
-            found = measure(kind, names, heads, rank, schedule, count)
+            found = measure(kind, names, experts, rank, schedule, count)
             rows.append({"kind": kind, "seed": number, **found})
             scores = found["scores"]
             worst = min(scores, key=scores.__getitem__)
@@ -110,7 +110,7 @@ def main(
             )
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
-        record = {"tasks": names, "heads": heads, "rank": rank, "steps": steps, "runs": rows}
+        record = {"tasks": names, "experts": experts, "rank": rank, "steps": steps, "runs": rows}
         output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

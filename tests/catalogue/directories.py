@@ -31,7 +31,7 @@ FIELDS = {
         *("adapter_bytes", "stored_bytes", "errors", "packs"),
     ),
     "sparse": ("base_model", "tasks", "settings", "shapes"),
-    "hydralora": ("base_model", "modules", "heads", "rank", "alpha", "dropout"),
+    "hydralora": ("base_model", "modules", "experts", "rank", "alpha", "dropout"),
 }
 
 

@@ -257,8 +257,8 @@ WRONG = {
     **{
         f"train hydralora {option} {value}": (("train", "hydralora", *TRAIN, option, value), says)
         for option, value, says in (
-            ("--heads", "1", "heads"),
-            ("--heads", "-1", "heads"),
+            ("--experts", "1", "experts"),
+            ("--experts", "-1", "experts"),
             ("--rank", "0", "rank"),
             ("--alpha", "0", "alpha"),
             ("--alpha", "-3", "alpha"),

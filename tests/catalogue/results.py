@@ -81,7 +81,7 @@ TRAIN = ("--base", "base", "--data", "data.jsonl", "-o", "out", "--steps", "2", 
 def checkpoints() -> Iterator[Case]:
     """A checkpoint that ``--resume`` finds."""
     for kind in ("sparse", "hydralora"):
-        options = ("--heads", "2") if kind == "hydralora" else ()
+        options = ("--experts", "2") if kind == "hydralora" else ()
         command = ("train", kind, *TRAIN, *options)
         for name, change in wrong_files("checkpoint", NO_DATA).items():
             if name != "missing":

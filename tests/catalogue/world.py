@@ -63,7 +63,7 @@ def build(world: Path, bundle: Path | None = None) -> Path:
 
 def _train(world: Path) -> None:
     given = ("--base", world / "base", "--data", world / "data.jsonl", "--steps", 1)
-    for kind, options in (("sparse", ()), ("hydralora", ("--heads", 2))):
+    for kind, options in (("sparse", ()), ("hydralora", ("--experts", 2))):
         arguments = ("train", kind, *given, *options, "-o", world / kind)
         done = run_here(tuple(map(str, arguments)))
         if done.code:

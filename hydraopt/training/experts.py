@@ -1,4 +1,4 @@
-"""How many heads a corpus needs: k-means on TF-IDF features, and the elbow of its error."""
+"""How many experts a corpus needs: k-means on TF-IDF features, and the elbow of its error."""
 
 import random
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ MOST = 10
 SAMPLE = 5000  # prompts, enough for the shape of the curve
 
 
-def choose_heads(prompts: Sequence[str], *, seed: int = 0) -> int:
+def choose_experts(prompts: Sequence[str], *, seed: int = 0) -> int:
     """The number of clusters at the elbow, from 2 to 10.
 
     HydraLoRA (NeurIPS 2024) takes the elbow of k-means on TF-IDF features; that the elbow is the
