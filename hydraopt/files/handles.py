@@ -67,9 +67,9 @@ def lock(handle: int, *, wait: bool = True) -> bool:
     return True
 
 
-def is_at(handle: int, name: str | Path, parent: int | None = None) -> bool:
-    """Whether ``name`` is what ``handle`` was opened as."""
-    status = status_of(name, parent)
+def is_at(handle: int, path: Path) -> bool:
+    """Whether ``path`` is what ``handle`` was opened as."""
+    status = status_of(path)
     return status is not None and os.path.samestat(status, os.fstat(handle))
 
 

@@ -181,10 +181,7 @@ def _checked(
 
 
 def slotted(
-    base: BaseModel,
-    settings: ExportSettings,
-    shapes: Mapping[str, tuple[int, int]],
-    rows: Mapping[str, Groups | torch.Tensor] | None = None,
+    base: BaseModel, settings: ExportSettings, shapes: Mapping[str, tuple[int, int]]
 ) -> nn.Module:
     """The module that is exported: a restructured base with slots; changes ``base`` in place.
 
@@ -192,13 +189,12 @@ def slotted(
         base: the base model.
         settings: of the export, resolved.
         shapes: dotted module name -> ``(out, in)`` of the adapters.
-        rows: as :func:`.slots.set_rows` takes them.
 
     Raises:
         LoweringError: settings or slots that the base cannot have.
     """
     module = float_module(base, settings, shapes)
-    quantize(base.model, settings, rows)
+    quantize(base.model, settings)
     return module
 
 
