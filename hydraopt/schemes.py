@@ -49,6 +49,7 @@ SCHEMES: Mapping[str, Scheme] = {
     )
 }
 """All schemes of linear layers by name."""
+DEFAULT_SCHEME = "8da4w"
 
 EMBEDDING_BITS: Mapping[str, int | None] = {"4w": 4, "8w": 8, "none": None}
 """Scheme of the token embedding -> bits of a value, in groups of 32; None: float32."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from ..errors import BundleError, UsageError
 from ..lowering.backends import BACKENDS, DEFAULT
 from ..progress import shown_by
+from ..schemes import DEFAULT_SCHEME, SCHEMES
 from . import records, report
 from .child import EndedError, in_child
 from .options import (
@@ -37,7 +38,7 @@ def export(
     quantize: Annotated[
         SchemeName,
         typer.Option(help="Quantization scheme of the base's linear layers; none for float32."),
-    ] = "8da4w",
+    ] = DEFAULT_SCHEME,
     embedding: Annotated[
         EmbeddingName | None,
         typer.Option(help="Quantization scheme of the token embedding; by default --quantize's."),
@@ -106,7 +107,7 @@ def export(
             overwrite=overwrite,
         )
     report.show_export(exported, records.describe(bundle), as_json)
-    if quantize != "none":
+    if SCHEMES[quantize].quantizes:
         messages.print(f"The base is quantised, {quantize}; --quantize none for float32")
 
 

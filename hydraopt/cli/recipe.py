@@ -3,7 +3,7 @@
 import sys
 import warnings
 from contextlib import nullcontext
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,8 +11,9 @@ from rich.console import Console
 from ..errors import UsageError
 from ..progress import shown_by
 from ..recipes import Name
+from ..schemes import DEFAULT_SCHEME
 from . import records, report
-from .options import MOST, ChatArguments, Json, Output, Overwrite
+from .options import MOST, ChatArguments, Json, Output, Overwrite, SchemeName
 from .parsing import arguments
 
 
@@ -30,8 +31,9 @@ def recipe(
         str, typer.Option(help="Use at most so much of the adapters' fp16 bytes, or bytes.")
     ] = "7%",
     quantize: Annotated[
-        Literal["8da4w", "none"], typer.Option(help="Quantise the base's linear layers like this.")
-    ] = "8da4w",
+        SchemeName,
+        typer.Option(help="Quantization scheme of the base's linear layers; none for float32."),
+    ] = DEFAULT_SCHEME,
     max_length: Annotated[
         int | None, typer.Option(max=MOST, help="Length of the KV cache or of a text, in tokens.")
     ] = None,

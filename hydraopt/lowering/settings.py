@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import LoweringError
 from ..formats.models import CausalLm, Encoder
-from ..schemes import Scheme, find_scheme
+from ..schemes import DEFAULT_SCHEME, Scheme, find_scheme
 from .backends import DEFAULT
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ExportSettings:
         backend: what runs the matrix products, one of :data:`~.backends.BACKENDS`.
     """
 
-    quantize: str = "8da4w"
+    quantize: str = DEFAULT_SCHEME
     embedding: str | None = None
     attention: str | None = "llm"
     max_length: int | None = None

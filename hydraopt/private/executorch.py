@@ -215,6 +215,18 @@ def bytes_of(head: bytes, size: int) -> int | None:
     return None if fits else start + length
 
 
+def data_start(head: bytes) -> int | None:
+    """Where the data of a program begin, 0: nowhere; None if it is no .pte file with a header.
+
+    Args:
+        head: its first :data:`HEAD` bytes.
+    """
+    if len(head) < HEAD:
+        return None
+    magic, _, _, start, _ = EXTENDED.unpack_from(head, 8)
+    return start if magic == MAGIC else None
+
+
 # The wheel
 
 KERNELS = (

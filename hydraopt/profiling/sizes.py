@@ -1,6 +1,5 @@
 """What the variants of shipping adapters take, counted from files."""
 
-import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,10 +10,7 @@ from ..formats.manifest import MANIFEST, PROGRAM, Manifest
 from ..formats.pack import SHARED
 from ..formats.swaps import Inputs
 from ..lowering.alternatives import Alternative
-
-# of a .pte file: offset of the root, "ET12", "eh00", header's length, program's size, data's offset
-HEADER = struct.Struct("<I4s4sIQQ")
-MAGIC = b"eh00"
+from ..private.executorch import HEAD, data_start
 
 
 @dataclass(frozen=True)
@@ -37,10 +33,10 @@ def program_parts(path: Path) -> tuple[int, int]:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(HEADER.size)
-    if len(head) < HEADER.size or HEADER.unpack(head)[2] != MAGIC:
+        start = data_start(file.read(HEAD))
+    if start is None:
         raise ProfilingError(f"{path} is no ExecuTorch program with a data segment; export again")
-    data = HEADER.unpack(head)[5] or size
+    data = start or size
     return data, size - data
 
 
