@@ -1,4 +1,4 @@
-"""What long work is doing, for whoever watches: bars of steps, and names of what begins."""
+"""Progress of long work: bars for loops, and stages by name."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -7,42 +7,42 @@ from typing import NoReturn, TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
-_shows: list[Callable[[str], None]] = []
+_listeners: list[Callable[[str], None]] = []
 
 
 def progress(items: Iterable[T], description: str, *, total: int | None = None) -> "tqdm[T]":
-    """``items`` with a bar on a terminal, which is gone at the end.
+    """Iterate over ``items`` with a bar, shown on terminals only and cleared at the end.
 
     Args:
-        items: what to go through.
-        description: before the bar.
-        total: number of items, where they do not tell it.
+        items: the iterable.
+        description: text before the bar.
+        total: number of items, if ``items`` has no length.
     """
     return tqdm(items, desc=description, total=total, disable=None, leave=False)
 
 
 def steps(description: str, *, total: int | None = None, done: int = 0) -> "tqdm[NoReturn]":
-    """A bar as of :func:`progress` that is updated by hand.
+    """Return a bar like :func:`progress`'s that the caller updates.
 
     Args:
-        description: before the bar.
+        description: text before the bar.
         total: number of steps.
-        done: steps that were taken before.
+        done: steps already taken.
     """
     return tqdm(desc=description, total=total, initial=done, disable=None, leave=False)
 
 
-def doing(what: str) -> None:
-    """Tell what begins now; nothing happens unless somebody shows it."""
-    for show in _shows:
-        show(what)
+def report_stage(name: str) -> None:
+    """Report the stage that begins now to every listener of :func:`showing_stages`."""
+    for listener in _listeners:
+        listener(name)
 
 
 @contextmanager
-def shown_by(show: Callable[[str], None]) -> Iterator[None]:
-    """While the block runs, ``show`` is called with what work begins."""
-    _shows.append(show)
+def showing_stages(listener: Callable[[str], None]) -> Iterator[None]:
+    """Call ``listener`` with the name of every stage that begins while the block runs."""
+    _listeners.append(listener)
     try:
         yield
     finally:
-        _shows.remove(show)
+        _listeners.remove(listener)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ..errors import BundleError, UsageError
 from ..lowering.backends import BACKENDS, DEFAULT
-from ..progress import shown_by
+from ..progress import showing_stages
 from ..schemes import DEFAULT_SCHEME, SCHEMES
 from . import records, report
 from .child import EndedError, in_child
@@ -93,7 +93,7 @@ def export(
     settings = ExportSettings(quantize, embedding, attention, max_length, prefill_length, backend)
     # a console of its own: what the exporter prints on the standard error is caught
     console = Console(file=sys.stderr)
-    with console.status("Loading the base model") as status, shown_by(status.update):
+    with console.status("Loading the base model") as status, showing_stages(status.update):
         adapters = read_static(source) if static or is_static(source) else open_stored(source)
         exported = export_bundle(
             adapters,
@@ -163,6 +163,6 @@ def verify(
         from ..lowering.against_base import verify_against
 
         console = Console(file=sys.stderr)
-        with console.status("Loading the base model") as status, shown_by(status.update):
+        with console.status("Loading the base model") as status, showing_stages(status.update):
             record |= asdict(verify_against(bundle, base, adapters or ()))
     report.show(record, as_json)

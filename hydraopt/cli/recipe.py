@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from ..errors import UsageError
-from ..progress import shown_by
+from ..progress import showing_stages
 from ..recipes import Name
 from ..schemes import DEFAULT_SCHEME
 from . import records, report
@@ -62,7 +62,7 @@ def recipe(
     source = tiny_family(found) if tiny else nullcontext((base or found.base, adapters or []))
     # a console of its own: what the exporter prints on the standard error is caught
     status = Console(file=sys.stderr).status("Compressing the adapters")
-    with source as (where, sources), status, shown_by(status.update):
+    with source as (where, sources), status, showing_stages(status.update):
         record = export(
             sources,
             where,

@@ -15,7 +15,7 @@ from ..formats.layout import payload_bytes
 from ..formats.manifest import Manifest
 from ..formats.swaps import Inputs
 from ..packing import CodedAdapters, Decode, read_coded_layout, shared_rows
-from ..progress import doing
+from ..progress import report_stage
 from ..runtime import Session
 from ..stored import relative_errors
 from .alternatives import load_base_of
@@ -144,7 +144,7 @@ def _program_error(
     bundle: Path, manifest: Manifest, base: str, coded: CodedAdapters, tasks: Collection[str]
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """The program's largest error, and its answer for each task, ``[1, n]``."""
-    doing("Running the program beside PyTorch")
+    report_stage("Running the program beside PyTorch")
     loaded, session, settings = (
         load_base_of(manifest, base),
         Session.open(bundle),

@@ -17,7 +17,7 @@ from torch.nn.functional import linear
 from ..errors import LoweringError
 from ..factors import Factors, Role, Target, apply_surgery
 from ..hooks import input_changed, output_replaced, outputs_plus
-from ..progress import doing
+from ..progress import report_stage
 from .base_model import BaseModel
 from .kinds import Kind, Probe
 from .kinds.kind import Inputs
@@ -57,7 +57,7 @@ def expect(
         settings: of the export, resolved.
         adapters: task -> module -> factors, float32.
     """
-    doing("Running the base model in transformers")
+    report_stage("Running the base model in transformers")
     return [
         _expected(base, probe, task, factors)
         for task, factors in adapters.items()
@@ -86,7 +86,7 @@ def largest_deviation(
     Raises:
         LoweringError: an error above :data:`LIMIT`, with the first layer that differs.
     """
-    doing("Comparing the model with transformers")
+    report_stage("Comparing the model with transformers")
     errors = []
     for case in expected:
         with sampled(module.model) as samples:

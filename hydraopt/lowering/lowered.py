@@ -15,7 +15,7 @@ from ..formats.manifest import DECODE, FORWARD
 from ..formats.pack import Pack
 from ..formats.swaps import DATA, INPUTS, METHODS
 from ..packing import Groups
-from ..progress import doing
+from ..progress import report_stage
 from .backends import find_backend
 from .base_model import BaseModel
 from .check import expect, largest_deviation
@@ -213,7 +213,7 @@ def quantize(
     rows: Mapping[str, Groups | torch.Tensor] | None = None,
 ) -> None:
     """Quantise a restructured base in place; ``rows`` as in :func:`slotted`."""
-    doing("Quantising the base model")
+    report_stage("Quantising the base model")
     backend = find_backend(settings.backend)
     backend.quantize(model, settings.scheme)
     if settings.embedding is not None:

@@ -18,7 +18,7 @@ from ..formats.layout import Layout, payload_bytes
 from ..formats.manifest import DECODE
 from ..native_log import thread_log
 from ..packing import Decode
-from ..progress import doing
+from ..progress import report_stage
 from .backends.backend import Backend
 from .decoder import Decoder
 from .metadata import NO_METADATA, Metadatum
@@ -84,7 +84,7 @@ def export_module(
     """
     factors = {name: torch.zeros(*shape) for name, shape in shapes.items()}
     sizes = {**dynamic, "factors": dict.fromkeys(factors)}
-    doing("Tracing the model")
+    report_stage("Tracing the model")
     # torch prints whole graphs beside some of its exceptions
     with (
         torch.no_grad(),
@@ -157,7 +157,7 @@ def to_backend(
     ``decode`` stays with ExecuTorch's own operators: XNNPACK has no look-ups, and handing
     over the few products between them makes it no faster and takes three times as long to lower.
     """
-    doing("Converting the graph")
+    report_stage("Converting the graph")
     with tracing():
         return backend.delegate(methods, [name for name in methods if name != DECODE], metadata)
 
@@ -167,7 +167,7 @@ def to_executorch(
     external_constants: bool | Callable[[torch.fx.Node], str | None] = False,
 ) -> ExecutorchProgramManager:
     """The final program; ``external_constants`` as in ``ExecutorchBackendConfig``."""
-    doing("Writing the program")
+    report_stage("Writing the program")
     with tracing():
         return edge.to_executorch(
             ExecutorchBackendConfig(

@@ -11,7 +11,7 @@ from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_trans
 
 from ....private import GoneError, slower, speedups
 from ....private.executorch import decomposed, few_passes
-from ....progress import doing
+from ....progress import report_stage
 from ...metadata import Metadatum
 
 MATMUL = re.compile(r"\b(mm|bmm|addmm|linear|matmul)\b")
@@ -29,7 +29,7 @@ def delegate(
     partitions = count(1)
 
     def begins() -> None:
-        doing(f"Lowering part {next(partitions)} of the graph")
+        report_stage(f"Lowering part {next(partitions)} of the graph")
 
     with speedups([partial(few_passes, begins)]):
         return to_edge_transform_and_lower(
