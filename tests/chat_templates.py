@@ -1,9 +1,9 @@
 """Chat templates as data, in the forms that published models have, and a tokenizer with them."""
 
-from templates import CHATML
 from tokenizers import AddedToken, processors
 from transformers import PreTrainedTokenizerFast
 
+from hydraopt.recipes.templates import CHATML
 from hydraopt.zoo.model import new_tokenizer
 
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
