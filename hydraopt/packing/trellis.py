@@ -102,9 +102,11 @@ def _viterbi(x: torch.Tensor, table: Tables, seam: torch.Tensor | None) -> torch
     both = 2 * previous @ current.T
     if seam is None:
         seam = torch.full((len(x),), -1)
-    threads = torch.get_num_threads()
-    codes = torch.from_numpy(
-        best_bytes(by_current.numpy(), by_previous.numpy(), both.numpy(), seam.numpy(), threads)
+    codes = best_bytes(
+        by_current.numpy(),
+        by_previous.numpy(),
+        both.numpy(),
+        seam.numpy(),
+        threads=torch.get_num_threads(),
     )
-    torch.set_num_threads(threads)  # which starting numba's threads resets
-    return codes
+    return torch.from_numpy(codes)

@@ -1,7 +1,7 @@
 """The search over a trellis of bytes, compiled: nearly all time of coding is spent here."""
 
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -10,12 +10,12 @@ BYTES = 256
 RELAXED = {"nnan", "nsz"}  # no NaN, no sign of zero: then a minimum is one vector instruction
 
 
-def _compiled(function: Callable, **options: bool) -> Callable:
+def _compiled(function: Callable) -> Callable:
     """Compile on first use, once per machine; once per process if no directory can be written."""
     try:
-        return numba.njit(function, cache=True, fastmath=RELAXED, **options)
+        return numba.njit(function, cache=True, fastmath=RELAXED, nogil=True)
     except RuntimeError:  # numba has nowhere to keep what it compiles
-        return numba.njit(function, fastmath=RELAXED, **options)
+        return numba.njit(function, fastmath=RELAXED, nogil=True)
 
 
 @_compiled
@@ -48,29 +48,45 @@ def best_bytes(
         seam: int64 ``[N]``, the byte before the first, which is also the last; -1: any.
         threads: at most so many.
     """
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    return _search(by_current, by_previous, both, seam)
-
-
-@partial(_compiled, parallel=True)
-def _search(
-    by_current: np.ndarray, by_previous: np.ndarray, both: np.ndarray, seam: np.ndarray
-) -> np.ndarray:
     count, width = by_current.shape[:2]
     codes = np.empty((count, width), np.uint8)
-    turned = np.ascontiguousarray(both.T)
-    for n in numba.prange(count):
+    columns = np.ascontiguousarray(both.T)
+    bounds = [count * thread // threads for thread in range(threads + 1)]
+
+    def search(thread: int) -> None:
+        part = slice(bounds[thread], bounds[thread + 1])
+        _search(by_current[part], by_previous[part], both, columns, seam[part], codes[part])
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(search, range(threads)))
+    return codes
+
+
+@_compiled
+def _search(
+    by_current: np.ndarray,
+    by_previous: np.ndarray,
+    both: np.ndarray,
+    columns: np.ndarray,
+    seam: np.ndarray,
+    codes: np.ndarray,
+) -> None:
+    count, width = by_current.shape[:2]
+    for n in range(count):
         costs = np.empty((width, BYTES), np.float32)  # of all before a place, by the byte before it
         cost = np.zeros(BYTES, np.float32)
         if seam[n] >= 0:
             cost[:] = np.inf
             cost[seam[n]] = 0
         for j in range(width):
-            costs[j] = cost + by_previous[n, j]
+            for p in range(BYTES):
+                costs[j, p] = cost[p] + by_previous[n, j, p]
             _step(costs[j], both, cost)
-            cost += by_current[n, j]
+            for c in range(BYTES):
+                cost[c] += by_current[n, j, c]
         byte = seam[n] if seam[n] >= 0 else np.argmin(cost)
         for j in range(width - 1, -1, -1):
             codes[n, j] = byte
-            byte = np.argmin(costs[j] + turned[byte])
-    return codes
+            for p in range(BYTES):
+                cost[p] = costs[j, p] + columns[byte, p]
+            byte = np.argmin(cost)

@@ -3,7 +3,6 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it
-os.environ["NUMBA_THREADING_LAYER"] = "workqueue"  # the one that lives through a fork
 
 import argparse
 import sys
