@@ -1,4 +1,4 @@
-"""Small real inputs: adapters written by PEFT itself, a random Llama, bundles lowered from them."""
+"""Small real inputs: adapters written by PEFT itself, a random Llama, merged adapters."""
 
 import logging
 import os
@@ -7,27 +7,23 @@ import shutil
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test asks a hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes run tests at a time
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from filelock import FileLock
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 from warm import WarmPython
 
 from hydraopt.adapters import AdapterSet, LoraAdapter, read_adapters
-from hydraopt.compression import compress
 from hydraopt.factors import Factors
-from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.stored import MergedAdapters
-from hydraopt.zoo import BASE, load_adapters
 from hydraopt.zoo.model import new_tokenizer
 
-pytest_plugins = ["run_rules", "isolation", "devices", "own_outputs"]
+pytest_plugins = ["run_rules", "isolation", "devices", "own_outputs", "exports"]
 # their assertions tell values, as in a test file
 pytest.register_assert_rewrite("llama_data", "saved_bases")
 torch.set_num_threads(1)
@@ -164,34 +160,7 @@ def merged(adapter_dirs, tmp_path_factory) -> MergedAdapters:
     return MergedAdapters.load(directory)
 
 
-def once_in_a_run(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
-    """A directory that is made once, by whichever process of the run needs it first."""
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    with FileLock(root / f"{name}.lock"):
-        if not (root / name).exists():
-            make(root / name)
-    return root / name
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory, merged, base) -> Path:
-    return once_in_a_run(
-        tmp_path_factory, "bundle", lambda target: export_bundle(merged, str(base), target, FLOAT32)
-    )
-
-
 @pytest.fixture
 def copied(bundle, tmp_path) -> Path:
     """A bundle that a test may change; of the file's own bundle if it has one."""
     return shutil.copytree(bundle, tmp_path / "copy")
-
-
-@pytest.fixture(scope="session")
-def zoo_bundle(tmp_path_factory) -> Path:
-    """All 40 tasks in a tenth of their bytes, packs in one file."""
-
-    def make(target: Path) -> None:
-        export_bundle(compress(load_adapters(), "10%"), BASE, target, FLOAT32, single_pack=True)
-
-    return once_in_a_run(tmp_path_factory, "zoo", make)

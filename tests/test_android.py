@@ -15,24 +15,18 @@ import pytest
 from android_bundles import write_answers, write_damaged, write_probabilities
 from android_host import HOST, check_passed, host_library, java_home, run_tests
 from android_tokenizers import write_golden, write_refused
-from chat_templates import chat_tokenizer
-from conftest import FLOAT32, save_adapter, tiny_llama
 from devices import require_packages
 from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
 
 from hydraopt.adapters import read_adapters
 from hydraopt.formats.manifest import Manifest
-from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
-from hydraopt.lowering.static import static_merged
-from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.merging.private import private
 from hydraopt.packing import code_verbatim
 from hydraopt.profiling.host import Host
 from hydraopt.profiling.runner import host_runner, run_plan
 from hydraopt.profiling.variants import bundle_variant
 from hydraopt.runtime import Session
-from hydraopt.stored import MergedAdapters
 from hydraopt.zoo.tasks import TASKS, test_examples
 
 test_examples.__test__ = False  # a function of the zoo, not a test
@@ -54,47 +48,22 @@ def jvm(compiler) -> Path:
 
 
 @pytest.fixture(scope="module")
-def forms(merged, adapter_dirs, base, bundle, zoo_bundle, tmp_path_factory) -> dict[str, Path]:
+def forms(request, exported, merged, base, tmp_path_factory) -> dict[str, Path]:
     """Bundles of every form that a phone may get, by name."""
     root = tmp_path_factory.mktemp("forms")
-
-    def export(
-        name: str, adapters=merged, source: Path = base, settings=FLOAT32, **options
-    ) -> None:
-        export_bundle(adapters, str(source), root / name, settings, **options)
-
-    model = tiny_llama()
-    model.resize_token_embeddings(261, mean_resizing=False)
-    model.save_pretrained(root / "chat-base")
-    chat_tokenizer().save_pretrained(root / "chat-base")
-    export(
-        "pieces",
-        source=root / "chat-base",
-        settings=ExportSettings("none", max_length=32, prefill_length=8),
-    )
-    export("portable", settings=ExportSettings("none", attention="portable"))
-    export("quantised", adapters=code_verbatim(merged), settings=ExportSettings(quantize="8da4w"))
-    export("methods", swap="methods")
-    export("data", swap="data")
-    average(read_adapters(adapter_dirs)).save(root / "averaged")
-    export("static", static_merged(MergedAdapters.load(root / "averaged")))
+    shared = ("zoo", "pieces", "methods", "static")
+    forms = {name: request.getfixturevalue(f"{name}_bundle") for name in shared}
+    forms["tiny"] = request.getfixturevalue("bundle")
+    portable = ExportSettings("none", attention="portable")
+    forms["portable"] = exported("portable", lambda: merged, base, portable)
+    quantised = ExportSettings("8da4w")
+    forms["quantised"] = exported("quantised", lambda: code_verbatim(merged), base, quantised)
+    forms["data"] = exported("data", lambda: merged, base, swap="data")
     save_base(tiny_bert(), root / "bert")
     save_lora(root / "alpha", tiny_bert(), ENCODER_ID, 0, target_modules=["query", "value"])
-    export("encoder", private(read_adapters([root / "alpha"])), root / "bert")
-    made = (*FORMS[1:], "data", "encoder")
-    return {"tiny": bundle, "zoo": zoo_bundle, **{name: root / name for name in made}}
-
-
-@pytest.fixture(scope="module")
-def other_bundle(base, tmp_path_factory) -> Path:
-    """Tasks and shapes of the tiny bundle, other adapters."""
-    root = tmp_path_factory.mktemp("other")
-    directories = [root / name for name in TINY_TASKS]
-    for seed, directory in enumerate(directories):
-        save_adapter(directory, 10 + seed)
-    hydraopt(read_adapters(directories), rank=8).save(root / "merged")
-    export_bundle(MergedAdapters.load(root / "merged"), str(base), root / "bundle", FLOAT32)
-    return root / "bundle"
+    encoders = read_adapters([root / "alpha"])
+    forms["encoder"] = exported("encoder", lambda: private(encoders), root / "bert")
+    return forms
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from catalogue.world import build
 pytestmark = pytest.mark.slow
 
 MOST = 20  # cases of a group
+KILLS = 3  # of a command
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_no_flipped_bit_of_a_manifest_is_accepted(world):
 def test_a_kill_at_any_moment_loses_nothing(world):
     """All but of an export, which takes as long as all others together."""
     writers = "merge,compress,add,remove,train"
-    command = ["-m", "catalogue", "--world", world, "--kills", "8", "--writers", writers]
+    command = ["-m", "catalogue", "--world", world, "--kills", KILLS, "--writers", writers]
     paths = [Path(__file__).parent, Path(__file__).parents[1]]
     done = subprocess.run(
         [sys.executable, *map(str, command)],
@@ -48,4 +49,4 @@ def test_a_kill_at_any_moment_loses_nothing(world):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"^\w+ +8 +\d+ +\d+ +0$", done.stdout, re.MULTILINE)) == 5
+    assert len(re.findall(rf"^\w+ +{KILLS} +\d+ +\d+ +0$", done.stdout, re.MULTILINE)) == 5

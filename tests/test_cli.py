@@ -4,7 +4,9 @@ import contextlib
 import io
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -37,6 +39,11 @@ class Done:
 
 def hydraopt(*arguments) -> Done:
     """The entry point in this process; what it does not expect fails the test."""
+    return call(main, *arguments)
+
+
+def call(entry, *arguments) -> Done:
+    """A command line in this process, by the function that reads it."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
     with (
@@ -45,7 +52,7 @@ def hydraopt(*arguments) -> Done:
         contextlib.redirect_stderr(err),
     ):
         try:
-            main()
+            entry()
         except SystemExit as stop:
             code = stop.code or 0
     assert UNEXPECTED not in err.getvalue(), err.getvalue()
@@ -71,7 +78,6 @@ def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()} - {LIST}
 
 
-@pytest.mark.slow
 def test_from_adapters_to_text_and_back_to_peft(adapter_dirs, base, tmp_path):
     merged, bundle, adapter = tmp_path / "m", tmp_path / "b", tmp_path / "a"
     record = json.loads(
@@ -199,15 +205,14 @@ def test_wrong_usage_is_one_line_that_names_the_help(arguments, message):
     assert error.endswith("--help\n") and error.count("\n") == 1
 
 
-def test_what_nobody_expected_is_one_line_and_a_traceback_with_v(tmp_path):
+def test_what_nobody_expected_is_one_line_and_a_traceback_with_v(commands, tmp_path):
     code = (
         "from unittest import mock; from hydraopt.cli import main;"
         "mock.patch('hydraopt.cli.report.describe', side_effect=KeyError('x' * 9999)).start();"
         "main()"
     )
     for option in ((), ("-v",)):
-        command = [sys.executable, "-c", code, *option, "info", str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = commands.run(code, *option, "info", tmp_path)
         assert done.returncode == 1 and not done.stdout
         last = done.stderr.splitlines()[-1]
         assert last.startswith("error: KeyError: 'xxx") and len(last) < 1100
@@ -284,21 +289,22 @@ def test_methods_are_listed():
 
 
 def test_a_full_disk_leaves_nothing_behind(adapter_dirs, tmp_path):
-    """A file-size limit fails the write as a full disk does."""
-    script = (
-        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
-        "from hydraopt.cli import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, "compress", *map(str, adapter_dirs), "-o", tmp_path / "m"],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: cannot write")
+    """A file-size limit, in a fork, fails the write as a full disk does."""
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        code = 70
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+            done = hydraopt("compress", *adapter_dirs, "-o", tmp_path / "m")
+            os.write(writing, done.stderr.encode())
+            code = done.code
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as told:
+        assert told.read().startswith("error: cannot write")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert names(tmp_path) == set()
 
 

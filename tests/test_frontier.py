@@ -20,6 +20,12 @@ TASKS = ("alpha", "beta", "gamma")
 PAIRS = (("hello", "x"), ("good day", "x"))
 
 
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    """The others are taken by other tests."""
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+
+
 @pytest.fixture(scope="module")
 def benchmark(adapter_dirs, base):
     return Benchmark(read_adapters(adapter_dirs), str(base), dict.fromkeys(TASKS, PAIRS))
@@ -38,6 +44,7 @@ def test_the_frontier_resumes_and_is_tabulated(benchmark, tmp_path, monkeypatch)
     assert f"| hydraopt | K = 1 | {first[2].share:.1%} |" in table(first)
 
 
+@pytest.mark.slow
 def test_a_result_is_kept_while_slower_ones_are_measured(tmp_path):
     path = tmp_path / "points" / "quick.json"
     work = {"slow": partial(once_there, path), "quick": partial(dict, found=True)}

@@ -153,13 +153,6 @@ def test_a_program_holds_the_rows_that_packs_were_coded_for(aligned, share, kind
         assert error < (1e-6 if kind is Groups else 0.01)
 
 
-@pytest.fixture(scope="module")
-def methods_bundle(merged, base, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("methods") / "bundle"
-    export_bundle(merged, str(base), directory, FLOAT32, swap="methods")
-    return directory
-
-
 def test_one_method_per_task_computes_the_same(merged, methods_bundle):
     session, model = Session.open(methods_bundle), tiny_llama()
     assert session.manifest.factors == {}

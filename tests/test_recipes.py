@@ -2,14 +2,19 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from table import table as markdown
 from table import with_new
+from test_cli import call
 
+from hydraopt.cli import main
 from hydraopt.cli.records import describe
 from hydraopt.formats.models import CausalLm
 from hydraopt.lowering.settings import ExportSettings
@@ -27,15 +32,9 @@ RECIPES = {
 }
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+def script(name: str) -> Callable[[], object]:
+    """A file of export/, as a command line."""
+    return partial(runpy.run_path, str(ROOT / "export" / name), run_name="__main__")
 
 
 def test_every_recipe_is_in_the_table_and_the_page():
@@ -49,8 +48,11 @@ def test_every_recipe_is_in_the_table_and_the_page():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantize", ["none", "8da4w"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "quantize"),
+    [(family, "8da4w") for family in FAMILIES]
+    + [(family, "none") for family in ("smollm2", "bert", "vit")],  # one of each kind of base
+)
 def test_a_familys_program_computes_what_pytorch_computes(family, quantize, tmp_path):
     found = find_family(family)
     with tiny_family(found) as (base, sources):
@@ -73,19 +75,25 @@ def test_a_familys_program_computes_what_pytorch_computes(family, quantize, tmp_
 
 @pytest.mark.slow
 def test_a_recipe_is_one_command(tmp_path):
-    recipe = ("-m", "hydraopt", "recipe", "smollm2")
-    done = run(*recipe, "--tiny", "--json", "-o", str(tmp_path / "bundle"))
+    recipe = (sys.executable, "-m", "hydraopt", "recipe", "smollm2")
+    done = subprocess.run(
+        [*recipe, "--tiny", "--json", "-o", tmp_path / "bundle"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["quantize"] == "8da4w"
     assert (tmp_path / "bundle" / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("recipe", [["-m", "hydraopt", "recipe", "qwen3"], ["export/qwen3.py"]])
+@pytest.mark.parametrize("recipe", [(main, "recipe", "qwen3"), (script("qwen3.py"),)])
 @pytest.mark.parametrize("arguments", [[], ["--tiny", "--adapters", "x"]])
 def test_a_recipe_without_adapters_says_what_to_pass(recipe, arguments, tmp_path):
-    done = run(*recipe, "-o", str(tmp_path / "bundle"), *arguments)
-    assert done.returncode == 2
+    done = call(*recipe, "-o", tmp_path / "bundle", *arguments)
+    assert done.code == 2
     assert done.stderr.startswith("error: pass --adapters DIR")
     assert not (tmp_path / "bundle").exists()
 
@@ -98,7 +106,7 @@ def test_a_family_measured_alone_gets_its_row_and_leaves_the_others():
 
 
 def test_an_unknown_family_is_refused_before_any_work(tmp_path):
-    done = run("export/table.py", "mamba", "-o", str(tmp_path / "families.json"))
-    assert done.returncode == 2
+    done = call(script("table.py"), "mamba", "-o", tmp_path / "families.json")
+    assert done.code == 2
     assert "no family 'mamba'" in done.stderr
     assert not (tmp_path / "families.json").exists()

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from chat_templates import END, SIZE, chat_tokenizer
-from conftest import tiny_llama
+from chat_templates import END
 from executorch.exir._serialize._program import deserialize_pte_binary
 from test_cli import fails, hydraopt, succeeds
 from transformers import AutoTokenizer
@@ -28,26 +27,6 @@ pytestmark = pytest.mark.slow
 
 PROMPT = [(37 * i + 5) % 256 for i in range(20)]
 WARM = Sampling(1.5, seed=7)
-
-
-@pytest.fixture(scope="module")
-def chat_base(tmp_path_factory):
-    """The tiny Llama with room for the tokens of a chat."""
-    directory = tmp_path_factory.mktemp("chat") / "base"
-    model = tiny_llama()
-    model.resize_token_embeddings(SIZE, mean_resizing=False)
-    model.save_pretrained(directory)
-    chat_tokenizer().save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def pieces_bundle(tmp_path_factory, merged, chat_base):
-    directory = tmp_path_factory.mktemp("pieces") / "bundle"
-    export_bundle(
-        merged, str(chat_base), directory, ExportSettings("none", max_length=32, prefill_length=8)
-    )
-    return directory
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Names that others chose mean nothing to a terminal, a shell, Markdown or HTML."""
 
+import contextlib
 import io
 import json
 import logging
@@ -8,15 +9,17 @@ import pty
 import subprocess
 import sys
 from html.parser import HTMLParser
+from unittest import mock
 
 import pytest
 from conftest import save_adapter
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from test_cli import fails, succeeds
 from test_profile_results import result
 
+from hydraopt.cli import main
 from hydraopt.cli.app import Visible
 from hydraopt.cli.report import print_json
 from hydraopt.cli.run import show
@@ -65,6 +68,7 @@ def test_control_characters_are_visible_and_all_others_stay():
         assert visible(text) == text
 
 
+@settings(max_examples=20, deadline=None)  # each starts a shell
 @given(names)
 def test_a_shell_takes_any_name_as_one_word(name):
     done = subprocess.run(
@@ -145,25 +149,15 @@ def test_json_is_json_on_any_terminal(monkeypatch, encoding):
 
 def test_every_command_prints_json_on_a_terminal_of_ascii(tmp_path):
     save_adapter(tmp_path / "alpha", base_id="Grüße 世界")
-    commands = f"""
-import sys
-from test_cli import main
-for line in {COMMANDS!r}.splitlines():
-    sys.argv = ["hydraopt", *line.format(r"{tmp_path}").split()]
-    try:
-        main()
-    except SystemExit as end:
-        assert not end.code
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", commands],
-        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)},
-        capture_output=True,
-        check=True,
-        timeout=120,
-    )
-    records = [json.loads(line) for line in done.stdout.decode("ascii").splitlines()]
-    assert len(records) == COMMANDS.count("\n")
+    records = []
+    for line in COMMANDS.splitlines():
+        written = io.BytesIO()
+        terminal = io.TextIOWrapper(written, encoding="ascii")
+        with mock.patch.object(sys, "argv", ["hydraopt", *line.format(tmp_path).split()]):
+            with contextlib.redirect_stdout(terminal), contextlib.suppress(SystemExit):
+                main()
+        terminal.flush()
+        records.append(json.loads(written.getvalue().decode("ascii")))
     assert [x["base_model"] for x in records if "base_model" in x] == ["Grüße 世界"] * 5
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import FLOAT32, tiny_llama
+from conftest import tiny_llama
 from test_cli import fails, succeeds
 from test_lowering import assert_session_computes
 
@@ -21,28 +21,13 @@ from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import add_to_weights, static_merged
 from hydraopt.merging import merge_with
-from hydraopt.merging.hydraopt import average, hydraopt
+from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.merging.private import private
 from hydraopt.packing import Coder
 from hydraopt.runtime import Session, verify
 from hydraopt.schemes import SCHEMES
-from hydraopt.stored import MergedAdapters
 
 PROMPT = [5, 17, 99, 200, 3]
-
-
-@pytest.fixture(scope="module")
-def averaged(adapter_dirs, tmp_path_factory) -> MergedAdapters:
-    directory = tmp_path_factory.mktemp("static") / "merged"
-    average(read_adapters(adapter_dirs)).save(directory)
-    return MergedAdapters.load(directory)
-
-
-@pytest.fixture(scope="module")
-def static_bundle(averaged, base, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("static") / "bundle"
-    export_bundle(static_merged(averaged), str(base), directory, FLOAT32)
-    return directory
 
 
 def test_baking_adds_the_delta_to_the_weights(merged):

@@ -170,7 +170,7 @@ def grow(chance, path):
 
 def test_no_output_of_any_kind_loses_what_is_not_ours(tmp_path):
     """The mechanism under all commands, more often."""
-    for number, chance in enumerate(seeds(150)):
+    for number, chance in enumerate(seeds(50)):
         root = tmp_path / str(number)
         random_output(chance, root / "out")
         inside = scatter(chance, root / "out", NAMES, chance.randrange(8))

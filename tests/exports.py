@@ -1,0 +1,99 @@
+"""Bundles that tests of several files look at, each exported once in a run."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from chat_templates import SIZE, chat_tokenizer
+from conftest import FLOAT32, save_adapter, tiny_llama
+from filelock import FileLock
+
+from hydraopt.adapters import read_adapters
+from hydraopt.compression import compress
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.settings import ExportSettings
+from hydraopt.lowering.static import static_merged
+from hydraopt.merging.hydraopt import average, hydraopt
+from hydraopt.stored import MergedAdapters
+from hydraopt.zoo import BASE, load_adapters
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory) -> Callable[..., Path]:
+    """A bundle by name, of adapters that a function makes, on a base.
+
+    Whichever process of the run asks first exports it; the others wait.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def export(name: str, make, base, settings=FLOAT32, **options) -> Path:
+        with FileLock(root / f"{name}.lock"):
+            if not (root / name).exists():
+                export_bundle(make(), str(base), root / name, settings, **options)
+        return root / name
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def bundle(exported, merged, base) -> Path:
+    return exported("bundle", lambda: merged, base)
+
+
+@pytest.fixture(scope="session")
+def other_bundle(exported, base, tmp_path_factory) -> Path:
+    """Same base, same shapes, other adapters: its packs would fit but for the shared rows."""
+
+    def make() -> MergedAdapters:
+        root = tmp_path_factory.mktemp("other")
+        directories = [root / name for name in ("alpha", "beta", "gamma")]
+        for seed, directory in enumerate(directories):
+            save_adapter(directory, 10 + seed)
+        hydraopt(read_adapters(directories), rank=8).save(root / "merged")
+        return MergedAdapters.load(root / "merged")
+
+    return exported("other", make, base)
+
+
+@pytest.fixture(scope="session")
+def methods_bundle(exported, merged, base) -> Path:
+    return exported("methods", lambda: merged, base, swap="methods")
+
+
+@pytest.fixture(scope="session")
+def averaged(adapter_dirs, tmp_path_factory) -> MergedAdapters:
+    """One adapter for all tasks, as loaded from disk."""
+    directory = tmp_path_factory.mktemp("averaged") / "merged"
+    average(read_adapters(adapter_dirs)).save(directory)
+    return MergedAdapters.load(directory)
+
+
+@pytest.fixture(scope="session")
+def static_bundle(exported, averaged, base) -> Path:
+    return exported("static", lambda: static_merged(averaged), base)
+
+
+@pytest.fixture(scope="session")
+def chat_base(tmp_path_factory) -> Path:
+    """The tiny Llama with room for the tokens of a chat."""
+    directory = tmp_path_factory.mktemp("chat") / "base"
+    model = tiny_llama()
+    model.resize_token_embeddings(SIZE, mean_resizing=False)
+    model.save_pretrained(directory)
+    chat_tokenizer().save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def pieces_bundle(exported, merged, chat_base) -> Path:
+    """Its program takes a prompt in pieces of 8 tokens."""
+    settings = ExportSettings("none", max_length=32, prefill_length=8)
+    return exported("pieces", lambda: merged, chat_base, settings)
+
+
+@pytest.fixture(scope="session")
+def zoo_bundle(exported) -> Path:
+    """All 40 tasks in a tenth of their bytes, packs in one file."""
+    return exported("zoo", lambda: compress(load_adapters(), "10%"), BASE, single_pack=True)
