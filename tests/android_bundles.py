@@ -146,7 +146,7 @@ def _foreign(other: Path, name: str) -> Change:
     return lambda bundle: shutil.copyfile(other / name, bundle / name)
 
 
-FILES = ("model.pte", "shared.pack", "tokenizer.json", "layout.json")
+FILES = ("model.pte", "shared.pack", "tokenizer.json")
 PACK = "packs/beta.pack"
 
 
@@ -185,7 +185,7 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
         yield f"no-{name}", _without(name), "manifest.json is damaged"
     for part, name in (
         *(("model", "kind"), ("model", "eos_ids"), ("model", "vocabulary"), ("model", "attention")),
-        *(("swap", "mode"), ("swap", "factors"), ("swap", "constant_bytes")),
+        *(("swap", "mode"), ("swap", "factors"), ("swap", "binding"), ("swap", "growth")),
     ):
         yield f"no-{name}", _part(part, name), "manifest.json is damaged"
     for name, value in (

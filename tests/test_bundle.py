@@ -10,10 +10,13 @@ from sealed_files import reseal
 
 from hydraopt.adapters import read_adapters
 from hydraopt.bundles import add_task, remove_task
+from hydraopt.cli.records import describe
 from hydraopt.errors import BundleError, OutputError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.hydraopt import hydraopt
+from hydraopt.packing import code_verbatim
 from hydraopt.runtime import Session, verify
 
 pytestmark = pytest.mark.slow
@@ -153,6 +156,24 @@ def test_a_pack_that_the_manifest_describes_otherwise_is_refused(copied):
     changed_manifest(copied, swap=swap)
     with pytest.raises(BundleError, match="its SHA-256 differs"):
         verify(copied)
+
+
+def test_a_phone_needs_neither_the_layout_nor_rows_that_are_layers(
+    merged, base, adapter_dirs, tmp_path
+):
+    bundle = tmp_path / "bundle"
+    export_bundle(code_verbatim(merged), str(base), bundle, ExportSettings("8da4w"))
+    wanted = logits(bundle, "beta")
+    manifest, about = Manifest.read(bundle), describe(bundle)
+    assert {*manifest.growth} == {"layout.json", "shared.pack"}
+    assert about["shared_bytes"] == 0
+    assert about["total_bytes"] == sum((bundle / x).stat().st_size for x in manifest.phone_names)
+    for name in manifest.growth:
+        (bundle / name).unlink()
+    assert verify(bundle)["tasks"] == 3
+    assert logits(bundle, "beta").equal(wanted)
+    with pytest.raises(BundleError, match=r"layout\.json is missing"):
+        add_task(bundle, str(adapter_dirs[1]), "later")
 
 
 def test_a_directory_that_is_no_bundle_is_refused(tmp_path, copied):

@@ -108,6 +108,7 @@ def manifest(coded) -> Manifest:
     """A manifest of the coded adapters; no program is needed to read it."""
     about, files = read_description(coded), read_description(coded)["files"]
     program = {"model.pte": {"bytes": 1, "sha256": "0" * 64}}
+    layout = {"layout.json": files.pop("layout.json")}
     fields = {
         **{"format_version": 7, "base_model": "b", "executorch": "1.5.1", "quantize": "none"},
         **{"base_config_sha256": "0" * 64, "method": "budget", "adapter_bytes": 9},
@@ -119,6 +120,7 @@ def manifest(coded) -> Manifest:
         },
         "swap": {
             **{"mode": "inputs", "static_rows": False, "constant_bytes": 0},
+            **{"binding": "0" * 32, "growth": layout},
             "packs": {task: vars(pack) for task, pack in about["packs"].items()},
             "factors": {"a": [1, 2, 3]},
         },

@@ -24,15 +24,14 @@ MODELS = (
     Encoder(258, 32, "8w", pooling=Pooling("cls", normalized=True, prompt="query: ")),
     Image((3, 32, 32)),
 )
-INPUTS = Inputs(PACKS, {"q.A": (1, 4, 8)}, static_rows=True, constant_bytes=9)
+GROWTH = {"layout.json": FILE, "shared.pack": FILE}
+INPUTS = Inputs(PACKS, {"q.A": (1, 4, 8)}, "0" * 32, True, 9, GROWTH)
 SWAPS = (INPUTS, Methods({"alpha": "task_0"}, 9), Data(PACKS), Static(("alpha", "beta"), 0))
 
 
 def manifest(model, swap) -> Manifest:
     """A manifest of a bundle that is not there."""
     files = {"model.pte": FILE, "tokenizer.json": FILE}
-    if isinstance(swap, Inputs):
-        files |= {"layout.json": FILE, "shared.pack": FILE}
     classes = dict.fromkeys(swap.tasks, 2)
     return Manifest("base", "0" * 64, "1.5", "m", 9, "none", model, swap, files, classes, 1e-6)
 
@@ -120,6 +119,9 @@ def test_what_a_manifest_says_of_a_model_is_whole_and_of_its_kind(written, chang
         ({"factors": [1]}, "factors must be object"),
         ({"static_rows": 1}, "static_rows must be boolean"),
         ({"methods": {"alpha": "forward"}}, "swap must not contain .*methods"),
+        ({"binding": "0" * 31}, "binding must match"),
+        ({"growth": None}, "growth must be object"),
+        ({"packs": {"alpha": PLACE, "beta": PLACE | {"length": 9}}}, "its packs do not fit"),
         ({"packs": {}}, "packs must contain at least 1"),
         ({"packs": {"alpha": PLACE | {"file": "../outside.pack"}}}, "must match pattern"),
         ({"packs": {"alpha": PLACE | {"file": "/etc/passwd"}}}, "must match pattern"),
@@ -132,11 +134,16 @@ def test_what_a_manifest_says_of_tasks_is_whole(written, change, message):
     assert_refused(written, message)
 
 
-def test_a_bundle_of_packs_without_their_layout_is_refused(written):
-    files = read(written)["files"]
-    del files["layout.json"]
-    changed(written, files=files)
+def test_shared_rows_are_in_the_program_or_among_the_files_of_a_phone(written):
+    changed(written, swap=read(written)["swap"] | {"static_rows": False})
     assert_refused(written, "its files do not fit")
+    (written / "shared.pack").write_bytes(b"")
+    changed(
+        written, files=read(written)["files"] | {"shared.pack": {"bytes": 0, "sha256": "0" * 64}}
+    )
+    assert not Manifest.read(written).swap.static_rows
+    changed(written, swap=read(written)["swap"] | {"static_rows": True, "growth": {}})
+    assert_refused(written, "growth must contain")
 
 
 def assert_refused(bundle, message):

@@ -56,7 +56,7 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
         adapter = replace(read_adapter(source), name=task)
         _check_base_weights(adapter, manifest)
         adapters = AdapterSet([adapter.placed(manifest.layers)])
-        layout, shared = read_coded_layout(bundle)
+        layout, shared = read_coded_layout(bundle, swap.binding)
         _check_fits(adapters.adapters[0], manifest, layout)
         payload = encode_adapter(layout, shared, adapters.adapters[0])
         coded = CodedAdapters(
@@ -121,7 +121,8 @@ def _listing(directory: Held) -> Listing:
     """What is ours in a bundle: by its list, and by the manifest, which is sealed, too."""
     manifest = Manifest.read(directory.path)
     listed = directory.listing() or Listing(BUNDLE, {})
-    sealed = {name: record.sha256 for name, record in manifest.files.items()}
+    records = {**manifest.files, **manifest.growth}
+    sealed = {name: record.sha256 for name, record in records.items()}
     sealed |= {pack.file: pack.sha256 for pack in manifest.packs.values() if pack.file != SINGLE}
     sealed[MANIFEST] = sha256(directory.path / MANIFEST)
     return listed.with_more(sealed)

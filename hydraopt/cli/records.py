@@ -123,8 +123,7 @@ def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
 
 
 def of_bundle(path: Path) -> dict:
-    """Record of a bundle; the adapters' share counts all files and constants that are theirs."""
-    from ..formats.layout import LAYOUT
+    """Record of a bundle; the adapters' share counts all that is theirs on a phone."""
     from ..formats.manifest import PROGRAM, Manifest
     from ..formats.pack import SHARED
     from ..formats.swaps import Inputs
@@ -134,9 +133,7 @@ def of_bundle(path: Path) -> dict:
     model.pop("chat", None)  # long texts
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     packs = manifest.pack_sizes
-    # shared rows that are layers of the program are counted there
-    static_rows = isinstance(swap, Inputs) and swap.static_rows
-    common = sizes.get(LAYOUT, 0) + (0 if static_rows else sizes.get(SHARED, 0))
+    common = sizes.get(SHARED, 0)  # none if shared rows are layers: the program has their bytes
     return {
         "kind": "bundle",
         "method": manifest.method,

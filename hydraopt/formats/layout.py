@@ -222,14 +222,24 @@ class Layout:
         return hashlib.sha256(self.text().encode() + shared.tobytes()).digest()[:16]
 
 
-def read_layout(directory: Path) -> tuple[Layout, np.ndarray]:
+def read_layout(directory: Path, binding: str | None = None) -> tuple[Layout, np.ndarray]:
     """The layout and the shared payload, uint8 ``[Ns]``, of compressed adapters or a bundle.
 
+    Args:
+        directory: that holds them.
+        binding: hex, of the packs in the bundle; None: nothing to compare with.
+
     Raises:
-        BundleError: a missing or damaged file.
+        BundleError: a missing or damaged file, or one of another bundle.
     """
     layout = Layout.read(directory / LAYOUT)
-    return layout, read_shared_pack(directory / SHARED, payload_bytes(layout.shared))
+    shared = read_shared_pack(directory / SHARED, payload_bytes(layout.shared))
+    if binding is not None and layout.binding(shared).hex() != binding:
+        raise BundleError(
+            f"{LAYOUT} or {SHARED} of {directory} is from another bundle: the packs are bound to "
+            "other ones; export or copy the bundle again"
+        )
+    return layout, shared
 
 
 def payload_bytes(sections: Sequence[Section]) -> int:

@@ -8,7 +8,6 @@ from ..documents import read_document, sealed
 from ..errors import BundleError
 from ..files import write_bytes
 from ..schemes import SCHEMES
-from .layout import LAYOUT
 from .models import CausalLm, Encoder, Model, read_model
 from .pack import SHARED, Pack
 from .records import FileRecord, check_files, parse_records
@@ -34,8 +33,8 @@ class Manifest:
         quantize: scheme of the base's linear layers, one of :data:`~hydraopt.schemes.SCHEMES`.
         model: what the base is, and how its program is called.
         swap: what a task is, and how it becomes the current one.
-        files: path inside the bundle -> size and hash, of every file but the manifest and those
-            that hold packs.
+        files: path inside the bundle -> size and hash, of every file that a phone needs but the
+            manifest and those that hold packs.
         classes: task -> number of classes of its head, the first ones of the program's logits;
             empty if the tasks have no heads.
         deviation: how far the model before it was quantised was from transformers with the
@@ -87,9 +86,19 @@ class Manifest:
         return self.model
 
     @property
+    def growth(self) -> Mapping[str, FileRecord]:
+        """Path -> size and hash of what a phone does not need."""
+        return self.swap.growth if isinstance(self.swap, Inputs) else {}
+
+    @property
+    def phone_names(self) -> set[str]:
+        """Paths of all files that a phone needs but the manifest."""
+        return {*self.files, *(pack.file for pack in self.packs.values())}
+
+    @property
     def names(self) -> set[str]:
         """Paths of all files but the manifest."""
-        return {*self.files, *(pack.file for pack in self.packs.values())}
+        return {*self.phone_names, *self.growth}
 
     @property
     def pack_sizes(self) -> tuple[int, ...]:
@@ -98,7 +107,7 @@ class Manifest:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all files but the manifest."""
+        """Bytes of all files that a phone needs but the manifest."""
         return sum(record.bytes for record in self.files.values()) + sum(self.pack_sizes)
 
     @property
@@ -134,21 +143,25 @@ class Manifest:
 
     def _fitting(self) -> Mapping[str, bool]:
         """What no schema says: which fields fit together."""
-        model = self.model
+        model, swap = self.model, self.swap
+        lengths = {pack.length for pack in self.packs.values()}
         return {
             "quantisation": self.quantize in SCHEMES,
-            "files": not isinstance(self.swap, Inputs) or {LAYOUT, SHARED} <= self.files.keys(),
+            "packs": not isinstance(swap, Inputs) or len(lengths) == 1,
+            "files": not isinstance(swap, Inputs)
+            or SHARED in (swap.growth if swap.static_rows else self.files),
             "classes": not self.classes or {*self.classes} == {*self.tasks},
             "lengths": not isinstance(model, CausalLm) or model.prefill_length < model.max_length,
             "outputs": not isinstance(model, Encoder) or not (model.per_token and model.pooling),
         }
 
     def check_files(self, bundle: Path) -> None:
-        """Compare every file with its recorded size and hash.
+        """Compare every file with its recorded size and hash; what only grows it may be missing.
 
         Raises:
             BundleError: the first file or pack that is missing or differs.
         """
-        check_files(bundle, self.files, "export")
+        there = {name: x for name, x in self.growth.items() if (bundle / name).exists()}
+        check_files(bundle, {**self.files, **there}, "export")
         for pack in dict.fromkeys(self.packs.values()):
             pack.read(bundle)

@@ -34,6 +34,11 @@ class Pack:
     length: int
     sha256: str
 
+    @property
+    def payload_bytes(self) -> int:
+        """Size of the payload, which is behind the header."""
+        return self.length - HEADER.size
+
     @classmethod
     def of(cls, directory: Path, file: str) -> "Pack":
         """A whole file."""

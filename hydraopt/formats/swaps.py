@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .pack import Pack
+from .records import FileRecord, parse_records
 
 INPUTS, METHODS, DATA, STATIC = "inputs", "methods", "data", "static"
 
@@ -17,17 +18,23 @@ class Inputs:
         packs: task -> where its pack is.
         factors: shapes by name: the outputs of ``decode``, in the order in which ``forward`` takes
             them.
+        binding: hex of the 16 bytes that bind packs to their layout and shared payload.
         static_rows: whether the rows that all tasks share are layers of the program. Then
-            ``decode`` takes a task's payload alone, and the shared pack is read by ``hydraopt
-            add`` only; else ``decode`` takes the shared payload and the task's.
+            ``decode`` takes a task's payload alone; else the shared payload, which is one of the
+            bundle's files, and the task's.
         constant_bytes: bytes of these layers.
+        growth: path inside the bundle -> size and hash of what ``hydraopt add`` and ``verify
+            --base`` read and a phone does not: the layout, and the shared pack if its rows are
+            layers.
     """
 
     mode: ClassVar[str] = INPUTS
     packs: Mapping[str, Pack]
     factors: Mapping[str, tuple[int, ...]]
+    binding: str
     static_rows: bool
     constant_bytes: int
+    growth: Mapping[str, FileRecord]
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -92,9 +99,9 @@ Swap = Inputs | Methods | Data | Static
 def read_swap(fields: Mapping) -> Swap:
     """The record in a manifest's ``swap``, which its schema has checked."""
     match fields:
-        case {"mode": "inputs", "packs": packs, "factors": factors, **rest}:
+        case {"mode": "inputs", "packs": packs, "factors": factors, "growth": growth, **rest}:
             shapes = {name: tuple(shape) for name, shape in factors.items()}
-            return Inputs(_packs(packs), shapes, **rest)
+            return Inputs(_packs(packs), shapes, growth=parse_records(growth), **rest)
         case {"mode": "methods", **rest}:
             return Methods(**rest)
         case {"mode": "data", "packs": packs}:

@@ -88,7 +88,7 @@ def _coded(bundle: Path, manifest: Manifest) -> CodedAdapters:
             "model; export it with factors as inputs",
             options=["swap=inputs"],
         )
-    layout, shared = read_coded_layout(bundle)
+    layout, shared = read_coded_layout(bundle, manifest.swap.binding)
     size, binding = payload_bytes(layout.task), layout.binding(shared.numpy())
     payloads = {
         task: torch.from_numpy(pack.payload(bundle, size, binding))

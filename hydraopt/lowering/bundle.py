@@ -10,8 +10,10 @@ from typing import Any
 from ..adapters import written_weights
 from ..errors import require
 from ..files import output_directory, write_bytes
+from ..formats.layout import LAYOUT
 from ..formats.manifest import BUNDLE, MANIFEST, PROGRAM, TOKENIZER, Manifest
 from ..formats.models import CAUSAL_LM, IMAGE, CausalLm, Encoder, Image, Model
+from ..formats.pack import SHARED
 from ..formats.records import FileRecord
 from ..formats.swaps import INPUTS, METHODS, Data, Inputs, Methods, Static, Swap
 from ..packing import CodedAdapters
@@ -95,6 +97,13 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         logger.info("deviation from transformers before quantising: %.1e", lowered.deviation)
     save_tokenizer(base.tokenizer, directory / TOKENIZER)
     packed = {directory / pack.file for pack in lowered.packs.values()}
+    files = {
+        file.relative_to(directory).as_posix(): FileRecord.of(file)
+        for file in sorted(directory.rglob("*"))
+        if file.is_file() and file not in packed
+    }
+    unneeded = (LAYOUT, SHARED) if plan.static_rows else (LAYOUT,)
+    growth = {name: record for name, record in files.items() if name in unneeded}
     manifest = Manifest(
         base_model=adapters.base_model,
         base_config_sha256=base.config_sha256,
@@ -103,12 +112,8 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         adapter_bytes=adapters.adapter_bytes,
         quantize=plan.settings.quantize,
         model=_model(base, plan.settings),
-        swap=_swap(plan, lowered),
-        files={
-            file.relative_to(directory).as_posix(): FileRecord.of(file)
-            for file in sorted(directory.rglob("*"))
-            if file.is_file() and file not in packed
-        },
+        swap=_swap(plan, lowered, growth),
+        files={name: record for name, record in files.items() if name not in growth},
         classes=plan.classes,
         deviation=lowered.deviation,
         base_weights=written_weights(adapters.base_weights),
@@ -132,12 +137,15 @@ def _model(base: BaseModel, settings: ExportSettings) -> Model:
     return Encoder(vocabulary, max_length, embedding, **base.about)
 
 
-def _swap(plan: Plan, lowered: Lowered) -> Swap:
+def _swap(plan: Plan, lowered: Lowered, growth: Mapping[str, FileRecord]) -> Swap:
     constant_bytes = lowered.constant_bytes
     if isinstance(plan, StaticPlan):
         return Static(plan.adapters.tasks, constant_bytes)
     if plan.swap == INPUTS:
-        return Inputs(lowered.packs, plan.factors, plan.static_rows, constant_bytes)
+        coded = plan.coded
+        binding = coded.layout.binding(coded.shared.numpy()).hex()
+        rows = plan.static_rows, constant_bytes
+        return Inputs(lowered.packs, plan.factors, binding, *rows, growth)
     if plan.swap == METHODS:
         return Methods(plan.methods, constant_bytes)
     return Data(lowered.packs)

@@ -218,13 +218,9 @@ def _turned(x: torch.Tensor) -> torch.Tensor:
     return x.T.clone(memory_format=torch.contiguous_format)
 
 
-def read_coded_layout(directory: Path) -> tuple[Layout, torch.Tensor]:
-    """The layout and the shared payload, uint8 ``[Ns]``, of compressed adapters or a bundle.
-
-    Raises:
-        BundleError: a missing or damaged file.
-    """
-    layout, shared = read_layout(directory)
+def read_coded_layout(directory: Path, binding: str | None = None) -> tuple[Layout, torch.Tensor]:
+    """As :func:`~hydraopt.formats.layout.read_layout`, with the shared payload as a tensor."""
+    layout, shared = read_layout(directory, binding)
     return layout, torch.from_numpy(shared)
 
 

@@ -156,7 +156,9 @@ def _put(
     They take the way through the device's cache: what did not change is not pushed again. The app
     may not follow its links, so they are copied from there.
     """
-    files = {f"{BUNDLE}/{name}": bundle / name for name in (MANIFEST, *sorted(manifest.names))}
+    files = {
+        f"{BUNDLE}/{name}": bundle / name for name in (MANIFEST, *sorted(manifest.phone_names))
+    }
     workspace.put(files)
     workspace.write(ASKED, "".join(map(asked, expected, expected.values())))
     parents = sorted({str(PurePosixPath(FILES, name).parent) for name in files})

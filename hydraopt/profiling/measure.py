@@ -1,13 +1,14 @@
 """Measuring a bundle on a device, beside the other variants of shipping its adapters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import BundleError, DeviceLostError, UsageError
 from ..formats.manifest import PROGRAM, Manifest
 from ..formats.models import CausalLm
-from ..formats.swaps import Data, Methods, Static
+from ..formats.swaps import Data, Inputs, Methods, Static
+from ..lowering.alternatives import Alternative
 from ..schemes import find_scheme
 from .adb import Device
 from .conditions import SCRIPT, condition_notes, parse_conditions
@@ -60,7 +61,8 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
             see :attr:`Profile.lost`.
     """
     manifest = profiled_manifest(request)
-    if isinstance(manifest.swap, Static) and request.base:
+    swap, base = manifest.swap, request.base
+    if isinstance(swap, Static) and base:
         raise UsageError(
             f"{request.bundle} has its adapters in the weights, which are not told apart from the "
             "base's; profile it without --base"
@@ -70,7 +72,9 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
     runner = _runner(request, device, facts.abi)
     separate = separate_bytes(manifest, request.adapters)
     expected = expected_outputs(request.bundle, manifest)
-    lowered = lowered_variants(request.bundle, manifest, request.base) if request.base else {}
+    lowered: Mapping[str, Alternative] = {}
+    if base and isinstance(swap, Inputs):
+        lowered = lowered_variants(request.bundle, manifest, swap, base)
     variants = [bundle_variant(request.bundle, manifest)]
     variants += [reloading_variant(name, x) for name, x in lowered.items()]
     outcome = Profile(
@@ -78,7 +82,7 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
         bundle_record(request.bundle, manifest),
         sizes(request.bundle, manifest, lowered, *separate),
         {"threads": list(threads), "rounds": 1 if facts.tier == "b" else request.rounds},
-        notes=[] if request.base else [NO_BASE],
+        notes=[] if base else [NO_BASE],
     )
     try:
         with device.workspace() as workspace:

@@ -8,7 +8,6 @@ from ..adapters import ADAPTER_CONFIG
 from ..errors import ProfilingError
 from ..formats.manifest import MANIFEST, PROGRAM, Manifest
 from ..formats.pack import SHARED
-from ..formats.swaps import Inputs
 from ..lowering.alternatives import Alternative
 from ..private.executorch import HEAD, data_start
 
@@ -41,12 +40,11 @@ def program_parts(path: Path) -> tuple[int, int]:
 
 
 def bundle_parts(bundle: Path, manifest: Manifest) -> dict[str, int]:
-    """Bytes of every part of a bundle."""
+    """Bytes of every part of a bundle that a phone needs."""
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     instructions, data = program_parts(bundle / PROGRAM)
     packs = manifest.pack_sizes
-    static_rows = isinstance(manifest.swap, Inputs) and manifest.swap.static_rows
-    shared = 0 if static_rows else sizes.get(SHARED, 0)
+    shared = sizes.get(SHARED, 0)
     total = manifest.total_bytes + (bundle / MANIFEST).stat().st_size
     return {
         "program_instructions": instructions,

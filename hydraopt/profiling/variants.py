@@ -72,14 +72,16 @@ def reloading_variant(name: str, program: Alternative) -> Variant:
     return Variant(name, files, load, (load,))
 
 
-def lowered_variants(bundle: Path, manifest: Manifest, base: str) -> Mapping[str, Alternative]:
+def lowered_variants(
+    bundle: Path, manifest: Manifest, swap: Inputs, base: str
+) -> Mapping[str, Alternative]:
     """The other variants' programs for the bundle's first task, by name; lowered the first time.
 
     Raises:
         LoweringError: ``base`` is not the bundle's, or cannot be loaded.
     """
-    task, pack = next(iter(manifest.packs.items()))
-    layout, shared = read_layout(bundle)
+    task, pack = next(iter(swap.packs.items()))
+    layout, shared = read_layout(bundle, swap.binding)
     payload = pack.payload(bundle, payload_bytes(layout.task), layout.binding(shared))
     coded = CodedAdapters(
         manifest.method,
@@ -94,13 +96,15 @@ def lowered_variants(bundle: Path, manifest: Manifest, base: str) -> Mapping[str
         write_alternatives(coded.task_factors(task), manifest, base, directory)
 
     drop_unused(CACHE)
-    return read_alternatives(cached(f"{CACHE}/{_identity(manifest, pack, base)}", build))
+    return read_alternatives(
+        cached(f"{CACHE}/{_identity(manifest, pack, swap.binding, base)}", build)
+    )
 
 
-def _identity(manifest: Manifest, pack: Pack, base: str) -> str:
+def _identity(manifest: Manifest, pack: Pack, binding: str, base: str) -> str:
     """Of all that the programs depend on: the bundle, the base, the code that lowers them."""
     weights = sorted(Path(base).glob("*.safetensors"))
     source = sorted(Path(__file__).parent.parent.glob("lowering/**/*.py"))
-    parts = [pack.sha256, *(manifest.files[name].sha256 for name in (PROGRAM, SHARED))]
+    parts = [pack.sha256, binding, manifest.files[PROGRAM].sha256]
     parts += [manifest.executorch, *(map(sha256, weights) if weights else [base])]
     return hashlib.sha256("\n".join([*parts, *map(sha256, source)]).encode()).hexdigest()[:16]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import BundleError, require
-from ..formats.layout import payload_bytes, read_layout
 from ..formats.manifest import DECODE, FORWARD, PROGRAM, Manifest
+from ..formats.pack import SHARED, Pack
 from ..formats.swaps import Data, Inputs, Methods
 from .inputs import check_classes
 from .native import Running, load_program, loading
@@ -57,13 +57,12 @@ def _inputs_loader(
     bundle: Path, manifest: Manifest, swap: Inputs, program: "Program"
 ) -> Callable[[str], Ready]:
     forward, decode = (_method(name, program, bundle / PROGRAM) for name in (FORWARD, DECODE))
-    layout, shared = read_layout(bundle)
-    binding, size = layout.binding(shared), payload_bytes(layout.task)
-    first = () if swap.static_rows else (torch.from_numpy(shared),)
+    binding = bytes.fromhex(swap.binding)
+    first = () if swap.static_rows else (_payload(Pack.of(bundle, SHARED), bundle, binding),)
 
     def ready(task: str) -> Ready:
-        payload = swap.packs[task].payload(bundle, size, binding)
-        factors = decode.execute([*first, torch.from_numpy(payload)])  # copied out by ExecuTorch
+        payload = _payload(swap.packs[task], bundle, binding)
+        factors = decode.execute([*first, payload])  # copied out by ExecuTorch
         named = dict(zip(swap.factors, factors, strict=True))
         check_classes(named, task, manifest.classes.get(task))
         return Ready(task, forward, factors)
@@ -81,6 +80,10 @@ def _data_loader(bundle: Path, manifest: Manifest, swap: Data) -> Callable[[str]
         return Ready(task, _method(FORWARD, program, path))
 
     return ready
+
+
+def _payload(pack: Pack, bundle: Path, binding: bytes) -> torch.Tensor:
+    return torch.from_numpy(pack.payload(bundle, pack.payload_bytes, binding))
 
 
 def _method(name: str, program: "Program", path: Path) -> Running:

@@ -24,7 +24,17 @@ PARTS = {
         *("kind", "vocabulary", "max_length", "prefill_length", "embedding", "attention"),
         *("eos_ids", "chat", "per_token", "pooling", "shape"),
     ),
-    "swap": ("mode", "packs", "factors", "static_rows", "constant_bytes", "methods", "tasks"),
+    "swap": (
+        "mode",
+        "packs",
+        "factors",
+        "binding",
+        "static_rows",
+        "constant_bytes",
+        "growth",
+        "methods",
+        "tasks",
+    ),
 }
 LONGER = "8 bytes more"
 OUTSIDE = ("../model.pte", "/etc/passwd", "packs/../model.pte", "", ".", "packs//a", "a\\b", "\0")

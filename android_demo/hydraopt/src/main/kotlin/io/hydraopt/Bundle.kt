@@ -24,7 +24,7 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
     /** Names of the tasks, in the bundle's order. */
     val tasks: List<String> get() = manifest.tasks
 
-    /** Bytes of program, packs and all other files together, without the manifest. */
+    /** Bytes of program, packs and all other files that are needed here, without the manifest. */
     val bytes: Long
         get() = manifest.files.values.sumOf { it.bytes } +
             manifest.packs.values.map { File(directory, it.file) }.distinct().sumOf { it.length() }
@@ -46,7 +46,6 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
         val mapped = records.values.distinct().associateWith { Pack(directory, it, hashes) }
         packs = records.mapValues { mapped.getValue(it.value) }
         shared = manifest.files[SHARED]
-            ?.takeIf { swap is Swap.Inputs && !swap.staticRows }
             ?.let { Pack(directory, PackRecord(SHARED, 0, it.bytes, it.sha256), hash = false) }
     }
 

@@ -15,7 +15,6 @@ internal object ManifestFormat {
     const val LARGEST = 64L shl 20
 
     private const val VERSION = 7L
-    private const val LAYOUT = "layout.json"
     private const val LONGEST_PATH = 300
     private const val LONGEST_TASK = 100
     private val DIGEST = Regex("\"digest\": \"([0-9a-f]{64})\"")
@@ -114,7 +113,7 @@ internal object ManifestFormat {
                 packs = packs(fields),
                 factors = fields.fields("factors").names.toList(),
                 staticRows = fields.boolean("static_rows")
-            ).also { fields.long("constant_bytes") }
+            ).also { unused(fields) }
             "methods" -> Swap.Methods(fields.map("methods") { string(task(it)) })
                 .also { fields.long("constant_bytes") }
             "data" -> Swap.Data(packs(fields))
@@ -124,6 +123,13 @@ internal object ManifestFormat {
         }
         fields.end()
         return swap
+    }
+
+    /** What other tools read of packs that are swapped. */
+    private fun unused(fields: Fields) {
+        fields.string("binding")
+        fields.long("constant_bytes")
+        fields.map("growth") { file(fields(inside(it))) }
     }
 
     private fun packs(fields: Fields) = fields.map("packs") { pack(fields(task(it))) }
@@ -177,7 +183,8 @@ internal object ManifestFormat {
         Characters.isLetter(char.code) || Characters.isNumber(char.code) || char == '_'
 
     private fun checkFits(manifest: Manifest) {
-        val shared = if (manifest.swap is Swap.Inputs) setOf(LAYOUT, SHARED) else setOf()
+        val swap = manifest.swap
+        val shared = if (swap is Swap.Inputs && !swap.staticRows) setOf(SHARED) else setOf()
         val classes = manifest.classes.keys
         val fits = mapOf(
             "tasks" to manifest.tasks.isNotEmpty(),

@@ -1,7 +1,6 @@
 package io.hydraopt.demo.benchmark
 
 import io.hydraopt.Bundle
-import io.hydraopt.Swap
 import java.io.File
 import java.io.RandomAccessFile
 import java.nio.ByteBuffer
@@ -31,9 +30,7 @@ private fun parts(bundle: Bundle): Map<String, Long> {
     val manifest = bundle.manifest
     val (instructions, constants) = programParts(File(bundle.directory, "model.pte"))
     val packs = manifest.packs.values.distinct().map { it.length }
-    val swap = manifest.swap
-    val inProgram = swap !is Swap.Inputs || swap.staticRows
-    val shared = if (inProgram) 0 else manifest.files.getValue("shared.pack").bytes
+    val shared = manifest.files["shared.pack"]?.bytes ?: 0
     val total = bundle.bytes + File(bundle.directory, "manifest.json").length()
     return mapOf(
         "program_instructions" to instructions,
