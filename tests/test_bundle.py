@@ -129,6 +129,20 @@ def test_a_pack_that_changes_after_opening_is_refused(copied, other_bundle):
         session.switch("beta")
 
 
+def test_a_switch_that_fails_changes_nothing(copied):
+    session = Session.open(copied)
+    session.switch("alpha")
+    session.forward(PROMPT)
+    wanted = session.forward([7])
+    session.switch("alpha")
+    session.forward(PROMPT)
+    (copied / "packs" / "beta.pack").write_bytes(b"nonsense")
+    with pytest.raises(BundleError, match="it ends after 8 bytes"):
+        session.switch("beta")
+    assert (session.task, session.position) == ("alpha", len(PROMPT))
+    assert session.forward([7]).equal(wanted)
+
+
 def test_a_pack_of_another_bundle_is_refused_even_with_a_forged_manifest(copied, other_bundle):
     name = "packs/beta.pack"
     shutil.copy(other_bundle / name, copied / name)

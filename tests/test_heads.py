@@ -218,8 +218,12 @@ def test_a_pack_with_another_number_of_classes_is_refused(copied):
     path = copied / "manifest.json"
     reseal(path, classes=json.loads(path.read_text())["classes"] | {"mood": 3})
     session = Session.open(copied)
+    session.switch("topic")
+    wanted = session.run(IDS)
     with pytest.raises(BundleError, match="'mood' has a head of 2 classes, expected 3"):
         session.switch("mood")
+    assert session.task == "topic"
+    assert session.run(IDS).equal(wanted)
 
 
 def changed(directory, target, change):

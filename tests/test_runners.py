@@ -113,6 +113,15 @@ def test_what_needs_packs_says_so(pair):
 def test_a_damaged_data_file_is_found_before_it_is_loaded(coded, tmp_path):
     export_bundle(coded, str(BASE), tmp_path / "bundle", FLOAT32, swap="data")
     path = tmp_path / "bundle" / Manifest.read(tmp_path / "bundle").packs["words-en"].file
+    session = Session.open(tmp_path / "bundle")
+    session.switch("date-de")
+    wanted = session.forward([48, 49])
+    session.reset()
+    session.forward([48])
     path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"words-en\.ptd is damaged"):
+        session.switch("words-en")
+    assert (session.task, session.position) == ("date-de", 1)
+    torch.testing.assert_close(session.forward([49]), wanted, atol=1e-4, rtol=0)
     with pytest.raises(BundleError, match=r"words-en\.ptd is damaged"):
         Session.open(tmp_path / "bundle")

@@ -135,20 +135,3 @@ assert os.wait()[1] == 0
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120)
-
-
-def test_a_switch_that_fails_leaves_task_and_factors_as_they_were(bundle, monkeypatch):
-    session = Session.open(bundle)
-    session.switch("beta")
-    expected = session.forward(PROMPT)
-    session.reset()
-
-    def refuse(*_):
-        raise TaskError("as with a damaged head")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("hydraopt.runtime.session.check_classes", refuse)
-        with pytest.raises(TaskError, match="damaged head"):
-            session.switch("gamma")
-    assert session.task == "beta"
-    assert session.forward(PROMPT).equal(expected)
