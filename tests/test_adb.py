@@ -129,22 +129,22 @@ memory=7812344
 
 def test_facts_of_a_phone():
     facts = parse_facts("R58", PHONE)
-    assert (facts.kind, facts.model, facts.abi) == ("phone", "Google Pixel 8", "arm64-v8a")
+    assert (facts.device_type, facts.model, facts.abi) == ("phone", "Google Pixel 8", "arm64-v8a")
     assert (facts.os, facts.kernel) == ("Android 15 (API 35)", "6.1.99-android14")
     assert (facts.cores, facts.memory_bytes) == (9, 7812344 * 1024)
 
 
 def test_kinds_of_devices():
     emulator = PHONE.replace("ro.boot.qemu=", "ro.boot.qemu=1")
-    assert parse_facts("emulator-5554", emulator).kind == "Android emulator"
+    assert parse_facts("emulator-5554", emulator).device_type == "Android emulator"
     board = "machine=aarch64\nkernel=6.1\ncores=4\nmemory=1\nro.build.version.sdk=\n"
     facts = parse_facts("board", board)
-    assert (facts.kind, facts.abi, facts.os) == ("Linux device", "arm64-v8a", "Linux")
+    assert (facts.device_type, facts.abi, facts.os) == ("Linux device", "arm64-v8a", "Linux")
 
 
 def test_facts_of_a_device(tier_a):
     facts = tier_a.facts()
-    assert (facts.kind, facts.tier, facts.os) == ("emulated Linux device", "a", "Linux")
+    assert (facts.device_type, facts.tier, facts.os) == ("emulated Linux device", "a", "Linux")
     assert facts.cores == len(os.sched_getaffinity(0))
     assert facts.memory_bytes == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert "getprop" in FACTS_SCRIPT

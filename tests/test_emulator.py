@@ -193,4 +193,4 @@ def test_says_why_it_did_not_start(own, monkeypatch):
 def test_the_virtual_machine_is_an_emulator_to_adb(tier_b):
     facts = tier_b.facts()
     assert tier_b.serial.startswith("emulator-55")
-    assert (facts.kind, facts.tier, facts.abi) == ("emulated Linux device", "b", "arm64-v8a")
+    assert (facts.device_type, facts.tier, facts.abi) == ("emulated Linux device", "b", "arm64-v8a")

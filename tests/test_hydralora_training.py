@@ -142,7 +142,7 @@ def test_the_command_trains_and_resumes(base, data, tmp_path, monkeypatch):
     arguments = ("train", "hydralora", "--base", base, "--data", data, "--targets", "q_proj,v_proj")
     arguments += ("--experts", 2, "--rank", 2, "--steps", 40, "--batch", 4, "--rate", 0.01)
     record = json.loads(succeeds(*arguments, "-o", tmp_path / "whole", "--json"))
-    assert (record["kind"], record["experts"], record["modules"], record["steps"]) == (
+    assert (record["type"], record["experts"], record["modules"], record["steps"]) == (
         *("hydralora", 2, 2, 40),
     )
     assert names(tmp_path) == {"data.jsonl", "whole"}  # no checkpoint is left

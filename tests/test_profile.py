@@ -56,7 +56,7 @@ def test_it_is_complete(results, tier_a):
     assert results["status"] == "complete"
     assert results["timing_valid"]
     assert results["device"]["serial"] == tier_a.serial
-    assert results["device"]["kind"] == "emulated Linux device"
+    assert results["device"]["device_type"] == "emulated Linux device"
     assert any("not a phone's" in note for note in results["notes"])
 
 
@@ -77,8 +77,8 @@ def test_every_variant_is_measured_with_every_number_of_threads(results):
 def test_every_record_says_on_what_it_was_measured(results):
     device = results["device"]
     for row in results["measurements"]:
-        assert {key: row[key] for key in ("model", "abi", "kernel", "kind")} == {
-            key: device[key] for key in ("model", "abi", "kernel", "kind")
+        assert {key: row[key] for key in ("model", "abi", "kernel", "device_type")} == {
+            key: device[key] for key in ("model", "abi", "kernel", "device_type")
         }
         assert row["threads"] in (1, 2)
         assert row["timing_valid"]
@@ -167,7 +167,7 @@ def test_this_machine_without_the_other_variants(compiler, bundle, tmp_path):
     assert done.exit_code == 0, done.exception
     assert any("Without --base" in note for note in found["notes"])
     assert {row["variant"] for row in found["measurements"]} == {"bundle"}
-    assert found["device"]["kind"] == "host"
+    assert found["device"]["device_type"] == "host"
     assert "this bundle" in done.stdout
 
 

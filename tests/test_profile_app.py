@@ -25,14 +25,14 @@ def record(**changes) -> dict:
     """What the app writes; a test with the real one is in test_android_app.py."""
     rows = [
         {"variant": "bundle", "metric": metric, "threads": threads, "model": "of the app"}
-        | {"abi": "", "kernel": "", "kind": "", "timing_valid": True}
+        | {"abi": "", "kernel": "", "device_type": "", "timing_valid": True}
         | statistics([[1.0, 2.0], [3.0]])
         for metric in METRICS
         for threads in (1, 2)
     ]
     settings = {"threads": [1, 2], "rounds": 2, "prompt": 8, "tokens": 4}
     return {
-        "format_version": 2,
+        "format_version": 3,
         "run_id": "RUN_ID",
         "status": "complete",
         "lost": "",
@@ -78,7 +78,7 @@ def test_it_installs_starts_waits_and_renders_the_same_report(device, bundle, ap
     assert device.calls("install") == [f"-r -t {apk}"]
     results = json.loads((report / "results.json").read_text())
     assert (results["status"], results["device"]["serial"]) == ("complete", SERIAL)
-    assert results["device"]["kind"] == "phone"
+    assert results["device"]["device_type"] == "phone"
     assert {row["model"] for row in results["measurements"]} == {"Google Pixel 8"}
     assert results["outputs"]["bundle"]["tasks"] == 3
     assert results["outputs"]["bundle"]["largest_difference"] < 1e-6
@@ -182,7 +182,7 @@ def test_what_goes_wrong_on_the_device(device, bundle, name, answer, message):
     ("changes", "message"),
     [
         ({"run_id": "another"}, "wrote results of run another, expected "),
-        ({"format_version": 3}, "writes format version 3, expected 2; install the app of this ver"),
+        ({"format_version": 4}, "writes format version 4, expected 3; install the app of this ver"),
         ({"status": "failed", "lost": "no task"}, f"the app on {SERIAL} failed: no task"),
     ],
 )

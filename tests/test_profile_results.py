@@ -144,7 +144,7 @@ def test_times_that_mean_nothing_are_not_compared(tmp_path):
         ({"status": "partial", "lost": "device x went away"}, "partial .*device x went away"),
         ({"device": result()["device"] | {"model": "Pixel"}}, "different devices: model .*Pixel"),
         ({"settings": result()["settings"] | {"prompt": 9}}, "prompts of 8 and 9 tokens"),
-        ({"format_version": 99}, "format version 99, expected 2"),
+        ({"format_version": 99}, "format version 99, expected 3"),
         ({"measurements": None}, "is no result"),
     ],
 )

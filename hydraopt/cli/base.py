@@ -28,7 +28,7 @@ def from_gguf(
 
     model = convert_gguf(file, output, overwrite=overwrite)
     record = {
-        "kind": "base model",
+        "type": "base model",
         "architecture": model.config.model_type,
         "layers": model.config.num_hidden_layers,
         "parameters": model.num_parameters(),

@@ -51,7 +51,7 @@ def of_adapter(path: Path) -> dict:
     adapter = read_adapter(path)
     adapters = AdapterSet([replace(adapter, name="adapter")])  # a directory has any name
     return {
-        "kind": "adapter",
+        "type": "adapter",
         "base_model": adapter.base_model,
         "tasks": [adapter.name],
         "modules": len(adapter.factors),
@@ -66,7 +66,7 @@ def of_hydralora(path: Path) -> dict:
 
     adapter = HydraLora.load(path)
     return {
-        "kind": "hydralora",
+        "type": "hydralora",
         "base_model": adapter.base_model,
         "modules": len(adapter.modules),
         "experts": adapter.config.experts,
@@ -84,7 +84,7 @@ def of_sparse(path: Path) -> dict:
     adapter = SparseAdapter.load(path)
     weights = sum(math.prod(delta.shape) for delta in adapter.modules.values())
     return {
-        "kind": "sparse",
+        "type": "sparse",
         "base_model": adapter.base_model,
         "tasks": list(adapter.tasks),
         "settings": dict(adapter.settings),
@@ -100,22 +100,22 @@ def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
     from ..packing import CodedAdapters
 
     if isinstance(merged, CodedAdapters):
-        kind = {"directions": sorted({len(m.directions) for m in merged.layout.modules.values()})}
+        about = {"directions": sorted({len(m.directions) for m in merged.layout.modules.values()})}
     else:
         sides = list(merged.modules.values())
-        kind = {
+        about = {
             "ranks": sorted({a.stack.shape[1] for a, _ in sides}),
             "a_per_module": sorted({len(a.stack) for a, _ in sides}),
             "b_per_module": sorted({len(b.stack) for _, b in sides}),
         }
     return {
-        "kind": "compressed" if isinstance(merged, CodedAdapters) else "merged",
+        "type": "compressed" if isinstance(merged, CodedAdapters) else "merged",
         "method": merged.method,
         "settings": dict(merged.settings),
         "base_model": merged.base_model,
         "tasks": list(merged.tasks),
         "modules": len(merged.modules),
-        **kind,
+        **about,
         "stored_bytes": merged.stored_bytes,
         "fp16_bytes": merged.adapter_bytes,
         "share_of_fp16": merged.share,
@@ -135,10 +135,10 @@ def of_bundle(path: Path) -> dict:
     packs = manifest.pack_sizes
     common = sizes.get(SHARED, 0)  # none if shared rows are layers: the program has their bytes
     return {
-        "kind": "bundle",
+        "type": "bundle",
         "method": manifest.method,
         "base_model": manifest.base_model,
-        "base_kind": manifest.model.kind,
+        "kind": manifest.model.kind,
         "quantize": manifest.quantize,
         **model,
         "swap": swap.mode,

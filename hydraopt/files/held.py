@@ -36,9 +36,9 @@ class Held:
         """
         return Listing.read(self.handle, self.path)
 
-    def check_ours(self, kind: str) -> Checked:
+    def check_ours(self, output_type: str) -> Checked:
         """As :func:`~hydraopt.files.listing.check_ours`."""
-        return check_ours(self.handle, self.path, kind)
+        return check_ours(self.handle, self.path, output_type)
 
     def may_write(self, name: str, listing: Listing) -> bool:
         """Whether a name is free, or that of a file of ours.
@@ -179,4 +179,4 @@ def _during_and_after(
     """What is ours while files change, and what after that."""
     written = {name: hashlib.sha256(x).hexdigest() for name, x in contents.items()}
     kept = {path: x for path, x in listing.files.items() if path not in {*gone, *written}}
-    return listing.with_more(written), Listing(listing.kind, kept).with_more(written)
+    return listing.with_more(written), Listing(listing.output_type, kept).with_more(written)

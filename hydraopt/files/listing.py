@@ -13,7 +13,7 @@ from ..reading import LARGEST
 from .handles import Entry, content, digest, entries, opened, remove, status_of
 
 LIST = "hydraopt-files.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STEP = "so it is not overwritten; choose another output, or delete it yourself"
 FOREIGN, CHANGED, NEW = "is not ours", "was changed since", "came meanwhile"
 
@@ -23,21 +23,21 @@ class Listing:
     """The files that we wrote into a directory.
 
     Attributes:
-        kind: of output.
+        output_type: what the directory is, such as ``bundle``.
         files: path inside the directory -> SHA-256 in hex. There are two while a file is replaced,
             so that a command that is killed leaves nothing of which we do not know.
     """
 
-    kind: str
+    output_type: str
     files: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, directory: Path, kind: str) -> "Listing":
+    def of(cls, directory: Path, output_type: str) -> "Listing":
         """All files of a directory that only we have written to."""
         with opened(directory) as handle:
             paths = [entry.path for entry in entries(handle) if not entry.is_directory]
             found = {path: digest(path, handle) for path in progress(paths, "hash")}
-        return cls(kind, {path: (value,) for path, value in found.items() if value})
+        return cls(output_type, {path: (value,) for path, value in found.items() if value})
 
     @classmethod
     def read(cls, handle: int, path: Path) -> "Listing | None":
@@ -62,7 +62,7 @@ class Listing:
                 f"{path / LIST} was changed or is of another version; delete it, and nothing in "
                 f"{path} is taken for ours"
             ) from error
-        return cls(fields["kind"], {name: tuple(x) for name, x in fields["files"].items()})
+        return cls(fields["output_type"], {name: tuple(x) for name, x in fields["files"].items()})
 
     def with_more(self, files: Mapping[str, str]) -> "Listing":
         """The same with other files, or other content: path -> SHA-256 in hex."""
@@ -70,13 +70,15 @@ class Listing:
             path: tuple(dict.fromkeys((*self.files.get(path, ()), value)))
             for path, value in files.items()
         }
-        return Listing(self.kind, {**self.files, **more})
+        return Listing(self.output_type, {**self.files, **more})
 
     @property
     def document(self) -> bytes:
         """The content of its file."""
         files = {path: list(digests) for path, digests in sorted(self.files.items())}
-        return sealed({"format_version": FORMAT_VERSION, "kind": self.kind, "files": files})
+        return sealed(
+            {"format_version": FORMAT_VERSION, "output_type": self.output_type, "files": files}
+        )
 
     @cached_property
     def directories(self) -> frozenset[str]:
@@ -117,16 +119,16 @@ class Checked:
                 raise OutputError(f"output {path} holds {entry.path}, which {NEW}, {STEP}")
 
 
-def check_ours(handle: int, path: Path, kind: str) -> Checked:
+def check_ours(handle: int, path: Path, output_type: str) -> Checked:
     """What is in an output, all of which we wrote.
 
     Args:
         handle: of the directory.
         path: of the directory, for messages.
-        kind: of output.
+        output_type: what the directory is, such as ``bundle``.
 
     Raises:
-        OutputError: it is of another kind, or holds anything that we did not write.
+        OutputError: it is of another type, or holds anything that we did not write.
     """
     try:
         listing = Listing.read(handle, path)
@@ -136,8 +138,10 @@ def check_ours(handle: int, path: Path, kind: str) -> Checked:
         if os.listdir(handle):
             raise OutputError(f"output {path} holds other files and no {LIST} of ours, {STEP}")
         return Checked({})
-    if listing.kind != kind:
-        raise OutputError(f"output {path} is a {listing.kind}, expected a {kind}, {STEP}")
+    if listing.output_type != output_type:
+        raise OutputError(
+            f"output {path} is a {listing.output_type}, expected a {output_type}, {STEP}"
+        )
     found = {}
     for entry in entries(handle):
         if not listing.holds(entry):

@@ -14,7 +14,9 @@ from .staging import NEW, OLD, Staging, settle_stale, staged
 
 
 @contextmanager
-def output_directory(path: str | Path, kind: str, *, overwrite: bool = False) -> Iterator[Path]:
+def output_directory(
+    path: str | Path, output_type: str, *, overwrite: bool = False
+) -> Iterator[Path]:
     """Yield a temporary directory to write into; rename it to ``path`` at the end.
 
     Whatever ends the block early (an error, a full disk, an interrupt) leaves ``path`` as it was
@@ -22,26 +24,27 @@ def output_directory(path: str | Path, kind: str, *, overwrite: bool = False) ->
 
     Args:
         path: directory to write. It gets a list of all files, by which it may be replaced later.
-        kind: of directory; only one of this kind, or an empty one, is ever replaced.
+        output_type: what the directory is, such as ``bundle``; only one of this type, or an empty
+            one, is ever replaced.
         overwrite: replace an existing ``path``, if all that is in it was written by us.
 
     Raises:
         OutputError: ``path`` exists and may not be replaced, or it cannot be written.
     """
     path = Path(path).resolve()
-    check_output(path, kind, overwrite=overwrite)
+    check_output(path, output_type, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with opened(path.parent) as parent, staged(path, parent) as staging:
             staging.new.mkdir()
             yield staging.new
-            write_bytes(staging.new / LIST, Listing.of(staging.new, kind).document)
-            _publish(staging, kind, overwrite=overwrite)
+            write_bytes(staging.new / LIST, Listing.of(staging.new, output_type).document)
+            _publish(staging, output_type, overwrite=overwrite)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def check_output(path: Path, kind: str, *, overwrite: bool) -> None:
+def check_output(path: Path, output_type: str, *, overwrite: bool) -> None:
     """Raise what :func:`output_directory` would before anything is computed."""
     path = path.resolve()
     if path == Path.cwd() or path in Path.cwd().parents:
@@ -52,27 +55,27 @@ def check_output(path: Path, kind: str, *, overwrite: bool) -> None:
     if path.exists():
         _check_replaceable(path, overwrite=overwrite)
         with held(path) as directory:
-            directory.check_ours(kind)
+            directory.check_ours(output_type)
 
 
-def remove_output(path: Path, kind: str) -> None:
+def remove_output(path: Path, output_type: str) -> None:
     """Remove a directory that :func:`output_directory` wrote.
 
     Raises:
-        OutputError: it is of another kind, or holds anything that we did not write.
+        OutputError: it is of another type, or holds anything that we did not write.
     """
     with held(path) as directory:
-        remove_held(directory.handle, directory.check_ours(kind))
+        remove_held(directory.handle, directory.check_ours(output_type))
     with suppress(OSError):  # something came meanwhile
         path.rmdir()
 
 
-def write_files(directory: Path, kind: str, contents: Mapping[str, bytes]) -> None:
+def write_files(directory: Path, output_type: str, contents: Mapping[str, bytes]) -> None:
     """Write files into a directory in which others may lie; of these, ours are replaced.
 
     Args:
         directory: is there already.
-        kind: of directory, for its list.
+        output_type: what the directory is, for its list.
         contents: path inside the directory -> content.
 
     Raises:
@@ -80,10 +83,10 @@ def write_files(directory: Path, kind: str, contents: Mapping[str, bytes]) -> No
         BundleError: the list of what is ours is damaged.
     """
     with held(directory) as there:
-        there.change(there.listing() or Listing(kind, {}), contents)
+        there.change(there.listing() or Listing(output_type, {}), contents)
 
 
-def check_files(directory: Path, kind: str, names: Iterable[str]) -> None:
+def check_files(directory: Path, output_type: str, names: Iterable[str]) -> None:
     """Raise what :func:`write_files` would; or if all in a directory is somebody else's."""
     if not directory.exists():
         return
@@ -95,12 +98,13 @@ def check_files(directory: Path, kind: str, names: Iterable[str]) -> None:
             raise OutputError(
                 f"output {directory} holds other files and no {LIST} of ours; choose another output"
             )
-        if listing and listing.kind != kind:
+        if listing and listing.output_type != output_type:
             raise OutputError(
-                f"output {directory} is a {listing.kind}, expected a {kind}; choose another output"
+                f"output {directory} is a {listing.output_type}, expected a {output_type}; choose "
+                "another output"
             )
         for name in names:
-            there.check_free(name, listing or Listing(kind, {}))
+            there.check_free(name, listing or Listing(output_type, {}))
 
 
 def _check_replaceable(path: Path, *, overwrite: bool) -> None:
@@ -112,7 +116,7 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
         )
 
 
-def _publish(staging: Staging, kind: str, *, overwrite: bool) -> None:
+def _publish(staging: Staging, output_type: str, *, overwrite: bool) -> None:
     """Give what was written its name; what had it goes."""
     with opened(staging.name, staging.parent) as handle:
         try:
@@ -120,7 +124,7 @@ def _publish(staging: Staging, kind: str, *, overwrite: bool) -> None:
         except FileExistsError:  # it may have come while we worked
             _check_replaceable(staging.target, overwrite=overwrite)
         with held(staging.target) as directory:
-            ours = directory.check_ours(kind)
+            ours = directory.check_ours(output_type)
             _replace(handle, staging.place)
             try:
                 ours.check_again(directory.handle, directory.path)

@@ -124,7 +124,7 @@ class Device:
         return output.removesuffix(f"{END}\n")
 
     def facts(self) -> Facts:
-        """Model, ABI, kernel and kind of the device. Errors as :meth:`adb`."""
+        """Model, ABI, kernel and type of the device. Errors as :meth:`adb`."""
         return parse_facts(self.serial, self.shell(FACTS_SCRIPT, "tell what it is"))
 
     @contextmanager

@@ -21,7 +21,7 @@ from .conditions import SCRIPT, condition_notes, parse_conditions
 from .facts import Facts
 from .measure import ProfileRequest, bundle_record, profiled_manifest, thread_counts
 from .outputs import LOGITS, TOKENS, Expected, compare_outputs, expected_outputs
-from .results import FORMAT_VERSION, KIND_NOTES, RESULTS
+from .results import DEVICE_NOTES, FORMAT_VERSION, RESULTS
 from .sizes import separate_bytes, sizes
 
 logger = logging.getLogger(__name__)
@@ -67,10 +67,10 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
             "the app; profile it without --via app"
         )
     facts = device.facts()
-    if facts.kind not in ANDROID:
+    if facts.device_type not in ANDROID:
         raise DeviceError(
-            f"device {device.serial} is no Android ({facts.kind}): it cannot run the app; use a "
-            "phone or an Android emulator, or profile without --via app"
+            f"device {device.serial} is no Android ({facts.device_type}): it cannot run the app; "
+            "use a phone or an Android emulator, or profile without --via app"
         )
     threads = thread_counts(request.threads, facts.cores)
     separate = separate_bytes(manifest, request.adapters)
@@ -84,7 +84,7 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
         logits = _logits(workspace)
     where = f"the app on {device.serial}"
     outputs = compare_outputs(logits, expected, find_scheme(manifest.quantize).tolerance, where)
-    kind_note = KIND_NOTES.get(facts.kind)
+    note = DEVICE_NOTES.get(facts.device_type)
     return {
         **_on(results, facts),
         "hydraopt": version("hydraopt"),
@@ -94,7 +94,7 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
         "sizes": sizes(request.bundle, manifest, {}, *separate),
         "outputs": {BUNDLE: outputs},
         "notes": [
-            *([kind_note] if kind_note else []),
+            *([note] if note else []),
             *results["notes"],
             *condition_notes(before, after, facts.cores),
         ],
@@ -259,6 +259,6 @@ def _logits(workspace: DeviceWorkspace) -> bytes:
 def _on(results: Mapping, facts: Facts) -> dict:
     """Results with the device as adb names it."""
     device = asdict(facts)
-    named = {key: device[key] for key in ("model", "abi", "kernel", "kind")}
+    named = {key: device[key] for key in ("model", "abi", "kernel", "device_type")}
     rows = [row | named for row in results["measurements"]]
     return {**results, "device": device, "measurements": rows}

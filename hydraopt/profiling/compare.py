@@ -12,7 +12,7 @@ METRICS = (
     *("prefill_ms", "decode_ms", "peak_bytes"),
 )
 NOT_TIMES = ("peak_bytes",)
-SAME = ("model", "abi", "kind")
+SAME = ("model", "abi", "device_type")
 
 
 @dataclass(frozen=True)

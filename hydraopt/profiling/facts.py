@@ -32,7 +32,7 @@ class Facts:
 
     Attributes:
         serial: adb's serial number, ``host`` for this machine.
-        kind: ``host``, ``phone``, ``Android emulator``, ``emulated Linux device`` (what
+        device_type: ``host``, ``phone``, ``Android emulator``, ``emulated Linux device`` (what
             ``hydraopt emulator`` starts) or ``Linux device`` (any other behind adb).
         model: maker's name of it.
         abi: Android's name of the instruction set, such as ``arm64-v8a``.
@@ -44,7 +44,7 @@ class Facts:
     """
 
     serial: str
-    kind: str
+    device_type: str
     model: str
     abi: str
     os: str
@@ -59,7 +59,7 @@ def host_facts() -> Facts:
     system = platform.uname()
     return Facts(
         serial="host",
-        kind="host",
+        device_type="host",
         model=_cpu_model() or system.machine,
         abi=ABIS.get(system.machine, system.machine),
         os=system.system,
@@ -99,7 +99,7 @@ def parse_facts(serial: str, output: str) -> Facts:
     names = value.get("ro.product.manufacturer", ""), value.get("ro.product.model", "")
     return Facts(
         serial=serial,
-        kind=_kind(value),
+        device_type=_device_type(value),
         model=" ".join(filter(None, names)) or "unknown",
         abi=value.get("ro.product.cpu.abi") or ABIS.get(machine, machine),
         os=f"Android {release} (API {api})" if api else "Linux",
@@ -110,7 +110,7 @@ def parse_facts(serial: str, output: str) -> Facts:
     )
 
 
-def _kind(value: Mapping[str, str]) -> str:
+def _device_type(value: Mapping[str, str]) -> str:
     if value.get("ro.hydraopt.tier"):
         return "emulated Linux device"
     if not value.get("ro.build.version.sdk"):

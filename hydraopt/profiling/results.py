@@ -14,14 +14,14 @@ from ..errors import UsageError
 from ..reading import UnreadableError, file_json, shortened
 from .facts import Facts
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 RESULTS = "results.json"
 COMPLETE, PARTIAL = "complete", "partial"
 TIMES_MEAN_NOTHING = (
     "The arm64 virtual machine is emulated instruction by instruction: its outputs count, its "
     "times do not, nor do their ratios."
 )
-KIND_NOTES = {
+DEVICE_NOTES = {
     "emulated Linux device": "Linux behind Android's adbd at the speed of the machine below it: "
     "its times are that machine's, not a phone's.",
     "Android emulator": "An Android emulator: its times are its host's, not a phone's.",
@@ -77,7 +77,8 @@ class Profile:
 
     def record(self) -> dict:
         """Everything as JSON."""
-        kind = TIMES_MEAN_NOTHING if not self.timing_valid else KIND_NOTES.get(self.facts.kind)
+        note = DEVICE_NOTES.get(self.facts.device_type)
+        note = note if self.timing_valid else TIMES_MEAN_NOTHING
         return {
             "format_version": FORMAT_VERSION,
             "hydraopt": version("hydraopt"),
@@ -90,7 +91,7 @@ class Profile:
             "conditions": self.conditions,
             "bundle": self.bundle,
             "settings": self.settings,
-            "notes": [*([kind] if kind else []), *self.notes],
+            "notes": [*([note] if note else []), *self.notes],
             "sizes": self.sizes,
             "outputs": self.outputs,
             "measurements": [self._measurement(key, x) for key, x in self.rounds.items()],
@@ -103,7 +104,7 @@ class Profile:
             "model": self.facts.model,
             "abi": self.facts.abi,
             "kernel": self.facts.kernel,
-            "kind": self.facts.kind,
+            "device_type": self.facts.device_type,
             "timing_valid": self.timing_valid,
             **statistics(rounds),
         }

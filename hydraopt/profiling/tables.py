@@ -57,7 +57,7 @@ def headline(results: Mapping) -> list[str]:
     measured, device = Measurements(results), results["device"]
     lines = [
         f"{results['bundle']['name']}: {results['bundle']['tasks']} tasks of "
-        f"{results['bundle']['base_model']} on {device['model']} ({device['kind']}, "
+        f"{results['bundle']['base_model']} on {device['model']} ({device['device_type']}, "
         f"{device['abi']}, {device['os']}, kernel {device['kernel']})."
     ]
     if results["lost"]:
@@ -80,7 +80,8 @@ def variant_names(sizes: Mapping) -> Mapping[str, str]:
 
 def _device(results: Mapping) -> Table:
     device = results["device"]
-    rows = [(key, str(device[key])) for key in ("model", "kind", "abi", "os", "kernel", "cores")]
+    keys = ("model", "device_type", "abi", "os", "kernel", "cores")
+    rows = [(key.replace("_", " "), str(device[key])) for key in keys]
     rows.append(("memory", f"{device['memory_bytes'] / MB:,.0f} MB"))
     rows.append(("status", results["status"]))
     rows.append(("times are valid", "yes" if results["timing_valid"] else "no"))

@@ -17,11 +17,11 @@ from .command import run_here
 
 TASKS = ("alpha", "beta")
 RESULTS = {
-    "format_version": 2,
+    "format_version": 3,
     "status": "complete",
     "lost": "",
     "timing_valid": True,
-    "device": {"model": "m", "abi": "x86_64", "kind": "host"},
+    "device": {"model": "m", "abi": "x86_64", "device_type": "host"},
     "settings": {"prompt": 8, "threads": [1]},
     "sizes": {"bundle": {"packs": 30, "total": 1000}},
     "measurements": [

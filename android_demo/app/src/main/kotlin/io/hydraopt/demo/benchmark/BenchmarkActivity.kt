@@ -86,7 +86,7 @@ class BenchmarkActivity : Activity() {
         getSystemService(ActivityManager::class.java)!!.getMemoryInfo(memory)
         val emulated = Build.HARDWARE in EMULATORS
         return Device(
-            kind = if (emulated) "Android emulator" else "phone",
+            deviceType = if (emulated) "Android emulator" else "phone",
             model = "${Build.MANUFACTURER} ${Build.MODEL}",
             abi = Build.SUPPORTED_ABIS.first(),
             os = "Android ${Build.VERSION.RELEASE} (API ${Build.VERSION.SDK_INT})",

@@ -9,7 +9,7 @@ import java.util.TimeZone
 
 /** What the benchmark runs on; the fields are those of the profiler's `device`. */
 internal class Device(
-    val kind: String,
+    val deviceType: String,
     val model: String,
     val abi: String,
     val os: String,
@@ -71,13 +71,13 @@ internal class Record(private val version: String, private val device: Device) {
         "model" to device.model,
         "abi" to device.abi,
         "kernel" to device.kernel,
-        "kind" to device.kind,
+        "device_type" to device.deviceType,
         "timing_valid" to true
     ) + samples.statistics(key)
 
     private fun Device.fields() = mapOf(
         "serial" to "app",
-        "kind" to kind,
+        "device_type" to deviceType,
         "model" to model,
         "abi" to abi,
         "os" to os,
@@ -104,7 +104,7 @@ internal class Record(private val version: String, private val device: Device) {
     }
 
     private companion object {
-        const val FORMAT_VERSION = 2
+        const val FORMAT_VERSION = 3
         const val NOTE = "Measured in the app, all rounds in one process: a load is a later one " +
             "and has the tokenizer, a switch has the pack's hash, the peak of memory is the app's."
     }
