@@ -163,7 +163,7 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
     yield "pack-gone", _gone(PACK), f"{PACK} cannot be read"
     yield "pack-foreign", _foreign(other, PACK), f"{PACK} is damaged or from another bundle"
     yield "pack-offset", _pack(offset=64), f"{PACK} is damaged: it ends after"
-    yield "pack-length", _pack(length=100), f"{PACK} is damaged or from another bundle"
+    yield "pack-length", _pack(length=100), "manifest.json is damaged"
     for file in ("../outside.pack", "/etc/passwd", "packs/../../x", ".hidden", "a//b", ""):
         yield "pack-outside", _pack(file=file), "manifest.json is damaged"
     for changes in ({"offset": -1}, {"length": 0}, {"sha256": "00"}, {"sha256": None}):

@@ -166,7 +166,7 @@ def changed_manifest(bundle, **changes):
 
 def test_a_pack_that_the_manifest_describes_otherwise_is_refused(copied):
     swap = read(copied)["swap"]
-    swap["packs"]["alpha"]["length"] = 1
+    swap["packs"]["alpha"]["sha256"] = "0" * 64
     changed_manifest(copied, swap=swap)
     with pytest.raises(BundleError, match="its SHA-256 differs"):
         verify(copied)

@@ -66,9 +66,12 @@ def manifests() -> Iterator[Case]:
             change = _pack(file=file)
             yield Case(f"a pack in {file!r}, {command[0]}", command, "manifest.json", change)
     yield Case("the program as a pack", RUN, "model.pte", _pack(file="model.pte"))
-    for changes in ({"offset": 64}, {"length": 100}, {"sha256": "0" * 64}, {"length": 1 << 50}):
+    for changes in ({"offset": 64}, {"sha256": "0" * 64}):
         yield Case(f"a pack with {changes}", RUN, "alpha.pack", _pack(**changes))
-    for changes in ({"offset": -1}, {"length": 0}, {"length": 10**30}, {"sha256": "x"}):
+    for changes in (
+        *({"offset": -1}, {"length": 0}, {"length": 100}, {"length": 1 << 50}),
+        *({"length": 10**30}, {"sha256": "x"}),
+    ):
         yield Case(f"a pack with {changes}", ("info", "bundle"), "manifest.json", _pack(**changes))
 
 

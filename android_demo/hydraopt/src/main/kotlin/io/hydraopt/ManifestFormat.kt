@@ -185,9 +185,12 @@ internal object ManifestFormat {
     private fun checkFits(manifest: Manifest) {
         val swap = manifest.swap
         val shared = if (swap is Swap.Inputs && !swap.staticRows) setOf(SHARED) else setOf()
+        val packs = if (swap is Swap.Inputs) swap.packs else mapOf()
+        val lengths = packs.values.map { it.length }.distinct()
         val classes = manifest.classes.keys
         val fits = mapOf(
             "tasks" to manifest.tasks.isNotEmpty(),
+            "packs" to (lengths.size <= 1),
             "files" to manifest.files.keys.containsAll(shared + PROGRAM),
             "classes" to (classes.isEmpty() || classes == manifest.tasks.toSet()),
             "lengths" to !isTooLong(manifest.model)
