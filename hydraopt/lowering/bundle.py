@@ -102,8 +102,8 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         for file in sorted(directory.rglob("*"))
         if file.is_file() and file not in packed
     }
-    unneeded = (LAYOUT, SHARED) if plan.static_rows else (LAYOUT,)
-    growth = {name: record for name, record in files.items() if name in unneeded}
+    swap = _swap(plan, lowered, files)
+    growth = swap.growth if isinstance(swap, Inputs) else {}
     manifest = Manifest(
         base_model=adapters.base_model,
         base_config_sha256=base.config_sha256,
@@ -112,7 +112,7 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         adapter_bytes=adapters.adapter_bytes,
         quantize=plan.settings.quantize,
         model=_model(base, plan.settings),
-        swap=_swap(plan, lowered, growth),
+        swap=swap,
         files={name: record for name, record in files.items() if name not in growth},
         classes=plan.classes,
         deviation=lowered.deviation,
@@ -137,15 +137,15 @@ def _model(base: BaseModel, settings: ExportSettings) -> Model:
     return Encoder(vocabulary, max_length, embedding, **base.about)
 
 
-def _swap(plan: Plan, lowered: Lowered, growth: Mapping[str, FileRecord]) -> Swap:
+def _swap(plan: Plan, lowered: Lowered, files: Mapping[str, FileRecord]) -> Swap:
     constant_bytes = lowered.constant_bytes
     if isinstance(plan, StaticPlan):
         return Static(plan.adapters.tasks, constant_bytes)
     if plan.swap == INPUTS:
-        coded = plan.coded
-        binding = coded.layout.binding(coded.shared.numpy()).hex()
-        rows = plan.static_rows, constant_bytes
-        return Inputs(lowered.packs, plan.factors, binding, *rows, growth)
+        binding = plan.adapters.layout.binding(plan.adapters.shared.numpy()).hex()
+        static_rows = plan.static_rows
+        growth = {x: files[x] for x in ((LAYOUT, SHARED) if static_rows else (LAYOUT,))}
+        return Inputs(lowered.packs, plan.factors, binding, static_rows, constant_bytes, growth)
     if plan.swap == METHODS:
         return Methods(plan.methods, constant_bytes)
     return Data(lowered.packs)
