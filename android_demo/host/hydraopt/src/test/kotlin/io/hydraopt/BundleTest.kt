@@ -26,8 +26,9 @@ class BundleTest {
         assertTrue("date-en" in bundle.tasks)
         assertEquals("hydraopt/zoo-base", bundle.manifest.baseModel)
         assertEquals(setOf(257), (bundle.manifest.model as Model.CausalLm).eosIds)
-        val lists = setOf("manifest.json", "hydraopt-files.json")
-        val files = Fixtures.file("zoo").walk().filter { it.isFile && it.name !in lists }
+        val others = setOf("manifest.json", "hydraopt-files.json", "layout.json", "shared.pack") -
+            bundle.manifest.files.keys
+        val files = Fixtures.file("zoo").walk().filter { it.isFile && it.name !in others }
         assertEquals(files.sumOf { it.length() }, bundle.bytes)
     }
 
