@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from hydraopt.cli import app as cli
 from hydraopt.errors import BundleError, LoweringError, OutputError, ProfilingError, UsageError
-from hydraopt.files import LIST
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.alternatives import load_base_of
 from hydraopt.profiling import emulator
@@ -97,7 +96,8 @@ def test_switching_takes_no_memory(results):
 def test_sizes_are_those_of_the_files(results, bundle, adapter_dirs):
     sizes = results["sizes"]
     parts = dict(sizes["bundle"])
-    files = [file for file in bundle.rglob("*") if file.is_file() and file.name != LIST]
+    needed = {"manifest.json", *Manifest.read(bundle).phone_names}
+    files = [bundle / name for name in needed]
     total, largest = parts.pop("total"), parts.pop("largest_pack")
     assert total == sum(parts.values()) == sum(file.stat().st_size for file in files)
     assert largest == max(file.stat().st_size for file in bundle.glob("packs/*"))
