@@ -216,8 +216,8 @@ def test_a_large_dense_result_is_projected_at_random_but_near_the_best():
         ("doge", {"steps": -1}, "steps is -1"),
         ("doge", {"steps": 10**8}, "steps is 100000000, expected 0 to 1,000,000"),
         ("1bit", {"density": 2}, "density is 2"),
-        ("1bit", {"modules": "mlp"}, "found in no module's name; there are: layer0, layer1"),
-        ("1bit", {"modules": "("}, "no regular expression"),
+        ("1bit", {"modules": "mlp"}, "matches no module; available modules: layer0, layer1"),
+        ("1bit", {"modules": "("}, "not a regular expression"),
         ("tsv-merge", {"keep": 0}, "keep is 0"),
         ("kmerge", {"clusters": 7}, "clusters is 7, expected 1 to 6, the number of adapters"),
         ("kmerge", {"clusters": 0}, "clusters is 0, expected 1 to 6"),
@@ -291,5 +291,5 @@ def test_no_function_shadows_a_module():
 
 def test_a_method_keeps_its_name():
     register = merging_method(name="ties", paper="", per_task=False, needs="nothing", storage="")
-    with pytest.raises(ValueError, match=r"'ties' is in hydraopt\.merging\.ties already"):
+    with pytest.raises(ValueError, match=r"'ties' already exists in hydraopt\.merging\.ties"):
         register(lambda adapters: None)

@@ -1,7 +1,7 @@
 """Merging methods: plain functions ``AdapterSet -> MergedAdapters``, listed in ``METHODS``.
 
-Each is in a module of its own, ``from hydraopt.merging.ties import ties``, and registers itself
-when that is imported. docs/new-method.md says how to add one.
+Each method lives in its own module (``from hydraopt.merging.ties import ties``) and is registered
+when that module is imported. See docs/new-method.md for how to add one.
 """
 
 from .method import Method

@@ -1,11 +1,11 @@
-"""AdaMerging (arXiv 2310.02575): one model, ``D(l) = sum_t c[t, l] D_t(l)`` by entropy.
+"""AdaMerging (arXiv 2310.02575): one model, ``D(l) = sum_t c[t, l] D_t(l)``, by entropy.
 
-The coefficients minimise the mean entropy of the merged model's predictions on unlabelled inputs:
-one per task and module ("layer", AdaMerging's layer-wise form) or one per task ("task"). They start
-at 0.3 and are clamped to [0, 1]; Adam at 1e-3 for 500 steps.
+The coefficients minimise the mean entropy of the merged model's predictions on unlabelled inputs.
+There is one per task and module ("layer", the paper's layer-wise AdaMerging) or one per task
+("task"). They start at 0.3 and are clamped to [0, 1]; Adam runs for 500 steps at 1e-3.
 
-The paper classifies images. For language models the prediction is read here as the distribution of
-the first token of the answer, at the prompt's last position.
+The paper classifies images. Here, for language models, the prediction is the distribution of the
+answer's first token, at the prompt's last position.
 """
 
 from typing import Literal
@@ -51,17 +51,17 @@ def adamerging(
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        data: the base model, and prompts of every task.
-        coefficients: one per task and module ("layer") or one per task ("task").
-        steps: of Adam.
-        rate: Adam's learning rate.
+        data: the base model and prompts of every task.
+        coefficients: "layer" for one per task and module, "task" for one per task.
+        steps: number of Adam steps.
+        rate: learning rate of Adam.
         batch: prompts per step.
-        rank: of the result; by default ``min(out, in, sum of ranks)``, which loses nothing.
-        seed: of the order of the prompts.
+        rank: rank of the result; defaults to ``min(out, in, sum of ranks)``, which is lossless.
+        seed: seed for the order of the prompts.
 
     Raises:
-        MergeError: other ``coefficients``, or another setting outside of its range.
-        TrainingError: an entropy that is not finite, with the step.
+        MergeError: ``coefficients`` or another setting is invalid.
+        TrainingError: the entropy is not finite; names the step.
     """
     check_training(steps, rate, batch, seed)
     if coefficients not in ("layer", "task"):
@@ -85,6 +85,6 @@ def adamerging(
 
 
 def entropy(model: torch.nn.Module, texts: Batch) -> torch.Tensor:
-    """Mean entropy of the predictions where ``texts`` has labels, a scalar in nats."""
+    """Return the mean entropy of predictions where ``texts`` has labels, a scalar in nats."""
     logs = log_softmax(answer_logits(model, texts)[0], -1)
     return -(logs.exp() * logs).sum(-1).mean()

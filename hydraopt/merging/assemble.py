@@ -1,4 +1,4 @@
-"""From one module's merged deltas to ``MergedAdapters``: cutting to a rank, sharing, reporting."""
+"""Build ``MergedAdapters`` from merged deltas: truncate ranks, share factors, report errors."""
 
 import logging
 import math
@@ -22,19 +22,19 @@ def merge_modules(
     rank: int | None,
     settings: Mapping[str, Setting],
 ) -> MergedAdapters:
-    """Merge module by module, and cut the results to a rank.
+    """Merge module by module and truncate the results to a rank.
 
     Args:
-        method: the method's name.
-        adapters: what is merged.
-        merge: from a module's name to one delta for all tasks, or to T deltas in order.
-        rank: of the result. By default one delta for all tasks has the largest rank that a sum of
-            the module's deltas can have, so that what is exact stays exact: its factors are stored
-            once. Deltas per task have the largest rank of the adapters: the same slots.
-        settings: the method's options, for the record.
+        method: name of the method.
+        adapters: the adapters to merge.
+        merge: maps a module's name to one delta for all tasks, or to T deltas in task order.
+        rank: rank of the result. A single delta defaults to the largest rank that a sum of the
+            module's deltas can have, so that an exact merge stays exact. Deltas per task default
+            to the largest rank of the adapters, which keeps the size of the slots.
+        settings: options of the method, kept as a record.
 
     Raises:
-        MergeError: ``rank`` below 1.
+        MergeError: ``rank`` is below 1.
     """
     check_rank(rank)
     sides, lost, energy = {}, 0.0, 0.0
@@ -62,7 +62,7 @@ def assemble(
     sides: Mapping[str, tuple[Side, Side]],
     settings: Mapping[str, Setting],
 ) -> MergedAdapters:
-    """The result of a method, with what is known from its adapters filled in; heads stay."""
+    """Build a method's result; metadata and heads come from ``adapters``."""
     modules = {**sides, **head_sides(adapters)}
     return MergedAdapters(
         method,
@@ -77,6 +77,6 @@ def assemble(
 
 
 def full_rank(adapters: AdapterSet, module: str) -> int:
-    """The largest rank that a sum of a module's deltas can have: min(out, in, sum of ranks)."""
+    """Return the largest rank that a module's summed deltas can have, min(out, in, sum of ranks)."""
     ranks = (len(x.factors[module].a) for x in adapters.adapters if module in x.factors)
     return min(*adapters.shapes[module], sum(ranks))

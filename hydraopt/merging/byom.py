@@ -1,9 +1,9 @@
-"""BYOM-LoRA (arXiv 2310.01886): every task's delta by itself, cut to rank q by SVD.
+"""BYOM-LoRA (arXiv 2310.01886): each task's delta, truncated to rank q by SVD.
 
-``D_t ~ U_q S_q V_qᵀ``, the best approximation of that rank, is added to the base model: unlike the
-paper's BYOM-FFT, for models that are tuned whole, BYOM-LoRA has no merged model below the tasks'
-own parts, and nothing is shared. The SVD is made in factor space [derived], which is exact. The
-paper's q is well below the adapters' rank r; half of r, the default here, is ours.
+``D_t ~ U_q S_q V_qᵀ``, the best approximation of that rank, is added to the base model. Unlike the
+paper's BYOM-FFT for fully fine-tuned models, BYOM-LoRA has no merged model underneath, so tasks
+share nothing. The SVD is computed in factor space, which is exact [derived]. The paper's q is well
+below the adapters' rank r; the default of r / 2 is our choice.
 """
 
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ NAME = "byom"
     storage="T R (m + n)",
 )
 def byom(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
-    """Cut to an A and a B of rank q per task and module.
+    """Truncate each task's delta to rank q.
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        rank: q; half of the largest rank of the adapters by default.
+        rank: q; defaults to half of the adapters' largest rank.
 
     Raises:
-        MergeError: ``rank`` below 1.
+        MergeError: ``rank`` is below 1.
     """
 
     def parts(module: str) -> Iterator[Factors]:

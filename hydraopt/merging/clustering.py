@@ -1,6 +1,6 @@
-"""k-means of T tasks that are known by their ``[T, T]`` Gram matrix alone.
+"""k-means of T tasks, given only their ``[T, T]`` Gram matrix.
 
-Labels are dense, 0..k-1 without a gap. Tasks that are equal leave fewer clusters than asked for.
+Labels are dense: 0..k-1 without gaps. Equal tasks may leave fewer clusters than requested.
 """
 
 import warnings
@@ -13,20 +13,20 @@ RESTARTS = 32
 
 
 def cluster(gram: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
-    """Labels ``[T]`` of at most ``clusters`` clusters: the best of seeded k-means++ restarts."""
+    """Return labels ``[T]`` of at most ``clusters`` clusters, the best of 32 k-means++ restarts."""
     return _labels(_points(gram), clusters, n_init=RESTARTS, random_state=seed)
 
 
 def refine(gram: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Labels after Lloyd steps that start from ``labels``; the scatter does not grow."""
+    """Run Lloyd iterations from ``labels``; the within-cluster scatter never grows."""
     points = _points(gram)
     means = [points[(labels == k).numpy()].mean(0) for k in range(int(labels.max()) + 1)]
     return _labels(points, len(means), init=means, n_init=1)
 
 
 def _labels(points: np.ndarray, clusters: int, **options: Any) -> torch.Tensor:
-    """Labels of ``points [T, T]``; ``options`` are those of scikit-learn's ``KMeans``."""
-    from sklearn.cluster import KMeans  # takes a second, and few methods cluster
+    """Cluster ``points [T, T]``; ``options`` go to scikit-learn's ``KMeans``."""
+    from sklearn.cluster import KMeans  # imports in a second, and few methods cluster
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
@@ -36,6 +36,6 @@ def _labels(points: np.ndarray, clusters: int, **options: Any) -> torch.Tensor:
 
 
 def _points(gram: torch.Tensor) -> np.ndarray:
-    """Points ``[T, T]`` whose inner products are ``gram``."""
+    """Return points ``[T, T]`` with inner products ``gram``."""
     values, vectors = torch.linalg.eigh(gram)
     return (vectors * values.clamp_min(0).sqrt()).numpy()

@@ -1,9 +1,9 @@
-"""DARE (arXiv 2311.03099): drop entries of the deltas at random, rescale the others, then merge.
+"""DARE (arXiv 2311.03099): drop random entries of the deltas, rescale the rest, then merge.
 
 ``D~_t = M_t * D_t / density`` with ``M_t`` Bernoulli(density) per entry (the paper's drop rate p is
-``1 - density``), so that ``E D~_t = D_t``. Then Task Arithmetic, ``scale * sum_t D~_t``, or TIES on
-what is left. As in PEFT, dropping takes the place of TIES's trimming; the paper's own code trims as
-well. The result is dense: it is cut to ``rank`` by SVD, and the relative error is reported.
+``1 - density``), so that ``E D~_t = D_t``. The result goes to Task Arithmetic,
+``scale * sum_t D~_t``, or to TIES. As in PEFT, dropping replaces TIES's trimming; the authors' code
+does both. The merge is dense: it is truncated to ``rank`` by SVD and the relative error reported.
 """
 
 import zlib
@@ -42,14 +42,14 @@ def dare(
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        density: share of entries that are kept, in (0, 1]; 0.2 is what the authors of KnOTS use for
-            adapters of Llama 3 8B.
+        density: share of entries to keep, in (0, 1]; KnOTS's authors use 0.2 for adapters of
+            Llama 3 8B.
         scale: weight of every task.
-        rank: of the result; by default ``min(out, in, sum of ranks)``.
-        seed: of the masks; a mask depends on nothing else but the task's and the module's name.
+        rank: rank of the result; defaults to ``min(out, in, sum of ranks)``.
+        seed: seed for the masks, which otherwise depend only on the task's and module's names.
 
     Raises:
-        MergeError: ``density`` outside (0, 1], ``rank`` below 1 or ``seed`` below 0.
+        MergeError: ``density`` is outside (0, 1], ``rank`` below 1 or ``seed`` below 0.
     """
     return _merge(DARE, sum, adapters, density, scale, rank, seed)
 
@@ -71,8 +71,8 @@ def dare_ties(
 ) -> MergedAdapters:
     """Merge into one A and one B per module: DARE, then TIES's election and disjoint mean.
 
-    Args and errors as :func:`dare`; ``scale`` weights the merged delta. The disjoint mean does not
-    count what was dropped, so that rescaling makes it ``1 / density`` times as large.
+    Args and errors as for :func:`dare`, but ``scale`` weights the merged delta. The disjoint mean
+    ignores dropped entries, so rescaling makes it ``1 / density`` times as large.
     """
     return _merge(DARE_TIES, disjoint_mean, adapters, density, scale, rank, seed)
 
@@ -86,7 +86,7 @@ def _merge(
     rank: int | None,
     seed: int,
 ) -> MergedAdapters:
-    """``scale`` times what ``combine`` makes of the dropped deltas."""
+    """Merge by ``scale * combine(dropped deltas)``."""
     check_density(density)
     check_seed(seed)
 
@@ -100,7 +100,7 @@ def _merge(
 def dropped_deltas(
     adapters: AdapterSet, module: str, density: float, seed: int
 ) -> Iterator[torch.Tensor]:
-    """The tasks' deltas of one module, dropped and rescaled, made one by one."""
+    """Yield each task's delta of one module, dropped and rescaled."""
     for task, x in zip(adapters.tasks, deltas(adapters, module), strict=True):
         names = [zlib.crc32(name.encode()) for name in (task, module)]
         draws = np.random.default_rng([seed, *names]).random(x.shape, dtype=np.float32)

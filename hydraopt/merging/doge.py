@@ -1,18 +1,17 @@
-"""DOGE (arXiv 2501.01230): one model; the deltas are moved towards each other, then added.
+"""DOGE (arXiv 2501.01230): one model; deltas are moved towards each other, then summed.
 
 1. ``l_t = scale / ||D_t||``, per module.
 2. Shared basis P: the first ``min(out, in) // 6`` left singular vectors of ``[U_1 … U_T]``, with
    U_t the first ``min(out, in) // T`` left singular vectors of D_t.
 3. A common change X ``[out, in]`` brings the merged model close to each task along that task's
-   own rows: it minimises ``sum_t sum_rows <D_t, D_t - sum_s l_s (D_s + X)>²`` by Adam from zero,
-   with the gradient projected off P. The number of steps matters: X stays small, and the minimum
-   is far away.
-4. ``D = sum_t l_t M_t * (D_t + X)``, M_t keeping the ``density`` largest magnitudes of ``D_t``.
+   rows. It minimises ``sum_t sum_rows <D_t, D_t - sum_s l_s (D_s + X)>²`` with Adam from zero and
+   gradients projected off P. The number of steps matters: X stays small, far from the minimum.
+4. ``D = sum_t l_t M_t * (D_t + X)``, where M_t keeps the ``density`` largest magnitudes of ``D_t``.
 
-Steps 2 and 3 are as in the public implementation by one of the authors (FusionBench). M_t is made
-per module, as in ``ties``; there, over the whole model. The gradient is formed from the factors; X
-is dense, since Adam works on its entries: by far the slowest of the data-free methods. The result
-is cut to ``rank`` by SVD, and the relative error is reported.
+Steps 2 and 3 follow the public implementation by one of the authors (FusionBench). M_t is chosen
+per module, as in ``ties``, rather than over the whole model. Gradients come from the factors, but X
+is dense because Adam updates its entries, which makes this by far the slowest data-free method. The
+result is truncated to ``rank`` by SVD and the relative error reported.
 """
 
 import torch
@@ -51,15 +50,15 @@ def doge(
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        scale: norm of every task's contribution to a module, before trimming. The paper's 0.07 is
-            for vision models; LoRA deltas of language models are often longer than 1.
-        density: share of entries of a delta that are added, in (0, 1].
-        steps: of Adam, per module.
-        rank: of the result; by default ``min(out, in, sum of ranks)``.
+        scale: norm of each task's contribution to a module, before trimming. The paper's 0.07 is
+            for vision models; LoRA deltas of language models often have norms above 1.
+        density: share of a delta's entries to keep, in (0, 1].
+        steps: number of Adam steps per module.
+        rank: rank of the result; defaults to ``min(out, in, sum of ranks)``.
 
     Raises:
-        MergeError: ``density`` outside (0, 1], ``steps`` outside 0 to a million, or ``rank`` below
-            1.
+        MergeError: ``density`` is outside (0, 1], ``steps`` outside 0 to a million, or ``rank``
+            below 1.
     """
     check_density(density)
     if not 0 <= steps <= MOST_STEPS:
@@ -84,7 +83,7 @@ def doge(
 
 
 def shared_basis(owned: list[Factors], tasks: int) -> torch.Tensor:
-    """P ``[out, k]``, orthonormal columns."""
+    """Return P ``[out, k]``, with orthonormal columns."""
     smaller = min(owned[0].shape)
     share = max(1, smaller // tasks)
     stacked = torch.cat([svd(x).u[:, :share] for x in owned], dim=1)
@@ -94,7 +93,7 @@ def shared_basis(owned: list[Factors], tasks: int) -> torch.Tensor:
 def common_change(
     owned: list[Factors], weights: torch.Tensor, basis: torch.Tensor, steps: int
 ) -> torch.Tensor:
-    """X ``[out, in]``, after ``steps`` steps of Adam."""
+    """Return X ``[out, in]`` after ``steps`` Adam steps."""
     a, b = torch.cat([x.a for x in owned]), torch.cat([x.b for x in owned], dim=1)
     owner = torch.cat([torch.full((len(x.a),), task) for task, x in enumerate(owned)])
 

@@ -1,4 +1,4 @@
-"""Element-wise merging of dense deltas: one task of one module in memory at a time, float32."""
+"""Element-wise merging of dense float32 deltas, with one task of one module in memory at a time."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,7 +9,7 @@ from ..adapters import AdapterSet, LoraAdapter
 
 
 def delta(adapter: LoraAdapter, module: str, shape: tuple[int, int]) -> torch.Tensor:
-    """``B A``, dense ``[out, in]`` of ``shape``; zero where the adapter lacks the module."""
+    """Return the dense delta ``B A [out, in]``, or zeros if the adapter lacks the module."""
     if module not in adapter.factors:
         return torch.zeros(shape)
     a, b = adapter.factors[module]
@@ -17,15 +17,15 @@ def delta(adapter: LoraAdapter, module: str, shape: tuple[int, int]) -> torch.Te
 
 
 def deltas(adapters: AdapterSet, module: str) -> Iterator[torch.Tensor]:
-    """The T dense deltas of one module, made one by one."""
+    """Yield the T dense deltas of one module."""
     for adapter in adapters.adapters:
         yield delta(adapter, module, adapters.shapes[module])
 
 
 def keep_largest(x: torch.Tensor, density: float) -> torch.Tensor:
-    """Whether an entry is among the ``ceil(density * n)`` largest magnitudes; bool as ``x``.
+    """Return a bool mask, shaped as ``x``, of the ``ceil(density * n)`` largest magnitudes.
 
-    Entries that equal the smallest one kept are kept too. Zero is never kept.
+    Ties with the smallest kept magnitude are kept; zeros never are.
     """
     magnitudes = x.abs()
     dropped = x.numel() - int(np.ceil(density * x.numel()))
@@ -37,10 +37,10 @@ def keep_largest(x: torch.Tensor, density: float) -> torch.Tensor:
 
 
 def disjoint_mean(parts: Iterable[torch.Tensor]) -> torch.Tensor:
-    """TIES's election and merge: per entry, the mean of the values that have the elected sign.
+    """Elect a sign per entry and return the mean of the values with that sign, as TIES does.
 
-    The sign with the larger sum of magnitudes is elected; zeros do not count. One pass, so that
-    ``parts`` may be a generator.
+    The elected sign is the one with the larger sum of magnitudes; zeros are ignored. ``parts`` is
+    read once and may be a generator.
     """
     positive = None
     for part in parts:

@@ -1,11 +1,11 @@
-"""EMR-Merging (arXiv 2405.17461): one unified delta, and per task a one-bit mask and a scale.
+"""EMR-Merging (arXiv 2405.17461): one unified delta, plus a one-bit mask and a scale per task.
 
 - Elect, per entry: ``g = sign(sum_t D_t)`` and ``D_uni = g * max of |D_t| over tasks with sign g``.
 - Mask: ``M_t = [D_t * g > 0]``.
-- Rescale: ``l_t = sum |D_t| / sum |M_t * D_uni|``, one number per task, sums over all modules.
+- Rescale: ``l_t = sum |D_t| / sum |M_t * D_uni|``, one scale per task, summed over all modules.
 
-Task t uses ``l_t * M_t * D_uni``. That is dense: per task and module it is cut to ``rank`` by SVD,
-so that it fits the slots of low-rank factors. The relative error, before rescaling, is reported.
+Task t uses ``l_t * M_t * D_uni``. This is dense, so each task's delta is truncated to ``rank`` by
+SVD to fit a slot. The relative error before rescaling is reported.
 """
 
 from collections.abc import Iterator
@@ -30,14 +30,14 @@ NAME = "emr"
     storage="m n + T m n / 16, T scales in all",
 )
 def emr(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
-    """Merge into an A and a B per task and module.
+    """Merge into one A and one B per task and module.
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        rank: of the result; the largest rank of the adapters by default.
+        rank: rank of the result; defaults to the adapters' largest rank.
 
     Raises:
-        MergeError: ``rank`` below 1.
+        MergeError: ``rank`` is below 1.
     """
     before, after = (torch.zeros(len(adapters.tasks), dtype=torch.float64) for _ in range(2))
 

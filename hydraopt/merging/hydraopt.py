@@ -2,17 +2,19 @@
 
 Minimises ``F = sum_t ||D_t - B_k(t) A||^2``, summed over modules, over the A's, the B's and the
 assignment k. For a given assignment with clusters of ``W_k`` tasks and means ``M_k``, the optimum
-is closed form: A holds the top R right singular vectors of the stack of ``sqrt(W_k) M_k``, and
-``B_k = M_k Aᵀ``. The assignment follows by Lloyd steps (k-means of the deltas seen through A),
-which never increase F. The objective is inferred from the paper's abstract: its code is not public.
+has a closed form: A holds the top R right singular vectors of the stacked ``sqrt(W_k) M_k``, and
+``B_k = M_k Aᵀ``. Lloyd iterations (k-means of the deltas projected onto A) then update the
+assignment and never increase F. The objective is inferred from the paper's abstract; its code is
+not public.
 
-One assignment serves all modules. Then the tasks of a cluster are equal everywhere and share one
-pack file. On the zoo it also keeps more quality than one assignment per module up to K = T/2, and
-less close to K = T.
+All modules use one assignment, so tasks of a cluster are identical and share one pack file. On the
+zoo this also preserves more quality than one assignment per module up to K = T/2, and less near
+K = T.
 
-The soft dictionary replaces the assignment by weights, ``D_t ~ (sum_k w_tk B_k) A``. For given A
-the best one is a truncated eigendecomposition of the tasks' Gram matrix, so that it is never
-worse than the assignment it starts from. Its B's are mixed when packs are written: a pack per task.
+The soft dictionary replaces the assignment by weights: ``D_t ~ (sum_k w_tk B_k) A``. For a given A
+the best weights come from a truncated eigendecomposition of the tasks' Gram matrix, so the result
+is never worse than the assignment it starts from. Its B's are mixed when packs are written, one
+pack per task.
 """
 
 import logging
@@ -56,14 +58,14 @@ def hydraopt(
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        clusters: K, the number of B's per module; T by default. Equal tasks may leave fewer.
-        rank: R; the largest rank of the adapters by default. Where a module's stacked factors
-            have a smaller rank, that is used.
-        soft: let every task mix all K B's instead of taking one.
-        seed: of the k-means restarts.
+        clusters: K, the number of B's per module; defaults to T. Equal tasks may leave fewer.
+        rank: R; defaults to the adapters' largest rank, and is limited by the rank of a module's
+            stacked factors.
+        soft: let every task mix all K B's instead of using one.
+        seed: seed for the k-means restarts.
 
     Raises:
-        MergeError: ``clusters`` not in 1..T, ``rank`` below 1 or ``seed`` below 0.
+        MergeError: ``clusters`` is not in 1..T, ``rank`` below 1 or ``seed`` below 0.
     """
     tasks = len(adapters.tasks)
     clusters = tasks if clusters is None else clusters
@@ -88,28 +90,29 @@ def hydraopt(
     storage="R (m + n)",
 )
 def average(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
-    """One adapter for all tasks: the mean delta, cut to ``rank`` by SVD. HydraOpt's K = 1.
+    """Merge into one adapter: the mean delta, truncated to ``rank`` by SVD (HydraOpt's K = 1).
 
-    The deltas are averaged, not A and B apart, so that there are no cross terms.
+    Averaging deltas rather than A and B separately avoids cross terms.
 
     Raises:
-        MergeError: ``rank`` below 1.
+        MergeError: ``rank`` is below 1.
     """
     merged = hydraopt(adapters, clusters=1, rank=rank)
     return replace(merged, method=AVERAGE, settings={"rank": merged.settings["rank"]})
 
 
 def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.Tensor:
-    """Labels ``[T]`` in 0..K-1: the B that each task takes, in every module.
+    """Assign each task to one of K B's; returns labels ``[T]`` in 0..K-1 for all modules.
 
-    k-means on the tasks' Gram matrix, then Lloyd steps on what the shared A's keep of it.
+    Runs k-means on the tasks' Gram matrix, then Lloyd iterations on its projection onto the
+    shared A's.
     """
     tasks = len(adapters.tasks)
     if clusters == tasks:
         return torch.arange(tasks)
     if clusters == 1:
         return torch.zeros(tasks, dtype=torch.int64)
-    # The seeded restarts must not depend on the order of the tasks: work in the order of names.
+    # sort by name, so that the seeded restarts do not depend on the order of the tasks
     order = sorted(range(tasks), key=lambda task: adapters.tasks[task])
     ordered = AdapterSet(adapters.adapters[task] for task in order)
     stacks = (ordered.stack(module) for module in adapters.shapes)
@@ -139,7 +142,7 @@ def _merge_module(stack: Stack, labels: torch.Tensor, rank: int, soft: bool) -> 
 
 
 def _soften(coordinates: Coordinates, mixing: torch.Tensor, rank: int) -> torch.Tensor:
-    """Orthonormal weights ``[T, K]``: alternate the best A for them and the best ones for A."""
+    """Optimise A and the orthonormal weights ``[T, K]`` in turns; return the weights."""
     for _ in range(MAX_STEPS):
         gram = coordinates.task_gram(coordinates.best_right(mixing, rank))
         mixing = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, : mixing.shape[1]]
@@ -151,11 +154,11 @@ def _count(labels: torch.Tensor) -> int:
 
 
 def _masses(labels: torch.Tensor) -> torch.Tensor:
-    """Tasks per cluster, ``[K]`` float64."""
+    """Return the number of tasks per cluster, ``[K]`` float64."""
     return torch.bincount(labels).double()
 
 
 def _orthonormal(labels: torch.Tensor) -> torch.Tensor:
-    """The assignment as orthonormal columns ``[T, K]``: ``1 / sqrt(W_k)`` for members of k."""
+    """Return orthonormal columns ``[T, K]``: ``1 / sqrt(W_k)`` for the members of cluster k."""
     members = torch.nn.functional.one_hot(labels).double()
     return members / _masses(labels).sqrt()

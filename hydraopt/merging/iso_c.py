@@ -1,11 +1,10 @@
-"""Iso-C (arXiv 2502.04959): one model, the sum of the deltas with its singular values made equal.
+"""Iso-C (arXiv 2502.04959): one model, the sum of the deltas with equalised singular values.
 
 ``sum_t D_t = U S Vᵀ``; ``D = scale * mean(S) * U Vᵀ``.
 
-A sum of low-rank deltas has a smaller rank than its shape allows. The mean is over its nonzero
-singular values and ``U Vᵀ`` over their directions [derived]: the paper merges full-rank matrices,
-and its code completes U and V by arbitrary directions where they are not. A ``rank`` below that
-keeps the directions with the largest singular values.
+The paper merges full-rank matrices; otherwise its code completes U and V with arbitrary vectors. A
+sum of low-rank deltas is rank-deficient, so the mean and ``U Vᵀ`` cover only its nonzero singular
+values [derived]. A smaller ``rank`` keeps the largest of them.
 """
 
 from ..adapters import AdapterSet
@@ -30,10 +29,10 @@ def iso_c(adapters: AdapterSet, *, scale: float = 1.0, rank: int | None = None) 
     Args:
         adapters: T adapters, of any ranks and target modules.
         scale: weight of the merged delta.
-        rank: of the result; by default ``min(out, in, sum of ranks)``, which loses nothing.
+        rank: rank of the result; defaults to ``min(out, in, sum of ranks)``, which is lossless.
 
     Raises:
-        MergeError: ``rank`` below 1.
+        MergeError: ``rank`` is below 1.
     """
 
     def merge(module: str) -> Svd:

@@ -1,15 +1,14 @@
 """JD-diag (Compress then Serve, arXiv 2407.00066): a shared basis and one diagonal per task.
 
-Minimises ``sum_t ||D_t - U diag(s_t) Vᵀ||²`` over U ``[out, R]``, V ``[in, R]``, not orthogonal,
-and ``s_t [R]``, by least squares for one of the three while the others are fixed:
+Minimises ``sum_t ||D_t - U diag(s_t) Vᵀ||²`` over U ``[out, R]``, V ``[in, R]`` (not orthogonal)
+and ``s_t [R]`` by alternating least squares:
 
 - ``s_t = (UᵀU * VᵀV)⁻¹ diag(Uᵀ D_t V)``
-- ``U = (sum_t D_t V diag(s_t)) (SᵀS * VᵀV)⁻¹``, S the ``[T, R]`` of all s_t; V likewise.
+- ``U = (sum_t D_t V diag(s_t)) (SᵀS * VᵀV)⁻¹``, where S ``[T, R]`` stacks all s_t; V likewise.
 
-No step increases the error. It starts from the singular vectors of all deltas side by side and
-below each other; the authors' code starts at random. Everything runs in the coordinates of the
-stacked factors, where it is exact. A is ``Vᵀ`` for all tasks; ``B_t = U diag(s_t)`` is stored as U,
-once, and the diagonals.
+No step increases the error. U and V start from the singular vectors of the concatenated deltas; the
+authors' code starts at random. The computation is exact in the coordinates of the stacked factors.
+A is ``Vᵀ`` for all tasks; ``B_t = U diag(s_t)`` is stored as one U and the diagonals.
 """
 
 import torch
@@ -22,7 +21,7 @@ from .registry import merging_method
 NAME = "jd-diag"
 
 MAX_STEPS = 200
-TOLERANCE = 1e-5  # of the deltas' squared norm: a smaller gain ends the iteration
+TOLERANCE = 1e-5  # stop when a step gains less than this share of the deltas' squared norm
 
 
 @merging_method(
@@ -33,15 +32,15 @@ TOLERANCE = 1e-5  # of the deltas' squared norm: a smaller gain ends the iterati
     storage="R (m + n) + T R",
 )
 def jd_diag(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
-    """Merge into one A, one U and a diagonal per task and module.
+    """Merge into one A and one U per module, and one diagonal per task and module.
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        rank: R; the largest rank of the adapters by default. Where out, in or the sum of the ranks
-            is smaller, that is used.
+        rank: R; defaults to the adapters' largest rank, and is limited by ``out``, ``in`` and the
+            sum of the ranks.
 
     Raises:
-        MergeError: ``rank`` below 1.
+        MergeError: ``rank`` is below 1.
     """
     return merge_jointly(NAME, adapters, rank, _merge_module)
 
@@ -65,10 +64,10 @@ def _merge_module(joint: Joint, rank: int) -> tuple[Side, Side]:
 
 
 def _solve(values: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """``values (xᵀx * yᵀy)⁻¹``, the normal equations of every least-squares step."""
+    """Solve a least-squares step's normal equations: ``values (xᵀx * yᵀy)⁻¹``."""
     return values @ torch.linalg.pinv((x.T @ x) * (y.T @ y), hermitian=True)
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:
-    """Columns of length 1: the scales take the rest."""
+    """Normalise columns to length 1; the diagonals absorb the norms."""
     return torch.nn.functional.normalize(x, dim=0)

@@ -2,14 +2,14 @@
 
 Minimises ``sum_t ||D_t - U S_t Vᵀ||²`` over U ``[out, R]`` and V ``[in, R]`` with orthonormal
 columns and full cores ``S_t [R, R]``. For given U and V the best cores are ``S_t = Uᵀ D_t V``, and
-the error is ``sum_t ||D_t||² - ||S_t||²``. U and V are improved in turns by orthogonal iteration,
-``U <- orth(sum_t D_t V S_tᵀ)`` and ``V <- orth(sum_t D_tᵀ U S_t)``, which never increases the error
-and ends where the SVDs of the authors' code end. It starts from the singular vectors of all deltas
-side by side and below each other; theirs starts at random.
+the error is ``sum_t ||D_t||² - ||S_t||²``. Orthogonal iteration updates U and V in turns,
+``U <- orth(sum_t D_t V S_tᵀ)`` and ``V <- orth(sum_t D_tᵀ U S_t)``. It never increases the error
+and converges to the same point as the SVDs of the authors' code. It starts from the singular
+vectors of the concatenated deltas; theirs starts at random.
 
-Everything runs in the coordinates of the stacked factors, where it is exact. A is ``Vᵀ`` for all
-tasks; ``B_t = U S_t`` is stored as U, once, and the cores. The authors' code can normalise A and B
-before, and the paper clusters large collections; neither is done here.
+The computation is exact in the coordinates of the stacked factors. A is ``Vᵀ`` for all tasks;
+``B_t = U S_t`` is stored as one U and the cores. Two options are left out: the authors' code can
+normalise A and B first, and the paper clusters large collections.
 """
 
 import torch
@@ -23,7 +23,7 @@ from .registry import merging_method
 NAME = "jd-full"
 
 MAX_STEPS = 200
-TOLERANCE = 1e-7  # of the deltas' squared norm: a smaller gain ends the iteration
+TOLERANCE = 1e-7  # stop when a step gains less than this share of the deltas' squared norm
 
 
 @merging_method(
@@ -34,14 +34,14 @@ TOLERANCE = 1e-7  # of the deltas' squared norm: a smaller gain ends the iterati
     storage="R (m + n) + T R^2",
 )
 def jd_full(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
-    """Merge into one A, one U and a core per task and module.
+    """Merge into one A and one U per module, and one core per task and module.
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        rank: R; the largest rank of the adapters by default.
+        rank: R; defaults to the adapters' largest rank.
 
     Raises:
-        MergeError: ``rank`` below 1.
+        MergeError: ``rank`` is below 1.
     """
     return merge_jointly(NAME, adapters, rank, _merge_module)
 
@@ -60,11 +60,11 @@ def _merge_module(joint: Joint, rank: int) -> tuple[Side, Side]:
         back = torch.einsum("nu,nuv->nv", joint.left @ u, _cores(joint, u, v)[owners])
         v = torch.linalg.qr(joint.right.T @ back).Q
     rows, columns = cores.shape[1:]
-    size = max(rows, columns)  # square cores: where out or in is smaller than R, pad
+    size = max(rows, columns)  # pad to square cores where out or in is below R
     cores = pad(cores, (0, size - columns, 0, size - rows))
     return joint.sides(pad(u, (0, size - rows)), pad(v, (0, size - columns)), cores)
 
 
 def _cores(joint: Joint, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """``Uᵀ D_t V`` of all tasks, ``[T, R, R]``."""
+    """Return ``Uᵀ D_t V`` of all tasks, ``[T, R, R]``."""
     return joint.sum((joint.left @ u)[:, :, None] * (joint.right @ v)[:, None, :])

@@ -1,4 +1,4 @@
-"""One module's T deltas in the bases of its stacked factors: where joint diagonalisation works."""
+"""One module's T deltas in the bases of its stacked factors, for joint diagonalisation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from .checks import check_rank
 
 @dataclass(frozen=True)
 class Joint:
-    """``D_t = P L_tᵀ R_t Q``, exact; P ``[out, p]`` and Qᵀ ``[in, q]`` have orthonormal columns.
+    """Exact decomposition ``D_t = P L_tᵀ R_t Q`` of all tasks' deltas, in float64.
 
-    ``left [N, p]`` and ``right [N, q]`` hold the rows of all L_t and R_t in the order of ``stack``;
-    N is the sum of the tasks' ranks. Float64.
+    P ``[out, p]`` and Qᵀ ``[in, q]`` have orthonormal columns. ``left [N, p]`` and ``right [N, q]``
+    hold the rows of all L_t and R_t in the order of ``stack``; N is the sum of the tasks' ranks.
     """
 
     tasks: int
@@ -30,7 +30,7 @@ class Joint:
 
     @classmethod
     def from_stack(cls, stack: Stack, tasks: int) -> "Joint":
-        """Reduce a module's factors of ``tasks`` tasks."""
+        """Decompose a module's stacked factors of ``tasks`` tasks."""
         left, basis_left = stack.transposed().split_a()
         right, basis_right = stack.split_a()
         return cls(tasks, stack, left, right, basis_left.T, basis_right)
@@ -41,7 +41,7 @@ class Joint:
         return Coordinates.from_stack(self.stack, self.tasks).task_gram().diagonal().sum().item()
 
     def start(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """``[p, R]`` and ``[q, R]``: left and right singular vectors of all deltas joined."""
+        """Return singular vectors of the concatenated deltas, left ``[p, R]`` and right ``[q, R]``."""
         every = torch.eye(self.tasks, dtype=torch.float64)
         left, right = (
             Coordinates.from_stack(stack, self.tasks).best_right(every, rank)
@@ -50,13 +50,14 @@ class Joint:
         return left, right
 
     def sum(self, rows: torch.Tensor) -> torch.Tensor:
-        """Per task, the sum of its rows: ``[N, …]`` to ``[T, …]``."""
+        """Sum rows by task: ``[N, …]`` -> ``[T, …]``."""
         return rows.new_zeros(self.tasks, *rows.shape[1:]).index_add_(0, self.stack.owner, rows)
 
     def sides(self, u: torch.Tensor, v: torch.Tensor, cores: torch.Tensor) -> tuple[Side, Side]:
-        """Sides of ``P U core_t (Qᵀ V)ᵀ``; ``cores`` is ``[T, R, R]``, or ``[T, 1, R]`` diagonals.
+        """Return the sides of ``P U core_t (Qᵀ V)ᵀ``.
 
-        The cores are stored with largest entry 1, so that none overflows or underflows in fp16.
+        ``cores`` is ``[T, R, R]``, or ``[T, 1, R]`` for diagonals. Cores are scaled to a largest
+        entry of 1, which avoids overflow and underflow in fp16.
         """
         scale = cores.abs().max().clamp_min(1e-30)
         a = scale.sqrt() * (v.T @ self.basis_right)
@@ -70,12 +71,12 @@ def merge_jointly(
     rank: int | None,
     merge: Callable[[Joint, int], tuple[Side, Side]],
 ) -> MergedAdapters:
-    """Merge module by module into what ``merge`` makes of its deltas and R.
+    """Merge module by module with ``merge(deltas, R)``.
 
-    R is ``rank``, or the largest rank of the adapters.
+    R is ``rank``, or else the adapters' largest rank.
 
     Raises:
-        MergeError: ``rank`` below 1.
+        MergeError: ``rank`` is below 1.
     """
     check_rank(rank)
     size = rank or adapters.max_rank

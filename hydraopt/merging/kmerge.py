@@ -1,13 +1,13 @@
 """K-Merge (arXiv 2510.13537): adapters arrive one by one, and a device stores at most K.
 
-While fewer are stored, a new adapter is stored by itself. After that it joins the stored one to
-which it is most similar: by the cosine of their deltas, per module, averaged over the modules that
-both have. The stored one becomes the mean of its n members, ``(1 - 1/n) stored + (1/n) new``. With
-a threshold (K-Merge++) an adapter joins one that is at least that similar even before.
+The first K adapters are stored as they are. Each later one joins the most similar stored adapter,
+where similarity is the cosine of two deltas, averaged over the modules that both have. The stored
+adapter becomes the mean of its n members, ``(1 - 1/n) stored + (1/n) new``. With a threshold
+(K-Merge++), an adapter also joins one that is at least that similar while fewer than K are stored.
 
-The deltas are averaged, and the mean is cut back to ``rank`` by SVD after every arrival, since a
-device keeps nothing but the K. The authors' code averages A and B apart, which adds cross
-terms. All of it is exact in factor space.
+Deltas are averaged, and the mean is truncated to ``rank`` by SVD after every arrival, because the
+device keeps only the K results. The authors' code averages A and B separately, which adds cross
+terms. Everything else is exact in factor space.
 """
 
 import logging
@@ -55,15 +55,15 @@ def kmerge(
     """Merge into K adapters, each shared by the tasks that joined it.
 
     Args:
-        adapters: T adapters in the order of their arrival, of any ranks and target modules.
-        clusters: K, the most that are stored; a fifth of T by default, rounded up: the largest
-            share that the paper uses (8 of 40).
-        threshold: similarity from which an adapter joins a stored one even while there are fewer
-            than K, in [-1, 1]; by default none does. The authors use 0.02 for K-Merge++.
-        rank: of the stored adapters; the largest rank of the adapters by default.
+        adapters: T adapters in order of arrival, of any ranks and target modules.
+        clusters: K, the maximum number of stored adapters; defaults to T / 5, rounded up, the
+            largest share in the paper (8 of 40).
+        threshold: similarity in [-1, 1] at which an adapter joins a stored one even while fewer
+            than K are stored; None disables this. The authors use 0.02 for K-Merge++.
+        rank: rank of the stored adapters; defaults to the adapters' largest rank.
 
     Raises:
-        MergeError: ``clusters`` not in 1..T, ``threshold`` outside [-1, 1] or ``rank`` below 1.
+        MergeError: ``clusters`` is not in 1..T, ``threshold`` outside [-1, 1] or ``rank`` below 1.
     """
     tasks = len(adapters.tasks)
     check_rank(rank)
@@ -97,19 +97,19 @@ def kmerge(
 
 
 def similarity(one: Mapping[str, Factors], other: Mapping[str, Factors]) -> float:
-    """Mean cosine of two adapters' deltas over the modules that both have; 0 if there are none."""
+    """Return the mean cosine of two adapters' deltas over their common modules; 0 without any."""
     cosines = [cosine(one[module], other[module]) for module in one.keys() & other.keys()]
     return sum(cosines) / max(len(cosines), 1)
 
 
 def cosine(x: Factors, y: Factors) -> float:
-    """Cosine of two deltas, from their factors; 0 if one of them is zero."""
+    """Return the cosine of two deltas, from their factors; 0 if either is zero."""
     norms = (inner(x, x) * inner(y, y)) ** 0.5
     return inner(x, y) / norms if norms else 0.0
 
 
 def join(mean: StoredAdapter, new: Mapping[str, Factors], rank: int) -> StoredAdapter:
-    """The mean with one more adapter, cut to ``rank``; an absent module is a zero delta."""
+    """Add an adapter to a mean, truncated to ``rank``; an absent module is a zero delta."""
     weight = 1 / (mean.members + 1)
     factors = {}
     for module in sorted(mean.factors.keys() | new.keys()):

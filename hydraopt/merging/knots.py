@@ -1,11 +1,12 @@
-"""KnOTS (arXiv 2410.19735): one model by TIES in the tasks' common left singular basis.
+"""KnOTS (arXiv 2410.19735): one model, by TIES in the tasks' common left singular basis.
 
-``[D_1 … D_T] = U S [V_1ᵀ … V_Tᵀ]``, so that task t is ``X_t = S V_tᵀ = Uᵀ D_t`` in the basis U.
-The X_t are trimmed, elected and averaged as in TIES; ``D = scale * U X``.
+``[D_1 … D_T] = U S [V_1ᵀ … V_Tᵀ]``, so task t has coordinates ``X_t = S V_tᵀ = Uᵀ D_t`` in U. TIES
+trims, elects and averages the X_t into X; ``D = scale * U X``.
 
 U comes from the Gram matrix ``sum_t D_t D_tᵀ`` in the coordinates of the stacked B's, and
-``X_t = (Uᵀ B_t) A_t`` is formed for one task at a time. The result has the rank of U: nothing is
-lost unless ``rank`` cuts it. Trimmed per module, as in ``ties``; the authors' code trims over all.
+``X_t = (Uᵀ B_t) A_t`` is formed one task at a time. The result has the rank of U and is lossless
+unless ``rank`` is smaller. Trimming is per module, as in ``ties``; the authors' code trims over all
+modules.
 """
 
 import torch
@@ -35,13 +36,13 @@ def knots(
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        density: share of entries of X_t that trimming keeps, in (0, 1]. The authors use 0.2 for
+        density: share of X_t's entries that trimming keeps, in (0, 1]. The authors use 0.2 for
             vision models and 1 for Llama 3 8B.
         scale: weight of the merged delta.
-        rank: of the result; by default ``min(out, in, sum of ranks)``, which loses nothing.
+        rank: rank of the result; defaults to ``min(out, in, sum of ranks)``, which is lossless.
 
     Raises:
-        MergeError: ``density`` outside (0, 1] or ``rank`` below 1.
+        MergeError: ``density`` is outside (0, 1] or ``rank`` below 1.
     """
     check_density(density)
 
@@ -56,7 +57,7 @@ def knots(
 
 
 def left_basis(stack: Stack, tasks: int) -> torch.Tensor:
-    """``U [out, p]``: the left singular vectors of all deltas side by side, largest first."""
+    """Return the left singular vectors ``U [out, p]`` of ``[D_1 … D_T]``, largest first."""
     transposed = stack.transposed()
     coordinates = Coordinates.from_stack(transposed, tasks)
     right = coordinates.best_right(torch.eye(tasks, dtype=torch.float64), len(stack.owner))
@@ -64,7 +65,7 @@ def left_basis(stack: Stack, tasks: int) -> torch.Tensor:
 
 
 def task_parts(stack: Stack, basis: torch.Tensor):
-    """``Uᵀ D_t [p, in]`` float32 of every task that has the module, one by one."""
+    """Yield ``Uᵀ D_t [p, in]`` in float32 for every task that has the module."""
     seen = basis.T @ stack.b
     for task in stack.owner.unique():
         own = stack.owner == task

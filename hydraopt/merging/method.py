@@ -1,4 +1,4 @@
-"""A merging method as ``METHODS`` knows it, and its options as text: types, defaults, mistakes."""
+"""``Method``, an entry of ``METHODS``, and parsing of its options from text."""
 
 import inspect
 import math
@@ -18,18 +18,18 @@ KINDS = {int: "an integer", float: "a number", bool: "true or false", types.None
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A merging method as ``hydraopt methods`` lists it.
+    """A merging method.
 
     Attributes:
-        name: what ``--method`` takes.
-        function: ``function(adapters, *, options…) -> MergedAdapters``; one that needs data takes
-            it as its second argument.
-        paper: its name and where it is from.
-        per_task: whether the tasks keep a delta each; otherwise they get one for all.
-        needs: what it needs beside the adapters: the base model with prompts ("data"), or with
-            prompts and answers ("labels").
-        storage: fp16 values that the method's own representation takes for one module of shape
-            m x n: T tasks, adapters of rank r, its options R (rank) and K (clusters).
+        name: unique name, as listed by ``hydraopt methods``.
+        function: ``function(adapters, *, options…) -> MergedAdapters``; with ``needs`` other than
+            "nothing" the second argument is the data.
+        paper: name and source of the paper.
+        per_task: True if each task keeps its own delta, False if all tasks share one.
+        needs: input beside the adapters: "data" for the base model with prompts, "labels" for
+            prompts with answers.
+        storage: number of fp16 values that the method's own representation takes for one m x n
+            module, for T tasks of rank r with options R (rank) and K (clusters).
     """
 
     name: str
@@ -41,12 +41,12 @@ class Method:
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:
-        """The keyword-only parameters of its function."""
+        """Keyword-only parameters of the function."""
         parameters = inspect.signature(self.function).parameters.values()
         return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
 
     def describe(self) -> dict:
-        """Everything that ``hydraopt methods`` shows, ready for JSON."""
+        """Return a JSON-compatible record, as ``hydraopt methods`` shows it."""
         return {
             "paper": self.paper,
             "per_task": self.per_task,
@@ -59,11 +59,11 @@ class Method:
     def merge(
         self, adapters: AdapterSet, data: CalibrationData | None, values: Mapping[str, object]
     ) -> MergedAdapters:
-        """Call its function, with ``data`` if it needs some.
+        """Call the function, with ``data`` if the method needs it.
 
         Raises:
-            UsageError: data is missing, or given to a method that takes none.
-            DataError: data that does not fit the adapters.
+            UsageError: ``data`` is missing, or the method takes none.
+            DataError: ``data`` does not fit the adapters.
         """
         if self.needs == "nothing":
             if data is not None:
@@ -85,10 +85,10 @@ class Method:
         return " with answers" if self.needs == "labels" else ""
 
     def option(self, name: str, value: object) -> object:
-        """``value`` of the option ``name``, parsed if it is text.
+        """Return the value of option ``name``, parsed by its annotation if it is text.
 
         Raises:
-            UsageError: no such option, or a text that is none of its types.
+            UsageError: there is no such option, or the text has none of its types.
         """
         if name not in self.options:
             known = ", ".join(self.options) or "none"

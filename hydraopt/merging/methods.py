@@ -1,7 +1,7 @@
-"""All merging methods, a line each: to import a method's module registers it in ``METHODS``.
+"""All merging methods: importing a method's module registers it in ``METHODS``.
 
-``hydraopt methods`` lists them in the order of these lines: first those that need nothing beside
-the adapters, then those that need prompts, last those that need answers.
+The order of the imports is the order in ``hydraopt methods``: methods that need only adapters come
+first, then those that need prompts, then those that need answers.
 """
 
 # ruff: noqa: F401

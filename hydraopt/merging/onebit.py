@@ -1,15 +1,15 @@
-"""1bit-Merging (arXiv 2502.10743): per task the signs of some modules' deltas, the others merged.
+"""1bit-Merging (arXiv 2502.10743): one-bit deltas per task in some modules, the rest merged.
 
 In the chosen modules a task keeps ``mean|D_t| * sign(D_t)``, one bit per entry and one scale per
-module; the other modules are merged by TIES into one delta for all tasks.
+module. TIES merges the other modules into one delta for all tasks.
 
-The paper quantises tasks' deltas to one bit where it sees their knowledge, in attention modules for
-chat, in MLP modules for mathematics and code, and a router picks the task; here the task is
-switched by hand. Its abstract leaves the scale and the merging of the rest open. The scale is
-derived: ``mean|D|`` minimises ``||D - l sign(D)||²`` over l, for each module by itself. TIES for
-the rest, at its defaults, is our choice.
+The paper quantises the modules that hold a task's knowledge (attention for chat, MLP for
+mathematics and code), and a router picks the task; here the caller switches tasks. The abstract
+leaves the scale and the merging of the other modules open. The scale is derived: ``mean|D|``
+minimises ``||D - l sign(D)||²`` over l in each module. TIES at its defaults is our choice.
 
-Both kinds are dense: they are cut to ``rank`` by SVD, and the relative error is reported.
+Both kinds of delta are dense: they are truncated to ``rank`` by SVD and the relative error is
+reported.
 """
 
 import re
@@ -45,20 +45,20 @@ def onebit(
     scale: float = 1.0,
     rank: int | None = None,
 ) -> MergedAdapters:
-    """Merge into an A and a B per task in some modules, and one for all tasks in the others.
+    """Merge into factors per task in some modules, and shared factors in the others.
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        modules: regular expression; the modules in whose names it is found keep one bit per task.
-            All by default.
+        modules: regular expression, searched in module names; matching modules keep one bit per
+            entry and task. Defaults to all modules.
         density: share of entries that TIES's trimming keeps, in (0, 1].
-        scale: weight of what TIES merged.
-        rank: of the result; by default the largest rank of the adapters in one-bit modules, and
+        scale: weight of the deltas that TIES merges.
+        rank: rank of the result; defaults to the adapters' largest rank in one-bit modules and to
             ``min(out, in, sum of ranks)`` in the others.
 
     Raises:
-        MergeError: ``modules`` is no regular expression or names no module of the adapters,
-            ``density`` outside (0, 1] or ``rank`` below 1.
+        MergeError: ``modules`` is not a regular expression or matches no module, ``density`` is
+            outside (0, 1] or ``rank`` below 1.
     """
     check_density(density)
     chosen = _matching(adapters, modules)
@@ -76,10 +76,10 @@ def _matching(adapters: AdapterSet, pattern: str) -> set[str]:
     try:
         chosen = {module for module in adapters.shapes if re.search(pattern, module)}
     except re.error as error:
-        raise MergeError(f"modules is {pattern!r}, no regular expression ({error})") from None
+        raise MergeError(f"modules is {pattern!r}, not a regular expression ({error})") from None
     if not chosen:
         raise MergeError(
-            f"modules is {pattern!r}, which is found in no module's name; there are: "
+            f"modules is {pattern!r}, which matches no module; available modules: "
             f"{', '.join(list(adapters.shapes)[:4])}, …"
         )
     return chosen

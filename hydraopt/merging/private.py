@@ -1,4 +1,4 @@
-"""No sharing: every task keeps its own A and B, as they were trained."""
+"""No sharing: every task keeps its own A and B, as trained."""
 
 import torch
 
@@ -19,7 +19,7 @@ NAME = "private"
     storage="T r (m + n)",
 )
 def private(adapters: AdapterSet) -> MergedAdapters:
-    """All T adapters beside each other, smaller ranks padded with zeros."""
+    """Stack all T adapters, padding smaller ranks with zeros."""
     everyone = torch.arange(len(adapters.tasks))
     sides = {
         module: stacked(

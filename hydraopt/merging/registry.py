@@ -1,4 +1,4 @@
-"""``METHODS``: every merging method, registered where it is written; merging by a method's name."""
+"""``METHODS``, the registry of merging methods, and merging by a method's name."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from .method import Method
 Function = TypeVar("Function", bound=Callable[..., MergedAdapters])
 
 METHODS: dict[str, Method] = {}
-"""All methods by name, in the order in which ``hydraopt methods`` lists them."""
+"""All methods by name, in the order of ``hydraopt methods``."""
 
 
 def merging_method(
@@ -24,18 +24,20 @@ def merging_method(
     needs: Literal["nothing", "data", "labels"],
     storage: str,
 ) -> Callable[[Function], Function]:
-    """Put the decorated function into ``METHODS``; the function stays as it is.
+    """Register the decorated function in ``METHODS`` and return it unchanged.
 
     The arguments are the attributes of :class:`Method`.
 
     Raises:
-        ValueError: another function has the name.
+        ValueError: the name is taken.
     """
 
     def register(function: Function) -> Function:
         if name in METHODS:
             other = METHODS[name].function.__module__
-            raise ValueError(f"merging method {name!r} is in {other} already; choose another name")
+            raise ValueError(
+                f"merging method {name!r} already exists in {other}; choose another name"
+            )
         METHODS[name] = Method(
             name=name,
             function=function,
@@ -50,7 +52,7 @@ def merging_method(
 
 
 def find_method(name: str) -> Method:
-    """The entry of ``METHODS``; raises ``UsageError`` if there is none."""
+    """Look up a method in ``METHODS``; raises ``UsageError`` if it does not exist."""
     if name not in METHODS:
         raise UsageError(f"no merging method {name!r}; there are: {', '.join(METHODS)}")
     return METHODS[name]
@@ -59,14 +61,14 @@ def find_method(name: str) -> Method:
 def merge_with(
     method: str, adapters: AdapterSet, data: CalibrationData | None = None, **settings: object
 ) -> MergedAdapters:
-    """Merge by a method's name; the settings' values may be text.
+    """Merge adapters with the method of this name; values of settings may be text.
 
     Raises:
-        UsageError: no such method, a setting that it does not have, text of another type, or
-            ``data`` missing or too much.
-        MergeError: a setting's value that it cannot take.
-        DataError: ``data`` that does not fit the adapters.
-        TrainingError: a training that cannot go on.
+        UsageError: an unknown method or setting, text that does not parse, or ``data`` that is
+            missing or not needed.
+        MergeError: a setting is out of range.
+        DataError: ``data`` does not fit the adapters.
+        TrainingError: training cannot continue.
     """
     entry = find_method(method)
     values = {name: entry.option(name, value) for name, value in settings.items()}

@@ -1,7 +1,7 @@
-"""Sparse adapters merged into one (arXiv 2507.07140), or brought to the form of a LoRA adapter.
+"""Merge sparse adapters (arXiv 2507.07140), or project one to LoRA factors.
 
-Per entry: ``D = alpha * sum_t D_t / max(1, number of tasks whose D_t is not 0 there)``. The result
-is sparse again: its entries are those of all tasks together.
+Per entry: ``D = alpha * sum_t D_t / max(1, number of tasks with nonzero D_t)``. The result is again
+sparse, with the union of the tasks' entries.
 """
 
 import math
@@ -17,15 +17,15 @@ from ..sparse import SparseAdapter, SparseDelta
 
 
 def merge_sparse(adapters: Sequence[SparseAdapter], *, alpha: float = 1.0) -> SparseAdapter:
-    """Merge into one adapter for the tasks of all.
+    """Merge sparse adapters into one for all their tasks.
 
     Args:
-        adapters: of one base model; some may lack modules that others have.
-        alpha: weight of the merged change; the paper takes 1.
+        adapters: sparse adapters of one base model; their modules may differ.
+        alpha: weight of the merged delta; 1 in the paper.
 
     Raises:
-        AdapterError: no adapters, different base models or shapes, or a task that occurs twice.
-        MergeError: alpha that is not finite.
+        AdapterError: no adapters, different base models or shapes, or a repeated task.
+        MergeError: ``alpha`` is not finite.
     """
     if not math.isfinite(alpha):
         raise MergeError(f"alpha is {alpha}, expected a finite number")
@@ -39,10 +39,10 @@ def merge_sparse(adapters: Sequence[SparseAdapter], *, alpha: float = 1.0) -> Sp
 
 
 def project(adapter: SparseAdapter, rank: int) -> tuple[dict[str, Factors], float]:
-    """The nearest factors of a rank, by SVD per module, and the relative error of all together.
+    """Return the nearest factors of a rank, by SVD per module, and the overall relative error.
 
     Raises:
-        MergeError: ``rank`` below 1.
+        MergeError: ``rank`` is below 1.
     """
     if rank < 1:
         raise MergeError(f"rank is {rank}, expected at least 1")

@@ -1,16 +1,15 @@
 """SuperMerge (arXiv 2412.10416): one model, ``D(l) = sum_t tanh(w[t, l]) D_t(l)``.
 
-One weight per task t and module l, trained with the tasks' own loss (cross entropy of the answers)
-on a few labelled examples of all tasks together. tanh bounds the weights and allows negative ones.
-Adam and the start are inferred: ``tanh(w) = 0.3``, as Task Arithmetic recommends.
+One weight per task t and module l is trained with the tasks' loss (cross entropy of the answers) on
+a few labelled examples of all tasks. tanh bounds the weights and allows negative ones. Adam and the
+initial value ``tanh(w) = 0.3`` are inferred; 0.3 is what Task Arithmetic recommends.
 
-Hierarchical merging: groups of tasks are merged, then groups of what they gave, until one is left.
-It is done depth first, one group at a time: no more is in memory than the stack of one group and
-the merged groups that wait. What a group learnt without the others fits badly beside them, so that
-`sweeps` follow, ours: each group's weights are learnt once more while the rest of the model stays
-merged into one adapter. A merged group has rank ``min(sum of ranks, out, in)``, which is exact:
-memory falls where ``group`` times the rank exceeds ``out`` or ``in``. With ``rank`` merged groups
-are cut to it, and memory falls in any case.
+Hierarchical merging merges groups of tasks, then groups of the results, until one is left. It works
+depth first, so memory holds one group's stack and the merged groups that wait for it. Weights
+trained for one group alone fit poorly beside the others, so ``sweeps``, our addition, retrain each
+group's weights with the rest of the model merged into one adapter. A merged group has rank
+``min(sum of ranks, out, in)``, which is exact and saves memory once ``group`` times the rank
+exceeds ``out`` or ``in``. With ``rank``, groups are truncated, which always saves memory.
 """
 
 import math
@@ -61,19 +60,19 @@ def supermerge(
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        data: the base model, and prompts with answers for every task.
-        steps: of Adam, for each group.
-        rate: Adam's learning rate.
+        data: the base model and prompts with answers for every task.
+        steps: number of Adam steps per group.
+        rate: learning rate of Adam.
         batch: examples per step.
-        group: tasks that are merged at once; by default all.
-        sweeps: how often groups are learnt again after hierarchical merging.
-        rank: of the result and of merged groups; by default ``min(out, in, sum of ranks)``, which
-            loses nothing.
-        seed: of the order of the examples.
+        group: number of tasks to merge at once; defaults to all.
+        sweeps: number of times groups are retrained after hierarchical merging.
+        rank: rank of the result and of merged groups; defaults to ``min(out, in, sum of ranks)``,
+            which is lossless.
+        seed: seed for the order of the examples.
 
     Raises:
-        MergeError: ``group`` outside 2 to T, or another setting outside of its range.
-        TrainingError: a loss that is not finite, with the step.
+        MergeError: ``group`` is outside 2 to T, or another setting is out of range.
+        TrainingError: the loss is not finite; names the step.
     """
     check_rank(rank)
     check_training(steps, rate, batch, seed)
@@ -102,7 +101,7 @@ def supermerge(
 
 
 class _Training(NamedTuple):
-    """How weights are learnt, and the rank that merged groups are cut to."""
+    """How weights are trained, and the rank of merged groups."""
 
     data: CalibrationData
     schedule: Schedule
@@ -115,7 +114,7 @@ class _Training(NamedTuple):
         start: Callable[[str], torch.Tensor],
         bound: Callable[[torch.Tensor], torch.Tensor] = torch.tanh,
     ) -> Coefficients:
-        """The parts' coefficients of least loss on the examples of ``tasks``."""
+        """Train coefficients of ``parts`` on the examples of ``tasks``."""
         stacks = stacks_of(parts, self.data.model.device)
         del parts  # the stacks hold copies
         weights = torch.stack([start(module) for module in stacks], 1)
@@ -126,7 +125,7 @@ class _Training(NamedTuple):
         return dict(zip(stacks, learnt.T.cpu(), strict=True))
 
     def merged(self, adapters: AdapterSet, coefficients: Coefficients) -> LoraAdapter:
-        """One adapter for several, named like the first."""
+        """Merge ``adapters`` into one, named after the first."""
         factors = {}
         for module in adapters.shapes:
             total = weighted(stack_of(adapters, module), coefficients[module])
@@ -136,7 +135,7 @@ class _Training(NamedTuple):
 
 
 def _smallest(total: Factors, limit: int) -> Factors:
-    """A product of rank ``limit`` at most; without SVD where the dense delta is its own factor."""
+    """Reduce ``total`` to rank ``limit``; skips the SVD if the dense delta fits as one factor."""
     out, width = total.shape
     if len(total.a) <= limit or limit < min(out, width):
         return cut(total, limit).factors
@@ -145,7 +144,7 @@ def _smallest(total: Factors, limit: int) -> Factors:
 
 
 def _hierarchical(adapters: AdapterSet, training: _Training, size: int) -> Coefficients:
-    """The tasks' coefficients, each the product of those on all levels."""
+    """Return the tasks' coefficients, each the product over all levels."""
     chunks = _chunks(adapters.adapters, size)
     inner, parts = zip(*(_part(chunk, training, size) for chunk in chunks), strict=True)
     start = torch.full((len(chunks),), math.atanh(START))
@@ -161,7 +160,7 @@ def _hierarchical(adapters: AdapterSet, training: _Training, size: int) -> Coeff
 def _part(
     chunk: Sequence[LoraAdapter], training: _Training, size: int
 ) -> tuple[Coefficients, LoraAdapter]:
-    """A chunk's coefficients and what they merge it into; one that is alone stays as it is."""
+    """Return a chunk's coefficients and merged adapter; a single adapter stays unchanged."""
     if len(chunk) == 1:
         return {}, chunk[0]
     adapters = AdapterSet(chunk)
@@ -172,7 +171,7 @@ def _part(
 def _again(
     adapters: AdapterSet, training: _Training, before: Coefficients, chosen: range
 ) -> Coefficients:
-    """Learn some tasks' coefficients anew, beside the others merged as they are."""
+    """Retrain the coefficients of ``chosen`` tasks; all others are merged into one adapter."""
     places = torch.tensor([i for i in range(len(adapters.tasks)) if i not in chosen])
     others = AdapterSet(adapters.adapters[i] for i in places)
     rest = training.merged(others, {m: before[m][places] for m in others.shapes})
@@ -189,7 +188,7 @@ def _again(
 
 
 def _chunks(adapters: Sequence[LoraAdapter], size: int) -> list[Sequence[LoraAdapter]]:
-    """At most ``size`` chunks, of 1, size, size², … adapters each; the last may have fewer."""
+    """Split into at most ``size`` chunks of 1, size, size², … adapters; the last may be smaller."""
     length = 1
     while length * size < len(adapters):
         length *= size

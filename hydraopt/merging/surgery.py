@@ -1,12 +1,12 @@
-"""Representation Surgery (arXiv 2402.02705): per task, a correction of a merged model's features.
+"""Representation Surgery (arXiv 2402.02705): correct a merged model's features per task.
 
-After any data-free merge, a task's features f, here what goes into the output head, become
-``f - W_up ReLU(W_down f)``, the two matrices of rank 16 minimising the L1 distance to the features
-of the task's own adapter on unlabelled inputs; Adam at 1e-3 for 500 steps.
+After a data-free merge, a task's features f (the inputs of the output embedding) become
+``f - W_up ReLU(W_down f)``. The two matrices of rank 16 minimise the L1 distance to the features of
+the task's own adapter on unlabelled inputs; Adam runs for 500 steps at 1e-3.
 
-The paper classifies images, with one feature per input. For language models the inputs are read
-here as the prompts with the greedy continuations of the task's own adapter, and the features as
-those at all positions that predict a token of these. W_up starts at zero.
+The paper classifies images, with one feature per input. Here, for language models, inputs are the
+prompts with greedy continuations by the task's own adapter, and features are taken at all positions
+that predict a token of a continuation. W_up starts at zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from .registry import METHODS, merging_method
 
 NAME = "surgery"
 
-PROMPTS = 16  # that run at once
+PROMPTS = 16  # per batch
 
 Features = list[tuple[torch.Tensor, torch.Tensor]]  # per prompt: merged and own, [n, d]
 
@@ -54,22 +54,22 @@ def surgery(
     rank: int | None = None,
     seed: int = 0,
 ) -> MergedAdapters:
-    """Merge by another method, at its defaults, and correct every task's features.
+    """Merge with a data-free method at its defaults, then correct each task's features.
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        data: the base model, and prompts of every task.
-        after: a method that needs no data.
+        data: the base model and prompts of every task.
+        after: name of the data-free method.
         width: rows of W_down.
-        steps: of Adam, for each task.
-        rate: Adam's learning rate.
+        steps: number of Adam steps per task.
+        rate: learning rate of Adam.
         batch: prompts per step.
-        rank: of the other method's result; by default what it takes.
-        seed: of W_down and of the order of the prompts.
+        rank: rank of the data-free method's result; defaults to that method's default.
+        seed: seed for W_down and the order of the prompts.
 
     Raises:
-        MergeError: another ``after``, or a setting outside of its range.
-        TrainingError: a loss that is not finite, with the step.
+        MergeError: ``after`` is not a data-free method, or a setting is out of range.
+        TrainingError: the loss is not finite; names the step.
     """
     others = [name for name, method in METHODS.items() if method.needs == "nothing"]
     if after not in others:
@@ -102,7 +102,7 @@ def surgery(
 
 
 def head_name(model: torch.nn.Module) -> str:
-    """The dotted name of the output head."""
+    """Return the dotted name of the output embedding."""
     head = model.get_output_embeddings()
     return next(name for name, module in model.named_modules() if module is head)
 
@@ -110,7 +110,7 @@ def head_name(model: torch.nn.Module) -> str:
 def _features(
     adapter: LoraAdapter, merged: Mapping[str, Factors], data: CalibrationData
 ) -> Features:
-    """What goes into the head with the merged and with the task's own adapter."""
+    """Return the head's inputs with the merged and with the task's own adapter."""
     own = stacks_of(AdapterSet([adapter]), data.model.device)
     common = stacks_of(AdapterSet([replace(adapter, factors=merged)]), data.model.device)
     prompts = [prompt for prompt, _ in data.prompts([adapter.name])]
@@ -130,7 +130,7 @@ def _alone(model: torch.nn.Module, stacks: Mapping):
 
 @torch.no_grad()
 def _into_head(model: torch.nn.Module, examples: Sequence[EncodedExample]) -> list[torch.Tensor]:
-    """Per example, what goes into the head where a token of the continuation is predicted."""
+    """Return each example's inputs of the head where its continuation is predicted, ``[n, d]``."""
     texts = batch(examples).to(model.device)
     name = head_name(model)
     with captured_inputs(model, [name]) as inputs:
@@ -140,7 +140,7 @@ def _into_head(model: torch.nn.Module, examples: Sequence[EncodedExample]) -> li
 
 
 def _correction(features: Features, width: int, schedule: Schedule) -> Factors:
-    """``W_down [width, d]`` and ``-W_up [d, width]``, on the CPU."""
+    """Train ``W_down [width, d]`` and ``-W_up [d, width]``; returned on the CPU."""
     size, device = features[0][0].shape[1], features[0][0].device
     bound = size**-0.5
     draws = torch.rand(width, size, generator=torch.Generator().manual_seed(schedule.seed))

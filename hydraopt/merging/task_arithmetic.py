@@ -1,7 +1,7 @@
 """Task Arithmetic (arXiv 2212.04089): one model, ``D = scale * sum_t D_t``.
 
-Exact in factor space: B holds the tasks' B's side by side, A their A's below each other. The deltas
-are added, not A and B apart, so that there are no cross terms.
+Exact in factor space: the tasks' B's are concatenated along columns and their A's along rows.
+Summing deltas rather than A and B separately avoids cross terms.
 """
 
 from ..adapters import AdapterSet
@@ -27,12 +27,11 @@ def task_arithmetic(
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        scale: weight of every task; the paper recommends 0.3 to 0.4 where no validation set can
-            pick it.
-        rank: of the result; by default ``min(out, in, sum of ranks)``, which loses nothing.
+        scale: weight of every task; the paper recommends 0.3 to 0.4 without a validation set.
+        rank: rank of the result; defaults to ``min(out, in, sum of ranks)``, which is lossless.
 
     Raises:
-        MergeError: ``rank`` below 1.
+        MergeError: ``rank`` is below 1.
     """
 
     def merge(module: str) -> Factors:

@@ -1,12 +1,12 @@
 """TIES-Merging (arXiv 2306.01708): one model from trimmed deltas that agree in sign.
 
-1. Trim: of every ``D_t``, keep the ``density`` share of entries with the largest magnitudes.
+1. Trim: keep the ``density`` share of each ``D_t``'s entries with the largest magnitudes.
 2. Elect, per entry: the sign with the larger sum of magnitudes.
-3. Disjoint merge: the mean of the trimmed entries that have this sign; zeros do not count.
+3. Disjoint merge: the mean of the trimmed entries with this sign, ignoring zeros.
 
-``D = scale *`` that mean. The paper trims a task's whole vector; here every module is trimmed by
-itself, as in PEFT, so that modules can be merged one by one. The result is dense: it is cut to
-``rank`` by SVD, and the relative error is reported.
+``D`` is ``scale`` times that mean. The paper trims a task's whole vector; here each module is
+trimmed separately, as in PEFT, so that modules can be merged one at a time. The result is dense: it
+is truncated to ``rank`` by SVD and the relative error reported.
 """
 
 import torch
@@ -37,10 +37,10 @@ def ties(
         adapters: T adapters, of any ranks and target modules.
         density: share of entries that trimming keeps, in (0, 1].
         scale: weight of the merged delta.
-        rank: of the result; by default ``min(out, in, sum of ranks)``.
+        rank: rank of the result; defaults to ``min(out, in, sum of ranks)``.
 
     Raises:
-        MergeError: ``density`` outside (0, 1] or ``rank`` below 1.
+        MergeError: ``density`` is outside (0, 1] or ``rank`` below 1.
     """
     check_density(density)
 
@@ -51,5 +51,5 @@ def ties(
 
 
 def trimmed_mean(adapters: AdapterSet, module: str, density: float) -> torch.Tensor:
-    """One module's dense TIES merge ``[out, in]``, before scaling."""
+    """Return one module's dense TIES merge ``[out, in]``, before scaling."""
     return disjoint_mean(x * keep_largest(x, density) for x in deltas(adapters, module))

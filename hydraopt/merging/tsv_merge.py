@@ -1,14 +1,14 @@
 """TSV-Merge (arXiv 2412.00081): one model from the tasks' top singular directions, decorrelated.
 
-1. ``D_t = U_t S_t V_tᵀ``, cut to its k largest singular values, ``k = min(out, in) // T``.
-2. ``U = [U_1 … U_T]`` and ``V`` likewise are replaced by the nearest matrices with orthonormal
-   columns (orthogonal Procrustes): ``U (UᵀU)^(-1/2)``.
-3. ``D = scale * U S Vᵀ`` with S all tasks' singular values.
+1. ``D_t = U_t S_t V_tᵀ``, truncated to its ``k = min(out, in) // T`` largest singular values.
+2. ``U = [U_1 … U_T]``, and V likewise, is replaced by the nearest matrix with orthonormal columns
+   (orthogonal Procrustes): ``U (UᵀU)^(-1/2)``.
+3. ``D = scale * U S Vᵀ``, where S holds all tasks' singular values.
 
-The SVDs are made in factor space. Zero singular values are left out, and where directions of
-several tasks coincide, ``(UᵀU)^(-1/2)`` is the root of the pseudo-inverse [derived]: the authors'
-code completes U by arbitrary directions in both cases. Adapters of one initialisation have nearly
-equal row spaces: decorrelating V changes them much, and the merge is worse than a plain sum.
+SVDs are computed in factor space. Zero singular values are left out, and where tasks' directions
+coincide, ``(UᵀU)^(-1/2)`` is the root of the pseudo-inverse [derived]; the authors' code completes
+U with arbitrary vectors in both cases. Adapters with a common initialisation have nearly equal row
+spaces: decorrelating V then changes them a lot, and the result is worse than a plain sum.
 """
 
 import torch
@@ -39,13 +39,13 @@ def tsv_merge(
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        keep: k, singular directions kept per task and module; ``min(out, in) // T`` by default, at
-            least 1.
+        keep: k, the singular directions to keep per task and module; defaults to
+            ``max(1, min(out, in) // T)``.
         scale: weight of the merged delta.
-        rank: of the result; by default ``min(out, in, sum of ranks)``, which loses nothing.
+        rank: rank of the result; defaults to ``min(out, in, sum of ranks)``, which is lossless.
 
     Raises:
-        MergeError: ``keep`` or ``rank`` below 1.
+        MergeError: ``keep`` or ``rank`` is below 1.
     """
     if keep is not None and keep < 1:
         raise MergeError(f"keep is {keep}, expected at least 1")
@@ -63,7 +63,7 @@ def tsv_merge(
 
 
 def decorrelated(x: torch.Tensor) -> torch.Tensor:
-    """The nearest matrix to ``x [rows, p]`` with orthonormal columns, or rows if p exceeds rows."""
+    """Return the matrix nearest to ``x [n, p]`` with orthonormal columns, or rows if p > n."""
     values, vectors = torch.linalg.eigh(x.T @ x)
     used = values > TOLERANCE * values[-1:]
     vectors = vectors[:, used]

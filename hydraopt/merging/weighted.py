@@ -1,4 +1,4 @@
-"""Learning how much of every task goes into one model: the tasks' deltas on the base, weighted."""
+"""Train the weights of the tasks' deltas in one merged model."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from ..training.batches import EncodedExample
 
 
 def weighted(stack: Stack, coefficients: torch.Tensor) -> Factors:
-    """``sum_t c[t] D_t`` of one module, on the CPU; ``coefficients`` is ``[T]``."""
+    """Return ``sum_t c[t] D_t`` of one module, on the CPU; ``coefficients`` is ``[T]``."""
     return Factors(stack.a.cpu(), (stack.b * coefficients[stack.owner]).cpu())
 
 
@@ -24,19 +24,19 @@ def learn_coefficients(
     examples: Sequence[EncodedExample],
     schedule: Schedule,
 ) -> torch.Tensor:
-    """Learn the coefficients ``bound(w)`` ``[T, modules]`` of least mean loss with Adam.
+    """Train weights w with Adam; returns the coefficients ``bound(w) [T, modules]``.
 
     Args:
         stacks: the tasks' deltas.
-        data: has the model.
-        start: the weights w to start from, of any shape that ``bound`` takes.
-        bound: from w to the coefficients.
-        loss: of the model with the weighted deltas on some texts.
-        examples: the texts.
-        schedule: of the training.
+        data: provides the model.
+        start: initial w, of any shape that ``bound`` accepts.
+        bound: maps w to the coefficients.
+        loss: mean loss of the model, with the weighted deltas applied, on a batch.
+        examples: encoded examples to train on.
+        schedule: training schedule.
 
     Raises:
-        TrainingError: a loss that is not finite, with the step.
+        TrainingError: the loss is not finite; names the step.
     """
     device = data.model.device
     data.model.requires_grad_(False)

@@ -1,20 +1,19 @@
-"""ZipIt! (arXiv 2305.03053) for adapters: one model from rank directions that act alike.
+"""ZipIt! (arXiv 2305.03053) for adapters: one model, by merging directions that act alike.
 
 A LoRA delta is a small hidden layer, ``h = A x`` and ``y = B h``. Per module:
 
-1. Directions: the singular directions of every ``D_t``, so that the gauge of A and B is without
-   effect. N in all.
-2. Correlations ``E[h_i h_j] / sqrt(E[h_i²] E[h_j²])`` over all tokens of unlabelled prompts, x
-   what the base model feeds into the layer; about zero, since no bias of a delta could take
-   up a mean. Sign and scale are gauges: each direction is scaled to ``E[h²] = 1``, and
-   anticorrelated ones are flipped before they are merged.
-3. Zip: merge the two features with the largest correlation, within a task or across, until R are
-   left. A merged feature is the mean of its members, and its correlations are those of that mean.
+1. Directions: the N singular directions of all ``D_t``, which are independent of A and B's gauge.
+2. Correlations ``E[h_i h_j] / sqrt(E[h_i²] E[h_j²])`` over all tokens of unlabelled prompts, with x
+   the layer's input in the base model. Moments are not centred, because a delta has no bias to
+   absorb a mean. Sign and scale are gauges: directions are scaled to ``E[h²] = 1``, and
+   anticorrelated ones are flipped before merging.
+3. Zip: merge the two most correlated features, within a task or across tasks, until R are left. A
+   merged feature is the mean of its members, and so are its correlations.
 4. With the merge matrix M ``[R, N]`` (means) and the unmerge matrix U ``[N, R]`` (copies),
-   ``D = scale * [B_1 … B_T] U M [A_1; …; A_T]``; 1 / T makes it the average of the models.
+   ``D = scale * [B_1 … B_T] U M [A_1; …; A_T]``; a scale of 1 / T averages the models.
 
-The paper goes through a network layer by layer; here only the inside of each delta is zipped,
-since the base around it is the same for all tasks.
+The paper zips a whole network layer by layer. Here only the inside of each delta is zipped, because
+all tasks share the base around it.
 """
 
 from collections.abc import Mapping
@@ -55,20 +54,20 @@ def zipit(
 
     Args:
         adapters: T adapters, of any ranks and target modules.
-        data: the base model, and prompts of every task.
-        scale: weight of every task; by default 1 / T, as in the paper.
-        rank: R; by default the largest rank of the adapters. With the sum of the ranks nothing is
-            zipped: the result is Task Arithmetic.
+        data: the base model and prompts of every task.
+        scale: weight of every task; defaults to 1 / T, as in the paper.
+        rank: R; defaults to the adapters' largest rank. With the sum of the ranks nothing is
+            zipped, and the result is Task Arithmetic.
 
     Raises:
-        MergeError: ``rank`` below 1, or above the sum of ranks of every module.
+        MergeError: ``rank`` is below 1, or above the sum of ranks of every module.
     """
     check_rank(rank)
     size, weight = rank or adapters.max_rank, 1 / len(adapters.tasks) if scale is None else scale
     directions = {module: singular_directions(adapters, module) for module in adapters.shapes}
     largest = max(len(x.a) for x in directions.values())
     if size > largest:
-        raise MergeError(f"rank is {size}, expected at most {largest}, all directions of a module")
+        raise MergeError(f"rank is {size}, expected at most {largest}, the directions of a module")
     moments = second_moments(directions, adapters, data)
 
     def merge(module: str) -> Factors:
@@ -83,7 +82,7 @@ def zipit(
 
 
 def singular_directions(adapters: AdapterSet, module: str) -> Factors:
-    """A ``[N, in]`` and B ``[out, N]``: all deltas' singular vectors, balanced."""
+    """Return all deltas' singular directions as balanced A ``[N, in]`` and B ``[out, N]``."""
     parts = [svd(x.factors[module]) for x in adapters.adapters if module in x.factors]
     a = torch.cat([x.s.sqrt()[:, None] * x.vh for x in parts])
     return Factors(a, torch.cat([x.u * x.s.sqrt() for x in parts], dim=1))
@@ -92,7 +91,7 @@ def singular_directions(adapters: AdapterSet, module: str) -> Factors:
 def second_moments(
     directions: Mapping[str, Factors], adapters: AdapterSet, data: CalibrationData
 ) -> dict[str, torch.Tensor]:
-    """``sum h hᵀ [N, N]`` of ``h = A x`` over all tokens of all prompts, per module, float64."""
+    """Sum ``h hᵀ [N, N]`` of ``h = A x`` over all prompts' tokens, per module, in float64."""
     examples, model = data.prompts(adapters.tasks), data.model
     moments = {m: torch.zeros(len(x.a), len(x.a)).double() for m, x in directions.items()}
     weights = {module: x.a.to(model.device) for module, x in directions.items()}
@@ -111,13 +110,13 @@ def second_moments(
 
 
 def zipped(correlations: torch.Tensor, size: int) -> torch.Tensor:
-    """The merge matrix M ``[R, N]``: merged features as signed means of the N features.
+    """Return the merge matrix M ``[R, N]``: merged features as signed means of N features.
 
     Args:
         correlations: ``[N, N]``, with 1 on the diagonal.
-        size: R; all features stay if there are no more.
+        size: R; with R >= N all features stay.
     """
-    moments = correlations.clone()  # of the sums of each feature's members
+    moments = correlations.clone()  # moments of the sums of each feature's members
     members = torch.eye(len(moments), dtype=moments.dtype)
     while len(moments) > size:
         power = moments.diagonal().clamp_min(1e-30).sqrt()
