@@ -218,7 +218,7 @@ def test_data_must_fit_the_adapters():
     with pytest.raises(DataError, match="example 1 of task 'task0' has no answer"):
         merge_with("supermerge", adapters, without)
     less = CalibrationData(data.model, data.tokenizer, {"task0": PAIRS})
-    with pytest.raises(DataError, match="no example of task 'task1'"):
+    with pytest.raises(DataError, match="task 'task1' has no examples"):
         merge_with("zipit", adapters, less)
     long = CalibrationData(data.model, data.tokenizer, data.examples | {"task2": [("a" * 32, "")]})
     with pytest.raises(
@@ -240,5 +240,5 @@ def test_lines_need_answers_only_for_labels(tmp_path):
     with pytest.raises(DataError, match=r"data.jsonl, line 2 has no text 'answer'"):
         read_examples(path, ["a"])
     path.write_text('{"task": "a", "prompt": "p"}\n{"task": "a", prompt}\n')
-    with pytest.raises(DataError, match=r"data.jsonl, line 2 is no JSON"):
+    with pytest.raises(DataError, match=r"data.jsonl, line 2 is not JSON"):
         read_unanswered(path, ["a"])

@@ -69,7 +69,7 @@ def test_lines_are_read_per_task(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2 is no JSON"),
+        ("{", "line 2 is not JSON"),
         ("[]", "line 2 has no text 'task'"),
         ('{"task": "alpha", "prompt": "p"}', "line 2 has no text 'answer'"),
         ('{"task": "alpha", "prompt": 3, "answer": "a"}', "line 2 has no text 'prompt'"),

@@ -182,7 +182,7 @@ def test_mistakes_of_a_training_are_one_line(base, data, tmp_path):
         (("--data", broken), "broken.jsonl, line 6 has no text 'answer'"),
         (("--data", long), "has 42 tokens, expected at most 32"),
         (("--data", tmp_path / "none"), "cannot read"),
-        (("--data", data, "--targets", "query"), "'query' is no layer of the base model"),
+        (("--data", data, "--targets", "query"), "'query' matches no layer of the base"),
         (("--data", data, "--experts", 1), "experts is 1, expected at least 2"),
         (("--data", data, "--rate", -1), "rate is -1.0, expected a positive number"),
         (("--data", data, "--resume"), "there is no checkpoint"),
@@ -224,6 +224,6 @@ def test_another_data_set_has_another_checkpoint(base, data, tmp_path, monkeypat
     assert "there is no checkpoint" in fails(*train, "--data", other, "--resume")
     (checkpoint,) = tmp_path.glob(".o.*.checkpoint")
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    assert "is damaged or of another training" in fails(*train, "--data", data, "--resume")
-    assert "is in the way and no checkpoint of ours" in fails(*train, "--data", data)
+    assert "is damaged or belongs to another training" in fails(*train, "--data", data, "--resume")
+    assert "is not a checkpoint of hydraopt" in fails(*train, "--data", data)
     assert checkpoint.stat().st_size == 100

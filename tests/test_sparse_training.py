@@ -160,7 +160,10 @@ def test_a_resumed_training_ends_with_the_same_masks_and_values(base, data, tmp_
 def test_mistakes_are_one_line(base, data, tmp_path):
     for more, message in [
         (("--keep", 0), "keep is 0.0, expected above 0 and at most 1"),
-        (("--targets", "query"), "'query' is no layer of the base model; there are: down_proj"),
+        (
+            ("--targets", "query"),
+            "'query' matches no layer of the base; its linear layers: down_proj",
+        ),
         (("--resume",), "there is no checkpoint"),
         (("--base", tmp_path), "cannot load base model"),
     ]:

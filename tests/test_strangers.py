@@ -199,7 +199,7 @@ def test_a_text_for_which_a_tokenizer_of_a_training_panics_is_a_line(base, tmp_p
     write_tokenizer(tmp_path / "base" / "tokenizer.json", changes)
     _, tokenizer = load_model(str(tmp_path / "base"))
     assert encode(tokenizer, [("Hi", "a")]) == [([72, 105], [97, 257])]
-    with pytest.raises(DataError, match=r"tokenizer fails for a prompt or an answer \(Onig"):
+    with pytest.raises(DataError, match=r"tokenizer fails on a prompt or an answer \(Onig"):
         encode(tokenizer, [("Hi", "a"), ("x" * 40, "")])
     assert capfd.readouterr().err == ""
 

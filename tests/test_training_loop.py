@@ -212,7 +212,7 @@ def test_a_checkpoint_of_other_tensors_is_refused_and_stays(tmp_path, change, to
     change(state)
     torch.save(state, path)
     before, again = path.read_bytes(), weights()
-    with pytest.raises(DataError, match=f"is damaged or of another training .*{told}"):
+    with pytest.raises(DataError, match=f"is damaged or belongs to another training .*{told}"):
         fit(again, distance(again), TARGETS, SCHEDULE, checkpoint=path)
     assert path.read_bytes() == before
     assert torch.equal(again["w"], torch.zeros(3))
@@ -228,7 +228,7 @@ def test_a_training_that_starts_again_removes_its_own_checkpoint_only(tmp_path):
     torch.save({"weights": torch.ones(3)}, tmp_path / "model.pt")
     (tmp_path / "notes").write_text("mine")
     for name in ("link", "weights", "model.pt", "notes"):
-        with pytest.raises(DataError, match=f"{name} is in the way and no checkpoint of ours"):
+        with pytest.raises(DataError, match=f"{name} is not a checkpoint of hydraopt"):
             remove_checkpoint(tmp_path / name)
         assert (tmp_path / name).exists()
     remove_checkpoint(path)

@@ -1,4 +1,4 @@
-"""Fitting codes to a few prompts, without answers."""
+"""Fit codes to a few prompts without answers."""
 
 from .codes import calibrate
 from .prompts import read_prompts

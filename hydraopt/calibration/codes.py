@@ -1,10 +1,10 @@
-"""Calibration: round columns so that the model answers as with the unmerged adapter.
+"""Calibration: round columns so that the model predicts what it does with the unmerged adapter.
 
-For every task, the base model with the unmerged adapter continues the prompts greedily; its
-distributions along these texts are the target. A task's columns are rounded layer by layer, from
-the input on. After each layer, the columns of the layers behind it and the steps of those that are
-rounded are tuned for the least Kullback-Leibler divergence from the target: they make up for what
-was lost. Rows, layout and bytes stay. Tuning what is not rounded yet: QuIP#, arXiv 2402.04396.
+For each task, the base with the unmerged adapter continues the prompts greedily; its distributions
+along these texts are the target. The task's columns are rounded layer by layer, from the input on.
+After each layer, the columns of later layers and the steps of the rounded ones are tuned to
+minimise the Kullback-Leibler divergence from the target, which compensates for the rounding error.
+Rows, layout and size stay the same. Tuning what is not rounded yet follows QuIP#, arXiv 2402.04396.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,15 +35,15 @@ from ..training.batches import EncodedExample
 from ..training.continuations import prompt_batches
 from .columns import Columns, added
 
-STEPS, LEAST_STEPS = 320, 8  # of all layers, in equal parts; after each layer
+STEPS, LEAST_STEPS = 320, 8  # in total, divided among the layers; minimum per layer
 RATE, BATCH = 0.01, 8
-GENERATED = 32  # prompts that are continued at a time
+GENERATED = 32  # prompts per batch of continuations
 
 
 class Text(NamedTuple):
     """A prompt with the unmerged adapter's continuation of n tokens.
 
-    ``target`` are its log-probabilities, ``[n, vocabulary]``.
+    ``target`` holds the adapter's log-probabilities, ``[n, vocabulary]``.
     """
 
     example: EncodedExample
@@ -51,17 +51,17 @@ class Text(NamedTuple):
 
 
 def calibrate(coded: CodedAdapters, adapters: AdapterSet, data: CalibrationData) -> CodedAdapters:
-    """Choose all tasks' codes of columns anew.
+    """Recode the columns of all tasks.
 
     Args:
-        coded: the adapters' codes, by a byte budget.
-        adapters: the adapters as they were trained.
-        data: the base model, and prompts of every task; on the zoo, every doubling
-            from 32 to 256 left less loss.
+        coded: the adapters' codes within a byte budget.
+        adapters: the adapters as trained.
+        data: the base model and prompts of every task. On the zoo, each doubling from 32 to 256
+            prompts reduced the loss.
 
     Raises:
         DataError: the base lacks a module of the adapters, or a task has no usable prompt.
-        TrainingError: a divergence that is not finite, with task and step.
+        TrainingError: the divergence is not finite; names the task and the step.
     """
     data.check(adapters, labels=False)
     data.model.requires_grad_(False)
@@ -81,7 +81,7 @@ def calibrate(coded: CodedAdapters, adapters: AdapterSet, data: CalibrationData)
 def _fitted(
     coded: CodedAdapters, adapter: LoraAdapter, model: PreTrainedModel, prompts: list[list[int]]
 ) -> dict[str, list[Coded]]:
-    """A task's columns: module -> its codes."""
+    """Round and tune one task's columns; returns module -> codes."""
     rows = {name: factors.a for name, factors in coded.task_factors(adapter.name).items()}
     columns = {
         name: Columns.fitted(
@@ -119,12 +119,12 @@ def _texts(model: PreTrainedModel, prompts: Sequence[list[int]]) -> list[Text]:
 
 
 def _predictions(model: PreTrainedModel, examples: Sequence[EncodedExample]) -> torch.Tensor:
-    """The log-probabilities ``[n, vocabulary]`` where the continuations are predicted."""
+    """Return log-probabilities ``[n, vocabulary]`` of the continuations' n tokens."""
     return log_softmax(answer_logits(model, batch(examples).to(model.device))[0], -1)
 
 
 def _layers(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:
-    """The modules in the model's order, those of one layer together."""
+    """Group module names by layer, in the model's order."""
     order = {name: place for place, (name, _) in enumerate(model.named_modules())}
 
     def layer(name: str) -> list[str]:

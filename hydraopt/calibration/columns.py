@@ -1,4 +1,4 @@
-"""One module's columns of one task: numbers that are tuned until they are rounded."""
+"""One task's columns of one module, tuned before and after rounding."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -17,15 +17,15 @@ from ..packing import Coded, decode_vectors, encode_columns, fit_columns, scaled
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns ``[R, out]`` and what may change in them.
+    """Columns ``[R, out]`` and their trainable change.
 
     Attributes:
-        layout: of the module.
-        rows: ``[R, in]``, as decoded: they stay.
+        layout: layout of the module.
+        rows: unpacked rows ``[R, in]``; fixed.
         start: the columns before tuning.
-        change: in units of each column's root mean square, ``[R, out]``; once the columns are
-            rounded, of the logarithm of each step, ``[R, 1]``. A leaf that requires a gradient.
-        codes: of the rounded columns.
+        change: a leaf that requires a gradient. Before rounding, ``[R, out]`` in units of each
+            column's root mean square; afterwards, change of each step's logarithm, ``[R, 1]``.
+        codes: codes of the rounded columns; None before rounding.
     """
 
     layout: ModuleLayout
@@ -38,12 +38,12 @@ class Columns:
     def fitted(
         cls, layout: ModuleLayout, factors: Factors, rows: torch.Tensor, device: torch.device
     ) -> "Columns":
-        """The columns that a data-free coder would round."""
+        """Start from the columns that the data-free coder would round."""
         start = fit_columns(layout, factors, rows).to(device)
         return cls(layout, rows.to(device), start, torch.zeros_like(start).requires_grad_())
 
     def value(self) -> torch.Tensor:
-        """The columns as they are now, ``[R, out]``."""
+        """Return the current columns ``[R, out]``."""
         if self.codes is not None:
             return self.start * self.change.exp()
         return self.start + self._sizes * self.change
@@ -55,7 +55,7 @@ class Columns:
 
     @torch.no_grad()
     def rounded(self) -> "Columns":
-        """The columns as codes, whose steps may still change."""
+        """Round the columns to codes; only their steps remain trainable."""
         codes = encode_columns(self.layout, self.value().cpu())
         start = torch.stack(decode_vectors(self.layout, "B", codes)).to(self.start)
         change = torch.zeros_like(start[:, :1]).requires_grad_()
@@ -63,7 +63,7 @@ class Columns:
 
     @torch.no_grad()
     def coded(self) -> list[Coded]:
-        """The rounded columns' codes with their tuned steps."""
+        """Return the codes of the rounded columns, with tuned steps."""
         codes, top = require(self.codes, "codes of columns"), self.layout.tops[1]
         gains = self.change.exp().cpu()
         return [scaled(code, gain[0], top) for code, gain in zip(codes, gains, strict=True)]

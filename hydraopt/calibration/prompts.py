@@ -1,4 +1,4 @@
-"""Prompts for calibration, from JSON lines."""
+"""Read prompts for calibration from JSON lines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,13 @@ from ..training import read_lines
 
 
 def read_prompts(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, None]]]:
-    """Read ``{"prompt": …, "task": …}`` lines; a line without a task is for all of them.
+    """Read lines of ``{"prompt": …, "task": …}``; a prompt without a task is used for all tasks.
 
-    Every task's prompts come with None in place of an answer.
+    Returns task -> (prompt, None) pairs; None stands for the unknown answer.
 
     Raises:
-        DataError: an unreadable file, a broken line (with its number), or a task without prompts.
+        DataError: the file is unreadable, a line is invalid (with its number), or a task has no
+            prompts.
     """
     prompts: dict[str, list[tuple[str, None]]] = {task: [] for task in tasks}
     for number, fields in read_lines(path, ("prompt",)):

@@ -1,4 +1,4 @@
-"""HydraLoRA adapters: their layers, and their directories."""
+"""HydraLoRA adapters: layers and directories."""
 
 from .adapter import CONFIG, HYDRALORA, WEIGHTS, HydraFactors, HydraLora
 from .layers import HydraConfig, HydraLinear

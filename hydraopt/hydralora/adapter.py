@@ -25,7 +25,7 @@ HYDRALORA = "HydraLoRA adapter"
 
 
 class HydraFactors(NamedTuple):
-    """One layer's ``a [r, in]``, ``b [out, N r]`` and ``route [N, in]``, float32."""
+    """Float32 factors of one layer: ``a [r, in]``, ``b [out, N r]`` and ``route [N, in]``."""
 
     a: torch.Tensor
     b: torch.Tensor
@@ -49,7 +49,7 @@ class HydraLora:
     def from_layers(
         cls, layers: Mapping[str, HydraLinear], config: HydraConfig, base_model: str
     ) -> "HydraLora":
-        """Copy what was trained."""
+        """Copy the parameters of trained layers."""
         return cls(
             base_model,
             config,
@@ -63,11 +63,11 @@ class HydraLora:
 
     @property
     def values(self) -> int:
-        """Number of trained values."""
+        """Number of trained parameters."""
         return sum(tensor.numel() for factors in self.modules.values() for tensor in factors)
 
     def fill(self, layers: Mapping[str, HydraLinear]) -> None:
-        """Copy the factors into layers of the same modules."""
+        """Copy the factors into ``layers``, which have the same modules."""
         with torch.no_grad():
             for name, factors in self.modules.items():
                 layer = layers[name]
@@ -75,11 +75,11 @@ class HydraLora:
                     own.copy_(factor)
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
-        """Write the directory; whole or not at all.
+        """Write the directory atomically.
 
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
-            TrainingError: a value that is not finite in fp16.
+            TrainingError: a value is not finite in fp16.
         """
         with output_directory(directory, HYDRALORA, overwrite=overwrite) as staging:
             write_tensors(staging / WEIGHTS, self._tensors())
@@ -107,10 +107,10 @@ class HydraLora:
 
     @classmethod
     def load(cls, directory: str | Path) -> "HydraLora":
-        """Read what :meth:`save` wrote.
+        """Read a directory written by :meth:`save`.
 
         Raises:
-            BundleError: a missing, damaged or newer-format file.
+            BundleError: a file is missing, damaged or of another format version.
         """
         directory = Path(directory)
         about = read_document(directory / CONFIG, "hydralora", FORMAT_VERSION, WRITER)

@@ -1,10 +1,10 @@
-"""HydraLoRA (NeurIPS 2024): one A, N experts B_i and a router per layer.
+"""HydraLoRA (NeurIPS 2024): one A, N experts (B matrices) and a router per layer.
 
     y = W0 x + s * sum_i softmax(W_g x)_i B_i A x,    s = alpha / r
 
-for every token and all experts. A and W_g start Kaiming-uniform, the B_i at zero, so that training
-starts from the base model; dropout is on A's input only. All of this is as in the authors' code
-(Clin0212/HydraLoRA); its loss that balances the experts, which is off by default, is left out.
+for every token, summed over all experts. A and W_g start Kaiming-uniform and the B_i at zero, so
+training starts from the base model; dropout applies only to A's input. This follows the authors'
+code (Clin0212/HydraLoRA), without its load-balancing loss, which is off by default.
 """
 
 import math
@@ -19,16 +19,17 @@ from ..errors import TrainingError
 
 @dataclass(frozen=True)
 class HydraConfig:
-    """The shape of a HydraLoRA adapter.
+    """Hyperparameters of a HydraLoRA adapter.
 
     Attributes:
-        experts: N, number of B's per layer.
+        experts: N, the number of B matrices per layer.
         rank: r.
-        alpha: of the scale ``alpha / r``.
-        dropout: on the input of A in training.
+        alpha: numerator of the scale ``alpha / r``.
+        dropout: dropout probability on the input of A during training.
 
     Raises:
-        TrainingError: fewer than 2 experts, a rank below 1, or a dropout outside [0, 1).
+        TrainingError: fewer than 2 experts, a rank below 1, an alpha that is not positive, or a
+            dropout outside [0, 1).
     """
 
     experts: int
@@ -51,10 +52,10 @@ class HydraConfig:
 
 
 class HydraLinear(nn.Module):
-    """A frozen linear layer with HydraLoRA beside it.
+    """A frozen linear layer with HydraLoRA.
 
-    Parameters: ``a [r, in]``, ``b [out, N r]`` (the experts B_i side by side), ``route [N, in]``.
-    They are no linear layers, so that quantising the base leaves them float32.
+    Parameters: ``a [r, in]``, ``b [out, N r]`` (the B_i concatenated), ``route [N, in]``. They are
+    not nn.Linear modules, so quantising the base leaves them in float32.
     """
 
     def __init__(self, linear: nn.Linear, config: HydraConfig):
@@ -67,7 +68,7 @@ class HydraLinear(nn.Module):
         self.b = nn.Parameter(weight.new_zeros(linear.out_features, experts * rank))
         self.route = nn.Parameter(weight.new_empty(experts, linear.in_features))
         for parameter in (self.a, self.route):
-            nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))  # nn.Linear's own
+            nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))  # as nn.Linear
         # 0/1 matrices repeat the router's weights and A x along all N r columns: XNNPACK delegates
         # matrix products whole, but not reshapes with a dynamic length
         spread = torch.eye(experts).repeat_interleave(rank, 0)

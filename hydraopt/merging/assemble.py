@@ -77,6 +77,6 @@ def assemble(
 
 
 def full_rank(adapters: AdapterSet, module: str) -> int:
-    """Return the largest rank that a module's summed deltas can have, min(out, in, sum of ranks)."""
+    """Return the largest possible rank of a module's summed deltas: min(out, in, sum of ranks)."""
     ranks = (len(x.factors[module].a) for x in adapters.adapters if module in x.factors)
     return min(*adapters.shapes[module], sum(ranks))

@@ -41,7 +41,7 @@ class Joint:
         return Coordinates.from_stack(self.stack, self.tasks).task_gram().diagonal().sum().item()
 
     def start(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return singular vectors of the concatenated deltas, left ``[p, R]`` and right ``[q, R]``."""
+        """Return left ``[p, R]`` and right ``[q, R]`` singular vectors of all deltas together."""
         every = torch.eye(self.tasks, dtype=torch.float64)
         left, right = (
             Coordinates.from_stack(stack, self.tasks).best_right(every, rank)

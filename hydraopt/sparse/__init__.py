@@ -1,4 +1,4 @@
-"""Sparse adapters: a change of a few weights per layer, in memory and on disk."""
+"""Sparse adapters: deltas of a few weights per layer, in memory and on disk."""
 
 from .adapter import CONFIG, SPARSE, WEIGHTS, SparseAdapter, SparseDelta
 from .blocks import BLOCK, as_blocks, from_blocks

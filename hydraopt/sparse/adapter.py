@@ -1,8 +1,8 @@
 """Sparse adapters on disk: ``sparse.json`` and ``sparse.safetensors``.
 
 Keys: ``MODULE.index [k]``, ascending positions in the flattened weight ``[out, in]``, int16
-where they fit, else int32; ``MODULE.values [k]``, fp16. With blocks the positions are those of
-blocks of 16 x 16 and the values are ``[k, 16, 16]``.
+if they fit, else int32; ``MODULE.values [k]``, fp16. With blocks, positions count blocks of
+16 x 16 and values are ``[k, 16, 16]``.
 """
 
 import math
@@ -27,9 +27,9 @@ SPARSE = "sparse adapter"
 
 
 class SparseDelta(NamedTuple):
-    """One weight's change: ``shape`` (out, in), ascending ``index [k]`` and float32 ``values``.
+    """Delta of one weight: ``shape`` (out, in), ascending ``index [k]`` and float32 ``values``.
 
-    ``values`` are ``[k]``, or ``[k, 16, 16]`` where ``index`` counts blocks.
+    ``values`` is ``[k]``, or ``[k, 16, 16]`` if ``index`` counts blocks.
     """
 
     shape: tuple[int, int]
@@ -38,7 +38,7 @@ class SparseDelta(NamedTuple):
 
     @classmethod
     def from_dense(cls, delta: torch.Tensor, mask: torch.Tensor, *, block: bool) -> "SparseDelta":
-        """The entries, or blocks, of a dense ``delta [out, in]`` in which ``mask`` is set."""
+        """Select the entries, or blocks, of a dense ``delta [out, in]`` where ``mask`` is set."""
         if block:
             kept = as_blocks(mask).flatten(0, 1).any(2).any(1)
             values = as_blocks(delta * mask).flatten(0, 1)[kept]
@@ -52,7 +52,7 @@ class SparseDelta(NamedTuple):
         return self.values.dim() == 3
 
     def dense(self) -> torch.Tensor:
-        """float32 ``[out, in]``."""
+        """Return the dense float32 delta ``[out, in]``."""
         if not self.block:
             return (
                 torch.zeros(math.prod(self.shape))
@@ -67,13 +67,13 @@ class SparseDelta(NamedTuple):
 
 @dataclass(frozen=True)
 class SparseAdapter:
-    """A sparse adapter of one task, or of several that were merged.
+    """A sparse adapter of one task, or of several merged tasks.
 
     Attributes:
         base_model: identifier of the base model.
-        tasks: the tasks' names.
-        modules: dotted module name -> change of its weight.
-        settings: how it was made, for the record.
+        tasks: names of the tasks.
+        modules: dotted module name -> delta of its weight.
+        settings: training or merging settings, kept as a record.
     """
 
     base_model: str
@@ -83,20 +83,20 @@ class SparseAdapter:
 
     @property
     def values(self) -> int:
-        """Number of weights that it changes."""
+        """Number of changed weights."""
         return sum(delta.values.numel() for delta in self.modules.values())
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of indices and values as stored, without the file's header."""
+        """Bytes of stored indices and values, without the file's header."""
         return sum(tensor.nbytes for tensor in self._tensors().values())
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
-        """Write the directory; whole or not at all.
+        """Write the directory atomically.
 
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
-            TrainingError: a value that is not finite in fp16.
+            TrainingError: a value is not finite in fp16.
         """
         with output_directory(directory, SPARSE, overwrite=overwrite) as staging:
             tensors = self._tensors()
@@ -125,10 +125,10 @@ class SparseAdapter:
 
     @classmethod
     def load(cls, directory: str | Path) -> "SparseAdapter":
-        """Read what :meth:`save` wrote.
+        """Read a directory written by :meth:`save`.
 
         Raises:
-            BundleError: a missing, damaged or newer-format file.
+            BundleError: a file is missing, damaged or of another format version.
         """
         directory = Path(directory)
         about = read_document(directory / CONFIG, "sparse", FORMAT_VERSION, WRITER)

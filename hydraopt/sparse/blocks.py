@@ -1,4 +1,4 @@
-"""Weights in blocks of 16 x 16."""
+"""Split weights into blocks of 16 x 16."""
 
 import torch
 
@@ -12,6 +12,6 @@ def as_blocks(x: torch.Tensor) -> torch.Tensor:
 
 
 def from_blocks(x: torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`as_blocks`."""
+    """Inverse of :func:`as_blocks`."""
     rows, columns = x.shape[:2]
     return x.transpose(1, 2).reshape(rows * BLOCK, columns * BLOCK)

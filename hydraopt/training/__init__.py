@@ -1,4 +1,4 @@
-"""What is trained: the loop, its data, and adapters of other kinds than LoRA."""
+"""Training: the loop, its data, and the HydraLoRA and sparse kinds of adapters."""
 
 from .batches import Batch, answer_logits, answer_loss, batch, encode, load_model
 from .continuations import continuations

@@ -1,4 +1,4 @@
-"""Models, and texts as batches of tokens: right-padded, with labels on the answers only."""
+"""Load models and batch texts as tokens: right-padded, with labels on answers only."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,28 +15,28 @@ if TYPE_CHECKING:  # transformers takes seconds to import
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 IGNORE = -100
-LEAST_SAVED = 128  # tokens; fewer are not worth a call of the model
+LEAST_SAVED = 128  # tokens; caching a shared prefix for fewer does not pay off
 
-# the tokens of a prompt and of its answer, which ends in the end token if there is one
+# tokens of a prompt and of its answer, including the end-of-text token if there is one
 EncodedExample = tuple[list[int], list[int]]
 
 
 class Batch(NamedTuple):
-    """Right-padded ``ids`` and ``labels``, int64 ``[n, longest]``; labels are of answers only."""
+    """Right-padded ``ids`` and ``labels``, int64 ``[n, longest]``; only answers have labels."""
 
     ids: torch.Tensor
     labels: torch.Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on ``device``."""
+        """Return a copy on ``device``."""
         return Batch(self.ids.to(device), self.labels.to(device))
 
 
 def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """A causal LM in float32 and its tokenizer, from a directory or a hub id.
+    """Load a causal LM in float32 and its tokenizer, from a directory or hub id.
 
     Raises:
-        DataError: one of them cannot be loaded.
+        DataError: the model or the tokenizer cannot be loaded.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
@@ -54,10 +54,10 @@ def load_model(base: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
 def encode(
     tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[tuple[str, str]]
 ) -> list[EncodedExample]:
-    """Tokens of (prompt, answer) pairs.
+    """Tokenise (prompt, answer) pairs.
 
     Raises:
-        DataError: the tokenizer fails for one of them.
+        DataError: the tokenizer fails on a pair.
     """
     ending = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     try:
@@ -71,8 +71,8 @@ def encode(
             ]
     except ConfinedError as error:
         raise DataError(
-            f"the base's tokenizer fails for a prompt or an answer ({error}); pass other ones, or "
-            "the base from where it was published"
+            f"the base's tokenizer fails on a prompt or an answer ({error}); correct the data, or "
+            "use the base as published"
         ) from None
 
 
@@ -90,11 +90,10 @@ def batch(examples: Sequence[EncodedExample]) -> Batch:
 
 
 def answer_logits(model: torch.nn.Module, texts: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits ``[n, vocabulary]`` at the answers' n tokens of all texts, and these tokens ``[n]``.
+    """Return float32 logits ``[n, vocabulary]`` of all n answer tokens, and these tokens ``[n]``.
 
-    The head, which is a large part of a small model, runs at these positions only, and what all
-    texts begin with, such as a system's message, is computed once. The logits are float32, whatever
-    the model multiplies matrices in.
+    The output embedding, a large part of a small model, runs only at these positions. A prefix that
+    all texts share, such as a system message, is computed once.
     """
     shared = shared_prefix(texts)
     if shared * (len(texts.ids) - 1) < LEAST_SAVED:
@@ -109,7 +108,7 @@ def answer_logits(model: torch.nn.Module, texts: Batch) -> tuple[torch.Tensor, t
 
 
 def shared_prefix(texts: Batch) -> int:
-    """Tokens with which all texts begin, less than what is before the first answer."""
+    """Return the length of the common prefix, short of the last token before any answer."""
     prompts = (texts.labels == IGNORE).all(0)
     equal = (texts.ids == texts.ids[:1]).all(0) & prompts
     before = int(prompts.cumprod(0).sum())
@@ -117,7 +116,7 @@ def shared_prefix(texts: Batch) -> int:
 
 
 def prefix_cache(model: "PreTrainedModel", prefix: torch.Tensor, count: int) -> "DynamicCache":
-    """Keys and values of a prefix, int64 ``[tokens]``, computed once, for ``count`` texts."""
+    """Compute keys and values of a prefix, int64 ``[tokens]``; repeat them ``count`` times."""
     from transformers import DynamicCache
 
     past = DynamicCache(config=model.config)
@@ -127,6 +126,6 @@ def prefix_cache(model: "PreTrainedModel", prefix: torch.Tensor, count: int) -> 
 
 
 def answer_loss(model: torch.nn.Module, texts: Batch) -> torch.Tensor:
-    """Mean cross entropy of the answers' tokens, a scalar in nats."""
+    """Return the mean cross entropy of the answer tokens, a scalar in nats."""
     logits, wanted = answer_logits(model, texts)
     return cross_entropy(logits, wanted)

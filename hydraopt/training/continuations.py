@@ -1,4 +1,4 @@
-"""What a model makes of prompts: inputs for training where no answers are known."""
+"""Greedy continuations of prompts: training targets where no answers are known."""
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -18,10 +18,10 @@ LONGEST = 64  # tokens
 def prompt_batches(
     model: "PreTrainedModel", prompts: Sequence[list[int]], size: int
 ) -> Iterator[list[list[int]]]:
-    """Prompts in batches for :func:`continuations`.
+    """Yield batches of prompts for :func:`continuations`.
 
-    A batch is continued as far as its longest prompt leaves room: those that leave less than 64
-    tokens go together, at the end; the others stay in their order.
+    A batch is continued until its longest prompt fills the context. Prompts that leave less than 64
+    tokens are therefore batched together at the end; the others keep their order.
     """
     limit = context_length(model)
     ordered = sorted(prompts, key=lambda prompt: max(len(prompt), limit - LONGEST))
@@ -36,14 +36,14 @@ def continuations(
     """Continue prompts greedily, the end token included.
 
     Args:
-        model: generates, in one batch.
-        prompts: their tokens.
-        most: tokens of the longest continuation.
+        model: generates all continuations in one batch.
+        prompts: tokens of each prompt.
+        most: maximum number of tokens per continuation.
     """
     longest = max(map(len, prompts))
     columns = zip(*(prompt[:-1] for prompt in prompts), strict=False)
     shared = sum(1 for _ in takewhile(lambda column: len({*column}) == 1, columns))
-    # a system's message is computed once; padding goes behind it, so that all texts end together
+    # the shared prefix is computed once; padding follows it, so that all prompts end together
     padded = [
         prompt[:shared] + [0] * (longest - len(prompt)) + prompt[shared:] for prompt in prompts
     ]

@@ -1,4 +1,4 @@
-"""What merging methods that need data are given: the base model, and prompts of every task."""
+"""Data for calibration and merging methods: the base model and prompts of every task."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """A base model, and some (prompt, answer) pairs of every task.
+    """A base model and (prompt, answer) pairs of every task.
 
     Attributes:
-        model: in evaluation mode, in float32 or as :func:`.use_bfloat16` leaves it. Methods freeze
-            its weights, and keep them.
-        tokenizer: the model's.
-        examples: task -> pairs; an answer is None where it is not known.
+        model: in evaluation mode, in float32 or after :func:`.use_bfloat16`. Methods freeze its
+            weights and do not change them.
+        tokenizer: the model's tokenizer.
+        examples: task -> pairs; the answer is None if unknown.
     """
 
     model: "PreTrainedModel"
@@ -44,12 +44,12 @@ class CalibrationData:
         *,
         bfloat16: bool = False,
     ) -> "CalibrationData":
-        """Load a base model, a directory or a hub id; it goes to the GPU if there is one.
+        """Load a base model from a directory or hub id, onto the GPU if there is one.
 
-        With ``bfloat16`` it multiplies matrices in that precision.
+        With ``bfloat16`` the model multiplies matrices in that precision.
 
         Raises:
-            DataError: it cannot be loaded.
+            DataError: the base cannot be loaded.
         """
         model, tokenizer = load_model(base)
         model = model.to(pick_device())
@@ -61,29 +61,29 @@ class CalibrationData:
     def read(
         cls, base: str, path: Path, tasks: Sequence[str], *, labels: bool
     ) -> "CalibrationData":
-        """Read JSON lines of ``task`` and ``prompt``, with ``labels`` also of ``answer``.
+        """Load a base and read JSON lines of ``task``, ``prompt`` and, with ``labels``, ``answer``.
 
         Raises:
-            DataError: an unreadable file, a broken line (with its number), a task without lines,
-                or a base that cannot be loaded.
+            DataError: the file is unreadable, a line is invalid (with its number), a task has no
+                lines, or the base cannot be loaded.
         """
         read = read_examples if labels else read_unanswered
         return cls.load(base, read(path, tasks))
 
     def places(self, adapters: AdapterSet) -> Places:
-        """Where the layers of ``adapters`` are in the model, see :func:`.fitting.places`.
+        """Locate the adapters' modules in the model, see :func:`.fitting.places`.
 
         Raises:
-            DataError: a base that does not fit the adapters.
+            DataError: the base does not fit the adapters.
         """
         return places_in_causal_lm(self.model, adapters)
 
     def check(self, adapters: AdapterSet, *, labels: bool) -> None:
-        """Refuse adapters that do not belong to the base, and tasks without usable examples.
+        """Check that the adapters fit the base and that every task has usable examples.
 
         Raises:
-            DataError: one of these; a prompt without tokens, an example that is longer than the
-                base's context, or with ``labels`` one without answer.
+            DataError: the adapters do not fit, a task has no examples, or an example has no prompt
+                tokens, exceeds the base's context or, with ``labels``, lacks an answer.
         """
         check_task_type(adapters.task_type, CAUSAL_LM, DataError)
         check_layers(self.model, adapters.shapes, DataError)
@@ -93,7 +93,7 @@ class CalibrationData:
     def _check_examples(self, task: str, labels: bool) -> None:
         answers = [answer for _, answer in self.examples.get(task, ())]
         if not answers:
-            raise DataError(f"no example of task {task!r}, expected some for each task")
+            raise DataError(f"task {task!r} has no examples, expected some for each task")
         if labels and None in answers:
             raise DataError(f"example {answers.index(None) + 1} of task {task!r} has no answer")
         limit = context_length(self.model)
@@ -111,14 +111,14 @@ class CalibrationData:
                 )
 
     def prompts(self, tasks: Iterable[str]) -> list[EncodedExample]:
-        """The tokens of all prompts of some tasks.
+        """Tokenise all prompts of some tasks.
 
-        Each has one token 0 in place of its answer: a batch's labels mark where it is predicted.
+        Each answer is a single token 0, so that a batch's labels mark where the answer starts.
         """
         texts = (prompt for task in tasks for prompt, _ in self.examples[task])
         return [(prompt, [0]) for prompt, _ in encode(self.tokenizer, ((x, "") for x in texts))]
 
     def answered(self, tasks: Iterable[str]) -> list[EncodedExample]:
-        """The tokens of all prompts of some tasks with their answers, which must be there."""
+        """Tokenise all prompts and answers of some tasks; every answer must be known."""
         pairs = (pair for task in tasks for pair in self.examples[task])
         return encode(self.tokenizer, ((prompt, require(x, "answer")) for prompt, x in pairs))

@@ -1,4 +1,4 @@
-"""Prompt and answer pairs from JSON lines."""
+"""Read prompt and answer pairs from JSON lines."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,20 +13,20 @@ Examples = Mapping[str, Sequence[tuple[str, str]]]
 
 
 def read_examples(path: Path, tasks: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
-    """Read ``{"task": …, "prompt": …, "answer": …}`` lines, some for each of ``tasks``.
+    """Read lines of ``{"task": …, "prompt": …, "answer": …}``, at least one per task.
 
     Raises:
-        DataError: an unreadable file, a broken line (with its number), or a task without lines.
+        DataError: the file is unreadable, a line is invalid (with its number), or a task has none.
     """
     lines = _by_task(path, tasks, ("task", "prompt", "answer"))
     return {task: [(x["prompt"], x["answer"]) for x in own] for task, own in lines.items()}
 
 
 def read_unanswered(path: Path, tasks: Iterable[str]) -> dict[str, list[tuple[str, None]]]:
-    """Read ``{"task": …, "prompt": …}`` lines, some for each of ``tasks``, with None as answers.
+    """Read lines of ``{"task": …, "prompt": …}``, at least one per task; answers are None.
 
     Raises:
-        DataError: as :func:`read_examples`.
+        DataError: as for :func:`read_examples`.
     """
     lines = _by_task(path, tasks, ("task", "prompt"))
     return {task: [(x["prompt"], None) for x in own] for task, own in lines.items()}
@@ -49,13 +49,15 @@ def _by_task(
 
 
 def read_lines(path: Path, keys: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Numbered JSON objects, one a line, whose ``keys`` all are non-empty strings.
+    """Read numbered JSON objects, one per line, in which all ``keys`` are non-empty strings.
 
     Raises:
-        DataError: an unreadable or empty file, or a broken line (with its number).
+        DataError: the file is unreadable or empty, or a line is invalid (with its number).
     """
     try:
-        lines = file_text(path, LARGEST).split("\n")  # U+2028 and the like are text
+        lines = file_text(path, LARGEST).split(
+            "\n"
+        )  # unlike splitlines(), keeps U+2028 and the like in texts
     except UnreadableError as error:
         raise DataError(f"cannot read {path} ({error}); expected UTF-8 JSON lines") from None
     objects = [(n, _object(path, n, line, keys)) for n, line in enumerate(lines, 1) if line.strip()]
@@ -68,7 +70,7 @@ def _object(path: Path, number: int, line: str, keys: Sequence[str]) -> dict[str
     try:
         fields = json_value(line)
     except UnreadableError as error:
-        raise DataError(f"{path}, line {number} is no JSON ({error}); correct it") from None
+        raise DataError(f"{path}, line {number} is not JSON ({error}); correct it") from None
     for key in keys:
         if not isinstance(fields, dict) or not isinstance(fields.get(key), str) or not fields[key]:
             raise DataError(

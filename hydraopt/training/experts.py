@@ -1,4 +1,4 @@
-"""How many experts a corpus needs: k-means on TF-IDF features, and the elbow of its error."""
+"""Choose the number of HydraLoRA experts: the elbow of k-means on TF-IDF features."""
 
 import random
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ SAMPLE = 5000  # prompts, enough for the shape of the curve
 
 
 def choose_experts(prompts: Sequence[str], *, seed: int = 0) -> int:
-    """The number of clusters at the elbow, from 2 to 10.
+    """Return the number of clusters at the elbow, from 2 to 10.
 
-    HydraLoRA (NeurIPS 2024) takes the elbow of k-means on TF-IDF features; that the elbow is the
+    HydraLoRA (NeurIPS 2024) uses the elbow of k-means on TF-IDF features. Defining the elbow as the
     point farthest below the chord from the first to the last k is inferred.
 
     Args:
-        prompts: of the training data.
-        seed: of k-means, and of the sample of a large corpus.
+        prompts: prompts of the training data.
+        seed: seed for k-means and for sampling a large corpus.
     """
     if len(prompts) > SAMPLE:
         prompts = random.Random(seed).sample(list(prompts), SAMPLE)
-    # numbers tell examples apart, not kinds of examples
+    # numbers distinguish examples, not kinds of examples
     vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b[^\W\d]\w*\b", sublinear_tf=True)
     try:
         features = vectorizer.fit_transform(prompts)
-    except ValueError:  # no words at all
+    except ValueError:  # no words
         return 2
     features.sort_indices()
     distinct = len({row.indices.tobytes() + row.data.tobytes() for row in features})
@@ -38,6 +38,6 @@ def choose_experts(prompts: Sequence[str], *, seed: int = 0) -> int:
 
 
 def elbow(errors: Sequence[float]) -> int:
-    """Index of the point of a falling curve that lies farthest below the chord of its ends."""
+    """Return the index at which a falling curve lies farthest below the chord of its ends."""
     chord = np.linspace(errors[0], errors[-1], len(errors))
     return int(np.argmax(chord - np.asarray(errors)))

@@ -1,4 +1,4 @@
-"""One training from files to a directory: what every kind of adapter has in common."""
+"""Train one adapter from files to a directory; shared by all kinds of adapters."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,13 +19,13 @@ from .loop import Fitted, Schedule, fit, pick_device, remove_checkpoint
 
 @dataclass(frozen=True)
 class Job:
-    """What to train on, and where to write.
+    """Inputs, output and schedule of one training.
 
     Attributes:
         base: directory or hub id of the base model.
         data: JSON lines of ``prompt`` and ``answer``.
-        output: directory to write; its checkpoint lies beside it until the training is done.
-        schedule: steps, rate, batch and seed.
+        output: directory to write. A checkpoint is kept beside it until training ends.
+        schedule: training schedule.
         resume: continue from the checkpoint.
         overwrite: replace an existing ``output``.
     """
@@ -39,17 +39,17 @@ class Job:
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
-        """(prompt, answer) pairs; raises ``DataError`` for a broken line, with its number."""
+        """(prompt, answer) pairs; raises ``DataError`` for an invalid line, with its number."""
         lines = read_lines(self.data, ("prompt", "answer"))
         return [(fields["prompt"], fields["answer"]) for _, fields in lines]
 
     def check(self, kind: str) -> None:
-        """Refuse what cannot be meant before anything is loaded.
+        """Validate the job before anything is loaded.
 
         Raises:
-            OutputError: ``output`` exists and may not be replaced by a directory of this kind.
-            DataError: broken data.
-            TrainingError: steps, batch or rate that are not positive.
+            OutputError: ``output`` exists and cannot be replaced by a directory of this kind.
+            DataError: the data is invalid.
+            TrainingError: steps, batch or rate is not positive.
         """
         check_output(self.output, kind, overwrite=self.overwrite)
         for name in ("steps", "batch", "rate"):
@@ -59,7 +59,7 @@ class Job:
         self.pairs  # noqa: B018
 
     def checkpoint(self, settings: object) -> Path:
-        """The file that belongs to this base, data, schedule and ``settings``."""
+        """Return the checkpoint's path, unique to the base, data, schedule and ``settings``."""
         parts = (self.base, sha256(self.data), str(settings), str(asdict(self.schedule)))
         digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
         return self.output.resolve().with_name(f".{self.output.name}.{digest}.checkpoint")
@@ -67,7 +67,7 @@ class Job:
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """A base model on its device, the data as tokens, and the loss on them."""
+    """A base model on its device, the encoded data and the loss."""
 
     model: PreTrainedModel
     examples: Sequence[EncodedExample]
@@ -79,7 +79,7 @@ class TrainingSetup:
         return cls(model.to(pick_device()), _encoded(tokenizer, model, job))
 
     def loss(self, examples: Sequence[EncodedExample]) -> torch.Tensor:
-        """Mean cross entropy of the answers' tokens."""
+        """Return the mean cross entropy of the answer tokens, in nats."""
         device = self.model.device
         return answer_loss(self.model, batch(examples).to(device))
 
@@ -93,7 +93,7 @@ def _encoded(
     if longest > limit:
         raise TrainingError(
             f"the longest example of {job.data} has {longest} tokens, expected at most {limit}, "
-            "the base model's positions; shorten it"
+            "the base's context; shorten it"
         )
     return examples
 
@@ -106,26 +106,27 @@ def run(
     save: Callable[[], None],
     before_step: Callable[[int, Sequence[EncodedExample]], None] | None = None,
 ) -> Fitted:
-    """Train ``parameters`` and save them, also those that were good before a loss was not finite,
-    unless that would replace others.
+    """Train ``parameters`` and save them.
+
+    If training fails, the best weights so far are saved unless ``job.output`` already exists.
 
     Args:
         job: data and schedule.
-        setup: model and tokens.
+        setup: model and encoded data.
         parameters: as for :func:`~hydraopt.training.loop.fit`.
-        settings: all else that the result depends on: a checkpoint belongs to it.
+        settings: everything else that the result depends on; identifies the checkpoint.
         save: writes ``job.output``.
         before_step: as for ``fit``.
 
     Raises:
-        TrainingError: nothing to resume; or a loss that is not finite, after saving.
-        DataError: a damaged or foreign checkpoint, or something else that has its name.
+        TrainingError: there is no checkpoint to resume, or the loss is not finite.
+        DataError: the checkpoint is damaged or belongs to another training.
     """
     checkpoint = job.checkpoint(settings)
     if job.resume and not checkpoint.exists():
         raise TrainingError(
-            f"there is no checkpoint {checkpoint} of this base, data and these settings; check "
-            "them, or start anew",
+            f"there is no checkpoint {checkpoint} for this base, data and settings; check them, or "
+            "start again",
             options=["resume"],
         )
     if not job.resume:

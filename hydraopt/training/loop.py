@@ -1,4 +1,4 @@
-"""The one training loop: a few parameters, mini-batches, early stop, resumable."""
+"""The training loop: mini-batches, early stopping and checkpoints."""
 
 import logging
 import math
@@ -22,25 +22,26 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Updates = tuple[Optimizer, LRScheduler]  # stepped together
-WINDOW = 20  # steps between two looks at the loss, and over which the training loss is averaged
-HOPELESS = 50  # such windows without one below twice the first one's loss
+WINDOW = 20  # steps between evaluations, and over which the training loss is averaged
+HOPELESS = 50  # windows with a loss above twice the first one's before training is given up
 MOST_STEPS = 1_000_000  # days on any machine
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train.
+    """Training schedule.
 
     Attributes:
-        steps: optimizer steps at most.
-        rate: AdamW's learning rate, constant after a warm-up of the first 3 % of the steps.
+        steps: maximum number of optimizer steps.
+        rate: learning rate of AdamW, constant after a warm-up over the first 3 % of the steps.
         batch: examples per step.
-        patience: stop after so many looks (one every 20 steps) without a lower loss; None: never.
-        weight_decay: AdamW's.
-        seed: of the order of the examples and of dropout.
+        patience: number of evaluations (one every 20 steps) without a lower loss after which
+            training stops; None disables early stopping.
+        weight_decay: weight decay of AdamW.
+        seed: seed for the order of the examples and for dropout.
 
     Raises:
-        TrainingError: more steps than anyone waits for.
+        TrainingError: more than a million steps.
     """
 
     steps: int
@@ -59,7 +60,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What :func:`fit` did: steps taken, each step's loss, and the loss of the weights kept."""
+    """Result of :func:`fit`: steps taken, the loss of each step, and the lowest evaluated loss."""
 
     steps: int
     losses: Sequence[float]
@@ -67,7 +68,7 @@ class Fitted:
 
 
 def pick_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -83,26 +84,26 @@ def fit(
     updates: Updates | None = None,
     description: str = "train",
 ) -> Fitted:
-    """Minimise ``loss``, in place; the weights of the lowest loss are kept.
+    """Train ``parameters`` in place and keep the weights of the lowest loss.
 
-    Every 20 steps the loss of ``held_out``, or else the mean of the last 20 training losses, is
+    Every 20 steps the loss on ``held_out``, or else the mean of the last 20 training losses, is
     compared with the lowest so far.
 
     Args:
         parameters: name -> leaf tensor that requires a gradient.
-        loss: mean loss of some examples, a scalar.
-        examples: what to train on; every epoch in another seeded order.
-        schedule: steps, rate, batch and the like.
-        held_out: examples to judge by.
-        checkpoint: a file to continue from if it exists, written at every look.
-        before_step: called with the step's number, from 0, and its examples.
-        updates: an optimizer of ``parameters`` with the scheduler of its rates; by default AdamW
-            as ``schedule`` says.
-        description: of the progress bar.
+        loss: mean loss of a mini-batch of examples, a scalar.
+        examples: training examples, shuffled with the seed in every epoch.
+        schedule: training schedule.
+        held_out: validation examples.
+        checkpoint: file to resume from if it exists, and to write at every evaluation.
+        before_step: called with the index of the step, from 0, and its examples.
+        updates: optimizer of ``parameters`` and its learning rate scheduler; defaults to AdamW as
+            described by ``schedule``.
+        description: label of the progress bar.
 
     Raises:
-        TrainingError: a loss that is not finite, or stays above twice its first value for 1000
-            steps; the best weights so far are in ``parameters``.
+        TrainingError: the loss is not finite, or stays above twice its initial value for 1000
+            steps; ``parameters`` then hold the best weights so far.
         DataError: ``checkpoint`` is damaged or belongs to other parameters or another schedule.
     """
     state = _TrainingState(parameters, schedule, updates or _adamw(parameters, schedule))
@@ -114,7 +115,9 @@ def fit(
             steps(description, total=schedule.steps, done=state.step) as bar,
         ):
             while state.step < schedule.steps and not state.is_stale():
-                torch.manual_seed(schedule.seed * 1_000_003 + state.step)  # dropout, also resumed
+                torch.manual_seed(
+                    schedule.seed * 1_000_003 + state.step
+                )  # reproducible dropout, also on resume
                 chosen = _mini_batch(examples, schedule, state.step)
                 if before_step is not None:
                     before_step(state.step, chosen)
@@ -122,7 +125,7 @@ def fit(
                 bar.update()
                 bar.set_postfix(loss=f"{state.losses[-1]:.4f}", refresh=False)
                 if state.step % WINDOW == 0 or state.step == schedule.steps:
-                    state.look(_judged(loss, held_out, schedule.batch))
+                    state.evaluate(_held_out_loss(loss, held_out, schedule.batch))
                     if checkpoint is not None:
                         state.save(checkpoint)
     finally:
@@ -131,10 +134,10 @@ def fit(
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove the checkpoint of an earlier training, if there is one.
+    """Remove the checkpoint of an earlier training, if it exists.
 
     Raises:
-        DataError: what has the name is no checkpoint of ours.
+        DataError: the file is not one of our checkpoints.
     """
     if not os.path.lexists(path):
         return
@@ -142,15 +145,15 @@ def remove_checkpoint(path: Path) -> None:
         check_regular(path)
         state = torch.load(path, weights_only=True, mmap=True)
         ours = not path.is_symlink() and {"schedule", "weights", "kept"} <= {*state}
-    except Exception:  # what is raised depends on what it is
+    except Exception:  # torch.load raises many types
         ours = False
     if not ours:
-        raise DataError(f"{path} is in the way and no checkpoint of ours; move it away")
+        raise DataError(f"{path} is not a checkpoint of hydraopt; move it away")
     path.unlink()
 
 
 class _TrainingState:
-    """What changes from step to step."""
+    """State that changes from step to step."""
 
     def __init__(
         self, parameters: Mapping[str, torch.Tensor], schedule: Schedule, updates: Updates
@@ -166,7 +169,7 @@ class _TrainingState:
         return self.schedule.patience is not None and self.stale >= self.schedule.patience
 
     def advance(self, loss: torch.Tensor) -> None:
-        """One optimizer step, unless the loss or a gradient is not finite."""
+        """Take an optimizer step; raises ``TrainingError`` if loss or gradients are not finite."""
         self.optimizer.zero_grad()
         loss.backward()
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
@@ -181,9 +184,9 @@ class _TrainingState:
         self.losses.append(loss.item())
         self.step += 1
 
-    def look(self, judged: float | None) -> None:
-        """Compare the loss with the best one; keep the weights if it is lower."""
-        loss = mean(self.losses[-WINDOW:]) if judged is None else judged
+    def evaluate(self, held_out: float | None) -> None:
+        """Keep the weights if the held-out loss, or else the mean training loss, is the lowest."""
+        loss = mean(self.losses[-WINDOW:]) if held_out is None else held_out
         logger.info("step %d: loss %.4f", self.step, loss)
         if loss < self.best:
             self.best, self.stale, self.kept = loss, 0, self._weights()
@@ -192,7 +195,7 @@ class _TrainingState:
         self._check_hope()
 
     def _check_hope(self) -> None:
-        """Raise ``TrainingError`` if no late window of steps has a loss near the first one's."""
+        """Raise ``TrainingError`` if the loss has stayed above twice its initial value."""
         first, late = mean(self.losses[:WINDOW]), self.losses[-HOPELESS * WINDOW :]
         if len(self.losses) <= len(late):
             return
@@ -242,9 +245,9 @@ class _TrainingState:
             self.kept = {name: state["kept"][name] for name in self.parameters}
             for name, parameter in self.parameters.items():
                 parameter.data.copy_(state["weights"][name])
-        except Exception as error:  # what is raised depends on where the damage is
+        except Exception as error:  # the type depends on the damage
             raise DataError(
-                f"checkpoint {checkpoint} is damaged or of another training "
+                f"checkpoint {checkpoint} is damaged or belongs to another training "
                 f"({shortened(error)}); remove it to start again"
             ) from error
 
@@ -253,7 +256,7 @@ class _TrainingState:
 
 
 def _check_like(expected: torch.Tensor, name: str, *tensors: torch.Tensor) -> None:
-    """Raise ``ValueError`` for what is no finite tensor of the same shape and type."""
+    """Raise ``ValueError`` unless all tensors are finite and of the expected shape and dtype."""
     for found in tensors:
         if (found.shape, found.dtype) != (expected.shape, expected.dtype):
             raise ValueError(
@@ -271,7 +274,7 @@ def _adamw(parameters: Mapping[str, torch.Tensor], schedule: Schedule) -> Update
 
 
 def _mini_batch(examples: Sequence[T], schedule: Schedule, step: int) -> list[T]:
-    """The step's examples: each epoch is one seeded permutation of all, its rest is left out."""
+    """Return a step's examples; an epoch is a seeded permutation without its incomplete batch."""
     size = min(schedule.batch, len(examples))
     epoch, position = divmod(step, len(examples) // size)
     generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + epoch)
@@ -280,10 +283,10 @@ def _mini_batch(examples: Sequence[T], schedule: Schedule, step: int) -> list[T]
 
 
 @torch.no_grad()
-def _judged(
+def _held_out_loss(
     loss: Callable[[Sequence[T]], torch.Tensor], held_out: Sequence[T], size: int
 ) -> float | None:
-    """Mean loss of ``held_out``; None if there is none."""
+    """Return the mean loss of ``held_out``, or None if it is empty."""
     if not held_out:
         return None
     parts = [held_out[i : i + size] for i in range(0, len(held_out), size)]

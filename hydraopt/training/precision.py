@@ -1,15 +1,14 @@
-"""A frozen base model that multiplies matrices in bfloat16."""
+"""bfloat16 matrix products for a frozen base model."""
 
 import torch
 from torch import nn
 
 
 def use_bfloat16(model: nn.Module) -> None:
-    """Let ``forward`` multiply matrices in bfloat16, which some processors do faster.
+    """Make ``forward`` multiply matrices in bfloat16, which is faster on some processors.
 
-    As ``torch.autocast`` does it, which casts weights that are not trained in every call; here the
-    linear layers hold them in bfloat16 from now on. Embeddings and norms stay as they are, and so
-    does an embedding that is tied to a linear layer.
+    ``torch.autocast`` alone would cast frozen weights in every call, so linear layers are converted
+    in place. Embeddings, also tied ones, and norms keep their dtype.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):

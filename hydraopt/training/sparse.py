@@ -1,17 +1,17 @@
-"""Sparse adapters (arXiv 2507.07140): a few weights per layer, chosen by their sensitivity.
+"""Sparse adapters (arXiv 2507.07140): train a few weights per layer, chosen by sensitivity.
 
-    h = x (W + D * M),    D = 0 at first, W frozen
+    h = x (W + D * M),    W frozen, D initially 0
 
-In the first epoch, every 100 steps, one batch is run with M = 1 and M becomes the top k of the
-sensitivity |D * dL/dD| per layer; afterwards M stays. The block variant adds the scores up over
+Every 100 steps of the first epoch, one batch runs with M = 1, and M becomes the top k of the
+sensitivity |D * dL/dD| per layer. M is fixed after that epoch. The block variant sums scores over
 blocks of 16 x 16 weights and keeps whole blocks.
 
-D is 0 at the first step and wherever M has always been 0, and the product would be too. There |D|
-counts as the learning rate, the size of AdamW's first step, so that at first the gradient alone
-decides and later a weight can still enter [inferred].
+D, and so the sensitivity, is 0 initially and wherever M has always been 0. There |D| is replaced by
+the learning rate, the size of AdamW's first step: at first the gradient alone decides, and weights
+can still enter later [inferred].
 
 PEFT's sparse tuner (SHiRA) fixes its masks before training and its number of values at r (m + n),
-so that it carries neither masks that are chosen in training nor a share of a layer.
+so it supports neither masks chosen in training nor a share of a layer.
 """
 
 import math
@@ -29,21 +29,21 @@ from ..sparse import BLOCK, SparseAdapter, SparseDelta, as_blocks, from_blocks
 from .loop import Schedule
 from .targets import target_layers
 
-EVERY = 100  # steps between two choices of the masks
+EVERY = 100  # steps between updates of the masks
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class SparseConfig:
-    """What a sparse adapter keeps.
+    """Density and granularity of a sparse adapter.
 
     Attributes:
-        keep: share of a layer's weights, in (0, 1]; the paper takes 0.05 to 0.1.
-        block: keep whole blocks of 16 x 16.
+        keep: share of each layer's weights to train, in (0, 1]; 0.05 to 0.1 in the paper.
+        block: choose whole blocks of 16 x 16 weights.
 
     Raises:
-        TrainingError: a share outside (0, 1].
+        TrainingError: ``keep`` is outside (0, 1].
     """
 
     keep: float = 0.05
@@ -54,13 +54,13 @@ class SparseConfig:
             raise TrainingError(f"keep is {self.keep}, expected above 0 and at most 1")
 
     def count(self, shape: Sequence[int]) -> int:
-        """Number of weights, or of blocks, that a layer of ``shape`` keeps; at least one."""
+        """Return the number of weights, or blocks, to keep in a layer; at least one."""
         units = math.prod(shape) // (BLOCK * BLOCK if self.block else 1)
         return max(1, round(self.keep * units))
 
 
 class SparseLinear(nn.Module):
-    """A frozen linear layer and a masked change of its weight: ``delta``, ``mask [out, in]``."""
+    """A frozen linear layer with a masked delta of its weight: ``delta``, ``mask [out, in]``."""
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
@@ -76,10 +76,10 @@ class SparseLinear(nn.Module):
 def add_sparse(
     model: nn.Module, targets: Sequence[str], config: SparseConfig
 ) -> dict[str, SparseLinear]:
-    """Put a masked change into the layers that ``targets`` name, in place; all masks are empty.
+    """Add masked deltas to the target layers of ``model``, in place; masks start empty.
 
     Raises:
-        TrainingError: a target that names no linear layer, or a layer that blocks do not fill.
+        TrainingError: a target is not a linear layer, or a layer is not divisible into blocks.
     """
     layers = target_layers(model, targets)
     for name, layer in layers.items():
@@ -87,7 +87,7 @@ def add_sparse(
         if config.block and any(size % BLOCK for size in shape):
             raise TrainingError(
                 f"{name} is {shape} (out, in), expected multiples of {BLOCK} for blocks; leave it "
-                "out of the targets, or keep single weights",
+                "out of the targets, or choose single weights",
                 options=["block"],
             )
     return replace_layers(model, layers, SparseLinear)
@@ -95,15 +95,15 @@ def add_sparse(
 
 @dataclass(frozen=True)
 class Masks(Generic[T]):
-    """When masks are chosen, and how.
+    """Updates masks during the first epoch.
 
     Attributes:
-        layers: by name; their masks change.
-        config: how much they keep.
-        loss: mean loss of some examples.
-        schedule: of the training.
-        epoch: steps of the first epoch.
-        every: steps between two choices.
+        layers: name -> layer whose mask is updated.
+        config: density and granularity.
+        loss: mean loss of a mini-batch of examples.
+        schedule: training schedule.
+        epoch: number of steps in the first epoch.
+        every: steps between updates.
     """
 
     layers: Mapping[str, SparseLinear]
@@ -114,12 +114,12 @@ class Masks(Generic[T]):
     every: int = EVERY
 
     def before_step(self, step: int, examples: Sequence[T]) -> None:
-        """Choose new masks by these examples if it is time to, see the module."""
+        """Update the masks from the step's examples if an update is due."""
         if step < self.epoch and step % self.every == 0:
             self.choose(examples)
 
     def choose(self, examples: Sequence[T]) -> None:
-        """One batch with M = 1, then M = top k of the sensitivity."""
+        """Run one batch with M = 1, then set M to the top k of the sensitivity."""
         layers = self.layers.values()
         for layer in layers:
             layer.mask.fill_(True)
@@ -130,7 +130,7 @@ class Masks(Generic[T]):
 
 
 def top_mask(scores: torch.Tensor, config: SparseConfig) -> torch.Tensor:
-    """Where the largest scores are: bool ``[out, in]`` with exactly as many as ``config`` keeps."""
+    """Return a bool mask ``[out, in]`` of the largest scores, as many as ``config`` keeps."""
     count = config.count(scores.shape)
     if config.block:
         sums = as_blocks(scores).sum((2, 3))
@@ -152,7 +152,7 @@ def sparse_adapter(
     *,
     block: bool,
 ) -> SparseAdapter:
-    """What was trained, without the weights outside of the masks."""
+    """Collect the trained deltas inside the masks."""
     modules = {
         name: SparseDelta.from_dense(layer.delta.detach().cpu(), layer.mask.cpu(), block=block)
         for name, layer in layers.items()

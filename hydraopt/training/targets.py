@@ -1,4 +1,4 @@
-"""Finding the layers to train by name."""
+"""Find target layers by name."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from ..errors import TrainingError
 
 
 def target_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
-    """The linear layers whose dotted name is one of ``targets`` or ends in one, as in PEFT.
+    """Return the linear layers whose dotted name is, or ends in, one of ``targets``, as in PEFT.
 
     Raises:
-        TrainingError: a target that names no layer, or one that is no linear layer.
+        TrainingError: a target matches no layer, or a layer that is not linear.
     """
     layers: dict[str, nn.Linear] = {}
     for target in targets:
@@ -24,7 +24,8 @@ def target_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Line
             linear = (n for n, m in model.named_modules() if isinstance(m, nn.Linear))
             names = sorted({name.rpartition(".")[2] for name in linear})
             raise TrainingError(
-                f"target {target!r} is no layer of the base model; there are: {', '.join(names)}"
+                f"target {target!r} matches no layer of the base; its linear layers: "
+                f"{', '.join(names)}"
             )
         for name, module in matches.items():
             if not isinstance(module, nn.Linear):

@@ -1,4 +1,4 @@
-"""From a base model and data to a HydraLoRA directory."""
+"""Train a HydraLoRA adapter and write its directory."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,26 +19,26 @@ logger = logging.getLogger(__name__)
 def train_hydralora(
     job: Job, targets: Sequence[str], experts: int | None, rank: int, alpha: float
 ) -> Fitted:
-    """Train and write ``job.output``.
+    """Train an adapter and write it to ``job.output``.
 
     Args:
         job: base model, data and schedule.
-        targets: names of linear layers or ends of such names.
-        experts: N; by default the elbow of k-means on the prompts, see
+        targets: names of linear layers, or ends of such names.
+        experts: N; None chooses it from the prompts, see
             :func:`~hydraopt.training.experts.choose_experts`.
         rank: r.
-        alpha: of the scale ``alpha / r``.
+        alpha: numerator of the scale ``alpha / r``.
 
     Raises:
-        OutputError: the output exists, or cannot be written.
-        DataError: a base, data or a checkpoint that cannot be read.
-        TrainingError: settings that cannot be meant; a loss that is not finite, in which case
-            the output holds the last good weights.
+        OutputError: the output exists or cannot be written.
+        DataError: the base, the data or a checkpoint cannot be read.
+        TrainingError: a setting is invalid, or the loss is not finite; in the latter case the
+            output holds the best weights so far.
     """
     job.check(HYDRALORA)
     if experts is None:
         experts = choose_experts([prompt for prompt, _ in job.pairs], seed=job.schedule.seed)
-        logger.info("%d experts, from %d prompts", experts, len(job.pairs))
+        logger.info("%d experts, chosen from %d prompts", experts, len(job.pairs))
     config = HydraConfig(experts, rank, alpha)
     setup = TrainingSetup.load(job)
     with torch.random.fork_rng():
@@ -54,7 +54,7 @@ def train_hydralora(
 
 
 def parameters(layers: Mapping[str, HydraLinear]) -> dict[str, torch.nn.Parameter]:
-    """All that is trained, by name."""
+    """Return all trainable parameters by name."""
     return {
         f"{name}.{kind}": getattr(layer, kind)
         for name, layer in layers.items()
@@ -65,18 +65,18 @@ def parameters(layers: Mapping[str, HydraLinear]) -> dict[str, torch.nn.Paramete
 def add_hydralora(
     model: nn.Module, targets: Sequence[str], config: HydraConfig
 ) -> dict[str, HydraLinear]:
-    """Put HydraLoRA beside the layers that ``targets`` name, in place; only it is trainable.
+    """Add HydraLoRA to the target layers of ``model``, in place; everything else is frozen.
 
     Args:
-        model: any Hugging Face model; ``transformers.Trainer`` trains it as it is.
-        targets: names of linear layers or ends of such names, as in PEFT.
-        config: experts, rank and the like.
+        model: any Hugging Face model; ``transformers.Trainer`` can train it afterwards.
+        targets: names of linear layers, or ends of such names, as in PEFT.
+        config: shape of the adapter.
 
     Returns:
-        Dotted module name -> its layer.
+        Dotted module name -> HydraLoRA layer.
 
     Raises:
-        TrainingError: a target that names no linear layer.
+        TrainingError: a target is not a linear layer.
     """
     layers = target_layers(model, targets)
     return replace_layers(model, layers, lambda linear: HydraLinear(linear, config))

@@ -1,4 +1,4 @@
-"""From a base model and data to a sparse adapter's directory."""
+"""Train a sparse adapter and write its directory."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,18 +12,18 @@ from .sparse import Masks, SparseConfig, add_sparse, sparse_adapter
 
 
 def train_sparse(job: Job, targets: Sequence[str], config: SparseConfig) -> Fitted:
-    """Train and write ``job.output``; the task is named after that directory.
+    """Train an adapter and write it to ``job.output``, whose name becomes the task's name.
 
     Args:
         job: base model, data and schedule.
-        targets: names of linear layers or ends of such names.
-        config: how much to keep.
+        targets: names of linear layers, or ends of such names.
+        config: density and granularity.
 
     Raises:
-        OutputError: the output exists, or cannot be written.
-        DataError: a base, data or a checkpoint that cannot be read.
-        TrainingError: settings that cannot be meant; a loss that is not finite, in which case
-            the output holds the last good weights.
+        OutputError: the output exists or cannot be written.
+        DataError: the base, the data or a checkpoint cannot be read.
+        TrainingError: a setting is invalid, or the loss is not finite; in the latter case the
+            output holds the best weights so far.
     """
     job.check(SPARSE)
     task = job.output.resolve().name
@@ -35,7 +35,7 @@ def train_sparse(job: Job, targets: Sequence[str], config: SparseConfig) -> Fitt
     layers = add_sparse(setup.model, targets, config)
     epoch = max(1, len(setup.examples) // job.schedule.batch)
     masks = Masks(layers, config, setup.loss, job.schedule, epoch)
-    # the masks belong to the weights: kept, restored and written to the checkpoint with them
+    # masks are part of the state: kept, restored and checkpointed together with the deltas
     state = {f"{name}.delta": layer.delta for name, layer in layers.items()}
     state |= {f"{name}.mask": layer.mask for name, layer in layers.items()}
 

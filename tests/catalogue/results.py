@@ -97,7 +97,7 @@ def _checkpoint(command: tuple[str, ...], change: Change) -> Change:
     def place(world: Path) -> None:
         with chdir(world):
             told = run_here(command).stderr
-        found = re.search(r"there is no checkpoint (\S+) of", told)
+        found = re.search(r"there is no checkpoint (\S+) for", told)
         assert found, told
         (world / "checkpoint").write_bytes(b"PK\3\4" + bytes(50))
         change(world)
