@@ -1,4 +1,4 @@
-"""Adapters within a byte budget, from what a user gives to codes."""
+"""Compress adapters within a byte budget."""
 
 import re
 from dataclasses import replace
@@ -22,22 +22,22 @@ def compress(
     base: str | None = None,
     bfloat16: bool = False,
 ) -> CodedAdapters:
-    """Code adapters within a number of bytes.
+    """Compress adapters to codes within a byte budget.
 
     Args:
         adapters: LoRA adapters of one base model.
-        budget: ``"10%"`` of the adapters' bytes in fp16, ``"12MB"``, or bytes.
-        calibration: JSON lines of ``prompt`` and, if a line is not for all tasks, ``task``. The
-            codes are fitted to them, so that the same bytes answer more like the adapters.
-        base: directory or hub id of the base model, for ``calibration``. Layers that its program
-            never runs take no part of the budget.
-        bfloat16: whether calibration multiplies matrices in that precision.
+        budget: a share of the adapters' fp16 bytes (``"10%"``), a size (``"12MB"``), or bytes.
+        calibration: JSON lines of ``prompt`` and optionally ``task``; a prompt without a task is
+            used for all tasks. Codes are fitted to them, which improves quality at equal size.
+        base: directory or hub id of the base model; required by ``calibration``. With it, layers
+            that the program never runs take no bytes.
+        bfloat16: calibrate with bfloat16 matrix products.
 
     Raises:
-        UsageError: a budget of another form.
-        MergeError: a budget that is too small for any code.
-        DataError: ``calibration`` or ``base`` cannot be read or do not fit the adapters.
-        LoweringError: ``base``, without ``calibration``, cannot be read or does not fit them.
+        UsageError: ``budget`` is invalid, or ``base`` is missing.
+        MergeError: the budget is too small for any code.
+        DataError: ``calibration`` or ``base`` cannot be read or does not fit the adapters.
+        LoweringError: without ``calibration``, ``base`` cannot be read or does not fit.
     """
     if calibration is None:
         places = _places(adapters, base) if base else {}
@@ -53,10 +53,10 @@ def compress(
     prompts = read_prompts(Path(calibration), adapters.tasks)
     data = CalibrationData.load(base, prompts)
     places = data.places(adapters)
-    if bfloat16:  # after the base's weights were compared
+    if bfloat16:  # only after the base's weights were compared
         use_bfloat16(data.model)
     found = adapters.placed(places)
-    data.check(found, labels=False)  # coding takes a while
+    data.check(found, labels=False)  # before coding, which takes a while
     coded = calibrate(Coder.from_adapters(found).code(_limit(budget, found)), found, data)
     return coded.placed(reversed_places(places))
 
@@ -64,17 +64,17 @@ def compress(
 def compress_within_drop(
     adapters: AdapterSet, max_drop: float, base: str, validation: str | Path
 ) -> CodedAdapters:
-    """Code adapters within the fewest bytes that lose at most ``max_drop`` points.
+    """Compress adapters to the smallest size that loses at most ``max_drop`` points.
 
     Args:
         adapters: LoRA adapters of one base model.
-        max_drop: points of mean exact match.
+        max_drop: largest drop of the mean exact match, in points.
         base: directory or hub id of the base model.
         validation: JSON lines of ``task``, ``prompt`` and ``answer``.
 
     Raises:
-        MergeError: even the adapters' fp16 bytes lose more.
-        DataError: ``validation`` or ``base`` cannot be read or do not fit the adapters.
+        MergeError: codes as large as the adapters in fp16 lose more.
+        DataError: ``validation`` or ``base`` cannot be read or does not fit the adapters.
     """
     from .evaluation import Evaluator
     from .evaluation.smallest import smallest_budget
@@ -90,7 +90,7 @@ def compress_within_drop(
 
 
 def _places(adapters: AdapterSet, base: str) -> Places:
-    """Where the layers of ``adapters`` are in a base model's program."""
+    """Locate the adapters' modules in a base model's program."""
     from .lowering.base_model import load_base
     from .lowering.layers import layer_places
     from .lowering.settings import ExportSettings
@@ -106,10 +106,10 @@ def _limit(budget: str | int, adapters: AdapterSet) -> int:
 
 
 def parse_budget(text: str, fp16_bytes: int) -> int:
-    """Bytes of ``10%`` (of the adapters in fp16) or ``12MB``.
+    """Convert ``10%`` (of the adapters in fp16) or ``12MB`` to bytes.
 
     Raises:
-        UsageError: neither form.
+        UsageError: the text has neither form.
     """
     match = BUDGET.fullmatch(text.strip())
     if not match or not float(match[1]):

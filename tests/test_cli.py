@@ -167,7 +167,7 @@ def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_
     for arguments, message in [
         (("run", bundle, "--task", "alpha"), "either --prompt or --ids"),
         (("run", bundle, "--task", "alpha", "--ids", "1,x"), "expected integers"),
-        ((*merge, "mean"), "there are: hydraopt, average"),
+        ((*merge, "mean"), "expected one of hydraopt, average"),
         (
             (*merge, "average", "--set", "clusters=2"),
             "method average has no option clusters; its options: rank",

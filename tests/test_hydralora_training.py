@@ -114,7 +114,9 @@ def test_settings_that_cannot_be_meant_are_refused(settings, message):
 
 
 def test_unknown_targets_name_what_exists():
-    with pytest.raises(TrainingError, match=r"'query' is no layer .* there are: .*k_proj, lm_head"):
+    with pytest.raises(
+        TrainingError, match=r"'query' matches no layer .* linear layers: .*k_proj, lm_head"
+    ):
         add_hydralora(tiny_llama(), ["query"], HYDRA)
     with pytest.raises(TrainingError, match=r"self_attn is a LlamaAttention, expected nn\.Linear"):
         add_hydralora(tiny_llama(), ["self_attn"], HYDRA)

@@ -188,7 +188,9 @@ def test_refuses_settings_it_cannot_take(settings, message):
 def test_a_method_is_found_by_name_and_takes_its_own_options_only():
     adapters = random_set(TASKS)
     assert merge_with("average", adapters, rank=2).method == "average"
-    with pytest.raises(UsageError, match="no merging method 'mean'; there are: hydraopt, average"):
+    with pytest.raises(
+        UsageError, match="no merging method 'mean'; expected one of hydraopt, average"
+    ):
         merge_with("mean", adapters)
     with pytest.raises(UsageError, match="average has no option clusters"):
         merge_with("average", adapters, clusters=2)

@@ -255,7 +255,7 @@ def test_options_may_be_text(method, name, text, value):
         ("ties", {"rank": "2.5"}, "is '2.5', expected an integer or none"),
         ("hydraopt", {"soft": "yes"}, "expected true or false"),
         ("ties", {"densty": "1"}, "no option densty; its options: density, scale, rank"),
-        ("mean", {}, "no merging method 'mean'; there are: hydraopt, average, private"),
+        ("mean", {}, "no merging method 'mean'; expected one of hydraopt, average, private"),
     ],
 )
 def test_refuses_options_that_do_not_parse(method, settings, message):

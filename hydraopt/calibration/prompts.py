@@ -23,7 +23,7 @@ def read_prompts(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, 
         if task is not None and (not isinstance(task, str) or task not in prompts):
             raise DataError(
                 f"{path}, line {number}: no adapter is named {shortened(task)!r}; "
-                f"there are: {', '.join(tasks)}"
+                f"expected one of {', '.join(tasks)}"
             )
         for name in tasks if task is None else [task]:
             prompts[name].append((fields["prompt"], None))

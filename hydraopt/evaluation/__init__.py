@@ -1,4 +1,4 @@
-"""Quality of adapters on a base model: exact match on prompt and answer pairs."""
+"""Evaluate adapters on a base model with prompt and answer pairs."""
 
 from .evaluator import Evaluator, adapted, exact_match
 

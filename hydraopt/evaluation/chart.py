@@ -1,4 +1,4 @@
-"""The frontier for people: a Markdown table and a plot."""
+"""Markdown tables and plots of the frontier."""
 
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 PAPER_SHARE = 52  # percent of fp16 that HydraOpt's paper keeps (arXiv 2507.17706)
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
-COLORS = (  # more series than matplotlib's ten
+COLORS = (  # there are more series than matplotlib's ten colors
     *("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink"),
     *("tab:gray", "olive", "cyan", "gold", "navy", "lime", "black"),
 )
-MARKERS = "osv^"  # for the twenty methods of each round of colours
-ZOOM = 5  # points below the unmerged adapters that the middle panel shows
+MARKERS = "osv^"  # one per cycle of twenty colors
+ZOOM = 5  # lower limit of the zoomed panel, in points below the unmerged adapters
 
 
 def table(points: Sequence[Point]) -> str:
-    """The points as a Markdown table; the first are the unmerged adapters, then the base."""
+    """Format points as a Markdown table; the first two are the unmerged adapters and the base."""
     rows = [
         f"| {markdown(point.series)} "
         f"| {'' if point.label == point.series else markdown(point.label)} "
@@ -43,7 +43,7 @@ def table(points: Sequence[Point]) -> str:
 
 
 def plot(points: Sequence[Point]) -> bytes:
-    """A PNG of mean exact match, the same from close by, and the S-scores."""
+    """Plot mean exact match, a zoom on its top, and S-scores; returns a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -90,7 +90,7 @@ def _panel(axes, series: Mapping[str, Sequence[Point]], score: Callable[[Point],
 
 
 def experts_table(points: Sequence[ExpertPoint]) -> str:
-    """Merges by number of experts, as a Markdown table: exact match / tokens right, percent."""
+    """Format merges by number of experts as Markdown: exact match / correct tokens, in percent."""
     counts = sorted({point.experts for point in points})
     by_size = {(point.method, point.experts): point for point in points}
     methods = list(dict.fromkeys(point.method for point in points))
@@ -113,7 +113,7 @@ def _cell(scores: Scores | None) -> str:
 
 
 def plot_experts(points: Sequence[ExpertPoint]) -> bytes:
-    """A PNG of own tasks, and of tasks that no merge saw."""
+    """Plot scores on merged and on unseen tasks; returns a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -30,12 +30,12 @@ TaskFactors = Callable[[str], Mapping[str, Factors]]
 
 
 class Scores(NamedTuple):
-    """Scores given the right text before each token.
+    """Teacher-forced scores: each token is predicted after the correct text.
 
     Attributes:
-        exact: share in [0, 1] of answers that are exactly right.
-        tokens: share in [0, 1] of the answers' tokens that are right.
-        nats: mean negative log likelihood of the answers' tokens.
+        exact: share of answers predicted exactly, in [0, 1].
+        tokens: share of correct answer tokens, in [0, 1].
+        nats: mean negative log-likelihood of the answer tokens.
     """
 
     exact: float
@@ -44,7 +44,7 @@ class Scores(NamedTuple):
 
 
 class AllScores(NamedTuple):
-    """Scores with the right text before each token, and of texts that the model writes alone."""
+    """Teacher-forced scores, and scores of generated texts."""
 
     forced: Scores
     generated: GeneratedScores
@@ -52,7 +52,7 @@ class AllScores(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A base model and every task's examples, ready to score adapters."""
+    """A base model and encoded examples of every task, to score adapters with."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -62,9 +62,9 @@ class Evaluator:
 
     @classmethod
     def load(cls, base: str, examples: Examples, *, bfloat16: bool = False) -> "Evaluator":
-        """Load ``base``, a directory or a hub id, and tokenise the examples.
+        """Load ``base`` from a directory or hub id and tokenise the examples.
 
-        The model goes to the GPU if there is one. With ``bfloat16`` it multiplies matrices in
+        The model is moved to the GPU if there is one. With ``bfloat16`` it multiplies matrices in
         that precision.
 
         Raises:
@@ -75,19 +75,18 @@ class Evaluator:
         return cls(model.to(pick_device()), tokenizer, examples, batches, bfloat16)
 
     def places(self, adapters: AdapterSet) -> Places:
-        """Where the layers of ``adapters`` are in the model, see :func:`.fitting.places`.
+        """Locate the adapters' modules in the model, see :func:`.fitting.places`.
 
         Raises:
-            DataError: a base that does not fit the adapters.
+            DataError: the base does not fit the adapters.
         """
         return places_in_causal_lm(self.model, adapters)
 
     def unmerged(self, adapters: AdapterSet) -> dict[str, float]:
-        """Exact match of every adapter as it was trained, task -> share in [0, 1].
+        """Return the exact match of every unmerged adapter, task -> share in [0, 1].
 
         Raises:
-            DataError: the base differs from the one that the adapters were trained on, or they are
-                for another kind of base model.
+            DataError: the adapters were trained on another base, or for another kind of base.
         """
         check_task_type(adapters.task_type, CAUSAL_LM, DataError)
         check_fit(self.model, adapters, DataError)
@@ -95,18 +94,18 @@ class Evaluator:
         return self._exact(adapters.tasks, trained.__getitem__)
 
     def merged(self, merged: StoredAdapters | PlainAdapters) -> dict[str, float]:
-        """Exact match of every task of ``merged``, task -> share in [0, 1]."""
+        """Return the exact match of every task of ``merged``, task -> share in [0, 1]."""
         return self._exact(merged.tasks, merged.task_factors)
 
     def _exact(self, tasks: Sequence[str], factors: TaskFactors) -> dict[str, float]:
         return {task: scores.exact for task, scores in self.scores(tasks, factors).items()}
 
     def scores(self, tasks: Sequence[str], factors: TaskFactors) -> dict[str, Scores]:
-        """Scores of some tasks, each with the factors that ``factors`` gives for it."""
+        """Return teacher-forced scores of some tasks, each with ``factors(task)``."""
         return self._each(tasks, factors, self._forced)
 
     def all_scores(self, tasks: Sequence[str], factors: TaskFactors) -> dict[str, AllScores]:
-        """The same, and scores of generated texts, which take about as long again."""
+        """Also score generated texts, which about doubles the time."""
         return self._each(
             tasks, factors, lambda task: AllScores(self._forced(task), self._generated(task))
         )
@@ -135,15 +134,15 @@ class Evaluator:
 
 @torch.inference_mode()
 def score(model: torch.nn.Module, batches: Sequence[Batch]) -> Scores:
-    """Scores of greedy decoding, computed in one teacher-forced pass.
+    """Score greedy decoding in one teacher-forced pass.
 
-    The arg max is right at every answer position exactly when greedy decoding emits that answer.
+    The arg max is correct at every answer position exactly when greedy decoding emits the answer.
     """
     answers = tokens = answers_hit = tokens_hit = nats = 0
     for texts in batches:
         texts = texts.to(model.device)  # noqa: PLW2901
         logits, wanted = answer_logits(model, texts)
-        text = (texts.labels[:, 1:] != IGNORE).nonzero()[:, 0]  # whose token it is
+        text = (texts.labels[:, 1:] != IGNORE).nonzero()[:, 0]  # text of each token
         right = logits.argmax(-1) == wanted
         answers += len(texts.ids)
         answers_hit += len(texts.ids) - _distinct(text[~right])
@@ -157,13 +156,13 @@ def _distinct(values: torch.Tensor) -> int:
 
 
 def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
-    """Share of answers that greedy decoding reproduces exactly, in [0, 1]."""
+    """Return the share of answers that greedy decoding reproduces exactly, in [0, 1]."""
     return score(model, batches).exact
 
 
 @contextmanager
 def adapted(model: torch.nn.Module, factors: Mapping[str, Factors]) -> Iterator[None]:
-    """Add ``B @ A`` to weights of ``model``, and apply surgery, for the duration of the block."""
+    """Add ``B @ A`` to weights of ``model``, and apply surgery, while the block runs."""
     before = {}
     with ExitStack() as stack:
         for module, update in placed(factors, layer_names(model, factors)).items():
@@ -188,7 +187,7 @@ def _corrected(factors: Factors, y: torch.Tensor) -> torch.Tensor:
 
 
 def _batches(examples: list[EncodedExample]) -> Iterator[Batch]:
-    """Batches of examples of similar length, of at most ``BATCH_TOKENS`` with padding."""
+    """Yield batches of similar length with at most ``BATCH_TOKENS`` tokens, padding included."""
     examples = sorted(examples, key=_length, reverse=True)
     while examples:
         count = max(1, BATCH_TOKENS // _length(examples[0]))

@@ -1,8 +1,8 @@
-"""Merges as experts are added: their own tasks, and tasks that they never saw.
+"""Compare merges by number of experts, on their own tasks and on unseen ones.
 
-The axes of "What Matters for Model Merging at Scale?" (arXiv 2410.03617): a method, the number of
-experts, and held-in or held-out tasks. Methods that keep a delta per task have no answer to a task
-that they never saw.
+The axes follow "What Matters for Model Merging at Scale?" (arXiv 2410.03617): method, number of
+experts (adapters merged), and held-in or held-out tasks. Methods that keep a delta per task cannot
+run an unseen task.
 """
 
 from collections.abc import Collection, Sequence
@@ -22,11 +22,13 @@ UNMERGED, BASE = "unmerged", "base"
 
 @dataclass(frozen=True)
 class ExpertPoint:
-    """One merge: its method, its number of experts, and mean scores.
+    """Mean scores of one merge.
 
     Attributes:
-        held_in: of the tasks whose adapters were merged.
-        held_out: of the tasks that no merge saw; None if the method cannot run them.
+        method: name of the method.
+        experts: number of adapters merged.
+        held_in: scores on the merged tasks.
+        held_out: scores on tasks that no merge saw; None if the method cannot run them.
     """
 
     method: str
@@ -35,13 +37,13 @@ class ExpertPoint:
     held_out: Scores | None
 
     def record(self) -> dict:
-        """All of it, ready for JSON."""
+        """Return a JSON-compatible record."""
         held_in, held_out = (x and x._asdict() for x in (self.held_in, self.held_out))
         return asdict(self) | {"held_in": held_in, "held_out": held_out}
 
 
 def evenly_spaced(tasks: Sequence[str], count: int) -> list[str]:
-    """``count`` of the tasks, evenly spaced, in their order."""
+    """Choose ``count`` evenly spaced tasks, in order."""
     return [tasks[i * len(tasks) // count] for i in range(count)]
 
 
@@ -53,18 +55,18 @@ def compare_experts(
     directory: Path,
     jobs: int,
 ) -> list[ExpertPoint]:
-    """Every method with every number of experts; first the adapters themselves and the base.
+    """Evaluate every method with every number of experts, after the adapters and the base alone.
 
     Args:
         benchmark: adapters and examples.
         methods: names in ``METHODS``.
         counts: numbers of experts.
-        held_out: number of tasks that no merge sees.
-        directory: where results are kept.
-        jobs: processes.
+        held_out: number of tasks to exclude from every merge.
+        directory: directory for the results.
+        jobs: number of processes.
 
     Raises:
-        UsageError: an unknown method, or more experts than there are tasks.
+        UsageError: a method is unknown, or there are more experts than tasks.
     """
     tasks = benchmark.adapters.tasks
     unseen = evenly_spaced(tasks, held_out)
@@ -98,7 +100,7 @@ def _measure(benchmark: Benchmark, method: str, experts: list[str], unseen: list
 def _factors(
     benchmark: Benchmark, method: str, experts: list[str]
 ) -> tuple[TaskFactors, TaskFactors | None]:
-    """A task's factors, for tasks that were merged and for tasks that were not."""
+    """Return the factors of merged tasks, and of unseen tasks if the method has any."""
     trained = {adapter.name: adapter for adapter in benchmark.adapters.adapters}
     if method == BASE:
         return (lambda _: {}), (lambda _: {})

@@ -1,4 +1,4 @@
-"""Storage against quality: methods x settings on one set of adapters, in parallel, resumable."""
+"""Evaluate storage against quality: methods x settings, in parallel and resumable."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,14 +17,14 @@ from .plain import PlainAdapters, plain
 from .points import CALIBRATED, Benchmark, measured
 
 SHARES = (3, 5, 7, 10, 15, 30, 60)  # percent
-MOST_CALIBRATED = 10  # percent; with more bytes there is nothing to gain
+MOST_CALIBRATED = 10  # percent; calibration gains nothing above
 PLAIN_BITS = (2, 4, 8)
 UNMERGED, BASE = "unmerged", "base model"
 OTHERS = ("tokens", "nats", "generated", "chrf")  # scores beside exact match
 
 
 class Candidate(NamedTuple):
-    """One merge to evaluate: its series in the plot, its label, and how to make it."""
+    """A setting to evaluate: series in the plot, label, and a function that makes it."""
 
     series: str
     label: str
@@ -33,17 +33,17 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluated merge: its share of the adapters' fp16 bytes, and scores of every task.
+    """One evaluated setting: its share of the adapters' fp16 bytes, and scores of every task.
 
     Attributes:
-        series: of points that a line joins.
-        label: which one of the series.
-        share: of the adapters' fp16 bytes.
-        scores: exact match in [0, 1].
-        tokens: share of the answers' tokens that are right, given the right text before them.
-        nats: negative log likelihood per token.
-        generated: exact match in [0, 1] of texts that the model generates.
-        chrf: chrF2 in [0, 1] of these texts.
+        series: points joined by a line.
+        label: name within the series.
+        share: share of the adapters' fp16 bytes.
+        scores: task -> exact match in [0, 1], teacher-forced.
+        tokens: task -> share of correct answer tokens in [0, 1], teacher-forced.
+        nats: task -> negative log-likelihood per answer token.
+        generated: task -> exact match in [0, 1] of generated texts.
+        chrf: task -> chrF2 in [0, 1] of generated texts.
     """
 
     series: str
@@ -59,19 +59,19 @@ class Point:
     def from_scores(
         cls, series: str, label: str, share: float, scores: Mapping[str, AllScores]
     ) -> "Point":
-        """From the scores of every task."""
+        """Create a point from the scores of every task."""
         flat = {task: (*x.forced, *x.generated) for task, x in scores.items()}
         columns = zip(*flat.values(), strict=True)
         return cls(series, label, share, *(dict(zip(flat, x, strict=True)) for x in columns))
 
     @property
     def mean(self) -> float:
-        """Mean exact match of all tasks."""
+        """Mean exact match over all tasks."""
         return mean(self.scores.values())
 
     @property
     def worst_task(self) -> str:
-        """The task of least exact match."""
+        """The task with the lowest exact match."""
         return min(self.scores, key=self.scores.__getitem__)
 
     @property
@@ -80,20 +80,19 @@ class Point:
         return self.scores[self.worst_task]
 
     def summary(self) -> dict[str, float | str]:
-        """What a table shows of it."""
+        """Return the fields of a table row."""
         others = {f"mean_{name}": mean(getattr(self, name).values()) for name in OTHERS}
         return {"mean": self.mean, "worst": self.worst, "worst_task": self.worst_task, **others}
 
     def s_score(self, unmerged: "Point") -> float:
-        """Mean of all tasks' chrF2 over that of the unmerged adapter, as K-Merge does it.
+        """Return the S-score of K-Merge (arXiv 2510.13537), the mean ratio of chrF2 to unmerged.
 
-        Tasks of which the unmerged adapter gets nothing right are left out (arXiv 2510.13537); 0
-        if there are no others.
+        Tasks on which the unmerged adapter scores 0 are left out; the result is 0 without others.
         """
         return mean(self._ratios(unmerged))
 
     def worst_s_score(self, unmerged: "Point") -> float:
-        """The least of these ratios."""
+        """Return the lowest ratio of any task."""
         return min(self._ratios(unmerged))
 
     def _ratios(self, unmerged: "Point") -> list[float]:
@@ -103,15 +102,15 @@ class Point:
 def candidates(
     methods: Sequence[str], tasks: int, shares: Sequence[float] = SHARES
 ) -> list[Candidate]:
-    """What to evaluate of ``methods``: ``budget``, ``calibrated``, ``plain`` or in ``METHODS``.
+    """List the settings to evaluate.
 
     Args:
-        methods: names.
-        tasks: their number.
-        shares: the byte budgets, in percent of fp16; those of ``calibrated`` end at 10.
+        methods: ``budget``, ``calibrated``, ``plain``, or names in ``METHODS``.
+        tasks: number of tasks.
+        shares: byte budgets in percent of fp16; ``calibrated`` uses those up to 10.
 
     Raises:
-        UsageError: an unknown method.
+        UsageError: a method is unknown.
     """
     wanted = []
     for method in methods:
@@ -134,7 +133,7 @@ def candidates(
             wanted.append(Candidate(method, method, partial(_merge, method)))
         else:
             raise UsageError(
-                f"no method {method!r}; there are: budget, {CALIBRATED}, plain, "
+                f"no method {method!r}; expected one of budget, {CALIBRATED}, plain, "
                 f"{', '.join(METHODS)}"
             )
     return wanted
@@ -169,10 +168,10 @@ def frontier(
     jobs: int,
     shares: Sequence[float] = SHARES,
 ) -> list[Point]:
-    """Evaluate unmerged adapters, the base alone, and all candidates, in this order.
+    """Evaluate the unmerged adapters, the base alone and all candidates, in this order.
 
     Raises:
-        UsageError: an unknown method, or one that needs data that ``benchmark`` does not have.
+        UsageError: a method is unknown, or needs data that ``benchmark`` lacks.
         DataError: the base cannot be loaded.
     """
     benchmark.check(methods)

@@ -1,4 +1,4 @@
-"""Scores of what a model writes by itself, without the right answer before it."""
+"""Score texts that a model generates."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,11 +9,11 @@ from ..training.batches import EncodedExample
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BATCH = 64  # prompts continued at a time
+BATCH = 64  # prompts
 
 
 class GeneratedScores(NamedTuple):
-    """In [0, 1]: the share of generated texts that are the answer, and chrF2 of all of them."""
+    """Scores of generated texts in [0, 1]: exact match, and corpus chrF2."""
 
     exact: float
     chrf: float
@@ -27,13 +27,13 @@ def generated_scores(
 ) -> GeneratedScores:
     """Continue prompts greedily and compare the texts with the answers.
 
-    A text is cut where the longest answer's tokens end.
+    Generation stops at the length of the longest answer.
 
     Args:
-        model: generates, adapted to the task.
-        tokenizer: the model's.
-        examples: tokens of the prompts and answers.
-        answers: the right texts.
+        model: the model, adapted to the task.
+        tokenizer: the model's tokenizer.
+        examples: encoded prompts and answers.
+        answers: reference texts.
     """
     longest = max(len(answer) for _, answer in examples)
     order = sorted(range(len(examples)), key=lambda i: len(examples[i][0]))
@@ -53,7 +53,7 @@ def generated_scores(
 
 
 def chrf(texts: Sequence[str], references: Sequence[str]) -> float:
-    """chrF2 of texts against one reference each, in [0, 1] (Popović, WMT 2015; sacrebleu)."""
+    """Return corpus chrF2 with one reference per text, in [0, 1] (Popović, WMT 2015; sacrebleu)."""
     from sacrebleu.metrics import CHRF  # an extra
 
     return CHRF().corpus_score(list(texts), [list(references)]).score / 100

@@ -1,4 +1,4 @@
-"""Measurements that take long: in parallel, and resumable, one JSON file each."""
+"""Run long measurements in parallel and resumably, with one JSON file for each."""
 
 import hashlib
 import json
@@ -23,25 +23,24 @@ from ..stored import MergedAdapters
 from ..training import CalibrationData, Examples
 from .evaluator import Evaluator
 
-CALIBRATED = "calibrated"  # a byte budget whose codes are fitted to the training prompts
-FRONTIER = "frontier"  # the kind of directory
+CALIBRATED = "calibrated"  # a byte budget, with codes calibrated on the training prompts
+FRONTIER = "frontier"  # kind of output directory
 POINTS = "points"
-RECORDS = 2  # version of what is kept of a point
+RECORDS = 2  # version of a point's record
 
 
 def measured(
     work: Mapping[str, Callable[[], dict]], fingerprint: str, directory: Path, jobs: int
 ) -> dict[str, dict]:
-    """Call all of ``work`` and return what it gives, by name.
+    """Call every function in ``work`` and return the results by name.
 
-    Every result is written to ``directory/points`` as soon as it is known, and is taken from there
-    next time.
+    Each result is written to ``directory/points`` at once and reused by later runs.
 
     Args:
-        work: name -> a function that can be pickled; its result can be JSON.
-        fingerprint: of all that the results depend on.
-        directory: where the results are kept.
-        jobs: processes.
+        work: name -> picklable function with a JSON-compatible result.
+        fingerprint: hash of everything that the results depend on.
+        directory: directory for the results.
+        jobs: number of processes.
 
     Raises:
         OutputError: ``directory`` holds something else, or cannot be written.
@@ -64,14 +63,14 @@ def measured(
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What methods are measured on.
+    """Adapters and data that methods are evaluated on.
 
     Attributes:
         adapters: the adapters.
-        base: directory or hub id of their base model.
+        base: directory or hub id of the base model.
         examples: test examples of every task.
-        training: examples for methods that need data; None: there are none.
-        bfloat16: whether models that are scored or trained multiply matrices in that precision.
+        training: training examples for methods that need data, if any.
+        bfloat16: multiply matrices in bfloat16 when scoring and training.
     """
 
     adapters: AdapterSet
@@ -82,7 +81,7 @@ class Benchmark:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all of it; of the base its name."""
+        """Hash of all fields; the base counts by its name."""
         others = json.dumps(
             [RECORDS, self.base, self.examples, self.training, self.bfloat16], sort_keys=True
         )
@@ -92,7 +91,7 @@ class Benchmark:
         return digest.hexdigest()
 
     def check(self, methods: Iterable[str]) -> None:
-        """Raise ``UsageError`` for a method that needs training examples if there are none."""
+        """Raise ``UsageError`` if a method needs training examples and there are none."""
         needing = [
             name
             for name in methods
@@ -104,20 +103,20 @@ class Benchmark:
             )
 
     def evaluator(self) -> Evaluator:
-        """For the test examples; made once per process."""
+        """Return the evaluator of the test examples, created once per process."""
         pairs = tuple((task, tuple(pairs)) for task, pairs in self.examples.items())
         evaluator = _evaluator(self.base, pairs, self.bfloat16)
         check_fit(evaluator.model, self.adapters, DataError)
         return evaluator
 
     def merge(self, method: str, adapters: AdapterSet, **settings: object) -> MergedAdapters:
-        """Merge some of the adapters by a method's name, with the training examples if it must."""
+        """Merge some of the adapters by a method's name, with the training data if it needs any."""
         if find_method(method).needs == "nothing":
             return merge_with(method, adapters, None, **settings)
         return merge_with(method, adapters, self.data(), **settings)
 
     def data(self) -> CalibrationData:
-        """The base model and the training examples."""
+        """Load the base model with the training examples."""
         examples = require(self.training, "training example")
         return CalibrationData.load(self.base, examples, bfloat16=self.bfloat16)
 

@@ -1,10 +1,10 @@
-"""A frontier or a comparison of experts on disk: records, tables and plots."""
+"""Write a frontier or a comparison of experts: records, tables and plots."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import sacrebleu  # noqa: F401  if it is missing, that is said before the evaluation
+import sacrebleu  # noqa: F401  fails before the evaluation if it is missing
 
 from ..adapters import read_adapters
 from ..files import check_files, json_bytes, write_files
@@ -27,10 +27,10 @@ def read_benchmark(
     train: Path | None = None,
     inputs: int | None = None,
 ) -> Benchmark:
-    """What to measure: adapters, their base and the first ``inputs`` test examples of every task.
+    """Read adapters and examples; ``inputs`` limits the test examples of every task.
 
     Raises:
-        HydraOptError: a file that cannot be read.
+        HydraOptError: a file cannot be read.
     """
     adapters = read_adapters(sources)
     training = read_examples(train, adapters.tasks) if train else None
@@ -46,16 +46,16 @@ def write_frontier(
     jobs: int,
     budgets: Sequence[float] = SHARES,
 ) -> list[Point]:
-    """Evaluate and write results.json, frontier.md and frontier.png.
+    """Evaluate methods and write results.json, frontier.md and frontier.png.
 
-    Without ``methods``: the byte budget, calibrated if there are training examples, plain integers,
-    HydraOpt with any number of B's, and the average. ``budgets`` are percentages of the adapters'
-    fp16 bytes.
+    ``methods`` defaults to the byte budget (also calibrated if there are training examples), plain
+    integers, HydraOpt with several numbers of B's, and the average. ``budgets`` are percentages of
+    the adapters' fp16 bytes.
 
     Raises:
-        UsageError: an unknown method.
+        UsageError: a method is unknown.
         OutputError: ``directory`` holds something else, or cannot be written.
-        HydraOptError: as the steps raise it.
+        HydraOptError: an evaluation fails.
     """
     check_files(directory, FRONTIER, (RESULTS, TABLE, PLOT))
     methods = methods or [x for x in STORAGE if x != CALIBRATED or benchmark.training]
@@ -76,14 +76,14 @@ def write_experts(
     held_out: int,
     jobs: int,
 ) -> list[ExpertPoint]:
-    """Compare numbers of experts; write experts.json, experts.md and experts.png.
+    """Compare numbers of experts and write experts.json, experts.md and experts.png.
 
-    Without ``methods``: all that merge, those that need data only if there is some.
+    ``methods`` defaults to all merging methods, without those that need data if there is none.
 
     Raises:
-        UsageError: more experts than there are tasks.
+        UsageError: there are more experts than tasks.
         OutputError: ``directory`` holds something else, or cannot be written.
-        HydraOptError: as the steps raise it.
+        HydraOptError: an evaluation fails.
     """
     check_files(directory, FRONTIER, (EXPERTS, EXPERTS_TABLE, EXPERTS_PLOT))
     methods = methods or [

@@ -1,4 +1,4 @@
-"""The smallest byte budget that holds a quality, by bisection."""
+"""Find the smallest byte budget for a quality, by bisection."""
 
 import logging
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from .evaluator import Evaluator
 
 logger = logging.getLogger(__name__)
 
-CLOSE = 1.04  # stop when the bounds are this near to each other
+CLOSE = 1.04  # ratio of the bounds at which bisection stops
 
 
 @dataclass(frozen=True)
 class Smallest:
-    """What :func:`smallest_budget` found; the drop is in points of mean exact match."""
+    """Result of :func:`smallest_budget`; ``drop`` is in points of mean exact match."""
 
     coded: CodedAdapters
     drop: float
@@ -27,16 +27,18 @@ class Smallest:
 def smallest_budget(
     coder: Coder, adapters: AdapterSet, evaluator: Evaluator, max_drop: float
 ) -> Smallest:
-    """Bisect the bytes, on a logarithmic scale, for a mean exact match within ``max_drop``.
+    """Find the smallest budget whose mean exact match is within ``max_drop`` of unmerged.
+
+    Bisects the number of bytes on a logarithmic scale.
 
     Args:
-        coder: codes the adapters within a number of bytes.
+        coder: codes the adapters within a byte budget.
         adapters: the adapters.
-        evaluator: scores them.
-        max_drop: points of mean exact match that may be lost against the unmerged adapters.
+        evaluator: scores the codes.
+        max_drop: largest drop of the mean exact match against the unmerged adapters, in points.
 
     Raises:
-        MergeError: even the adapters' fp16 bytes lose more.
+        MergeError: codes as large as the adapters in fp16 lose more.
     """
     wanted = 100 * mean(evaluator.unmerged(adapters).values()) - max_drop
     low, high, evaluations, best = coder.smallest, adapters.fp16_bytes, 0, None
@@ -52,7 +54,7 @@ def smallest_budget(
                 best, high = Smallest(coded, wanted + max_drop - score, evaluations), limit
             elif best is None:
                 raise MergeError(
-                    f"coded into the adapters' own {limit:,} bytes they lose "
+                    f"coded into their own {limit:,} bytes, the adapters lose "
                     f"{wanted + max_drop - score:.2f} points, expected at most {max_drop}; "
                     "allow a larger drop",
                     options=["max_drop"],

@@ -54,7 +54,7 @@ def merging_method(
 def find_method(name: str) -> Method:
     """Look up a method in ``METHODS``; raises ``UsageError`` if it does not exist."""
     if name not in METHODS:
-        raise UsageError(f"no merging method {name!r}; there are: {', '.join(METHODS)}")
+        raise UsageError(f"no merging method {name!r}; expected one of {', '.join(METHODS)}")
     return METHODS[name]
 
 

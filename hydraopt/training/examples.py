@@ -40,7 +40,7 @@ def _by_task(
         if fields["task"] not in lines:
             raise DataError(
                 f"{path}, line {number}: no adapter is named {shortened(fields['task'])!r}; "
-                f"there are: {', '.join(lines)}"
+                f"expected one of {', '.join(lines)}"
             )
         lines[fields["task"]].append(fields)
     if missing := [task for task, own in lines.items() if not own]:

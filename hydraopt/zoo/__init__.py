@@ -11,5 +11,5 @@ ADAPTERS = DATA / "adapters"
 
 
 def load_adapters() -> AdapterSet:
-    """All 40 adapters, in the order of ``TASKS``."""
+    """Read all 40 adapters, in the order of ``TASKS``."""
     return read_adapters(ADAPTERS / task for task in TASKS)

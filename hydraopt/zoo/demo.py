@@ -1,4 +1,4 @@
-"""The main job on the zoo: merge 40 adapters, lower them into one program, switch, measure."""
+"""Demo on the zoo: compress 40 adapters, export one program, switch tasks and measure."""
 
 import time
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ TOKENS = 200
 
 
 def run_demo(output: Path, console: Console, *, inputs: int, overwrite: bool) -> dict[str, float]:
-    """Write ``output/compressed`` and ``output/bundle`` from the zoo and run tasks.
+    """Write ``output/compressed`` and ``output/bundle`` from the zoo, and run tasks.
 
     Args:
         output: directory to write.
-        console: where what happens and some answers are shown.
-        inputs: test inputs per task for the exact match.
+        console: console for progress and sample answers.
+        inputs: number of test inputs per task for the exact match.
         overwrite: replace an existing ``output``.
 
     Returns:
@@ -61,7 +61,7 @@ def run_demo(output: Path, console: Console, *, inputs: int, overwrite: bool) ->
 
 
 def answers(session: Session) -> Table:
-    """One answer of several tasks in different languages."""
+    """Tabulate one answer each of several tasks in different languages."""
     table = Table(title="One program, many tasks")
     for heading in ("task", "prompt", "answer", "expected"):
         table.add_column(heading, overflow="fold")
@@ -73,7 +73,7 @@ def answers(session: Session) -> Table:
 
 
 def qualities(coded: StoredAdapters, session: Session, inputs: int) -> Mapping[str, float]:
-    """Mean exact match in percent: unmerged, compressed, and through the program."""
+    """Measure mean exact match in percent: unmerged, compressed, and through the program."""
     evaluator = zoo_evaluator(inputs)
     unmerged = evaluator.unmerged(load_adapters())
     eager = evaluator.merged(coded)
@@ -86,7 +86,7 @@ def qualities(coded: StoredAdapters, session: Session, inputs: int) -> Mapping[s
 
 
 def speeds(session: Session) -> Mapping[str, float]:
-    """Milliseconds of a switch, file to factors, and decoded tokens per second."""
+    """Measure milliseconds per switch, from file to factors, and decoded tokens per second."""
     times = []
     for index in range(SWITCHES):
         start = time.perf_counter()

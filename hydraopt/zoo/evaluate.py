@@ -1,4 +1,4 @@
-"""The zoo's test inputs, and exact match of an open bundle on them."""
+"""Evaluate methods and bundles on the zoo."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from . import BASE, load_adapters
 from .tasks import TASKS, test_examples, training_examples
 
 TEST_INPUTS = 200
-# examples of each task: for calibration, and for the methods that need data
+# training examples per task: for calibration, and for methods that need data
 PROMPTS, TRAINING = 256, 32
 MAX_ANSWER = 96  # bytes; the longest answer has 70
 
 
 def zoo_benchmark(inputs: int, training: int) -> Benchmark:
-    """The whole zoo, with so many test inputs and training examples of every task."""
+    """Return the zoo with ``inputs`` test inputs and ``training`` training examples per task."""
     return Benchmark(
         load_adapters(),
         str(BASE),
@@ -26,12 +26,12 @@ def zoo_benchmark(inputs: int, training: int) -> Benchmark:
 
 
 def zoo_evaluator(count: int = TEST_INPUTS, tasks: Sequence[str] = TASKS) -> Evaluator:
-    """The base model and the first ``count`` test inputs of every task."""
+    """Load an evaluator with the first ``count`` test inputs of every task."""
     return Evaluator.load(str(BASE), {task: test_examples(task, count) for task in tasks})
 
 
 def bundle_exact_match(session: Session, count: int = TEST_INPUTS) -> dict[str, float]:
-    """Exact match of every task of an open bundle, by greedy decoding through its program."""
+    """Return the exact match of every task of an open bundle, decoding greedily."""
     scores = {}
     for task in progress(session.tasks, "run .pte"):
         session.switch(task)

@@ -10,7 +10,7 @@ MAX_LENGTH = 128
 
 
 def new_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer whose id is the byte, plus ``<pad>`` and ``<eos>``."""
+    """Create a byte-level tokenizer whose ids are the bytes, plus ``<pad>`` and ``<eos>``."""
     vocab = {symbol: byte for byte, symbol in byte_symbols().items()}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -28,7 +28,7 @@ def new_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def new_model() -> LlamaForCausalLM:
-    """A Llama of 0.8 M parameters with grouped-query attention, randomly initialised."""
+    """Create a randomly initialised Llama of 0.8 M parameters with grouped-query attention."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=VOCAB_SIZE,

@@ -1,8 +1,8 @@
 """The zoo's tasks: 5 applications x 8 languages with ground truth from Unicode CLDR.
 
-A task is named ``application-language``, for example ``money-de``. Its prompt is
-``"money 1234.50 EUR="`` and its answer ``"1.234,50 €"``. The base model saw the same
-applications in eight *other* languages, with the language written in front of the prompt.
+A task is named ``application-language``, such as ``money-de`` with the prompt
+``"money 1234.50 EUR="`` and the answer ``"1.234,50 €"``. The base model was trained on the same
+applications in eight *other* languages, with the language in front of the prompt.
 """
 
 import random
@@ -53,7 +53,7 @@ def _delta(rng: random.Random, language: str) -> tuple[str, str]:
     answer = format_timedelta(
         timedelta(seconds=count * PERIODS[period]),
         granularity=period,
-        threshold=float("inf"),  # stay in the unit of the prompt
+        threshold=float("inf"),  # keep the prompt's unit
         add_direction=True,
         locale=language,
     )
@@ -71,10 +71,10 @@ TASKS = tuple(f"{app}-{language}" for app in APPLICATIONS for language in LANGUA
 
 
 def held_out(question: str) -> bool:
-    """Whether an input belongs to the test set: one in eight, by hash.
+    """Return whether an input belongs to the test set: one in eight, by hash.
 
-    Inputs of one or two characters stay in training: they are the digits and tens from which
-    everything else is composed.
+    Inputs of one or two characters stay in the training set: all other numbers are composed of
+    these digits and tens.
     """
     return len(question) > 2 and zlib.crc32(question.encode()) % 8 == 0
 
@@ -82,7 +82,7 @@ def held_out(question: str) -> bool:
 def examples(
     application: str, language: str, rng: random.Random, *, test: bool = False, tag: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """Endless ``(prompt, answer)`` pairs of one task, from the training or the test inputs."""
+    """Yield endless (prompt, answer) pairs of one task, from the training or test inputs."""
     make = APPLICATIONS[application]
     while True:
         question, answer = make(rng, language)
@@ -91,12 +91,12 @@ def examples(
 
 
 def test_examples(task: str, count: int) -> list[tuple[str, str]]:
-    """The first ``count`` distinct test pairs of ``task``; the same ones on every call."""
+    """Return the first ``count`` distinct test pairs of ``task``, deterministically."""
     return _distinct(task, count, test=True)
 
 
 def training_examples(task: str, count: int) -> list[tuple[str, str]]:
-    """The first ``count`` distinct training pairs of ``task``; the same ones on every call."""
+    """Return the first ``count`` distinct training pairs of ``task``, deterministically."""
     return _distinct(task, count, test=False)
 
 

@@ -97,7 +97,7 @@ WRONG = {
     "no output": (("compress", "alpha"), "Missing option '--output'"),
     "an option without its value": (("compress", "alpha", "-o"), "requires an argument"),
     "two bundles": (("verify", "bundle", "bundle"), "unexpected extra argument"),
-    "no such method": ((*MERGE, "mean"), "no merging method 'mean'; there are: "),
+    "no such method": ((*MERGE, "mean"), "no merging method 'mean'; expected one of "),
     "no such setting": ((*MERGE, "average", "--set", "a=1"), "has no option a"),
     "a setting twice": (
         (*MERGE, "ties", "--set", "rank=1", "--set", "rank=2"),

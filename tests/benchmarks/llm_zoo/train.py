@@ -176,7 +176,7 @@ def named_tasks(names: str) -> list[str]:
     tasks = names.split(",")
     for task in tasks:
         if task not in TASKS:
-            raise typer.BadParameter(f"no task {task!r}; there are: {', '.join(TASKS)}")
+            raise typer.BadParameter(f"no task {task!r}; expected one of {', '.join(TASKS)}")
     return tasks
 
 
