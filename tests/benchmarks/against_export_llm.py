@@ -1,16 +1,16 @@
-"""Our programs against ExecuTorch's own program of the same base, in turns in one run.
+"""Compare our programs with ExecuTorch's own program of the same base, in turns in one run.
 
     python tests/benchmarks/against_export_llm.py WORK [--base BASE] [-o results.json]
 
-WORK keeps what is expensive, the exported programs of one base: a second run only measures. The
-base is SmolLM2-135M-Instruct unless --base names another Llama. Everything is 8da4w in groups of
-32 with a context of 512; ours with 16 random adapters of r = 16:
+WORK caches the exported programs of one base, so a second run only measures. The base is
+SmolLM2-135M-Instruct unless --base names another Llama. All programs are 8da4w in groups of 32 with
+a context of 512; ours have 16 random adapters of r = 16:
 
-- export_llm: the yardstick, see export_llm_program.py;
+- export_llm: the baseline, see export_llm_program.py;
 - bare: ours without slots;
-- baked: ours, one adapter merged into the weights before they are quantised;
-- TARGETS/KIND: slots on q, k, v and o (attention) or on all linear layers (all), a bundle with 16
-  bits a value (verbatim), of 10 % or 5 % of the adapters' fp16 bytes, or .pte and .ptd (ptd).
+- baked: ours with one adapter merged into the weights before quantisation;
+- TARGETS/KIND: slots on q, k, v and o (attention) or on all linear layers (all); a bundle with 16
+  bits per value (verbatim), with 10 % or 5 % of the adapters' fp16 bytes, or .pte and .ptd (ptd).
 """
 
 import logging

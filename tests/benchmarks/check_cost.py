@@ -1,10 +1,10 @@
-"""What comparing the model with transformers adds to an export, and what it finds.
+"""Measure what comparing a model with transformers adds to an export, and the errors it finds.
 
     python tests/benchmarks/check_cost.py WORK [--base BASE] [-o results.json]
 
-SmolLM2-135M-Instruct unless --base names another causal LM, with random adapters of its attention
-in 5 %; 8da4w, context of 512. Two exports, one after the other, each in a process of its own; then
-the bundle is verified against its base.
+The base is SmolLM2-135M-Instruct unless --base names another causal LM, with random adapters on its
+attention layers at 5 %, 8da4w and a context of 512. The two exports run in turn, each in its own
+process; then the bundle is verified against its base.
 """
 
 import json

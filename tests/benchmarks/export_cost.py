@@ -1,10 +1,10 @@
-"""What an export takes: ours without slots beside ExecuTorch's own exporter, one after the other.
+"""Measure time and memory of an export: ours without slots, and ExecuTorch's own exporter.
 
     python tests/benchmarks/export_cost.py WORK [--base BASE] [-o results.json]
 
-SmolLM2-135M-Instruct unless --base names another Llama; 8da4w in groups of 32, 4-bit embedding,
-context of 512. Each in a process of its own; memory is the peak of the resident set. WORK keeps
-the programs, for against_export_llm.py to measure.
+The base is SmolLM2-135M-Instruct unless --base names another Llama; 8da4w in groups of 32, 4-bit
+embedding, context of 512. Exports run in turn, each in its own process; memory is the peak resident
+set. WORK keeps the programs, for against_export_llm.py to measure.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""The yardstick: ExecuTorch's own program of a Llama base, made by its exporter ``export_llm``.
+"""Export the baseline: ExecuTorch's own program of a Llama base, from its exporter ``export_llm``.
 
     python tests/benchmarks/export_llm_program.py BASE -o program.pte
 
-Options as ExecuTorch recommends them for a phone's CPU: KV cache and attention as operators of its
-own, linear layers 8da4w in groups of 32, the embedding in 4 bits, all else that XNNPACK takes
-handed to it. The program is called
+The options are those that ExecuTorch recommends for a phone's CPU: its own operators for KV cache
+and attention, linear layers 8da4w in groups of 32, a 4-bit embedding, and everything that XNNPACK
+supports delegated to it. The program is called as
 ``forward(tokens [1, S] int64, position [1] int64) -> logits [1, vocabulary]`` of the last token.
 """
 

@@ -1,9 +1,9 @@
-"""HydraLoRA against one plain LoRA with as many values, trained on a mixture of the zoo's tasks.
+"""Compare HydraLoRA with one LoRA of as many parameters, trained on a mixture of zoo tasks.
 
     python tests/benchmarks/hydralora_vs_lora.py [--tasks N] [--experts N] [--rank R] [-o FILE] …
 
-All tasks in one stream; every prompt names the language. Same examples, steps, order, rate and
-scale alpha / r = 2. Exact match is on inputs that were not trained on.
+All tasks form one stream, and every prompt names the language. Both use the same examples, order,
+steps, learning rate and scale alpha / r = 2. Exact match is measured on unseen inputs.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""Measuring several ExecuTorch programs against each other, in turns.
+"""Measure several ExecuTorch programs against each other, in turns.
 
-Time per call: all programs loaded in one process, every call of one program followed by the same
-call of the next, so that they see the same machine and the same cold caches. Ratios are medians of
-a round's ratios: a slower minute makes both calls slower. Where a program's weights come to lie
-makes a few per cent, so that the rounds are shared among several processes, each of which loads the
-programs in another order. Load time and memory: in a fresh process for each program.
+Time per call: one process loads all programs, and each call of one program is followed by the same
+call of the next, so that all see the same machine and cold caches. Ratios are medians of each
+round's ratios, which cancels slow phases of the machine. The placement of weights in memory changes
+times by a few per cent, so rounds are divided among several processes that load the programs in
+different orders. Load time and memory are measured in a fresh process for each program.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the measured programs take: token ids, positions, and perhaps one task's factors."""
+"""Inputs of the measured programs: token ids, positions, and one task's factors if any."""
 
 from dataclasses import dataclass
 from functools import cached_property

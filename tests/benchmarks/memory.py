@@ -1,4 +1,4 @@
-"""Memory of this process."""
+"""Peak memory of this process."""
 
 import re
 from pathlib import Path
@@ -10,5 +10,5 @@ def peak_bytes() -> int:
     From the kernel's status file: ``getrusage`` counts the process that started this one too.
     """
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found, "the kernel tells no peak of memory"
+    assert found, "the kernel reports no peak memory"
     return 1024 * int(found[1])

@@ -1,10 +1,10 @@
-"""Time and peak memory of compressing, and of every data-free merging method.
+"""Measure time and peak memory of compression and of every data-free merging method.
 
     python tests/benchmarks/method_costs.py [--layers N] [-o results.json] [METHOD …]
 
-40 adapters of Llama-3.2-1B's shape, r = 16 on q, k, v and o, random values; `compress` codes them
-into 10 % of their bytes. Every method at its defaults in a process of its own. The growth is what
-it needs on top of the adapters themselves, its result included.
+The input is 40 random adapters of Llama-3.2-1B's shape, r = 16 on q, k, v and o; `compress` codes
+them into 10 % of their bytes. Each method runs at its defaults in its own process. The growth is
+memory on top of the adapters, including the result.
 """
 
 import json

@@ -1,13 +1,12 @@
-"""Classifiers on a real encoder: two tasks of all-MiniLM-L6-v2 in one program.
+"""Evaluate classifiers on a real encoder: two tasks of all-MiniLM-L6-v2 in one program.
 
     python tests/benchmarks/minilm_heads.py [--steps S] [--budget SHARE] [-o results.json]
 
-Every task gets a LoRA (r = 8, query and value) and a head of its own by PEFT. Both are put into
-one program verbatim and within a byte budget, in float32 and with 8da4w layers. The program is
-asked every test sentence in turns, with a switch of the task before each, and compared with the
-same module in PyTorch, and with PEFT on what `unmerge` writes (in float32, whatever the layers of
-the program are). The table has accuracies in percent, bytes, and the largest difference of a logit
-between program and PyTorch.
+PEFT trains a LoRA (r = 8, query and value) and a head for each task. Both tasks are exported into
+one program, verbatim and within a byte budget, in float32 and with 8da4w layers. The program runs
+every test sentence, switching tasks before each, and is compared with the same module in PyTorch
+and with PEFT on the output of `unmerge` (always in float32). The table shows accuracy in percent,
+bytes, and the largest difference of a logit between program and PyTorch.
 """
 
 import logging

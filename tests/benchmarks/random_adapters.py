@@ -1,4 +1,4 @@
-"""Random adapters that are like trained ones in what time and bytes depend on."""
+"""Random adapters with the properties of trained ones that affect time and size."""
 
 import torch
 from torch import nn

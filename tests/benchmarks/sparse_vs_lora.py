@@ -1,12 +1,12 @@
-"""Merging sparse adapters against averaging LoRAs, on tasks that were trained.
+"""Compare merged sparse adapters with averaged LoRAs on their training tasks.
 
     python tests/benchmarks/sparse_vs_lora.py [--tasks N] [--steps S] [--keep K] [-o FILE] …
 
-Every task gets a sparse adapter and a LoRA on q, k and v of the zoo's base model, trained for the
-same steps on the same examples in the same order, each kind at a rate of its own. The sparse ones
-are merged into one model, alpha times the mean over those that change an entry, the LoRAs by the
-mean of their deltas. Exact match and the share of right answer tokens, given the right tokens
-before, are on inputs that were not trained on. Every prompt names the language.
+For every task, a sparse adapter and a LoRA on q, k and v of the zoo's base are trained for the same
+steps on the same examples in the same order, each kind with its own learning rate. Sparse adapters
+are merged entry by entry, alpha times the mean over the adapters that change the entry; LoRAs are
+merged by averaging their deltas. Exact match and teacher-forced token accuracy are measured on
+unseen inputs. Every prompt names the language.
 """
 
 import json

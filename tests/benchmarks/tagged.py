@@ -1,6 +1,6 @@
-"""Zoo examples whose prompts name the language, so that one model can be right for many tasks.
+"""Zoo examples whose prompts name the language, so that one model can serve many tasks.
 
-"de money 5.00 EUR=", as the base model's corpus has it.
+Prompts look like "de money 5.00 EUR=", as in the base model's corpus.
 """
 
 import random

@@ -1,17 +1,17 @@
-"""One program, one text: SmolLM2 answers questions in transformers, in Python, on devices.
+"""Compare texts of one program: SmolLM2 answers questions in transformers, Python and on devices.
 
     python tests/benchmarks/texts.py WORK [--base BASE]
 
-WORK is that of against_export_llm.py, whose program without slots is used. The reference is
-transformers' own greedy generation with its own attention and cache, through the tokenizer's chat
-template, its linear layers and its embedding quantised as in the program, scales in bfloat16 as
-XNNPACK has them. The same .pte answers in Python, with the runner on this machine, and on emulated
-devices: tier a, and tier b, whose processor is an emulated arm64 and takes one of the questions.
+WORK is the directory of against_export_llm.py, whose program without slots is used. The reference
+is transformers' greedy generation with its own attention, cache and chat template; linear layers
+and embedding are quantised as in the program, with scales in bfloat16 as in XNNPACK. The same .pte
+answers in Python, with the runner on this machine, and on emulated devices: tier a, and tier b, an
+emulated arm64 processor that answers one of the questions.
 
-Float32 is added in different orders, which can move an activation to the next int8 level and a near
-tie to the other token: of each text the tokens up to the first other one are counted, and along the
-reference's texts the Kullback-Leibler divergence from the reference in nats per token. The control
-is transformers itself, the same quantised model with the other of its two forms of attention.
+Different orders of float32 additions can move an activation to the next int8 level and flip a near
+tie between tokens. Therefore tokens are counted up to the first difference in each text, and the
+Kullback-Leibler divergence from the reference is measured along its texts, in nats per token. The
+control is transformers with the same quantised model and its other attention implementation.
 """
 
 import json

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/train_trellis.py -o FILE
 
-alternates the best codes for the tables and the least-squares tables for the codes (Lloyd's
-algorithm). About half an hour on one core. New tables are a new codec, with another hash in
-``trellis.py``: packs of old ones decode to nonsense with them. See docs/new-codec.md.
+Lloyd's algorithm alternates between the best codes for the tables and the least-squares tables for
+the codes, for about half an hour on one core. New tables are a new codec with another hash in
+``trellis.py``; older packs cannot be unpacked with them. See docs/new-codec.md.
 """
 
 from pathlib import Path

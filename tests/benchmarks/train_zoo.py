@@ -1,13 +1,12 @@
-"""Train the zoo from nothing: the base model, then one LoRA adapter per task.
+"""Train the zoo from scratch: the base model, then one LoRA adapter per task.
 
     python tests/benchmarks/train_zoo.py -o DIR
 
-writes ``DIR/base`` (a Hugging Face model directory) and ``DIR/adapters/<task>`` (PEFT
-directories), all weights in fp16. Every adapter starts from the same seed, and LoRA+ (arXiv
-2402.12354) gives A a low learning rate and B a high one, so that the A's of different tasks stay
-aligned, as they do in the setting of HydraOpt (arXiv 2507.17706). The bundled zoo is older than
-the loop that trains it now: its batches came in another order, and it has the last weights, not
-those of the lowest loss.
+Writes ``DIR/base`` (a Hugging Face model directory) and ``DIR/adapters/<task>`` (PEFT directories),
+with all weights in fp16. All adapters start from the same seed, and LoRA+ (arXiv 2402.12354) trains
+A with a low and B with a high learning rate, so the A's of different tasks stay aligned, as in the
+setting of HydraOpt (arXiv 2507.17706). The bundled zoo predates the current training loop: its
+batches came in another order, and it keeps the last weights rather than those of the lowest loss.
 """
 
 import random

@@ -1,5 +1,5 @@
-"""The LLM zoo: LoRA adapters of a real base model, trained on human text that anyone can get.
+"""The LLM zoo: LoRA adapters of a real base model, trained on freely available human text.
 
-``python -m llm_zoo.train`` with this package's parent on ``PYTHONPATH`` makes all of it; ``make
-llm`` measures it as well. Sources and their licences: README.md.
+``python -m llm_zoo.train``, with this package's parent on ``PYTHONPATH``, builds the zoo, and
+``make llm`` also evaluates it. README.md lists the sources and their licences.
 """

@@ -1,9 +1,9 @@
-"""Storage against quality on a real LLM: data, training, and ``hydraopt frontier``.
+"""Measure storage against quality on a real LLM: data, training, and ``hydraopt frontier``.
 
     PYTHONPATH=tests/benchmarks python -m llm_zoo -o docs/results/llm [--jobs N]
       [--tasks ui-de,ui-fr] [--methods budget,calibrated] [--budgets 2,5]
 
-Every step keeps what it finished, so that a run that was stopped goes on.
+Finished steps are kept, so an interrupted run resumes.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Translations of applications' UI strings, from compiled gettext catalogues."""
+"""Read translations of UI strings from compiled gettext catalogues."""
 
 import re
 from collections.abc import Iterator

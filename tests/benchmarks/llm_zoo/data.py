@@ -1,4 +1,4 @@
-"""All tasks' examples as the JSON lines of prompt and answer that hydraopt reads."""
+"""Write all tasks' examples as JSON lines of prompt and answer."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Files of Debian packages, downloaded and unpacked into the user's cache without installing."""
+"""Download Debian packages and unpack them into the user's cache, without installing them."""
 
 import hashlib
 import shutil

@@ -1,4 +1,4 @@
-"""Translations of English words, from FreeDict's dictionaries in dictd's format."""
+"""Read translations of English words from FreeDict's dictionaries in dictd format."""
 
 import gzip
 import re

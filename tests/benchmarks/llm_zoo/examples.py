@@ -1,20 +1,20 @@
-"""One example of a task, and which examples are for testing."""
+"""One example of a task, and the split into training and test examples."""
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-TEST_SHARE = 8  # one source in eight is for testing
+TEST_SHARE = 8  # one source in eight is a test example
 
 
 @dataclass(frozen=True)
 class Example:
-    """What a task asks and its answer.
+    """A question and its answer.
 
     Attributes:
-        source: decides whether the example is for testing, in all tasks alike.
-        question: what the user says.
-        answer: what the model is to say.
+        source: source text; its hash decides whether the example is for testing, for all tasks.
+        question: the user's message.
+        answer: the expected reply.
     """
 
     source: str
@@ -23,20 +23,20 @@ class Example:
 
 
 def key(text: str) -> int:
-    """A hash of the letters and digits of ``text`` that does not depend on their case."""
+    """Hash the letters and digits of ``text``, ignoring case."""
     letters = "".join(filter(str.isalnum, text.casefold()))
     return int.from_bytes(hashlib.sha256(letters.encode()).digest()[:8], "big")
 
 
 def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
-    """(training, test) examples in an order without meaning, the first of each question only.
+    """Split by source into shuffled (training, test) examples; only the first of each question.
 
-    The source decides. Questions that differ in case or punctuation only count as equal.
+    Questions that differ only in case or punctuation count as equal.
     """
     first: dict[int, Example] = {}
     for example in examples:
         first.setdefault(key(example.question), example)
-    # the hash itself chose the split, so that the order comes from another one
+    # the order needs another hash than the one that chose the split
     ordered = sorted(first.values(), key=lambda example: key("order" + example.question))
     sides: tuple[list[Example], list[Example]] = [], []
     for example in ordered:

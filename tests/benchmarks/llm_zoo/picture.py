@@ -1,4 +1,4 @@
-"""The README's picture: storage against quality, drawn from results.json.
+"""Draw the README's picture, storage against quality, from results.json.
 
 PYTHONPATH=tests/benchmarks python -m llm_zoo.picture docs/results/llm/results.json \
   -o docs/images/frontier.png

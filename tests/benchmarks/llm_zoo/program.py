@@ -1,10 +1,10 @@
-"""The zoo through one program: a switch before every task, beside PEFT on what ``unmerge`` writes.
+"""Run the zoo through one program, switching tasks, and compare it with PEFT after ``unmerge``.
 
     PYTHONPATH=tests/benchmarks python -m llm_zoo.program -o docs/results/llm/program.json
 
-compresses all adapters into one budget, exports them in float32 and quantised, and continues
-prompts of every task greedily. In float32 every text must be PEFT's; quantised, scores are what
-counts.
+Compresses all adapters within one budget, exports them in float32 and quantised, and continues
+prompts of every task greedily. In float32 the texts should equal PEFT's; when quantised, only the
+scores are compared.
 """
 
 from collections.abc import Mapping, Sequence

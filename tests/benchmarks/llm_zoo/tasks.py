@@ -1,4 +1,4 @@
-"""The tasks: what the model is told to do, and where the examples come from."""
+"""The tasks: instructions for the model, and sources of examples."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping

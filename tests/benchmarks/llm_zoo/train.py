@@ -1,9 +1,8 @@
-"""Train the LLM zoo: one LoRA adapter per task, whole or not at all, each kept in the cache.
+"""Train the LLM zoo: one LoRA adapter per task, written atomically and kept in the cache.
 
     PYTHONPATH=tests/benchmarks python -m llm_zoo.train [--jobs N] [--tasks ui-de,ui-fr]
 
-prints the directory that holds the adapters. Those that are there are kept, so that a run that was
-stopped goes on with the next one.
+Prints the directories of the adapters. Existing adapters are kept, so an interrupted run resumes.
 """
 
 import hashlib
@@ -43,7 +42,7 @@ from .tasks import TASKS
 
 BASE_ID = "smollm2-135m-instruct"
 LOG = "training.json"
-POOL = 16  # batches of examples that are sorted by length, so that little padding is computed
+POOL = 16  # batches sorted by length together, to limit padding
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
 # adapters of one base differ in rank and layers

@@ -1,4 +1,4 @@
-"""English nouns, from WordNet's database files (the formats of its wndb(5) manual)."""
+"""Read English nouns from WordNet's database files (formats: its wndb(5) manual)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
