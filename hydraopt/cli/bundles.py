@@ -85,18 +85,16 @@ def export(
 ) -> None:
     """Lower base and adapters into one ExecuTorch program and write a bundle."""
     from ..lowering.bundle import export_bundle
+    from ..lowering.opening import open_adapters
     from ..lowering.settings import ExportSettings
-    from ..lowering.static import is_static, read_static
-    from ..packing import open_stored
 
     chat = arguments("--chat-template-arg", chat_template_arg or ())
     settings = ExportSettings(quantize, embedding, attention, max_length, prefill_length, backend)
     # a console of its own: what the exporter prints on the standard error is caught
     console = Console(file=sys.stderr)
     with console.status("Loading the base model") as status, showing_stages(status.update):
-        adapters = read_static(source) if static or is_static(source) else open_stored(source)
         exported = export_bundle(
-            adapters,
+            open_adapters(source, static=static),
             base,
             bundle,
             settings,

@@ -7,19 +7,15 @@ so that the program is as small and as fast as the base's own.
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..adapters import PEFT_CAUSAL_LM, TASK_NAME, BaseWeights
+from ..adapters import PEFT_CAUSAL_LM, BaseWeights
 from ..base_layers import replace_layers
 from ..errors import LoweringError
 from ..factors import Factors, Places, Target, add_delta, placed
-from ..hydralora import CONFIG as HYDRALORA
 from ..hydralora import HydraLinear, HydraLora
-from ..packing import open_stored
-from ..sparse import CONFIG as SPARSE
 from ..sparse import SparseAdapter
 from ..stored import StoredAdapters
 from .layers import linear_layer
@@ -141,24 +137,3 @@ def static_hydralora(adapter: HydraLora, task: str) -> StaticAdapter:
     values = adapter.values
     method = f"hydralora, {adapter.config.experts} experts"
     return StaticAdapter(adapter.base_model, method, (task,), 2 * values, 4 * values, apply)
-
-
-def is_static(directory: Path) -> bool:
-    """Whether a directory holds adapters that can only be put into the program."""
-    return any((directory / name).exists() for name in (HYDRALORA, SPARSE))
-
-
-def read_static(directory: Path) -> StaticAdapter:
-    """Read a directory of any kind that can be put into a base model.
-
-    Raises:
-        BundleError: a missing, damaged or newer-format file.
-        LoweringError: merged adapters that differ between the tasks.
-    """
-    if (directory / HYDRALORA).exists():
-        name = directory.resolve().name
-        task = name if TASK_NAME.fullmatch(name) else "hydralora"
-        return static_hydralora(HydraLora.load(directory), task)
-    if (directory / SPARSE).exists():
-        return static_sparse(SparseAdapter.load(directory))
-    return static_merged(open_stored(directory))
