@@ -92,10 +92,26 @@ def test_more_bits_leave_less_error():
     assert errors == sorted(errors, reverse=True)
 
 
-def test_16_bits_are_all_but_exact():
-    x = noise(20, 96)
-    found = codec.encode(x, 16, 0.01)
-    assert (codec.decode(found, 16, 96, 0.01) - x).abs().max() < 1e-4
+@pytest.mark.parametrize("largest", [65504, 2, 1e-3, 1e-6])
+def test_16_bits_keep_every_fp16(largest):
+    every = torch.arange(1 << 16).to(torch.int16).view(torch.float16).float()
+    x = every[every.abs() <= largest][None]
+    found = codec.encode(x, 16, 1.0)
+    assert torch.equal(codec.decode(found, 16, x.shape[1], 1.0), x)
+
+
+def test_16_bits_round_small_values_as_well_as_large_ones():
+    x = noise(20, 96) * torch.logspace(-6, 4, 20)[:, None]
+    decoded = codec.decode(codec.encode(x, 16, 1.0), 16, 96, 1.0)
+    assert ((decoded - x).norm(dim=1) <= 2**-11 * x.norm(dim=1)).all()
+
+
+def test_8_bits_are_the_int8_of_a_layer():
+    x = noise(20, 96) * torch.logspace(-2, 0, 20)[:, None]
+    found, decoded = coded(x, 8)
+    integers = found.codes.int() - 128
+    assert integers.abs().amax(1).min() >= 121 and integers.min() >= -127
+    assert torch.equal(integers * codec.decode_steps(found.step, TOP)[:, None], decoded)
 
 
 @pytest.mark.parametrize("bits", TRELLIS_BITS)

@@ -51,9 +51,9 @@ def levels(codes: np.ndarray, bits: float, length: int) -> np.ndarray:
         sizes = (scales.view("<u2").astype("u4") << 16).view("f4")
         return (values * sizes[:, None]).flatten()[:length]
     if bits == 8:
-        return codes - np.float32(127.5)
-    high, low = np.split(codes.astype("f4"), 2)
-    return high * 256 + low - 32767.5
+        return codes - np.float32(128)
+    high, low = np.split(codes.astype("u2"), 2)
+    return (high << 8 | low).view("f2").astype("f4")
 
 
 def decoded(payload: bytes, modules: dict, shared: int) -> dict[tuple, np.ndarray]:

@@ -27,7 +27,7 @@ from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots, set_rows, slot_layers
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging.hydraopt import average, hydraopt
-from hydraopt.packing import Coder, Decode, Groups, code_verbatim, shared_rows
+from hydraopt.packing import Coder, Decode, code_verbatim, rounded_rows, shared_rows
 from hydraopt.runtime import Session
 from hydraopt.schemes import SCHEMES
 from hydraopt.stored import MergedAdapters
@@ -140,17 +140,25 @@ def test_quantised_base_equals_eager_with_the_same_quantisation(
         assert loss > max(0.005 * wanted.norm(), 5 * error)
 
 
-@pytest.mark.parametrize(("share", "kind"), [(0.15, Groups), (0.5, torch.Tensor)])
-def test_a_program_holds_the_rows_that_packs_were_coded_for(aligned, share, kind):
+@pytest.mark.parametrize(("share", "bits"), [(0.15, 4), (0.5, 8)])
+def test_a_program_holds_the_rows_that_packs_were_coded_for(aligned, share, bits):
     coded = Coder.from_adapters(aligned).code(int(share * aligned.fp16_bytes))
     rows = shared_rows(coded.layout, coded.shared)
     assert rows and set(rows) <= set(SHAPES)
-    assert {type(x) for x in rows.values()} == {kind}
+    assert {x.bits for x in rows.values()} == {bits}
+    factors = coded.task_factors("task0")
     for name, x in rows.items():
-        found = XNNPACK.row_layer(x)(torch.eye(coded.layout.modules[name].length("A"))).T
-        wanted = coded.task_factors("task0")[name].a[: len(found)]
-        error = (found - wanted).norm() / wanted.norm()
-        assert error < (1e-6 if kind is Groups else 0.01)
+        wanted = factors[name].a[: len(x.values)]
+        assert torch.equal(x.dense(), wanted)
+        found = XNNPACK.row_layer(x)(torch.eye(wanted.shape[1])).T
+        assert (found - wanted).norm() < 1e-6 * wanted.norm()
+
+
+def test_rows_of_more_bits_are_rounded_once():
+    rows = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
+    found = rounded_rows(rows)
+    assert found.values.abs().amax(1).tolist() == [127] * 3
+    assert ((found.dense() - rows).abs() <= 0.5001 * found.scales).all()
 
 
 def test_one_method_per_task_computes_the_same(merged, methods_bundle):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,27 @@ def test_what_any_method_returns_is_coded_without_loss(method):
     for task in merged.tasks:
         for module, factors in merged.task_factors(task).items():
             assert relative_error(factors, coded.task_factors(task)[module]) < 1e-3
+
+
+def test_packs_of_merged_adapters_hold_their_fp16_bit_for_bit(tmp_path):
+    merged = merge_with("hydraopt", random_set(4), clusters=2)
+    merged.save(tmp_path / "m")
+    loaded = open_stored(tmp_path / "m")
+    coded = code_verbatim(loaded)
+    for task in merged.tasks:
+        for module, wanted in loaded.task_factors(task).items():
+            found = coded.task_factors(task)[module]
+            assert torch.equal(found.a, wanted.a) and torch.equal(found.b, wanted.b)
+            assert torch.equal(found.a.half(), merged.task_factors(task)[module].a.half())
+
+
+def test_factors_that_exceed_fp16_are_coded_by_a_larger_step():
+    merged = merge_with("private", random_set(2))
+    modules = {m: (replace(a, stack=1e6 * a.stack), b) for m, (a, b) in merged.modules.items()}
+    large = replace(merged, modules=modules)
+    coded = code_verbatim(large)
+    for module, wanted in large.task_factors("task0").items():
+        assert relative_error(wanted, coded.task_factors("task0")[module]) < 1e-3
 
 
 def test_tasks_with_equal_factors_have_one_pack(tmp_path):

@@ -1,6 +1,6 @@
 """How many bits a vector's values have, and how many bytes that makes."""
 
-CODEC = "trellis-1"  # id of what docs/formats.md says of codes
+CODEC = "trellis-2"  # id of what docs/formats.md says of codes
 GROUPED = 4.5  # bits per value: int4 in groups, with their scales
 GROUP = 32
 BITS = (1, 2, 4, GROUPED, 8, 16)

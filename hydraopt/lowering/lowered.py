@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -14,7 +13,7 @@ from ..errors import require
 from ..formats.manifest import DECODE, FORWARD
 from ..formats.pack import Pack
 from ..formats.swaps import DATA, INPUTS, METHODS
-from ..packing import Groups
+from ..packing import IntegerRows
 from ..progress import report_stage
 from .backends import find_backend
 from .base_model import BaseModel
@@ -72,7 +71,7 @@ def _with_inputs(plan: SwapPlan, directory: Path) -> Lowered:
     }
     program = lower(methods, plan.backend, slot_layers(coded.modules), base.metadata(settings))
     packs = coded.write_packs(directory, single=plan.single_pack)
-    return Lowered(program, _row_bytes(plan.rows), packs, deviation)
+    return Lowered(program, sum(x.nbytes for x in (plan.rows or {}).values()), packs, deviation)
 
 
 def _with_methods(plan: SwapPlan, _: Path) -> Lowered:
@@ -210,7 +209,7 @@ def float_module(
 def quantize(
     model: PreTrainedModel,
     settings: ExportSettings,
-    rows: Mapping[str, Groups | torch.Tensor] | None = None,
+    rows: Mapping[str, IntegerRows] | None = None,
 ) -> None:
     """Quantise a restructured base in place; ``rows`` as in :func:`slotted`."""
     report_stage("Quantising the base model")
@@ -219,13 +218,3 @@ def quantize(
     if settings.embedding is not None:
         quantize_embedding(model, settings.embedding)
     set_rows(model, rows or {}, backend)
-
-
-def _row_bytes(rows: Mapping[str, Groups | torch.Tensor] | None) -> int:
-    """Bytes of shared rows as layers: int4 with a scale per group, or int8 with one per row."""
-    return sum(
-        x.values.numel() // 2 + 2 * x.scales.numel()
-        if isinstance(x, Groups)
-        else x.numel() + 4 * len(x)
-        for x in (rows or {}).values()
-    )

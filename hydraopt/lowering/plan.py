@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
-import torch
-
 from ..adapters import BaseWeights
 from ..errors import LoweringError, UsageError
 from ..factors import Places
 from ..formats.swaps import DATA, INPUTS, METHODS
-from ..packing import CodedAdapters, Groups, code_verbatim, shared_rows
+from ..packing import CodedAdapters, IntegerRows, code_verbatim, shared_rows
 from ..stored import MergedAdapters
 from .backends import find_backend
 from .backends.backend import Backend
@@ -114,7 +112,7 @@ class SwapPlan(_Plan):
     swap: str
     methods: Mapping[str, str]
     factors: Mapping[str, tuple[int, ...]]
-    rows: Mapping[str, Groups | torch.Tensor] | None
+    rows: Mapping[str, IntegerRows] | None
     single_pack: bool = False
 
     @property
@@ -229,9 +227,7 @@ def _swapping(
     )
 
 
-def _layer_rows(
-    coded: CodedAdapters, settings: ExportSettings
-) -> Mapping[str, Groups | torch.Tensor] | None:
+def _layer_rows(coded: CodedAdapters, settings: ExportSettings) -> Mapping[str, IntegerRows] | None:
     """The rows that become layers of a quantised base.
 
     What tasks share as a whole is no layer of rows: it is decoded like the rest.

@@ -9,8 +9,7 @@ from .coded import CodedAdapters, read_coded_layout
 from .coder import Coder, encode_adapter
 from .decode import Decode
 from .encode import decode_vectors, encode_columns, fit_columns
-from .groups import Groups
-from .rows import shared_rows
+from .rows import IntegerRows, rounded_rows, shared_rows
 from .verbatim import code_verbatim
 
 
@@ -29,7 +28,7 @@ __all__ = [
     "CodedAdapters",
     "Coder",
     "Decode",
-    "Groups",
+    "IntegerRows",
     "code_verbatim",
     "decode_vectors",
     "encode_adapter",
@@ -37,6 +36,7 @@ __all__ = [
     "fit_columns",
     "open_stored",
     "read_coded_layout",
+    "rounded_rows",
     "scaled",
     "shared_rows",
 ]

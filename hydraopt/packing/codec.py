@@ -2,8 +2,8 @@
 
 A vector ``x [n]`` is stored as bytes and one step, itself a byte on a logarithmic grid below a top
 that is known from the layout, and decodes as ``levels(bytes) * step``. Up to 4 bits, the levels are
-a trellis code's (``trellis.py``); with 4.5 bits they are int4 in groups, as a quantised layer of a
-program holds them (``groups.py``); with 8 and 16 bits they are uniform, ``c - (2^b - 1) / 2``.
+a trellis code's (``trellis.py``); with 4.5 and 8 bits they are a quantised layer's, int4 in groups
+(``groups.py``) and int8; with 16 bits they are fp16 (``halves.py``).
 """
 
 from typing import NamedTuple
@@ -12,10 +12,12 @@ import torch
 
 from ..formats.codes import GROUPED
 from .groups import TINY, encode_groups, group_levels
+from .halves import LARGEST, encode_halves, half_levels
 from .trellis import Tables, search, tables, trellis_values
 
 TRELLIS_BITS = (1, 2, 4)
 STEPS_PER_OCTAVE = 16  # neighbours differ by 4.4 %; 255 of them span 16 octaves
+ZERO = 128  # the byte of an int8 that is 0
 ROUND_UP = 2 ** (0.5 / STEPS_PER_OCTAVE)  # then the nearest step on the grid is no smaller
 
 
@@ -35,8 +37,10 @@ def encode(x: torch.Tensor, bits: float, top: float) -> Coded:
     """
     if bits == GROUPED:
         return _encode_grouped(x, top)
-    if bits not in TRELLIS_BITS:
-        return _encode_uniform(x, int(bits), top)
+    if bits == 16:
+        return _encode_halves(x, top)
+    if bits == 8:
+        return _encode_bytes(x, top)
     power = x.square().mean(-1, keepdim=True)
     codes = search(x / (power.sqrt() + TINY), tables(bits))
     kept = (x * levels(codes, bits, x.shape[-1])).mean(-1)
@@ -62,9 +66,8 @@ def levels(
     if bits == GROUPED:
         return group_levels(packed, count)
     if bits == 8:
-        return packed.to(torch.float32) - 127.5
-    high, low = packed[..., :count].to(torch.float32), packed[..., count:].to(torch.float32)
-    return high * 256 + (low - 32767.5)
+        return packed.to(torch.float32) - ZERO
+    return half_levels(packed, count)
 
 
 def encode_steps(steps: torch.Tensor, top: float) -> torch.Tensor:
@@ -90,11 +93,6 @@ def scaled(coded: Coded, gain: torch.Tensor, top: float) -> Coded:
     return coded._replace(step=encode_steps(decode_steps(coded.step, top) * gain, top))
 
 
-def uniform_step(largest: torch.Tensor, bits: int) -> torch.Tensor:
-    """The step with which 8 or 16 bits reach the ``largest`` magnitude."""
-    return largest * ROUND_UP * 2 / (2**bits - 1)
-
-
 def _encode_grouped(x: torch.Tensor, top: float) -> Coded:
     """The step is a power of two, so that a group's scale times it is a bfloat16 like itself."""
     steps = encode_steps(torch.exp2(torch.log2(x.square().mean(-1).sqrt() + TINY).floor()), top)
@@ -104,11 +102,19 @@ def _encode_grouped(x: torch.Tensor, top: float) -> Coded:
     return Coded(encode_groups(x / decode_steps(steps, top)[:, None]), steps)
 
 
-def _encode_uniform(x: torch.Tensor, bits: int, top: float) -> Coded:
-    """Codes of 8 bits, or of 16: all high bytes, then all low bytes. The range is x's own."""
-    highest = 2**bits - 1
-    steps = encode_steps(uniform_step(x.abs().amax(-1), bits), top)
+def _encode_bytes(x: torch.Tensor, top: float) -> Coded:
+    """An int8 each, -127 to 127: the range is x's own."""
+    steps = encode_steps(x.abs().amax(-1) * ROUND_UP / 127, top)
     size = decode_steps(steps, top)[:, None].clamp_min(TINY)
-    codes = (x / size + highest / 2).round().clamp(0, highest).int()
-    planes = [codes] if bits == 8 else [codes >> 8, codes & 255]
-    return Coded(torch.cat(planes, -1).to(torch.uint8), steps)
+    return Coded((ZERO + (x / size).round().clamp(-127, 127)).to(torch.uint8), steps)
+
+
+def _encode_halves(x: torch.Tensor, top: float) -> Coded:
+    """An fp16 each; by powers of two of ``top``, so that those of fp16 stay what they are.
+
+    The step is the smallest with which none overflows, so that few are subnormal.
+    """
+    octaves = torch.log2((x.abs().amax(-1) / top).clamp_min(TINY)).floor() - 14
+    steps = (255 + STEPS_PER_OCTAVE * octaves.clamp(-15, 0)).to(torch.uint8)
+    levels = x / decode_steps(steps, top)[:, None]
+    return Coded(encode_halves(levels.clamp(-LARGEST, LARGEST)), steps)

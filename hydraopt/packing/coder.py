@@ -39,7 +39,7 @@ class Coder:
     @cached_property
     def heads(self) -> dict[str, ModuleLayout]:
         """Layouts of the tasks' heads, which are kept as they are."""
-        return {name: layout_of(name, x) for name, x in head_sides(self.adapters).items()}
+        return {name: layout_of(x) for name, x in head_sides(self.adapters).items()}
 
     @cached_property
     def smallest(self) -> int:

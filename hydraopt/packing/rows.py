@@ -1,47 +1,81 @@
-"""The rows that all tasks share, in the form in which a program keeps them."""
+"""The rows that all tasks share, as the integers in which a quantised program keeps them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
 from ..formats.codes import GROUP, GROUPED
 from ..formats.layout import Layout, ModuleLayout
-from .codec import decode_steps
+from .codec import ZERO, Coded, decode_steps
 from .coded import split_payload
 from .encode import decode_vectors
-from .groups import Groups, read_groups
+from .groups import read_groups
+
+LARGEST = 127
 
 
-def shared_rows(layout: Layout, shared: torch.Tensor) -> Mapping[str, Groups | torch.Tensor]:
+class IntegerRows(NamedTuple):
+    """Rows ``values * scales``, each scale for one group of a row.
+
+    Attributes:
+        values: int8 ``[n, in]``.
+        scales: float32 ``[n, in / group]``.
+        bits: of a value, 4 or 8.
+    """
+
+    values: torch.Tensor
+    scales: torch.Tensor
+    bits: int
+
+    @property
+    def group(self) -> int:
+        """Values that share a scale."""
+        return self.values.shape[1] // self.scales.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """As a program stores them: a bfloat16 per group of int4, a float32 per row of int8."""
+        size = 2 if self.bits == 4 else 4
+        return self.values.numel() * self.bits // 8 + self.scales.numel() * size
+
+    def dense(self) -> torch.Tensor:
+        """float32 ``[n, in]``."""
+        return (self.values.unflatten(1, (-1, self.group)) * self.scales[..., None]).flatten(1)
+
+
+def shared_rows(layout: Layout, shared: torch.Tensor) -> Mapping[str, IntegerRows]:
     """Shared rows of every module that has some.
+
+    Codes of 4.5 and 8 bits are such integers and scales, which stay what they are; rows with other
+    codes are rounded to int8.
 
     Args:
         layout: the layout.
         shared: the payload that all tasks share, uint8 ``[Ns]``.
-
-    Returns:
-        module -> int4 groups of ``[n, in]``, where the rows are coded so; float32 ``[n, in]`` else.
     """
     vectors = split_payload(layout.shared, shared)
-    rows: dict[str, Groups | torch.Tensor] = {}
-    for name, module in layout.modules.items():
-        coded = [vectors[name, "A", index] for index in range(module.shared_rows)]
-        if not coded:
-            continue
-        if _are_groups(module):
-            values, scales = zip(
-                *(read_groups(x.codes, module.length("A")) for x in coded), strict=True
-            )
-            steps = decode_steps(torch.stack([x.step for x in coded]), module.tops[0])
-            rows[name] = Groups(
-                torch.stack(values),
-                (torch.stack(scales).float() * steps[:, None]).to(torch.bfloat16),
-            )
-        else:
-            rows[name] = torch.stack(decode_vectors(module, "A", coded))
-    return rows
+    coded = {
+        name: [vectors[name, "A", index] for index in range(module.shared_rows)]
+        for name, module in layout.modules.items()
+    }
+    return {name: _rows(layout.modules[name], rows) for name, rows in coded.items() if rows}
 
 
-def _are_groups(module: ModuleLayout) -> bool:
+def rounded_rows(rows: torch.Tensor) -> IntegerRows:
+    """The nearest int8, with a scale per row, of ``rows [n, in]``."""
+    scales = (rows.abs().amax(1, keepdim=True) / LARGEST).clamp_min(torch.finfo().tiny)
+    return IntegerRows((rows / scales).round().to(torch.int8), scales, 8)
+
+
+def _rows(module: ModuleLayout, coded: Sequence[Coded]) -> IntegerRows:
     bits = {code.bits for code in module.codes("A") if code.shared}
-    return bits == {GROUPED} and module.length("A") % GROUP == 0
+    length, top = module.length("A"), module.tops[0]
+    if bits not in ({8}, {GROUPED}) or (bits == {GROUPED} and length % GROUP):
+        return rounded_rows(torch.stack(decode_vectors(module, "A", coded)))
+    codes = torch.stack([x.codes for x in coded])
+    steps = decode_steps(torch.stack([x.step for x in coded]), top)[:, None]
+    if bits == {8}:
+        return IntegerRows((codes.int() - ZERO).to(torch.int8), steps, 8)
+    values, scales = read_groups(codes, length)
+    return IntegerRows(values, scales.float() * steps, 4)

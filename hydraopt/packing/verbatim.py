@@ -1,23 +1,18 @@
-"""Merged adapters as packs without loss: 16 bits per value.
+"""Merged adapters as packs: the fp16 that a set of adapters holds, bit for bit."""
 
-Uniform over a vector's range, 16-bit codes err less than fp16 does.
-"""
-
+import math
 from collections.abc import Sequence
 
 import torch
 
-from ..factors import Factors, is_head, padded
+from ..factors import Factors, padded
 from ..formats.layout import SIDES, Code, Direction, Layout, ModuleLayout
 from ..progress import progress
 from ..stored import MergedAdapters, Side
-from .codec import Coded, encode, uniform_step
+from .codec import Coded, encode
 from .coded import CodedAdapters, join_vectors
-from .groups import TINY
 
 VERBATIM_BITS = 16
-HEADROOM = 16.0  # for adapters that come later
-LEAST_BIAS = 1 / 16  # of a head: biases start at zero, and later ones may have grown
 
 
 def code_verbatim(merged: MergedAdapters | CodedAdapters) -> CodedAdapters:
@@ -28,7 +23,7 @@ def code_verbatim(merged: MergedAdapters | CodedAdapters) -> CodedAdapters:
     if isinstance(merged, CodedAdapters):
         return merged
     layout = Layout(
-        merged.base_model, {name: layout_of(name, sides) for name, sides in merged.modules.items()}
+        merged.base_model, {name: layout_of(sides) for name, sides in merged.modules.items()}
     )
     payloads = {
         task: join_vectors(layout.task, _vectors(merged, layout, index, shared=False))
@@ -48,15 +43,12 @@ def code_verbatim(merged: MergedAdapters | CodedAdapters) -> CodedAdapters:
     )
 
 
-def layout_of(name: str, sides: tuple[Side, Side]) -> ModuleLayout:
+def layout_of(sides: tuple[Side, Side]) -> ModuleLayout:
     """The layout of one module, factors or a head, at 16 bits per value."""
     a, b = sides
     direction = Direction(Code(VERBATIM_BITS, a.is_shared), Code(VERBATIM_BITS, b.is_shared))
-    largest = [_largest(side) for side in sides]
-    if is_head(name):
-        largest[1] = largest[1].clamp_min(LEAST_BIAS)
-    row, column = (HEADROOM * max(TINY, float(uniform_step(x, VERBATIM_BITS))) for x in largest)
     shape = (b.stack.shape[1], a.stack.shape[2])
+    row, column = map(_top, sides)
     return ModuleLayout(shape, (direction,) * a.stack.shape[1], (row, column))
 
 
@@ -73,9 +65,10 @@ def encode_heads(layout: ModuleLayout, heads: Sequence[Factors]) -> tuple[list[C
     )
 
 
-def _largest(side: Side) -> torch.Tensor:
-    """The largest magnitude of any task's factor."""
-    return torch.stack([side.factor(task).abs().max() for task in side.tasks]).max()
+def _top(side: Side) -> float:
+    """The largest step: 1, or what keeps factors that exceed fp16 inside of it."""
+    largest = max(float(side.factor(task).abs().max()) for task in side.tasks)
+    return 2.0 ** max(0, math.frexp(largest)[1] - 15)
 
 
 def _rows(side: Side, letter: str, task: int) -> torch.Tensor:

@@ -38,22 +38,22 @@ OPERATORS = {
 }
 
 
-def int4_weight(values: torch.Tensor, scales: torch.Tensor, group: int) -> nn.Parameter:
-    """A weight of int4 in groups, with int8 activations, in the very integers that are given.
+def integer_weight(values: torch.Tensor, scales: torch.Tensor, bits: int) -> nn.Parameter:
+    """A weight in the very integers that are given, with int8 activations.
 
     torchao's public functions round float weights, and choose scales of their own.
 
     Args:
-        values: -8 to 7, int8 ``[out, in]``.
-        scales: float32 ``[out, in / group]``.
-        group: values that share a scale.
+        values: of ``bits`` bits, int8 ``[out, in]``.
+        scales: float32 ``[out, in / group]``, of as many values each.
+        bits: 4 or 8.
     """
     weight = INT_TENSOR.get()(
         qdata=values,
         scale=scales,
         zero_point=torch.zeros_like(scales, dtype=torch.int8),
-        target_dtype=torch.int4,
-        block_size=(1, group),
+        target_dtype=getattr(torch, f"int{bits}"),
+        block_size=(1, values.shape[1] // scales.shape[1]),
         dtype=torch.float32,
         activation_quantization=ACTIVATIONS.get(),
     )

@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hydraopt.lowering.backends import find_backend
+from hydraopt.packing import rounded_rows
 
 RANK = 16
 # [in, out] of the layers, and how many of them
@@ -49,7 +50,7 @@ class Slots(nn.Module):
         super().__init__()
         width, out = size
         self.rows = nn.ModuleList(
-            find_backend().row_layer(torch.randn(RANK, width)) for _ in range(count)
+            find_backend().row_layer(rounded_rows(torch.randn(RANK, width))) for _ in range(count)
         )
         constant = until == "constant columns"
         self.columns = [torch.randn(out, RANK) for _ in range(count)] if constant else []

@@ -8,7 +8,7 @@ import torch
 from executorch.exir import EdgeProgramManager
 from torch import nn
 
-from ...packing import Groups
+from ...packing import IntegerRows
 from ...schemes import Scheme
 from ..metadata import Metadatum
 
@@ -31,13 +31,10 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def row_layer(self, rows: Groups | torch.Tensor) -> nn.Module:
+    def row_layer(self, rows: IntegerRows) -> nn.Module:
         """A layer of the rows that all tasks share: ``x [1, S, in] -> [1, S, n]``.
 
-        It is asked for where the base is quantised.
-
-        Args:
-            rows: int4 groups of ``[n, in]``, or float32 ``[n, in]``.
+        It is asked for where the base is quantised, and holds the integers as they are.
         """
 
     def product(self, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 from executorch.exir import EdgeProgramManager
 from torch import nn
 
-from ....packing import Groups
+from ....packing import IntegerRows
 from ....schemes import Scheme
 from ...metadata import Metadatum
 from ..backend import Backend
@@ -27,8 +27,8 @@ class Xnnpack(Backend):
         """As :meth:`.Backend.quantize`: int4 in groups or int8, with int8 activations."""
         quantize_linear(model, scheme)
 
-    def row_layer(self, rows: Groups | torch.Tensor) -> nn.Module:
-        """As :meth:`.Backend.row_layer`: int4 groups as they are, float32 as int8."""
+    def row_layer(self, rows: IntegerRows) -> nn.Module:
+        """As :meth:`.Backend.row_layer`."""
         return row_layer(rows)
 
     def delegate(

@@ -7,8 +7,8 @@ from torchao.quantization.granularity import PerAxis, PerGroup
 
 from ....errors import LoweringError
 from ....formats.codes import GROUP
-from ....packing import Groups
-from ....private.torchao import int4_weight, plain
+from ....packing import IntegerRows
+from ....private.torchao import integer_weight, plain
 from ....schemes import Scheme
 
 TAKEN = {(4, GROUP, 8), (8, None, 8)}  # bits of weights, group, bits of activations
@@ -39,21 +39,12 @@ def quantize_linear(model: nn.Module, scheme: Scheme) -> None:
     _quantize(model, getattr(torch, f"int{scheme.weight_bits}"), granularity)
 
 
-def row_layer(rows: Groups | torch.Tensor) -> nn.Linear:
-    """A quantised layer of shared rows: ``x [1, S, in] -> [1, S, n]``.
-
-    Args:
-        rows: int4 groups of ``[n, in]``, which it holds as they are; or float32 ``[n, in]``, which
-            become int8 with a scale per row.
-    """
-    values = rows.values if isinstance(rows, Groups) else rows
+def row_layer(rows: IntegerRows) -> nn.Linear:
+    """A quantised layer of shared rows, of their integers: ``x [1, S, in] -> [1, S, n]``."""
+    count, width = rows.values.shape
     with torch.device("meta"):
-        layer = nn.Linear(values.shape[1], values.shape[0], bias=False)
-    if not isinstance(rows, Groups):
-        layer.weight = nn.Parameter(rows.clone(), requires_grad=False)
-        _quantize(layer, torch.int8, PerAxis(0))
-        return layer
-    layer.weight = int4_weight(values, rows.scales.float(), GROUP)
+        layer = nn.Linear(width, count, bias=False)
+    layer.weight = integer_weight(rows.values, rows.scales, rows.bits)
     plain(layer)
     return layer
 
