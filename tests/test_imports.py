@@ -41,11 +41,12 @@ def test_help_of_a_command_imports_nothing_heavy(command):
     assert not modules & {*HEAVY}
 
 
-def test_running_a_bundle_imports_torch_and_executorch_but_nothing_that_makes_bundles():
+def test_a_session_imports_torch_but_nothing_that_makes_bundles():
+    """ExecuTorch comes when a bundle is opened."""
     modules = loaded("from hydraopt.runtime import Session")
-    assert modules >= {"torch", "executorch", "hydraopt.runtime.session"}
+    assert modules >= {"torch", "hydraopt.runtime.session"}
     parts = {f"hydraopt.{part}" for part in ("training", "merging", "packing", "lowering")}
-    assert not modules & (parts | {*HEAVY, "huggingface_hub"} - {"torch", "executorch"})
+    assert not modules & (parts | {*HEAVY, "huggingface_hub"} - {"torch"})
 
 
 def test_formats_are_read_without_torch():
