@@ -24,7 +24,7 @@ from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.private import private
 from hydraopt.packing import code_verbatim
 from hydraopt.profiling.host import Host
-from hydraopt.profiling.runner import host_runner, run_plan
+from hydraopt.profiling.runner import host_runner, run_script
 from hydraopt.profiling.variants import bundle_variant
 from hydraopt.runtime import Session
 from hydraopt.zoo.tasks import TASKS, test_examples
@@ -119,6 +119,6 @@ def _runner_switches(bundle: Path) -> Iterator[float]:
     switches = [line for switch in variant.switches * 10 for line in switch]
     with Host().workspace() as workspace:
         workspace.put({**runner.files, **variant.files})
-        records = run_plan(workspace, runner, ["threads 1", *variant.load, *switches])
+        records = run_script(workspace, runner, ["threads 1", *variant.load, *switches])
     for record in records[-len(switches) :]:
-        yield record["map_ms"] + record["decode_ms"]
+        yield record["map_ms"] + record["unpack_ms"]

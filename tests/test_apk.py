@@ -244,7 +244,7 @@ def test_its_measurements_are_the_profilers(results):
     assert len(rows) == len(results["measurements"])
     sequences = results["settings"]["sequences"]
     once = {"load_warm_ms", "first_inference_ms", "peak_bytes", "growth_bytes"}
-    swaps = {"swap_map_ms", "swap_decode_ms", "swap_ms", "first_token_ms"}
+    swaps = {"swap_map_ms", "swap_unpack_ms", "swap_ms", "first_token_ms"}
     counts = dict.fromkeys(once, 1) | dict.fromkeys(swaps, 100)
     counts |= {"prefill_ms": sequences, "decode_ms": 4 * sequences}
     assert set(rows) == {(metric, threads) for metric in counts for threads in (1, 2)}

@@ -6,7 +6,7 @@ from llm_program import CAPACITY, VOCABULARY, Attend, Attention, Embed, Update, 
 
 from hydraopt.errors import ProfilingError
 from hydraopt.profiling.host import Host
-from hydraopt.profiling.runner import device_runner, host_runner, run_plan
+from hydraopt.profiling.runner import device_runner, host_runner, run_script
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def token_lists(lengths=LENGTHS) -> list[list[int]]:
     return [torch.randint(VOCABULARY, (n,), generator=generator).tolist() for n in lengths]
 
 
-def plan_for(name: str, threads: int = 1, lengths=LENGTHS) -> list[str]:
+def script_for(name: str, threads: int = 1, lengths=LENGTHS) -> list[str]:
     """Run the token lists one after the other and keep the results of each."""
     lines = [f"threads {threads}", f"program {name}.pte", "method forward"]
     for index, tokens in enumerate(token_lists(lengths)):
@@ -78,7 +78,7 @@ def assert_computes(device, runner, programs, tmp_path, threads=1):
     with device.workspace() as workspace:
         workspace.put(dict(runner.files) | {path.name: path for path, _ in programs.values()})
         for path, expected in programs.values():
-            run_plan(workspace, runner, plan_for(path.stem, threads))
+            run_script(workspace, runner, script_for(path.stem, threads))
             workspace.get(f"{path.stem}.logits", tmp_path / "logits")
             found = torch.frombuffer(
                 bytearray((tmp_path / "logits").read_bytes()), dtype=torch.float32
@@ -129,9 +129,11 @@ SHAPE = {"heads": 4, "groups": 2, "width": 16}
 )
 def test_refuses_what_does_not_fit(tmp_path, module, lengths):
     (tmp_path / "wrong.pte").write_bytes(program(module))
-    runner, plan = host_runner(), plan_for("wrong", 1, lengths)
+    runner, script = host_runner(), script_for("wrong", 1, lengths)
     with Host().workspace() as workspace:
         workspace.put(dict(runner.files) | {"wrong.pte": tmp_path / "wrong.pte"})
         with pytest.raises(ProfilingError, match=r"cannot execute forward: Error::InvalidArgument"):
-            run_plan(workspace, runner, plan)
-        assert len(run_plan(workspace, runner, plan[:-2])) == len(plan) - 2  # all but the last
+            run_script(workspace, runner, script)
+        assert (
+            len(run_script(workspace, runner, script[:-2])) == len(script) - 2
+        )  # all but the last

@@ -214,7 +214,7 @@ def measuring(compiler, two_cores, own_device, bundle, tmp_path):
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     device = Device(own_device.serial)
     # halted, it is certainly at work when something happens to it
-    halt = f"cd {ROOT}/run-* && grep -q 'threads 2' plan && kill -STOP $(cat pid)"
+    halt = f"cd {ROOT}/run-* && grep -q 'threads 2' script && kill -STOP $(cat pid)"
     script = f"({halt} && sleep 0.1 && [ -e pid ] && echo halted) 2> /dev/null; true"
 
     def halted() -> bool:
@@ -237,7 +237,7 @@ def test_a_device_lost_in_the_middle(measuring, own_device, tmp_path):
     errors = [line for line in messages.splitlines() if "error:" in line]
     assert running.returncode == 1
     assert len(errors) == 1
-    assert f"device {own_device.serial} went away when asked to run plan" in errors[0]
+    assert f"device {own_device.serial} went away when asked to run script" in errors[0]
     assert f"what was measured is in {output}" in errors[0]
     found = json.loads((output / "results.json").read_text())
     assert found["status"] == "partial"

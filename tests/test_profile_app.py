@@ -18,7 +18,7 @@ from hydraopt.profiling.results import Measurements, statistics
 pytestmark = pytest.mark.slow
 
 METRICS = ("load_warm_ms", "first_inference_ms", "swap_ms", "first_token_ms", "prefill_ms")
-METRICS += ("decode_ms", "peak_bytes", "growth_bytes", "swap_map_ms", "swap_decode_ms")
+METRICS += ("decode_ms", "peak_bytes", "growth_bytes", "swap_map_ms", "swap_unpack_ms")
 
 
 def record(**changes) -> dict:

@@ -11,7 +11,7 @@ from hydraopt.lowering.alternatives import Alternative
 from hydraopt.profiling.cache import COMPLETE, cached, drop_unused
 from hydraopt.profiling.conditions import condition_notes, parse_conditions
 from hydraopt.profiling.outputs import Expected, compare_outputs
-from hydraopt.profiling.plan import Workload, lines, samples, warm_plan
+from hydraopt.profiling.script import Workload, commands, samples, warm_script
 from hydraopt.profiling.variants import BUNDLE, Variant, reloading_variant
 
 
@@ -21,12 +21,12 @@ def three_tasks(tmp_path):
     return Variant(BUNDLE, {}, ("program model.pte", "shared shared.pack"), switches)
 
 
-def records_of(plan):
+def records_of(script):
     """What a runner answers, with a time of its own on every line."""
-    for number, line in enumerate(lines(plan)):
-        match line.split():
+    for number, command in enumerate(commands(script)):
+        match command.split():
             case ["switch", _]:
-                yield {"map_ms": number, "decode_ms": 1000.0}
+                yield {"map_ms": number, "unpack_ms": 1000.0}
             case ["decode", count]:
                 yield {"ms": [float(number)] * int(count), "tokens": []}
             case ["memory"]:
@@ -35,17 +35,17 @@ def records_of(plan):
                 yield {"ms": float(number)}
 
 
-def test_a_plan_gives_as_many_samples_as_was_asked_for(three_tasks):
+def test_a_script_gives_as_many_samples_as_was_asked_for(three_tasks):
     workload = Workload(prompt=8, tokens=4, sequences=3, switches=10)
-    plan = warm_plan(three_tasks, workload, threads=2)
-    found = samples(plan, list(records_of(plan)))
+    script = warm_script(three_tasks, workload, threads=2)
+    found = samples(script, list(records_of(script)))
     assert {name: len(values) for name, values in found.items()} == {
         "load_warm_ms": 1,
         "first_inference_ms": 1,
         "prefill_ms": 3,
         "decode_ms": 12,
         "swap_map_ms": 10,
-        "swap_decode_ms": 10,
+        "swap_unpack_ms": 10,
         "swap_ms": 10,
         "first_token_ms": 10,
         "peak_bytes": 1,
@@ -54,26 +54,26 @@ def test_a_plan_gives_as_many_samples_as_was_asked_for(three_tasks):
 
 
 def test_a_sample_is_the_sum_of_its_lines(three_tasks):
-    plan = warm_plan(three_tasks, Workload(8, 4), threads=1)
-    found = samples(plan, list(records_of(plan)))
-    assert found["load_warm_ms"] == [1 + 2]  # lines 1 and 2 of the plan
+    script = warm_script(three_tasks, Workload(8, 4), threads=1)
+    found = samples(script, list(records_of(script)))
+    assert found["load_warm_ms"] == [1 + 2]  # lines 1 and 2 of the script
     assert found["swap_ms"] == [x + 1000 for x in found["swap_map_ms"]]
     assert found["growth_bytes"][0] > 0
 
 
 def test_every_task_is_switched_to(three_tasks):
-    plan = warm_plan(three_tasks, Workload(8, 4, switches=6), threads=1)
-    measured = [step.lines[0] for step in plan if step.metric == "swap"]
+    script = warm_script(three_tasks, Workload(8, 4, switches=6), threads=1)
+    measured = [section.commands[0] for section in script if section.metric == "swap"]
     assert {measured.count(switch) for (switch,) in three_tasks.switches} == {2}
 
 
 def test_a_variant_without_packs_switches_by_loading_again(tmp_path):
     variant = reloading_variant("ptd", Alternative(tmp_path / "x.pte", tmp_path / "x.ptd"))
-    plan = warm_plan(variant, Workload(8, 4, reloads=5), threads=1)
-    found = samples(plan, list(records_of(plan)))
+    script = warm_script(variant, Workload(8, 4, reloads=5), threads=1)
+    found = samples(script, list(records_of(script)))
     assert len(found["swap_ms"]) == 5
-    assert "swap_decode_ms" not in found
-    assert lines(plan).count("program x.pte x.ptd") == 1 + 2 + 5  # load, warm-ups, samples
+    assert "swap_unpack_ms" not in found
+    assert commands(script).count("program x.pte x.ptd") == 1 + 2 + 5  # load, warm-ups, samples
 
 
 @pytest.mark.parametrize("max_length", [8, 32, 128, 2048])

@@ -10,7 +10,7 @@ from tiny_program import Tiny
 from hydraopt.errors import DeviceError, ProfilingError
 from hydraopt.formats.pack import write_single
 from hydraopt.profiling.host import Host
-from hydraopt.profiling.runner import device_runner, host_runner, own_runner, run_plan
+from hydraopt.profiling.runner import device_runner, host_runner, own_runner, run_script
 
 
 def run(command):
@@ -31,12 +31,12 @@ TASK_BY_TASK = [
 ]
 
 
-def tokens_of(steps, plan):
-    """Tokens of every sequence in a plan."""
-    records = dict(enumerate(steps))
+def tokens_of(records, script):
+    """Tokens of every sequence in a script."""
+    records = dict(enumerate(records))
     return [
         [records[line]["token"], *records[line + 1]["tokens"]]
-        for line, command in enumerate(plan)
+        for line, command in enumerate(script)
         if command.startswith("prefill")
     ]
 
@@ -46,17 +46,17 @@ def host(compiler, tiny: Tiny):
     runner = host_runner()
     with Host().workspace() as workspace:
         workspace.put({**runner.files, **tiny.files})
-        yield lambda plan: (run_plan(workspace, runner, plan), workspace)
+        yield lambda script: (run_script(workspace, runner, script), workspace)
 
 
 def assert_computes(device, runner, tiny, tmp_path, atol):
     """Every task in turn, and the first one again, whose cache must not hold the second's."""
     with device.workspace() as workspace:
         workspace.put({**runner.files, **tiny.files})
-        steps = run_plan(workspace, runner, TASK_BY_TASK)
+        records = run_script(workspace, runner, TASK_BY_TASK)
         workspace.get("logits", tmp_path / "logits")
     expected = [tiny.reference(task, PROMPT, STEPS) for task in ("one", "two", "one")]
-    assert tokens_of(steps, TASK_BY_TASK) == [tokens for tokens, _ in expected]
+    assert tokens_of(records, TASK_BY_TASK) == [tokens for tokens, _ in expected]
     found = torch.frombuffer(bytearray((tmp_path / "logits").read_bytes()), dtype=torch.float32)
     logits = torch.stack([logits for _, logits in expected])
     torch.testing.assert_close(found.view(3, -1), logits, atol=atol, rtol=0)
@@ -76,28 +76,30 @@ def test_computes_on_arm64(arm64_compiler, tier_b, tiny, tmp_path):
 
 @pytest.mark.parametrize("program", ["baked.pte", "outside.pte outside.ptd"])
 def test_runs_the_alternatives(host, tiny, program):
-    plan = [f"program {program}", "method forward", *SEQUENCE[:2]]
-    steps, _ = host(plan)
-    assert tokens_of(steps, plan) == [tiny.reference("one", PROMPT, STEPS)[0]]
+    script = [f"program {program}", "method forward", *SEQUENCE[:2]]
+    records, _ = host(script)
+    assert tokens_of(records, script) == [tiny.reference("one", PROMPT, STEPS)[0]]
 
 
 def test_packs_may_lie_in_one_file(compiler, tiny, tmp_path):
     contents = {task: tiny.files[f"packs/{task}.pack"].read_bytes() for task in ("one", "two")}
     places = write_single(tmp_path, contents)
-    plan = list(LOAD)
+    script = list(LOAD)
     for place in places.values():
-        plan += [f"switch tasks.pack {place.offset} {place.length}", *SEQUENCE[:2]]
+        script += [f"switch tasks.pack {place.offset} {place.length}", *SEQUENCE[:2]]
     runner = host_runner()
     with Host().workspace() as workspace:
         workspace.put({**runner.files, **tiny.files, "tasks.pack": tmp_path / "tasks.pack"})
-        steps = run_plan(workspace, runner, plan)
-    assert tokens_of(steps, plan) == [tiny.reference(task, PROMPT, STEPS)[0] for task in contents]
+        records = run_script(workspace, runner, script)
+    assert tokens_of(records, script) == [
+        tiny.reference(task, PROMPT, STEPS)[0] for task in contents
+    ]
 
 
 def test_times_every_part(host):
-    steps, _ = host([*LOAD, "switch packs/one.pack", "prefill 1,2,3", "decode 4"])
-    program, method, shared, switch, prefill, decode = steps[1:]
-    times = [program["ms"], method["ms"], shared["ms"], switch["map_ms"], switch["decode_ms"]]
+    records, _ = host([*LOAD, "switch packs/one.pack", "prefill 1,2,3", "decode 4"])
+    program, method, shared, switch, prefill, decode = records[1:]
+    times = [program["ms"], method["ms"], shared["ms"], switch["map_ms"], switch["unpack_ms"]]
     times += [prefill["ms"], *decode["ms"]]
     assert min(times) > 0
     assert len(decode["ms"]) == 4
@@ -105,17 +107,17 @@ def test_times_every_part(host):
 
 def test_a_thousand_switches_take_no_memory(host):
     switches = ["switch packs/one.pack", "switch packs/two.pack"] * 500
-    plan = [*LOAD, *switches[:20], "prefill 1,2,3", "memory", *switches, "memory"]
-    memory = [step for step in host(plan)[0] if "resident" in step]
+    script = [*LOAD, *switches[:20], "prefill 1,2,3", "memory", *switches, "memory"]
+    memory = [step for step in host(script)[0] if "resident" in step]
     assert memory[1]["resident"] - memory[0]["resident"] <= 64 * 1024
     assert memory[1]["peak"] >= memory[1]["resident"]
 
 
 def test_tells_how_much_of_a_file_is_in_memory(host):
     """A tmpfs is memory: nothing can be evicted there, and a load from it is never cold."""
-    steps, workspace = host(["evict model.pte shared.pack", "program model.pte"])
+    records, workspace = host(["evict model.pte shared.pack", "program model.pte"])
     kind = run(["stat", "-L", "-f", "-c", "%T", workspace.path / "model.pte"])
-    assert steps[0]["resident"] == (1 if kind == "tmpfs" else 0)
+    assert records[0]["resident"] == (1 if kind == "tmpfs" else 0)
 
 
 def test_writes_an_etdump(host, tmp_path):
@@ -146,16 +148,19 @@ def test_refuses_a_bad_pack(compiler, tiny, tmp_path, content, message):
     with Host().workspace() as workspace:
         workspace.put({**runner.files, **tiny.files, "bad.pack": tmp_path / "bad.pack"})
         with pytest.raises(ProfilingError, match=message) as caught:
-            run_plan(workspace, runner, [*LOAD, "switch bad.pack"])
-    assert "line 5 of the plan" in str(caught.value)
+            run_script(workspace, runner, [*LOAD, "switch bad.pack"])
+    assert "line 5 of the script" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("plan", "message"),
+    ("script", "message"),
     [
-        (["program none.pte"], "line 1 of the plan: cannot load none.pte: Error::AccessFailed"),
+        (["program none.pte"], "line 1 of the script: cannot load none.pte: Error::AccessFailed"),
         (["program model.pte", "method other"], "cannot load method other"),
-        (["program model.pte", "switch packs/one.pack"], "decode takes 2 payloads, the plan has 1"),
+        (
+            ["program model.pte", "switch packs/one.pack"],
+            "decode takes 2 payloads, the script has 1",
+        ),
         (["program model.pte", "decode 1"], "decode before prefill"),
         (["prefill 1"], "prefill before any program"),
         (["program model.pte", "dance"], "unknown command dance"),
@@ -168,9 +173,9 @@ def test_refuses_a_bad_pack(compiler, tiny, tmp_path, content, message):
         ([*LOAD, "switch packs/one.pack 64 999"], "ends after"),
     ],
 )
-def test_says_which_command_failed(host, plan, message):
+def test_says_which_command_failed(host, script, message):
     with pytest.raises(ProfilingError, match=message):
-        host(plan)
+        host(script)
 
 
 def test_runs_the_users_own_build(compiler, tier_a, tiny):
@@ -181,7 +186,7 @@ def test_runs_the_users_own_build(compiler, tier_a, tiny):
         workspace.write("own", f'#!/bin/sh\nexec {" ".join(built.command)} "$@"\n')
         workspace.device.shell(f"chmod 755 {workspace.path}/own", "make it a program")
         runner = type(built)(("./own",), {})
-        assert run_plan(workspace, runner, ["program baked.pte"])[0]["ms"] > 0
+        assert run_script(workspace, runner, ["program baked.pte"])[0]["ms"] > 0
 
 
 def test_refuses_a_runner_that_is_not_there(tmp_path):

@@ -18,8 +18,8 @@ from hydraopt.errors import BundleError, LoweringError, TaskError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
-from hydraopt.profiling.outputs import expected_outputs, output_plan
-from hydraopt.profiling.plan import lines
+from hydraopt.profiling.outputs import expected_outputs, output_script
+from hydraopt.profiling.script import commands
 from hydraopt.profiling.variants import bundle_variant
 from hydraopt.runtime import Sampling, Session
 
@@ -162,7 +162,7 @@ def test_no_plan_asks_for_more_than_a_piece(pieces_bundle):
     manifest = changed(Manifest.read(pieces_bundle), prefill_length=5)
     expected = expected_outputs(pieces_bundle, manifest)
     variant = bundle_variant(pieces_bundle, manifest)
-    prompts = [x for x in lines(output_plan(variant, expected)) if x.startswith("prefill")]
+    prompts = [x for x in commands(output_script(variant, expected)) if x.startswith("prefill")]
     assert [len(prompt.split(",")) for prompt in prompts] == [5, 5, 5]
     assert {len(x.logits) for x in expected.values()} == {4}
 

@@ -1,4 +1,4 @@
-// What every command of the runner's plan needs: its arguments, messages, times and JSON.
+// What every command of the runner's script needs: its arguments, messages, times and JSON.
 
 #pragma once
 
@@ -15,13 +15,13 @@
 #include <type_traits>
 #include <vector>
 
-inline int current_line = 0;  // of the plan, for messages
+inline int current_line = 0;  // of the script, for messages
 
 // Ends the runner with one line on standard error.
 [[noreturn]] inline void fail(const char* format, ...) {
   va_list values;
   va_start(values, format);
-  fprintf(stderr, "\nerror: line %d of the plan: ", current_line);
+  fprintf(stderr, "\nerror: line %d of the script: ", current_line);
   vfprintf(stderr, format, values);
   fprintf(stderr, "\n");
   va_end(values);

@@ -14,10 +14,10 @@ from .adb import Device
 from .conditions import SCRIPT, condition_notes, parse_conditions
 from .host import Host
 from .outputs import expected_outputs
-from .plan import Workload
 from .results import Profile
 from .run import DeviceRun
 from .runner import Runner, device_runner, host_runner, own_runner
+from .script import Workload
 from .sizes import separate_bytes, sizes
 from .variants import bundle_variant, lowered_variants, reloading_variant
 

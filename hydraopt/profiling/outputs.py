@@ -10,7 +10,7 @@ from ..errors import ProfilingError
 from ..formats.manifest import Manifest
 from ..progress import progress
 from ..runtime import Session
-from .plan import Step
+from .script import Section
 from .variants import Variant
 
 PROMPT, TOKENS = 8, 3
@@ -51,22 +51,22 @@ def expected_outputs(bundle: Path, manifest: Manifest) -> dict[str, Expected]:
     return expected
 
 
-def output_plan(variant: Variant, expected: Mapping[str, Expected]) -> list[Step]:
+def output_script(variant: Variant, expected: Mapping[str, Expected]) -> list[Section]:
     """Write the logits of every task: the prompt at once, then this machine's tokens singly."""
-    plan = [Step("", ["threads 1"]), Step("", variant.load)]
+    script = [Section("", ["threads 1"]), Section("", variant.load)]
     for switch, task in zip(variant.switches, expected.values(), strict=False):
-        plan.append(Step("", switch))
-        plan.append(Step("", [f"prefill {','.join(map(str, task.tokens[:-TOKENS]))}"]))
-        plan.append(Step("", [f"logits {LOGITS}"]))
+        script.append(Section("", switch))
+        script.append(Section("", [f"prefill {','.join(map(str, task.tokens[:-TOKENS]))}"]))
+        script.append(Section("", [f"logits {LOGITS}"]))
         for token in task.tokens[-TOKENS:]:
-            plan.append(Step("", [f"append {token}", f"logits {LOGITS}"]))
-    return plan
+            script.append(Section("", [f"append {token}", f"logits {LOGITS}"]))
+    return script
 
 
 def compare_outputs(
     content: bytes, expected: Mapping[str, Expected], tolerance: float, where: str
 ) -> dict:
-    """Compare the device's logits, float32 in :func:`output_plan`'s order, with this machine's.
+    """Compare the device's logits, float32 in :func:`output_script`'s order, with this machine's.
 
     Args:
         content: of the file of logits.

@@ -11,14 +11,14 @@ from ..errors import DeviceLostError, ProfilingError
 from ..progress import progress, steps
 from ..schemes import Scheme
 from .operators import operator_times
-from .outputs import LOGITS, compare_outputs, output_plan
-from .plan import Step, Workload, cold_plan, lines, samples, trace_plan, warm_plan
+from .outputs import LOGITS, compare_outputs, output_script
 from .results import Profile
-from .runner import Runner, Workspace, run_plan
+from .runner import Runner, Workspace, run_script
+from .script import Section, Workload, cold_script, commands, samples, trace_script, warm_script
 from .variants import BUNDLE, Variant
 
 COLD = 0.01  # share of a program's pages in memory up to which its load counts as cold
-PLAN_SECONDS = 1800  # no phone takes longer for one process
+SCRIPT_SECONDS = 1800  # no phone takes longer for one process
 SEQUENCE_MS, MOST_SEQUENCES = 500, 30  # in a round
 TRACE = "trace.etdp"
 NOT_COLD = (
@@ -52,7 +52,7 @@ class DeviceRun:
             if variant.reloads:
                 first = next(iter(expected))
                 tasks = {first: expected[first]}
-            self._run(output_plan(variant, tasks))
+            self._run(output_script(variant, tasks))
             content = self._get(LOGITS, Path.read_bytes)
             self.workspace.write(LOGITS, "")
             where = f"{variant.name} on {self.profile.facts.serial}"
@@ -63,8 +63,8 @@ class DeviceRun:
     def calibrated(self, workload: Workload, threads: int) -> Workload:
         """As many sequences as take half a second: a small model's are short against noise."""
         bundle = next(variant for variant in self.variants if variant.name == BUNDLE)
-        plan = warm_plan(bundle, workload, threads)
-        taken = samples(plan, self._run(plan))
+        script = warm_script(bundle, workload, threads)
+        taken = samples(script, self._run(script))
         sequence = (sum(taken["prefill_ms"]) + sum(taken["decode_ms"])) / workload.sequences
         count = round(SEQUENCE_MS / sequence)
         return replace(workload, sequences=max(workload.sequences, min(count, MOST_SEQUENCES)))
@@ -79,15 +79,15 @@ class DeviceRun:
                 for variant in turns:
                     self._cold(variant, threads[0])
                 for size, variant in product(threads, turns):
-                    plan = warm_plan(variant, workload, size)
-                    self.profile.add(variant.name, size, samples(plan, self._run(plan)))
+                    script = warm_script(variant, workload, size)
+                    self.profile.add(variant.name, size, samples(script, self._run(script)))
                     bar.update()
 
     def _cold(self, variant: Variant, threads: int) -> None:
         if NOT_COLD in self.profile.notes:
             return
-        plan = cold_plan(variant, threads)
-        taken = samples(plan, self._run(plan))
+        script = cold_script(variant, threads)
+        taken = samples(script, self._run(script))
         if taken["resident"][0] > COLD:
             self.profile.notes.append(NOT_COLD)
         else:
@@ -98,7 +98,7 @@ class DeviceRun:
         for variant in self.variants:
             if variant.name in (BUNDLE, "baked"):
                 try:
-                    self._run(trace_plan(variant, workload, TRACE))
+                    self._run(trace_script(variant, workload, TRACE))
                     times = self._get(TRACE, operator_times)
                 except DeviceLostError:
                     raise
@@ -107,8 +107,8 @@ class DeviceRun:
                     return
                 self.profile.operators[variant.name] = times
 
-    def _run(self, plan: Sequence[Step]) -> list[dict]:
-        return run_plan(self.workspace, self.runner, lines(plan), PLAN_SECONDS)
+    def _run(self, script: Sequence[Section]) -> list[dict]:
+        return run_script(self.workspace, self.runner, commands(script), SCRIPT_SECONDS)
 
     def _get(self, name: str, read: Callable[[Path], Any]) -> Any:
         """What ``read`` makes of a file that the runner wrote."""

@@ -1,9 +1,9 @@
-// Runs a plan on ExecuTorch's Module API and prints one line of JSON.
+// Runs a script on ExecuTorch's Module API and prints one line of JSON.
 //
-//   runner PLAN
+//   runner SCRIPT
 //
-// A plan is a text file, one command per line. The printed object has one record per line of the
-// plan in "steps", in the same order; all times are milliseconds of wall clock.
+// A script is a text file, one command per line. The printed object has one record per line of the
+// script in "records", in the same order; all times are milliseconds of wall clock.
 //
 //   threads N              size of the thread pool; before the first program   {"threads": n}
 //   trace FILE             write an ETDump of the next program to FILE         {}
@@ -12,7 +12,7 @@
 //   method NAME            load a method, if it is not, and make it current    {"ms": t}
 //   shared FILE            map the shared pack, for a `decode` that takes it   {"ms": t}
 //   switch FILE [OFFSET LENGTH]  map a task's pack, a whole file or part of one, decode it, forget
-//                          the KV cache                       {"map_ms": t, "decode_ms": t}
+//                          the KV cache                       {"map_ms": t, "unpack_ms": t}
 //   prefill ID,ID,...      start a sequence; the current method on its tokens
 //                                                             {"ms": t, "token": next}
 //   append ID,ID,...       the same, without starting a sequence
@@ -59,7 +59,7 @@ TensorPtr payload(const hydraopt::Pack& pack) {
 
 class Runner {
  public:
-  // Runs one line of the plan; its record.
+  // Runs one line of the script; its record.
   std::string run(const std::string& command, std::istringstream& arguments) {
     if (command == "threads") return threads(word(arguments));
     if (command == "trace") return trace(word(arguments));
@@ -169,7 +169,7 @@ class Runner {
     double decoded = now();
     pack_ = std::move(pack);
     position_ = 0;
-    return "{\"map_ms\": " + json(mapped - start) + ", \"decode_ms\": " + json(decoded - sized) +
+    return "{\"map_ms\": " + json(mapped - start) + ", \"unpack_ms\": " + json(decoded - sized) +
            "}";
   }
 
@@ -177,7 +177,7 @@ class Runner {
     auto meta = module_->method_meta("decode");
     check(meta.error(), "read the inputs of decode");
     if (meta->num_inputs() != payloads.size()) {
-      fail("decode takes %zu payloads, the plan has %zu: `shared` is missing or too much",
+      fail("decode takes %zu payloads, the script has %zu: `shared` is missing or too much",
            meta->num_inputs(), payloads.size());
     }
     for (size_t input = 0; input < payloads.size(); input++) expect_size(input, *payloads[input]);
@@ -268,20 +268,20 @@ class Runner {
 
 int main(int count, char** arguments) {
   if (count != 2) {
-    fprintf(stderr, "error: usage: %s PLAN\n", arguments[0]);
+    fprintf(stderr, "error: usage: %s SCRIPT\n", arguments[0]);
     return 2;
   }
-  std::ifstream plan(arguments[1]);
-  if (!plan) {
-    fprintf(stderr, "error: cannot open the plan %s\n", arguments[1]);
+  std::ifstream script(arguments[1]);
+  if (!script) {
+    fprintf(stderr, "error: cannot open the script %s\n", arguments[1]);
     return 1;
   }
   executorch::runtime::runtime_init();
   std::vector<std::string> lines;
-  for (std::string line; std::getline(plan, line);) lines.push_back(line);
+  for (std::string line; std::getline(script, line);) lines.push_back(line);
   // touched beforehand, so that memory that grows is not the records'
-  std::string steps(lines.size() * 128, ' ');
-  steps.clear();
+  std::string records(lines.size() * 128, ' ');
+  records.clear();
   Runner runner;
   for (const std::string& line : lines) {
     current_line++;
@@ -289,12 +289,12 @@ int main(int count, char** arguments) {
     std::string command;
     if (!(words >> command)) fail("an empty line");
     try {
-      steps += (steps.empty() ? "" : ", ") + runner.run(command, words);
+      records += (records.empty() ? "" : ", ") + runner.run(command, words);
     } catch (const std::runtime_error& error) {
       fail("%s", error.what());
     }
   }
   runner.finish();
-  printf("{\"steps\": [%s]}\n", steps.c_str());
+  printf("{\"records\": [%s]}\n", records.c_str());
   return 0;
 }

@@ -1,4 +1,4 @@
-"""The program that runs on the device: building it, and running a plan with it."""
+"""The program that runs on the device: building it, and running a script with it."""
 
 import hashlib
 import json
@@ -116,34 +116,34 @@ def own_runner(path: str | Path) -> Runner:
     return Runner(("./runner",), {"runner": Path(path)})
 
 
-def run_plan(
-    workspace: Workspace, runner: Runner, plan: Sequence[str], timeout: float = 600
+def run_script(
+    workspace: Workspace, runner: Runner, script: Sequence[str], timeout: float = 600
 ) -> list[dict]:
-    """Run a plan with a runner whose files are in the workspace; one record per line.
+    """Run a script with a runner whose files are in the workspace; one record per line.
 
     Args:
-        workspace: holds the runner's files and all that the plan names.
+        workspace: holds the runner's files and all that the script names.
         runner: the runner.
-        plan: commands, see the head of ``runner.cpp``.
+        script: commands, see the head of ``runner.cpp``.
         timeout: seconds.
 
     Raises:
         ProfilingError: a command failed, with the runner's own message.
         DeviceError: the device was lost or did not answer in time.
     """
-    workspace.write("plan", "".join(f"{line}\n" for line in plan))
-    result = workspace.run([*runner.command, "plan"], timeout)
+    workspace.write("script", "".join(f"{line}\n" for line in script))
+    result = workspace.run([*runner.command, "script"], timeout)
     if result.returncode:
         raise ProfilingError(f"the runner failed: {error_line(result)}")
     try:
-        steps = json.loads(result.stdout.strip().splitlines()[-1])["steps"]
+        records = json.loads(result.stdout.strip().splitlines()[-1])["records"]
     except (IndexError, ValueError, KeyError) as error:
         raise ProfilingError(
             f"the runner printed no result ({error}); expected one built from {SOURCE}"
         ) from None
-    if len(steps) != len(plan):
-        raise ProfilingError(f"the runner gave {len(steps)} records for {len(plan)} commands")
-    return steps
+    if len(records) != len(script):
+        raise ProfilingError(f"the runner gave {len(records)} records for {len(script)} commands")
+    return records
 
 
 def _build(abi: str) -> Path:

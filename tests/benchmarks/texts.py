@@ -44,7 +44,7 @@ from hydraopt.models import end_tokens
 from hydraopt.profiling import emulator
 from hydraopt.profiling.adb import Device
 from hydraopt.profiling.host import Host
-from hydraopt.profiling.runner import Runner, Workspace, device_runner, host_runner, run_plan
+from hydraopt.profiling.runner import Runner, Workspace, device_runner, host_runner, run_script
 from hydraopt.runtime import Session
 from hydraopt.schemes import SCHEMES
 
@@ -60,7 +60,7 @@ QUESTIONS = (
 )
 TOKENS = 24
 FEW, FEW_TOKENS = 1, 6  # on an emulated processor, which takes minutes for them
-PLAN_SECONDS = 3000
+SCRIPT_SECONDS = 3000
 CONTROL = "eager"  # attention; the reference's is "sdpa"
 
 
@@ -172,10 +172,10 @@ def with_runner(
 ) -> list[list[int]]:
     """Tokens of the C++ runner, after the same prompts."""
     workspace.put({**runner.files, PROGRAM: bundle / PROGRAM})
-    plan = ["threads 2", f"program {PROGRAM}", f"method {FORWARD}"]
+    script = ["threads 2", f"program {PROGRAM}", f"method {FORWARD}"]
     for prompt, _ in texts:
-        plan += [f"prefill {','.join(map(str, prompt))}", f"decode {tokens - 1}"]
-    records = run_plan(workspace, runner, plan, PLAN_SECONDS)[3:]
+        script += [f"prefill {','.join(map(str, prompt))}", f"decode {tokens - 1}"]
+    records = run_script(workspace, runner, script, SCRIPT_SECONDS)[3:]
     return [
         [first["token"], *then["tokens"]]
         for first, then in zip(records[::2], records[1::2], strict=True)
