@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .packing import open_stored
     from .runtime import Sampling, Session, verify
 
-# Both warn at import, about their own builds, and no user of ours can act on it.
+# Both warn about their own builds at import, which users cannot act on.
 for _name in ("torch.utils._pytree", "torchao"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 

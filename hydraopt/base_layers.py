@@ -1,4 +1,4 @@
-"""A base's linear layers that adapters change: found by name or refused by the cause; replaced."""
+"""Find, check and replace the base model's linear layers that adapters change."""
 
 from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
@@ -9,19 +9,18 @@ from torch import nn
 from .errors import HydraOptError
 from .factors import Role, Target
 
-Error = type[HydraOptError]  # that is raised
+Error = type[HydraOptError]  # class to raise
 
-NEAREST = 3  # names that an error tells
+NEAREST = 3  # names in an error message
 
 
 def check_layers(model: nn.Module, shapes: Mapping[str, tuple[int, int]], error: Error) -> None:
-    """Refuse a base without the layers that adapters change.
+    """Check that the base model has every layer that the adapters change.
 
     Args:
         model: the base model.
         shapes: module -> ``(out, in)`` of the adapters.
-        error: to raise for a module that the base lacks, that is no linear layer, or of another
-            shape.
+        error: class to raise if a module is missing, not a linear layer, or of another shape.
     """
     for name, shape in shapes.items():
         target = Target.parse(name)
@@ -34,14 +33,14 @@ def check_layers(model: nn.Module, shapes: Mapping[str, tuple[int, int]], error:
 def linear_layer(
     model: nn.Module, name: str, shape: tuple[int, int], error: Error, place: str | None = None
 ) -> nn.Linear:
-    """The base's linear layer ``name``, checked against the adapters' ``(out, in)``.
+    """Return the base model's linear layer ``name``, checked against the adapters' shape.
 
     Args:
         model: the base model.
         name: dotted name of the layer.
-        shape: of the adapters.
-        error: to raise, as in :func:`check_layers`.
-        place: where the layer lies, if something was put around it.
+        shape: ``(out, in)`` of the adapters.
+        error: class to raise, as in :func:`check_layers`.
+        place: current name of the layer, if it was wrapped.
     """
     module = _linear(model, name, error, place)
     found = (module.out_features, module.in_features)
@@ -53,7 +52,7 @@ def linear_layer(
 def replace_layers(
     model: nn.Module, layers: dict[str, nn.Linear], make: Callable[[nn.Linear], nn.Module]
 ) -> dict[str, nn.Module]:
-    """Freeze ``model`` and put ``make(layer)`` in the place of every layer; what was put there."""
+    """Freeze ``model`` and replace every layer by ``make(layer)``; return the new modules."""
     model.requires_grad_(False)
     made = {}
     for name, layer in layers.items():
@@ -66,7 +65,7 @@ def replace_layers(
 def check_head(
     model: nn.Module, name: str, width: int, error: Error, place: str | None = None
 ) -> None:
-    """Refuse a classifier that takes another number of features than the adapters' heads."""
+    """Check that the base model's classifier takes ``width`` features, as the adapters' heads."""
     if (found := _linear(model, name, error, place).in_features) != width:
         raise error(
             f"module {name} of the base model takes {found} features, expected {width} as the "
@@ -86,15 +85,15 @@ def _linear(model: nn.Module, name: str, error: Error, place: str | None) -> nn.
 
 
 def _is_output(model: nn.Module, name: str) -> bool:
-    """Whether a layer is the output head of a model of transformers."""
+    """Return whether a layer is the output head of a transformers model."""
     output = getattr(model, "get_output_embeddings", lambda: None)()
     return output is not None and model.get_submodule(name) is output
 
 
 def _check_untied(model: nn.Module, name: str, error: Error) -> None:
-    """Refuse to change a layer whose weights are also the token embedding's."""
+    """Refuse a layer whose weights are tied to the token embedding."""
     config = getattr(model, "config", None)
-    tied = getattr(config, "tie_word_embeddings", False)  # models without tokens do not say
+    tied = getattr(config, "tie_word_embeddings", False)  # absent in models without tokens
     if tied and _is_output(model, name):
         raise error(
             f"the adapters change {name}, whose weights the base model ties to its token "
@@ -103,7 +102,7 @@ def _check_untied(model: nn.Module, name: str, error: Error) -> None:
 
 
 def _refuse_missing(model: nn.Module, name: str, error: Error) -> NoReturn:
-    """By what the base has instead: fewer layers, experts in one tensor, or other names."""
+    """Explain a missing module: fewer layers, experts in one tensor, or other names."""
     parts = name.split(".")
     layers = dict(model.named_modules())
     depth = next(n for n in range(len(parts) - 1, -1, -1) if ".".join(parts[:n]) in layers)
@@ -122,7 +121,7 @@ def _refuse_missing(model: nn.Module, name: str, error: Error) -> NoReturn:
 
 
 def _nearest(layers: dict[str, nn.Module], name: str) -> list[str]:
-    """Linear layers by how much their names resemble one."""
+    """Return the names of linear layers that are most similar to ``name``."""
     matcher = SequenceMatcher(b=name, autojunk=False)
 
     def likeness(other: str) -> float:

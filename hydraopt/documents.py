@@ -1,4 +1,4 @@
-"""JSON files: read whole or not at all, checked by a schema, sealed by a digest."""
+"""JSON files of hydraopt: format version, digest and schema are checked on reading."""
 
 import hashlib
 import json
@@ -18,10 +18,10 @@ DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
 
 
 def sealed(fields: Mapping[str, object]) -> bytes:
-    """JSON of ``fields``, with their digest after the first one, ``format_version``.
+    """Return ``fields`` as JSON, with a digest inserted after ``format_version``.
 
-    The digest is the SHA-256 of these very bytes with zeros for its 64 digits, so that a reader in
-    any language checks it without writing JSON.
+    The digest is the SHA-256 of the file itself with its 64 digits set to zero, so that readers in
+    any language can check it without serialising JSON.
     """
     version, *others = fields.items()
     content = dict([version, ("digest", NO_DIGEST.decode()), *others])
@@ -30,17 +30,16 @@ def sealed(fields: Mapping[str, object]) -> bytes:
 
 
 def read_document(path: Path, name: str, version: int, writer: str) -> dict:
-    """Read what a command wrote, checked by version, digest and schema.
+    """Read a JSON file that a command wrote; check version, digest and schema.
 
     Args:
         path: a JSON file.
-        name: of its schema, ``schemas/<name>.json``; it says whether the file is sealed.
-        version: the ``format_version`` that is read here.
-        writer: the command that writes such files.
+        name: name of its schema, ``schemas/<name>.json``, which also says whether it has a digest.
+        version: expected ``format_version``.
+        writer: the command that writes such files, for messages.
 
     Raises:
-        BundleError: no such file, another version or codec, or anything that differs from what was
-            written.
+        BundleError: the file is missing, damaged or modified, or has another version or codec.
     """
     try:
         content = file_bytes(path)
@@ -54,7 +53,7 @@ def read_document(path: Path, name: str, version: int, writer: str) -> dict:
 
 
 def parse_document(content: bytes, path: Path, name: str, version: int, writer: str) -> dict:
-    """:func:`read_document` of the ``content`` of ``path``."""
+    """Parse the ``content`` of ``path``, as :func:`read_document`."""
     again = f"write it again with `{writer}`"
     try:
         fields = json_value(content.decode())
@@ -82,10 +81,10 @@ def parse_document(content: bytes, path: Path, name: str, version: int, writer: 
 
 
 def checked(value: object, name: str) -> dict:
-    """``value``, where it is what the schema ``schemas/<name>.json`` describes.
+    """Return ``value`` if it matches the schema ``schemas/<name>.json``.
 
     Raises:
-        UnreadableError: it is something else.
+        UnreadableError: it does not match.
     """
     try:
         return _schema(name)[1](value)
@@ -96,7 +95,7 @@ def checked(value: object, name: str) -> dict:
 
 
 def _allowed(property_schema: Mapping) -> list:
-    """The values that a field may have, where its schema counts them up."""
+    """Return the values that a field's schema enumerates; empty if it does not."""
     const = [property_schema["const"]] if "const" in property_schema else []
     return property_schema.get("enum", const)
 

@@ -1,4 +1,4 @@
-"""One exception family. A message is one line: what, where, expected and found, next step."""
+"""The exceptions. A message is one line: what, where, expected and found, next step."""
 
 from collections.abc import Collection, Sequence
 from typing import TypeVar
@@ -10,8 +10,8 @@ class HydraOptError(Exception):
     """Base of every error that a user's input can cause.
 
     Attributes:
-        options: parameters of which the message speaks, ``name`` or ``name=value``. The command
-            line adds its flags for them.
+        options: parameters that the message refers to, as ``name`` or ``name=value``; the command
+            line appends the matching flags.
     """
 
     def __init__(self, message: object = "", *, options: Sequence[str] = ()):
@@ -20,62 +20,62 @@ class HydraOptError(Exception):
 
 
 class AdapterError(HydraOptError):
-    """An adapter directory that cannot be read, or adapters that do not belong together."""
+    """An adapter cannot be read, or the adapters do not belong to one base model."""
 
 
 class MergeError(HydraOptError):
-    """A merging method asked for what it cannot do."""
+    """A merging method or budget that is not possible for these adapters."""
 
 
 class BaseModelError(HydraOptError):
-    """A file of a base model that cannot be read."""
+    """A base model file cannot be read."""
 
 
 class LoweringError(HydraOptError):
-    """A base model that does not fit the adapters, or a program that did not lower as required."""
+    """A base model does not fit the adapters, or its program cannot be lowered."""
 
 
 class BundleError(HydraOptError):
-    """A set of adapters, bundle or pack that is damaged, foreign or of another version."""
+    """Stored adapters, a bundle or a pack are damaged, unknown or of another version."""
 
 
 class TaskError(HydraOptError):
-    """A task that is not there, or an input that it cannot take."""
+    """A task does not exist, or cannot take the given input."""
 
 
 class OutputError(HydraOptError):
-    """An output that exists already or cannot be written."""
+    """An output exists already or cannot be written."""
 
 
 class UsageError(HydraOptError):
-    """Options that do not exist for, or do not go with, what was asked."""
+    """Options are unknown, or do not go together."""
 
 
 class DataError(HydraOptError):
-    """A file of prompts or answers that cannot be read, or does not fit tasks or base model."""
+    """A file of examples cannot be read, or does not fit the tasks or the base model."""
 
 
 class TrainingError(HydraOptError):
-    """A training that cannot go on, or a layer that cannot be trained as asked."""
+    """Training cannot continue, or a layer cannot be trained with these settings."""
 
 
 class ProfilingError(HydraOptError):
-    """A measurement, a runner or an emulated device that is not possible as asked."""
+    """A measurement, runner or emulated device is not available as requested."""
 
 
 class DeviceError(ProfilingError):
-    """A device behind adb that is missing, not ready, or refused what it was asked to do."""
+    """An adb device is missing, not ready, or refused a command."""
 
 
 class DeviceLostError(DeviceError):
-    """A device that was there and went away."""
+    """A device disconnected during a measurement."""
 
 
 def require(value: T | None, what: str) -> T:
-    """``value``, which other kinds of models or inputs lack, where it is known to be there.
+    """Return ``value``, which is optional in general but must be present here.
 
     Raises:
-        HydraOptError: it is None.
+        HydraOptError: ``value`` is None.
     """
     if value is None:
         raise HydraOptError(f"there is no {what}, expected one for what was asked; report this")
@@ -83,7 +83,7 @@ def require(value: T | None, what: str) -> T:
 
 
 def check_task(task: str, tasks: Collection[str], step: str = "") -> None:
-    """Raise ``TaskError`` unless ``task`` is one of ``tasks``; ``step`` says what helps."""
+    """Raise ``TaskError`` unless ``task`` is one of ``tasks``; ``step`` names the next step."""
     if task not in tasks:
         listed = f"no task {task!r}; there are: {', '.join(tasks)}"
         raise TaskError(f"{listed}; {step}" if step else listed)

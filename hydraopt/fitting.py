@@ -1,8 +1,8 @@
-"""Adapters on a loaded base model: where their layers are in it, and whether it is theirs.
+"""Map adapters to the layers of a loaded base model, and check that they belong to it.
 
-An adapter names layers as the model that was trained did. The model here may name them otherwise:
-transformers renamed the layers of many models, and gives the layers of a headless model a prefix
-in one with a head. Its own tables say how, as when it loads a checkpoint.
+Adapters name layers as the model they were trained on did. The loaded model may use other names:
+transformers renamed layers of many models, and adds a prefix to a headless model's layers in one
+with a head. Its own tables for loading checkpoints give the mapping.
 """
 
 import logging
@@ -35,12 +35,12 @@ PROBE = 4  # tokens
 def check_base_weights(
     model: "PreTrainedModel", weights: BaseWeights, error: type[HydraOptError]
 ) -> None:
-    """Refuse a base whose weights differ from the copies that PEFT saved beside the factors.
+    """Check the base model's weights against the copies that PEFT saved with the adapters.
 
     Args:
-        model: as it was loaded, in float32; what was rounded to bfloat16 since is not compared.
+        model: the base model in float32; weights that were cast to bfloat16 are not compared.
         weights: fingerprints of the copies.
-        error: to raise.
+        error: class to raise if a weight is missing or differs.
     """
     own = dict(model.state_dict(keep_vars=True)) if weights else {}
     names = layer_names(model, (name.rpartition(".")[0] for name in weights))
@@ -61,17 +61,17 @@ def check_base_weights(
 
 
 def check_fit(model: "PreTrainedModel", adapters: AdapterSet, error: type[HydraOptError]) -> None:
-    """Refuse a base that differs from what ``adapters`` know of it, or lacks their layers."""
+    """Raise ``error`` unless the base model has the weights and layers that ``adapters`` expect."""
     check_base_weights(model, adapters.base_weights, error)
     check_layers(model, placed(adapters.shapes, layer_names(model, adapters.shapes)), error)
 
 
 def layer_names(model: "PreTrainedModel", modules: Iterable[str]) -> dict[str, str]:
-    """Module -> its name in ``model``; one that the model lacks keeps the name it has."""
+    """Map modules to their names in ``model``; a module that it lacks keeps its name."""
     targets = {module: Target.parse(module) for module in modules}
     own = {name for name, _ in model.named_modules()}
     others = {target.layer for target in targets.values()} - own
-    known = others and hasattr(model, "base_model_prefix")  # what transformers has tables for
+    known = others and hasattr(model, "base_model_prefix")  # transformers has tables for it
     loaded = loaded_names(model, own, others) if known else {}
     return {
         module: Target(loaded.get(layer, layer), role).module
@@ -85,14 +85,14 @@ def places(
     run: Run,
     error: type[HydraOptError],
 ) -> Places:
-    """Where the layers are that adapters change; what never runs is told in one line.
+    """Map the adapters' modules to layers of the base model; warn about layers that never run.
 
     Args:
-        model: the base, not yet changed.
+        model: the unmodified base model.
         shapes: module -> ``(out, in)`` of the adapters.
-        run: the output of the program on some input; layers that it does not depend on never run.
-        error: to raise, where two modules are one layer, none of them runs, or one that runs does
-            not fit its layer.
+        run: computes the program's output on some input; layers without effect on it never run.
+        error: class to raise if two modules are the same layer, no layer runs, or a layer that
+            runs has another shape.
     """
     names = layer_names(model, shapes)
     if not names:
@@ -124,12 +124,12 @@ def places(
 
 
 def reversed_places(places: Places) -> Places:
-    """From the names in the model back to the modules'; what never runs stays out."""
+    """Invert ``places``, without modules that never run."""
     return {name: module for module, name in places.items() if name is not None}
 
 
 def _ignored(model: "PreTrainedModel", names: Mapping[str, str]) -> list[str]:
-    """The modules of the checkpoint that this class of models knows and does without."""
+    """Return the modules that this model class ignores when it loads a checkpoint."""
     patterns = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
     own = {name for name, _ in model.named_modules()}
     return [
@@ -140,7 +140,7 @@ def _ignored(model: "PreTrainedModel", names: Mapping[str, str]) -> list[str]:
 
 
 def _without_effect(model: "PreTrainedModel", names: Mapping[str, str], run: Run) -> list[str]:
-    """The modules on whose linear layers' outputs the program's output does not depend."""
+    """Return the modules whose linear layers have no effect on the program's output."""
     linear = {name for name, x in model.named_modules() if isinstance(x, nn.Linear)}
     layers = {m: Target.parse(name).layer for m, name in names.items()}
     layers = {module: layer for module, layer in layers.items() if layer in linear}
@@ -155,10 +155,10 @@ def _without_effect(model: "PreTrainedModel", names: Mapping[str, str], run: Run
 
 
 def places_in_causal_lm(model: "PreTrainedModel", adapters: "AdapterSet") -> Places:
-    """:func:`places` of adapters in a language model that scores or learns texts.
+    """Return :func:`places` of the adapters in a causal language model.
 
     Raises:
-        DataError: a base that does not fit the adapters.
+        DataError: the base model does not fit the adapters.
     """
     check_task_type(adapters.task_type, CAUSAL_LM, DataError)
     check_base_weights(model, adapters.base_weights, DataError)
@@ -166,6 +166,6 @@ def places_in_causal_lm(model: "PreTrainedModel", adapters: "AdapterSet") -> Pla
 
 
 def next_logits(model: "PreTrainedModel") -> torch.Tensor:
-    """What a language model says after some tokens."""
+    """Return a language model's logits for some tokens."""
     ids = torch.arange(PROBE, device=model.device)[None]
     return model(input_ids=ids, use_cache=False).logits

@@ -1,4 +1,4 @@
-"""Base models from GGUF files, the form in which llama.cpp keeps them."""
+"""Convert base models from GGUF, the file format of llama.cpp."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,22 +24,22 @@ BASE = "base model"
 
 
 def convert_gguf(file: Path, directory: Path, *, overwrite: bool = False) -> "PreTrainedModel":
-    """Write the causal language model of a GGUF file as a Hugging Face directory.
+    """Convert a GGUF file of a causal language model to a Hugging Face directory.
 
-    The weights are dequantised and written as float16 safetensors, beside the tokenizer with its
-    chat template and the generation configuration with the end token.
+    Weights are dequantised to float16 safetensors. The tokenizer with its chat template and the
+    generation configuration with the end token are written beside them.
 
     Args:
-        file: the GGUF file, of an architecture that transformers reads.
-        directory: the base model to write; whole or not at all.
+        file: a GGUF file of an architecture that transformers reads.
+        directory: output directory, written atomically.
         overwrite: replace an existing ``directory``.
 
     Returns:
-        The model that was written.
+        The converted model.
 
     Raises:
-        BaseModelError: no such file, no GGUF file, a damaged one or a part, an unknown
-            architecture, or tensors that transformers does not read.
+        BaseModelError: ``file`` is missing, damaged, one part of a split, or not GGUF; or
+            transformers does not read its architecture or tensors.
         OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
     """
     _check_magic(file)
@@ -68,8 +68,8 @@ def _check_magic(file: Path) -> None:
 
 
 def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """The model in float16 and its tokenizer."""
-    import accelerate  # noqa: F401  # transformers needs both, and its own message is a page
+    """Load the model in float16 and its tokenizer."""
+    import accelerate  # noqa: F401  # transformers needs both; its own message fills a page
     import gguf
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -89,14 +89,14 @@ def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
                 trust_remote_code=False,
                 dtype=torch.float16,
                 quantization_config=GgufConfig(dequantize=True),
-                ignore_mismatched_sizes=True,  # they are among what was found
+                ignore_mismatched_sizes=True,  # check_whole reports them
                 output_loading_info=True,
             )
         check_whole(model, found, step=WHOLE)
         _check_taken(model, tensors)
     except UnfitError as error:
         raise BaseModelError(f"{file} {error}") from None
-    except Exception as error:  # what is raised depends on where the damage is; tokenizers' is bare
+    except Exception as error:  # any type, by the kind of damage; tokenizers raises plain Exception
         reason = shortened(error) or type(error).__name__
         raise BaseModelError(
             f"cannot read {file} ({reason}); expected a whole GGUF file of a causal language "
@@ -106,9 +106,9 @@ def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
 
 
 def _scale_rope(config: "PretrainedConfig", tensors: dict[str, "ReaderTensor"]) -> None:
-    """Take out of ``tensors`` what Llama 3 divides its rope's frequencies by.
+    """Apply Llama 3's RoPE frequency factors, and remove them from ``tensors``.
 
-    transformers leaves it out. It is a longrope with the same factors for short and long texts.
+    transformers ignores them. They equal longrope with the same factors for short and long texts.
     """
     if (found := tensors.pop(ROPE, None)) is not None:
         factors = [float(x) for x in found.data]
@@ -124,7 +124,7 @@ def _scale_rope(config: "PretrainedConfig", tensors: dict[str, "ReaderTensor"]) 
 
 
 def _check_taken(model: "PreTrainedModel", tensors: Mapping[str, "ReaderTensor"]) -> None:
-    """Refuse a file with more values than the model: of these transformers says nothing."""
+    """Refuse a file with more values than the model, which transformers drops silently."""
     tied = {"output.weight"} if model.config.tie_word_embeddings else set()
     stored = sum(int(x.n_elements) for name, x in tensors.items() if name not in tied)
     if (more := stored - model.num_parameters()) > 0:
@@ -136,7 +136,10 @@ def _check_taken(model: "PreTrainedModel", tensors: Mapping[str, "ReaderTensor"]
 
 @contextmanager
 def _alone(file: Path) -> Iterator[dict[str, str]]:
-    """Where transformers finds a file, without others: adapters beside it would be added."""
+    """Yield loading arguments for a directory with this file only.
+
+    transformers would add an adapter that lies beside it.
+    """
     with TemporaryDirectory() as directory:
         (Path(directory) / "model.gguf").symlink_to(file.resolve())
         yield {"pretrained_model_name_or_path": directory, "gguf_file": "model.gguf"}

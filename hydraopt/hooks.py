@@ -1,4 +1,4 @@
-"""Running a model with something added to its layers, or looking at what they are given."""
+"""Context managers that change or record the inputs and outputs of layers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ Change = Callable[[torch.Tensor], torch.Tensor]
 
 @contextmanager
 def outputs_plus(model: torch.nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
-    """While the block runs, module ``name`` gives ``module(x) + changes[name](x)``."""
+    """While the block runs, module ``name`` returns ``module(x) + changes[name](x)``."""
 
     def hook(change: Change):
         return lambda _, inputs, output: output + change(inputs[0])
@@ -23,14 +23,14 @@ def outputs_plus(model: torch.nn.Module, changes: Mapping[str, Change]) -> Itera
 
 @contextmanager
 def input_changed(module: torch.nn.Module, change: Change) -> Iterator[None]:
-    """While the block runs, ``module`` gives ``module(change(x))``."""
+    """While the block runs, ``module`` returns ``module(change(x))``."""
     with _removed([module.register_forward_pre_hook(lambda _, inputs: (change(inputs[0]),))]):
         yield
 
 
 @contextmanager
 def output_replaced(module: torch.nn.Module, change: Change) -> Iterator[None]:
-    """While the block runs, ``module`` gives ``change(x)``."""
+    """While the block runs, ``module`` returns ``change(x)``."""
     with _removed([module.register_forward_hook(lambda _, inputs, __: change(inputs[0]))]):
         yield
 
@@ -39,7 +39,7 @@ def output_replaced(module: torch.nn.Module, change: Change) -> Iterator[None]:
 def captured_inputs(
     model: torch.nn.Module, modules: Iterable[str]
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Keep what each of ``modules`` is given while the block runs, in float32."""
+    """Record the last input of each of ``modules`` while the block runs, in float32."""
     found: dict[str, torch.Tensor] = {}
 
     def hook(name: str):

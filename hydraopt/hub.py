@@ -1,6 +1,6 @@
-"""The hub of models: asked once and for seconds; out of reach, its cache on this machine answers.
+"""Access to the Hugging Face Hub: one request with a short timeout, then the local cache.
 
-The client's own retries take most of a minute and tell each of them in the log.
+The client's own retries take most of a minute and log every attempt.
 """
 
 import logging
@@ -11,20 +11,20 @@ from threading import Thread
 
 from .reading import UnreadableError, shortened
 
-SECONDS = 5.0  # for an answer
+SECONDS = 5.0  # timeout of a request
 
 
 def fetched(repository: str, names: Sequence[str]) -> Path:
-    """A directory with some files of a repository.
+    """Download some files of a repository, and return the directory that holds them.
 
     Args:
-        repository: its id, such as ``org/adapter``.
-        names: of the files.
+        repository: repository id, such as ``org/adapter``.
+        names: file names.
 
     Raises:
-        UnreadableError: no such repository, or out of reach and not in the cache.
+        UnreadableError: no such repository, or the hub is out of reach and the cache lacks it.
     """
-    from huggingface_hub import errors, snapshot_download  # it loads clients of HTTP
+    from huggingface_hub import errors, snapshot_download  # loads HTTP clients
 
     problems = errors.HfHubHTTPError, errors.HFValidationError, errors.LocalEntryNotFoundError
     try:
@@ -35,16 +35,16 @@ def fetched(repository: str, names: Sequence[str]) -> Path:
 
 
 def repository_file(repository: str, name: str) -> Path | None:
-    """One file of a repository; None if it is known to have no such file.
+    """Download one file of a repository; None if the repository lacks it.
 
-    To be called inside of :func:`in_reach`.
+    Call it inside :func:`in_reach`.
 
     Args:
-        repository: its id, such as ``org/model``.
-        name: the file's path in it.
+        repository: repository id, such as ``org/model``.
+        name: the file's path in the repository.
 
     Raises:
-        UnreadableError: out of reach, and the cache does not know whether there is such a file.
+        UnreadableError: the hub is out of reach, and the cache cannot tell whether it exists.
     """
     from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
@@ -63,7 +63,7 @@ def repository_file(repository: str, name: str) -> Path | None:
 
 @contextmanager
 def in_reach(repository: str) -> Iterator[None]:
-    """Let libraries ask the hub while the block runs only if it answers; quiet in any case."""
+    """Let libraries use the hub in the block only if it responds, and silence the client's log."""
     from huggingface_hub import constants
 
     log = logging.getLogger("huggingface_hub")
@@ -78,7 +78,7 @@ def in_reach(repository: str) -> Iterator[None]:
 
 
 def _answers(repository: str) -> bool:
-    """Whether the hub says anything within the time, be it that it has no such repository."""
+    """Return whether the hub responds in time, even if only that the repository is unknown."""
     from huggingface_hub import HfApi, errors
 
     said: list[bool] = []
@@ -89,10 +89,10 @@ def _answers(repository: str) -> bool:
             said.append(True)
         except (errors.HfHubHTTPError, errors.HFValidationError):
             said.append(True)
-        except Exception:  # of the client of HTTP, of which there are several
+        except Exception:  # depends on the HTTP client
             said.append(False)
 
-    asking = Thread(target=ask, daemon=True)  # looking up a name cannot be interrupted
+    asking = Thread(target=ask, daemon=True)  # a DNS lookup cannot be interrupted
     asking.start()
     asking.join(SECONDS)
     return bool(said and said[0])

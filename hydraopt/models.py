@@ -1,4 +1,4 @@
-"""What Hugging Face models say of themselves in more than one form."""
+"""Load base models with transformers, and read their end tokens and context length."""
 
 import math
 import warnings
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def loading_base(source: str, error: type[HydraOptError]) -> Iterator[None]:
-    """Let transformers load a base model from a directory or a hub id while the block runs.
+    """Load a base model with transformers in the block; any exception becomes one line.
 
-    Raises:
-        HydraOptError: of the given kind: a model that cannot be used, files in the directory that
-            nobody should open, a hub out of reach, or whatever the libraries raise.
+    Args:
+        source: directory or hub id.
+        error: class to raise: for a model that cannot be used, unsafe files in the directory, a
+            hub out of reach, or any exception of the libraries.
     """
-    from transformers.utils import logging  # seconds
+    from transformers.utils import logging  # takes seconds
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)  # reports of many lines of what is an error here
+    logging.set_verbosity(logging.CRITICAL)  # its long reports are errors here
     try:
         with warnings.catch_warnings(action="ignore"):
             if Path(source).is_dir():
@@ -40,7 +41,7 @@ def loading_base(source: str, error: type[HydraOptError]) -> Iterator[None]:
         raise
     except UnfitError as problem:
         raise error(f"base model {shortened(source)!r} {problem}") from problem
-    except Exception as problem:  # what is raised depends on where the damage is
+    except Exception as problem:  # any type, by the kind of damage
         text = getattr(problem, "strerror", None) or str(problem).strip().partition("\n")[0]
         reason = shortened(text) or type(problem).__name__
         raise error(
@@ -52,7 +53,7 @@ def loading_base(source: str, error: type[HydraOptError]) -> Iterator[None]:
 
 
 def end_tokens(model: "PreTrainedModel") -> tuple[int, ...]:
-    """The tokens that end a generation; none, one or several."""
+    """Return the ids of the end-of-sequence tokens: none, one or several."""
     ends = model.generation_config.eos_token_id
     return () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
 
@@ -66,5 +67,5 @@ def context_length(model: "PreTrainedModel", default: int) -> int: ...
 
 
 def context_length(model: "PreTrainedModel", default: float = math.inf) -> float:
-    """Tokens of the longest text; ``default`` if the configuration names no limit."""
+    """Return the context length in tokens; ``default`` if the configuration has no limit."""
     return getattr(model.config, "max_position_embeddings", default)

@@ -1,8 +1,8 @@
-"""What compiled code prints on standard error, kept off the terminal.
+"""Keep the log of compiled code off the terminal.
 
-ExecuTorch's Python bindings print through ``sys.stderr``: :func:`thread_log` tells by the thread
-whose it is. Its operators in PyTorch print on the descriptor, which all threads and compiled code
-share, as tokenizers does of a panic: :func:`native_log` tells by its look.
+ExecuTorch's Python bindings print to ``sys.stderr``, which :func:`thread_log` captures by thread.
+Its PyTorch operators, and tokenizers on a panic, print to file descriptor 2, which all threads
+share: :func:`native_log` recognises their lines by a pattern.
 """
 
 import io
@@ -16,16 +16,17 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 STDERR = 2
-NATIVE = re.compile(rb"\[\w+\.(cpp|h):\d+\] ")  # begins a line of ExecuTorch
-PANIC = re.compile(rb"(?ms)^\n?thread '.*? panicked at .*?(^note: [^\n]*\n|\Z)")  # Rust's lines
+NATIVE = re.compile(rb"\[\w+\.(cpp|h):\d+\] ")  # start of an ExecuTorch log line
+PANIC = re.compile(rb"(?ms)^\n?thread '.*? panicked at .*?(^note: [^\n]*\n|\Z)")  # of Rust
 
-_lock = threading.RLock()  # a signal's handler may come back here
+_lock = threading.RLock()  # reentrant: a signal handler may take it again
 
 
 @contextmanager
 def thread_log() -> Iterator[list[str]]:
-    """Keep what this thread writes to ``sys.stderr`` while the block runs; its lines are there at
-    the end. What other threads write goes where it always goes.
+    """Capture what this thread writes to ``sys.stderr``; the list is filled when the block ends.
+
+    Other threads write to the original stream.
     """
     lines: list[str] = []
     log, outer = io.StringIO(), getattr(_own, "log", None)
@@ -40,7 +41,7 @@ def thread_log() -> Iterator[list[str]]:
 
 
 class _ByThread:
-    """A stream in the place of ``sys.stderr`` that tells threads apart."""
+    """A replacement of ``sys.stderr`` that routes each thread's output."""
 
     def __init__(self, stream: Any):
         self.stream = stream
@@ -57,12 +58,12 @@ class _ByThread:
         return getattr(self.stream, name)
 
 
-_own = threading.local()  # .log: where a thread writes that keeps what it writes
-_logs: set[io.StringIO] = set()  # of all threads
+_own = threading.local()  # .log: the capturing stream of a thread
+_logs: set[io.StringIO] = set()  # the capturing streams of all threads
 
 
 def _route(log: io.StringIO, *, needed: bool) -> None:
-    """Let ``sys.stderr`` tell threads apart while any of them needs it."""
+    """Replace ``sys.stderr`` while any thread captures, and restore it afterwards."""
     with _lock:
         (_logs.add if needed else _logs.discard)(log)
         if _logs and not isinstance(sys.stderr, _ByThread):
@@ -73,10 +74,9 @@ def _route(log: io.StringIO, *, needed: bool) -> None:
 
 @contextmanager
 def native_log() -> Iterator[None]:
-    """Keep lines of ExecuTorch, and of panics, off descriptor 2 while the block runs, in however
-    many threads.
+    """Drop lines of ExecuTorch and of Rust panics from file descriptor 2 while the block runs.
 
-    All that others print there meanwhile is printed when the last of these blocks ends.
+    Blocks may overlap in several threads; all other output is printed when the last one ends.
     """
     user = object()
     try:
@@ -91,12 +91,12 @@ def native_log() -> Iterator[None]:
                 _restore(replay=True)
 
 
-_users: set[object] = set()  # blocks that run
-_diverted: tuple[int, IO[bytes]] | None = None  # the terminal, and the file in its place
+_users: set[object] = set()  # active blocks
+_diverted: tuple[int, IO[bytes]] | None = None  # the terminal's descriptor, the file replacing it
 
 
 def _divert() -> None:
-    global _diverted  # noqa: PLW0603 one for the process, as the descriptor is
+    global _diverted  # noqa: PLW0603 one per process, as the descriptor
     if _diverted is None:
         with suppress(AttributeError, ValueError):  # no stream, or a closed one
             sys.stderr.flush()
@@ -105,7 +105,7 @@ def _divert() -> None:
 
 
 def _restore(*, replay: bool) -> None:
-    """Put the terminal back, unless somebody gave the descriptor another meaning since."""
+    """Restore the descriptor, unless it was redirected again in the meantime."""
     global _diverted  # noqa: PLW0603 see above
     if _diverted is None:
         return
@@ -122,7 +122,7 @@ def _restore(*, replay: bool) -> None:
 
 
 def _in_child() -> None:
-    """Other threads, and the blocks that they are in, do not come along in a fork."""
+    """Reset the state in a forked child, which has no other threads."""
     _logs.clear()
     _users.clear()
     _restore(replay=False)

@@ -1,4 +1,4 @@
-"""Reading what others wrote: regular files of a sane size, JSON and tensors that are no trap."""
+"""Read untrusted files: regular files of limited size, JSON and tensors with safe values."""
 
 import json
 import math
@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-LARGEST = 64 << 20  # bytes of a file that is read whole
-LARGEST_TENSORS = 64 << 30  # of one of tensors
-SHOWN = 120  # characters of what a file holds that an error repeats
-DIGITS = 40  # of a number
+LARGEST = 64 << 20  # bytes of a file that is read into memory
+LARGEST_TENSORS = 64 << 30  # bytes of a file of tensors
+SHOWN = 120  # characters of a file's content in an error message
+DIGITS = 40  # of an integer
 
 
 class UnreadableError(ValueError):
-    """Why a file cannot be read, in a few words; the reader says which file, and what to do."""
+    """A file cannot be read. The message is the reason alone; callers add path and next step."""
 
 
 class MissingError(UnreadableError):
-    """There is no such file."""
+    """A file does not exist."""
 
 
 def check_regular(path: Path, largest: int = LARGEST_TENSORS) -> None:
-    """Refuse what never ends, waits for a writer, or is no file, before it is opened.
+    """Check that ``path`` is a regular file of at most ``largest`` bytes, without opening it.
 
     Raises:
-        MissingError: there is nothing.
-        UnreadableError: a directory, pipe or device, a link without end, or too many bytes.
+        MissingError: ``path`` does not exist.
+        UnreadableError: a directory, pipe or device, a link loop, or too many bytes.
     """
     try:
         status = path.stat()
@@ -43,7 +43,7 @@ def check_regular(path: Path, largest: int = LARGEST_TENSORS) -> None:
 
 
 def file_bytes(path: Path, largest: int = LARGEST) -> bytes:
-    """The content of a regular file; errors as :func:`check_regular`."""
+    """Read a regular file; errors as :func:`check_regular`."""
     check_regular(path, largest)
     try:
         return path.read_bytes()
@@ -52,7 +52,7 @@ def file_bytes(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def file_text(path: Path, largest: int = LARGEST) -> str:
-    """The text of a regular file in UTF-8; errors as :func:`check_regular`."""
+    """Read a regular UTF-8 file; errors as :func:`check_regular`."""
     try:
         return file_bytes(path, largest).decode()
     except UnicodeDecodeError as error:
@@ -60,16 +60,16 @@ def file_text(path: Path, largest: int = LARGEST) -> str:
 
 
 def file_json(path: Path) -> Any:
-    """The value in a JSON file; errors as :func:`check_regular` and :func:`json_value`."""
+    """Read a JSON file; errors as :func:`check_regular` and :func:`json_value`."""
     return json_value(file_text(path))
 
 
 def json_value(text: str) -> Any:
-    """The value of a JSON text.
+    """Parse JSON.
 
     Raises:
-        UnreadableError: no JSON; or what breaks those who use it: too deep, a number of hundreds
-            of digits or that is not finite, half a surrogate pair.
+        UnreadableError: invalid JSON, or values that are unsafe to use: nesting that is too deep,
+            integers of more than ``DIGITS`` digits, non-finite numbers, lone surrogates.
     """
     try:
         value = json.loads(text, parse_int=_int, parse_float=_float, parse_constant=_refuse)
@@ -87,15 +87,15 @@ def json_value(text: str) -> Any:
 
 
 def file_tensors(path: Path) -> dict[str, "torch.Tensor"]:
-    """The tensors of a safetensors file, all of them real floating-point numbers or integers.
+    """Read a safetensors file, whose tensors must be real floating-point numbers or integers.
 
-    They are read, not mapped: a file that others cut short later would end the process.
+    The file is read, not memory-mapped: truncating a mapped file would kill the process.
 
     Raises:
-        MissingError: there is nothing.
-        UnreadableError: no whole safetensors file, or a complex tensor.
+        MissingError: ``path`` does not exist.
+        UnreadableError: not a complete safetensors file, or a complex tensor.
     """
-    from safetensors import SafetensorError  # seconds, with torch
+    from safetensors import SafetensorError  # takes seconds, with torch
     from safetensors.torch import load_file
 
     check_regular(path)
@@ -110,10 +110,10 @@ def file_tensors(path: Path) -> dict[str, "torch.Tensor"]:
 
 
 def check_tensors(path: Path) -> None:
-    """Read the head of a safetensors file, which tells whether the rest is there.
+    """Check by the header that a safetensors file is complete.
 
     Raises:
-        UnreadableError: no whole safetensors file.
+        UnreadableError: not a complete safetensors file.
     """
     from safetensors import SafetensorError, safe_open  # as in file_tensors
 
@@ -125,13 +125,13 @@ def check_tensors(path: Path) -> None:
 
 
 def shortened(value: object) -> str:
-    """A value as text that fits into one line."""
+    """Return ``value`` as one line of at most ``SHOWN`` characters."""
     text = " ".join(str(value).split())
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _reason(error: Exception) -> str:
-    """What an error says, without the path that the reader names."""
+    """Return an error's message without its path, which callers add."""
     return shortened(getattr(error, "strerror", None) or error)
 
 

@@ -1,7 +1,7 @@
-"""How the linear layers and the token embedding of a base model are quantised: schemes by name.
+"""Quantisation schemes of a base model's linear layers and token embedding, by name.
 
-A scheme is data. What makes layers of it is a backend, see :mod:`hydraopt.lowering.backends`; the
-command line, manifests and comparisons of outputs read all else here.
+A scheme is data, which the command line, manifests and comparisons of outputs read. Backends make
+quantised layers of it, see :mod:`hydraopt.lowering.backends`.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ class Scheme:
     """How linear layers are quantised.
 
     Attributes:
-        name: in settings, manifests and options; ExecuTorch's where it has one.
-        tolerance: largest difference between two processors' logits, as a share of the largest.
-            They order the sums of float32 differently, and with activations of 8 bits such a
-            difference can move one to the next level.
-        limit: largest relative error of a program from PyTorch with the same quantised weights.
-        weight_bits: of a weight; None: float32.
-        group: weights of a row that share a scale; None: all of them.
-        activation_bits: of an activation, whose scale is found in every call; None: float32.
-        embedding: scheme of the token embedding, unless another is asked for.
+        name: name in settings, manifests and options; ExecuTorch's name where it has one.
+        tolerance: largest difference between the logits of two processors, relative to the
+            largest logit. They sum float32 in different orders, and with 8-bit activations such a
+            difference can move a value to the next level.
+        limit: largest relative error of a program against PyTorch with the same quantised weights.
+        weight_bits: bits of a weight; None: float32.
+        group: weights of a row that share a scale; None: the whole row.
+        activation_bits: bits of an activation, scaled dynamically in every call; None: float32.
+        embedding: default scheme of the token embedding.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Scheme:
 
     @property
     def quantizes(self) -> bool:
-        """Whether weights are less than float32."""
+        """Whether weights are quantised."""
         return self.weight_bits is not None
 
 
@@ -56,10 +56,10 @@ EMBEDDING_BITS: Mapping[str, int | None] = {"4w": 4, "8w": 8, "none": None}
 
 
 def find_scheme(name: str) -> Scheme:
-    """The entry of :data:`SCHEMES`.
+    """Look up a scheme in :data:`SCHEMES`.
 
     Raises:
-        LoweringError: there is none.
+        LoweringError: unknown name.
     """
     if name not in SCHEMES:
         raise LoweringError(f"unknown quantisation {name!r}, expected {', '.join(SCHEMES)}")

@@ -129,7 +129,7 @@ def test_an_output_that_appears_meanwhile_is_kept(tmp_path):
             (new / "new").write_text("mine")
             write(tmp_path / "out", old="1")
     assert entries(tmp_path / "out") == ["old"]
-    with pytest.raises(OutputError, match="holds photo, which is not ours"):
+    with pytest.raises(OutputError, match="holds photo, which hydraopt did not write"):
         with output_directory(tmp_path / "out", KIND, overwrite=True):
             (tmp_path / "out" / "photo").write_text("mine")
     assert entries(tmp_path / "out") == ["old", "photo"]
@@ -149,7 +149,7 @@ def test_a_file_that_comes_at_the_last_moment_stays(tmp_path, out, moment):
             (next(tmp_path.glob(".out.*")) / "old" / "photo").write_text("mine")
 
     with mock.patch.object(outputs, "_replace", late):
-        with pytest.raises(OutputError, match="holds photo, which came meanwhile"):
+        with pytest.raises(OutputError, match="holds photo, which was added in the meantime"):
             write(out, overwrite=True, new="2")
     assert entries(out) == ["old", "photo"]
     assert entries(tmp_path) == ["out"]
@@ -171,7 +171,7 @@ def test_a_file_that_comes_while_the_old_output_is_removed_stays_and_is_told(tmp
     assert entries(left) == ["old"]
     assert entries(left / "old") == ["photo"]
     (record,) = told.buffer
-    assert record.getMessage() == f"{left} is kept: it holds what is not ours"
+    assert record.getMessage() == f"{left} is kept: it holds files that hydraopt did not write"
 
 
 def test_a_link_is_followed_and_the_current_directory_is_kept(tmp_path, monkeypatch):

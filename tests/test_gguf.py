@@ -250,7 +250,7 @@ def test_an_existing_directory_is_replaced_only_on_request(written, tmp_path):
     (out / "notes.txt").touch()
     command = ("base", "from-gguf", written[0], "-o", out)
     assert "exists already; choose another or overwrite it (--overwrite)" in fails(*command)
-    assert "holds other files and no hydraopt-files.json of ours" in fails(*command, "--overwrite")
+    assert "holds files but no hydraopt-files.json" in fails(*command, "--overwrite")
     (out / "notes.txt").unlink()
     succeeds(*command, "--overwrite")
     succeeds(*command, "--overwrite")

@@ -64,7 +64,7 @@ def test_nothing_is_written_or_removed_through_a_link(copied, adapter_dirs, tmp_
     (copied / "packs").symlink_to("../home/packs")
     (tmp_path / "home" / "packs" / ".bashrc").write_text("mine")
     before = contents(tmp_path)
-    with pytest.raises(OutputError, match="packs is a link or no directory, expected one of"):
+    with pytest.raises(OutputError, match="packs is a link or not a directory"):
         add_task(copied, str(adapter_dirs[0]), "later")
     assert contents(tmp_path) == before
     remove_task(copied, "alpha")

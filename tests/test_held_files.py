@@ -36,10 +36,10 @@ def test_files_that_are_not_ours_are_neither_replaced_nor_removed(out, tmp_path)
     (out / "sub").symlink_to("../home")
     before = listing(tmp_path)
     for name, says in {
-        "mine": "mine is not ours, so it is not overwritten; move it away",
-        "old": "old is not ours",
-        "sub/new": "sub is a link or no directory",
-        "mine/new": "mine is a link or no directory",
+        "mine": "did not write .*mine, so it is not overwritten; move it away",
+        "old": "did not write .*old, ",
+        "sub/new": "sub is a link or not a directory",
+        "mine/new": "mine is a link or not a directory",
     }.items():
         with pytest.raises(OutputError, match=says):
             change(out, {"first": b"1", name: b"2"})
@@ -74,7 +74,7 @@ def test_a_directory_that_was_moved_meanwhile_is_not_written(tmp_path, out):
         out.rename(tmp_path / "moved")
         write(out, later="2")
         before = listing(tmp_path)
-        with pytest.raises(OutputError, match="was moved or replaced meanwhile; try again"):
+        with pytest.raises(OutputError, match="was moved or replaced during the change; try again"):
             directory.change(directory.listing(), {"new": b"1"})
     assert listing(tmp_path) == before
 

@@ -1,4 +1,4 @@
-"""Outputs are written whole or not at all, and nothing goes that we did not write ourselves."""
+"""Write outputs atomically, and remove or replace only files that this library wrote."""
 
 from .content import json_bytes, safetensors_bytes, sha256, write_bytes, write_json, write_tensors
 from .held import Held, held

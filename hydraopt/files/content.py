@@ -1,4 +1,4 @@
-"""Content of files: written so that it reaches the disk, hashed, and counted."""
+"""Write file contents durably, hash them and compute their size."""
 
 import hashlib
 import json
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
+    """Return the hex SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON that ends in a newline and reached the disk."""
+    """Write ``value`` as indented JSON with a final newline, and sync the file to disk."""
     write_bytes(path, json_bytes(value))
 
 
 def json_bytes(value: object) -> bytes:
-    """``value`` as indented JSON that ends in a newline."""
+    """Return ``value`` as indented JSON with a final newline."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that has reached the disk at the end."""
+    """Write a file and sync it to disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -38,8 +38,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_tensors(
     path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a safetensors file; a full disk is an ``OSError`` as for any other file."""
-    from safetensors import SafetensorError  # seconds, with torch
+    """Write a safetensors file; a full disk raises ``OSError``, as for any other file."""
+    from safetensors import SafetensorError  # takes seconds, with torch
     from safetensors.torch import save_file
 
     try:
@@ -49,7 +49,7 @@ def write_tensors(
 
 
 def safetensors_bytes(tensors: Mapping[str, "torch.Tensor"]) -> int:
-    """Size of the safetensors file that ``tensors`` make, header included, without writing it."""
+    """Return the size of ``tensors`` as a safetensors file, header included, without writing it."""
     header, offset = {}, 0
     order = list(_SAFETENSORS_DTYPES)
     for name, tensor in sorted(tensors.items(), key=lambda x: (order.index(str(x[1].dtype)), x[0])):
@@ -64,7 +64,7 @@ def safetensors_bytes(tensors: Mapping[str, "torch.Tensor"]) -> int:
     return 8 + length + -length % 8 + offset
 
 
-# in the order in which safetensors lays them out
+# in the order in which safetensors stores them
 _SAFETENSORS_DTYPES = {
     "torch.float32": "F32",
     "torch.float16": "F16",

@@ -1,4 +1,4 @@
-"""Directories by handles: what is below one is reached by names, never through links."""
+"""File operations relative to open directory handles, which never follow links."""
 
 import fcntl
 import hashlib
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-FILE = os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe would be waited for
+FILE = os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe would block
 
 
 class Entry(NamedTuple):
-    """Something below a directory.
+    """A file, directory or link below a directory.
 
     Attributes:
-        path: from the directory on.
-        name: the last part of it.
-        parent: handle of the directory that it is in.
-        status: of itself; links are not followed.
+        path: path relative to the directory.
+        name: last component of ``path``.
+        parent: handle of the directory that contains the entry.
+        status: ``lstat`` of the entry; links are not followed.
     """
 
     path: str
@@ -30,19 +30,19 @@ class Entry(NamedTuple):
 
     @property
     def is_directory(self) -> bool:
-        """Whether it is one itself; a link to one is none."""
+        """Whether the entry is a directory; a link to a directory is not."""
         return stat.S_ISDIR(self.status.st_mode)
 
     @property
     def signature(self) -> tuple[int, ...]:
-        """What differs as soon as anybody writes to it or puts another file in its place."""
+        """Values that change whenever the file is written to or replaced."""
         x = self.status
         return x.st_dev, x.st_ino, x.st_size, x.st_mtime_ns, x.st_ctime_ns
 
 
 @contextmanager
 def opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
-    """A handle of the directory ``name`` in ``parent``; ``OSError`` if it is a link."""
+    """Open the directory ``name`` in ``parent``; raises ``OSError`` if it is a link."""
     handle = os.open(name, DIRECTORY, dir_fd=parent)
     try:
         yield handle
@@ -51,12 +51,13 @@ def opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
 
 
 def lock(handle: int, *, wait: bool = True) -> bool:
-    """Lock a file or directory; whether its file system has locks.
+    """Lock an open file or directory; return False if its file system has no locks.
 
-    The lock is on what is open, wherever it is moved; a lock file (filelock) is known by its path.
+    The lock belongs to the open handle and survives a rename; a lock file (filelock) is bound to
+    its path.
 
     Raises:
-        BlockingIOError: another process has it, and ``wait`` is false.
+        BlockingIOError: another process holds the lock, and ``wait`` is false.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -68,13 +69,13 @@ def lock(handle: int, *, wait: bool = True) -> bool:
 
 
 def is_at(handle: int, path: Path) -> bool:
-    """Whether ``path`` is what ``handle`` was opened as."""
+    """Return whether ``path`` still refers to the open ``handle``."""
     status = status_of(path)
     return status is not None and os.path.samestat(status, os.fstat(handle))
 
 
 def status_of(name: str | Path, parent: int | None = None) -> os.stat_result | None:
-    """Of a link itself; None if there is nothing."""
+    """Return the ``lstat`` of ``name`` in ``parent``; None if it does not exist."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -82,14 +83,14 @@ def status_of(name: str | Path, parent: int | None = None) -> os.stat_result | N
 
 
 def children(handle: int, below: str = "") -> Iterator[Entry]:
-    """What is in a directory, whose own path is ``below``; in the order of names."""
+    """Yield the entries of a directory sorted by name; ``below`` is the prefix of their paths."""
     for name in sorted(os.listdir(handle)):
         if status := status_of(name, handle):
             yield Entry(below + name, name, handle, status)
 
 
 def entries(handle: int, below: str = "") -> Iterator[Entry]:
-    """Everything below a directory, a directory before what is in it."""
+    """Yield all entries below a directory, each directory before its contents."""
     for entry in children(handle, below):
         yield entry
         if entry.is_directory:
@@ -98,7 +99,7 @@ def entries(handle: int, below: str = "") -> Iterator[Entry]:
 
 
 def remove(handle: int, ours: Callable[[Entry], bool], below: str = "") -> None:
-    """Remove the files below a directory that are ours, and our directories that are empty then."""
+    """Remove the files for which ``ours`` is true, then such directories as have become empty."""
     for entry in children(handle, below):
         if not ours(entry):
             continue
@@ -107,12 +108,12 @@ def remove(handle: int, ours: Callable[[Entry], bool], below: str = "") -> None:
             continue
         with opened(entry.name, handle) as inner:
             remove(inner, ours, f"{entry.path}/")
-        with suppress(OSError):  # it holds what is not ours
+        with suppress(OSError):  # not empty: it holds other files
             os.rmdir(entry.name, dir_fd=handle)
 
 
 def write(name: str, parent: int, content: bytes) -> None:
-    """Write a new file that has reached the disk at the end."""
+    """Create a file and sync it to disk."""
     handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=parent)
     with open(handle, "wb") as file:
         file.write(content)
@@ -121,9 +122,9 @@ def write(name: str, parent: int, content: bytes) -> None:
 
 
 def write_locked(name: str, parent: int, content: bytes) -> int:
-    """The handle of a new file, locked before anybody else can lock it.
+    """Create a file that is locked before any other process can lock it; return its handle.
 
-    A kill leaves it whole or not at all where the system has files without names.
+    On systems with unnamed files (``O_TMPFILE``) a killed process never leaves a partial file.
     """
     with suppress(AttributeError, OSError):
         handle = os.open(".", os.O_RDWR | os.O_TMPFILE, 0o666, dir_fd=parent)
@@ -137,7 +138,7 @@ def write_locked(name: str, parent: int, content: bytes) -> int:
 
 
 def _filled(handle: int, content: bytes, name: tuple[str, int] | None = None) -> int:
-    """A file, locked and written, that gets its name last; closed if it fails."""
+    """Lock and write an open file, then link its name; close it on failure."""
     try:
         lock(handle)
         os.write(handle, content)
@@ -150,7 +151,7 @@ def _filled(handle: int, content: bytes, name: tuple[str, int] | None = None) ->
 
 
 def content(name: str, parent: int, largest: int) -> bytes | None:
-    """Content of a regular file of at most ``largest`` bytes; None if it is none, or a link."""
+    """Return a regular file's content; None if it is not one, or exceeds ``largest`` bytes."""
     handle = _file(name, parent)
     if handle is None:
         return None
@@ -160,7 +161,7 @@ def content(name: str, parent: int, largest: int) -> bytes | None:
 
 
 def digest(name: str, parent: int) -> str | None:
-    """Hex SHA-256 of a regular file; None if it is none, or a link."""
+    """Return the hex SHA-256 of a regular file; None if it is a link or not a regular file."""
     handle = _file(name, parent)
     if handle is None:
         return None

@@ -1,4 +1,4 @@
-"""A directory of ours that nobody else changes meanwhile, and changes of the files in it."""
+"""Lock an output directory and change single files in it."""
 
 import hashlib
 import os
@@ -16,12 +16,12 @@ from .staging import NEW, settle_stale, staged
 
 @dataclass(frozen=True)
 class Held:
-    """A directory that is open, and locked if its file system has locks.
+    """An open directory, locked if its file system has locks.
 
     Attributes:
-        path: where it was opened.
-        handle: of it.
-        locked: whether other processes wait.
+        path: path under which it was opened.
+        handle: its file descriptor.
+        locked: whether the lock is held.
     """
 
     path: Path
@@ -29,22 +29,22 @@ class Held:
     locked: bool
 
     def listing(self) -> Listing | None:
-        """What we wrote into it; None if there is no list.
+        """Read the directory's file list; None if there is none.
 
         Raises:
-            BundleError: the list is damaged or was changed.
+            BundleError: the list is damaged or was modified.
         """
         return Listing.read(self.handle, self.path)
 
     def check_ours(self, output_type: str) -> Checked:
-        """As :func:`~hydraopt.files.listing.check_ours`."""
+        """Call :func:`~hydraopt.files.listing.check_ours` on this directory."""
         return check_ours(self.handle, self.path, output_type)
 
     def may_write(self, name: str, listing: Listing) -> bool:
-        """Whether a name is free, or that of a file of ours.
+        """Return whether ``name`` is free or on the list and unmodified.
 
         Raises:
-            OutputError: it is below a link, or below what is no directory.
+            OutputError: a parent of ``name`` is a link or not a directory.
         """
         try:
             with self._parent_of(name) as (parent, last):
@@ -53,33 +53,33 @@ class Held:
             return True
         except OSError as error:
             raise OutputError(
-                f"{(self.path / name).parent} is a link or no directory, expected one of "
-                f"{self.path} itself; put it in place"
+                f"{(self.path / name).parent} is a link or not a directory, expected a directory "
+                f"inside {self.path}; restore it"
             ) from error
 
     def check_free(self, name: str, listing: Listing) -> None:
         """Raise ``OutputError`` unless :meth:`may_write`."""
         if not self.may_write(name, listing):
             raise OutputError(
-                f"{self.path / name} is not ours, so it is not overwritten; move it away"
+                f"hydraopt did not write {self.path / name}, so it is not overwritten; move it away"
             )
 
     def change(
         self, listing: Listing, contents: Mapping[str, bytes], gone: Sequence[str] = ()
     ) -> None:
-        """Write files of ours, one after the other, and remove others.
+        """Write some files and remove others.
 
-        All is on the disk before anything changes. The list names the files of before and after
-        while they change: what a kill leaves is known to the next call.
+        All contents are on disk before the first file changes. Meanwhile the list names both the
+        old and the new files, so that the next call can clean up after a killed process.
 
         Args:
-            listing: what is ours so far.
+            listing: the current file list.
             contents: path inside the directory -> content.
-            gone: paths of files to remove, as far as they are ours.
+            gone: paths of files to remove, if they are on the list and unmodified.
 
         Raises:
-            OutputError: a file that is not ours has such a name; the directory was moved; or it
-                cannot be written.
+            OutputError: a name is taken by a file that hydraopt did not write, the directory was
+                moved, or it cannot be written.
         """
         for name in contents:
             self.check_free(name, listing)
@@ -104,14 +104,14 @@ class Held:
 
     def _check_place(self) -> None:
         if not is_at(self.handle, self.path):
-            raise OutputError(f"{self.path} was moved or replaced meanwhile; try again")
+            raise OutputError(f"{self.path} was moved or replaced during the change; try again")
 
     def _place(self, source: Place, name: str) -> None:
         with self._parent_of(name, make=True) as place:
             rename(source, place)
 
     def _remove(self, gone: Sequence[str], listing: Listing) -> None:
-        """Remove files of ours, and the directories that they leave empty."""
+        """Remove listed files, and the directories that become empty."""
         for name in gone:
             with suppress(OSError):
                 with self._parent_of(name) as (parent, last):
@@ -124,7 +124,7 @@ class Held:
 
     @contextmanager
     def _parent_of(self, name: str, *, make: bool = False) -> Iterator[Place]:
-        """Handle of the directory in which ``name`` is, and its last part; no link is followed."""
+        """Yield the handle of the directory of ``name`` and its last component; follow no link."""
         *directories, last = PurePosixPath(name).parts
         with ExitStack() as stack:
             parent = self.handle
@@ -137,9 +137,9 @@ class Held:
 
 @contextmanager
 def held(path: Path) -> Iterator[Held]:
-    """Let one process at a time change what is in a directory, or replace it; the others wait.
+    """Open and lock a directory; other processes that want to change or replace it wait.
 
-    Whoever waited has the directory that is at ``path`` then. What a killed call of
+    A process that waited gets the directory that is at ``path`` afterwards. What a killed call of
     :meth:`Held.change` left in it is removed.
 
     Raises:
@@ -160,7 +160,7 @@ def _locked(path: Path) -> Iterator[tuple[int, bool]]:
             raise OutputError(f"cannot open {path}: {error.strerror or error}") from error
         try:
             is_locked = lock(handle)
-            if is_at(handle, path):  # it was not replaced while we waited
+            if is_at(handle, path):  # not replaced while waiting
                 yield handle, is_locked
                 return
         finally:
@@ -168,7 +168,7 @@ def _locked(path: Path) -> Iterator[tuple[int, bool]]:
 
 
 def _entry(path: str, name: str, parent: int) -> Iterator[Entry]:
-    """What has the name ``name`` in a directory, if anything."""
+    """Yield the entry ``name`` of a directory, if it exists."""
     if status := status_of(name, parent):
         yield Entry(path, name, parent, status)
 
@@ -176,7 +176,7 @@ def _entry(path: str, name: str, parent: int) -> Iterator[Entry]:
 def _during_and_after(
     listing: Listing, contents: Mapping[str, bytes], gone: Sequence[str]
 ) -> tuple[Listing, Listing]:
-    """What is ours while files change, and what after that."""
+    """Return the file lists for the time of the change and for the time after it."""
     written = {name: hashlib.sha256(x).hexdigest() for name, x in contents.items()}
     kept = {path: x for path, x in listing.files.items() if path not in {*gone, *written}}
     return listing.with_more(written), Listing(listing.output_type, kept).with_more(written)

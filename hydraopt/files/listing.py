@@ -1,4 +1,4 @@
-"""What we wrote into a directory, by name and digest: nothing else in it may go."""
+"""The list of files in an output, with digests: only these may be removed or replaced."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -15,17 +15,18 @@ from .handles import Entry, content, digest, entries, opened, remove, status_of
 LIST = "hydraopt-files.json"
 FORMAT_VERSION = 2
 STEP = "so it is not overwritten; choose another output, or delete it yourself"
-FOREIGN, CHANGED, NEW = "is not ours", "was changed since", "came meanwhile"
+FOREIGN, CHANGED = "hydraopt did not write", "was modified since it was written"
+NEW = "was added in the meantime"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files that we wrote into a directory.
+    """The files that hydraopt wrote into a directory.
 
     Attributes:
         output_type: what the directory is, such as ``bundle``.
-        files: path inside the directory -> SHA-256 in hex. There are two while a file is replaced,
-            so that a command that is killed leaves nothing of which we do not know.
+        files: path inside the directory -> SHA-256 in hex; two of them while a file is replaced,
+            so that either version is recognised after a killed command.
     """
 
     output_type: str
@@ -33,7 +34,7 @@ class Listing:
 
     @classmethod
     def of(cls, directory: Path, output_type: str) -> "Listing":
-        """All files of a directory that only we have written to."""
+        """List and hash all files of a directory that only this process has written to."""
         with opened(directory) as handle:
             paths = [entry.path for entry in entries(handle) if not entry.is_directory]
             found = {path: digest(path, handle) for path in progress(paths, "hash")}
@@ -41,31 +42,31 @@ class Listing:
 
     @classmethod
     def read(cls, handle: int, path: Path) -> "Listing | None":
-        """That in an open directory; None if there is none.
+        """Read the list of an open directory; None if it has none.
 
         Args:
-            handle: of the directory.
-            path: of the directory, for messages.
+            handle: handle of the directory.
+            path: path of the directory, for messages.
 
         Raises:
-            BundleError: a list that was changed, is damaged, or of another version.
+            BundleError: the list is damaged, was modified, or has another version.
         """
         if status_of(LIST, handle) is None:
             return None
         found = content(LIST, handle, LARGEST)
         if found is None:
-            raise BundleError(f"{path / LIST} is no file of ours; move it away")
+            raise BundleError(f"{path / LIST} is not hydraopt's list of files; move it away")
         try:
             fields = parse_document(found, path / LIST, "files", FORMAT_VERSION, "hydraopt")
         except BundleError as error:
             raise BundleError(
-                f"{path / LIST} was changed or is of another version; delete it, and nothing in "
-                f"{path} is taken for ours"
+                f"{path / LIST} was modified or has another version; delete it to keep every file "
+                f"in {path}"
             ) from error
         return cls(fields["output_type"], {name: tuple(x) for name, x in fields["files"].items()})
 
     def with_more(self, files: Mapping[str, str]) -> "Listing":
-        """The same with other files, or other content: path -> SHA-256 in hex."""
+        """Return a list extended by ``files``: path -> SHA-256 in hex."""
         more = {
             path: tuple(dict.fromkeys((*self.files.get(path, ()), value)))
             for path, value in files.items()
@@ -74,7 +75,7 @@ class Listing:
 
     @property
     def document(self) -> bytes:
-        """The content of its file."""
+        """Content of the list's file."""
         files = {path: list(digests) for path, digests in sorted(self.files.items())}
         return sealed(
             {"format_version": FORMAT_VERSION, "output_type": self.output_type, "files": files}
@@ -82,53 +83,54 @@ class Listing:
 
     @cached_property
     def directories(self) -> frozenset[str]:
-        """The directories that its files are in."""
+        """Directories of the listed files."""
         return _directories(self.files)
 
     def holds(self, entry: Entry) -> bool:
-        """Whether something is ours and as we wrote it, by its digest."""
+        """Return whether an entry is listed and unmodified, by its digest."""
         if entry.is_directory:
             return entry.path in self.directories
         if entry.path == LIST:
-            return True  # this was read from it
+            return True  # the list does not contain itself
         known = self.files.get(entry.path)
         return known is not None and digest(entry.name, entry.parent) in known
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The files of an output that is ours as a whole, and what shows that they are as they were."""
+    """Path -> signature of the files of an output whose every file was checked."""
 
     signatures: Mapping[str, tuple[int, ...]]
 
     @cached_property
     def directories(self) -> frozenset[str]:
-        """The directories that its files are in."""
+        """Directories of the checked files."""
         return _directories(self.signatures)
 
     def holds(self, entry: Entry) -> bool:
-        """Whether something was there and nobody wrote to it since."""
+        """Return whether an entry was checked and is unmodified since."""
         if entry.is_directory:
             return entry.path in self.directories
         return self.signatures.get(entry.path) == entry.signature
 
     def check_again(self, handle: int, path: Path) -> None:
-        """Raise ``OutputError`` if anything came into the directory since, or was changed."""
+        """Raise ``OutputError`` if an entry was added or modified since the check."""
         for entry in entries(handle):
             if not self.holds(entry):
                 raise OutputError(f"output {path} holds {entry.path}, which {NEW}, {STEP}")
 
 
 def check_ours(handle: int, path: Path, output_type: str) -> Checked:
-    """What is in an output, all of which we wrote.
+    """Check that hydraopt wrote every file of an output.
 
     Args:
-        handle: of the directory.
-        path: of the directory, for messages.
-        output_type: what the directory is, such as ``bundle``.
+        handle: handle of the directory.
+        path: path of the directory, for messages.
+        output_type: expected type, such as ``bundle``.
 
     Raises:
-        OutputError: it is of another type, or holds anything that we did not write.
+        OutputError: the output is of another type, or holds a file that hydraopt did not write or
+            that was modified.
     """
     try:
         listing = Listing.read(handle, path)
@@ -136,7 +138,7 @@ def check_ours(handle: int, path: Path, output_type: str) -> Checked:
         raise OutputError(f"{error}; it is not overwritten") from error
     if listing is None:
         if os.listdir(handle):
-            raise OutputError(f"output {path} holds other files and no {LIST} of ours, {STEP}")
+            raise OutputError(f"output {path} holds files but no {LIST}, {STEP}")
         return Checked({})
     if listing.output_type != output_type:
         raise OutputError(
@@ -153,7 +155,7 @@ def check_ours(handle: int, path: Path, output_type: str) -> Checked:
 
 
 def remove_held(handle: int, listing: Listing | Checked) -> None:
-    """Remove all that ``listing`` holds, and last the list: until then a kill loses no names."""
+    """Remove all files of ``listing``; the list itself last, so that a killed run can resume."""
     remove(handle, lambda entry: entry.path != LIST and listing.holds(entry))
     remove(handle, lambda entry: entry.path == LIST and listing.holds(entry))
 

@@ -1,4 +1,4 @@
-"""Directories that a command writes: whole or not at all, in the place of what we wrote only."""
+"""Write output directories atomically, replacing only directories that hydraopt wrote."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,19 +17,19 @@ from .staging import NEW, OLD, Staging, settle_stale, staged
 def output_directory(
     path: str | Path, output_type: str, *, overwrite: bool = False
 ) -> Iterator[Path]:
-    """Yield a temporary directory to write into; rename it to ``path`` at the end.
+    """Yield a temporary directory to write into, and rename it to ``path`` at the end.
 
-    Whatever ends the block early (an error, a full disk, an interrupt) leaves ``path`` as it was
-    and removes the temporary directory.
+    If the block ends early (an error, a full disk, an interrupt), ``path`` stays unchanged and the
+    temporary directory is removed.
 
     Args:
-        path: directory to write. It gets a list of all files, by which it may be replaced later.
-        output_type: what the directory is, such as ``bundle``; only one of this type, or an empty
-            one, is ever replaced.
-        overwrite: replace an existing ``path``, if all that is in it was written by us.
+        path: directory to write; a list of its files is added, which later allows replacing it.
+        output_type: such as ``bundle``; only an output of this type or an empty directory is
+            replaced.
+        overwrite: replace an existing ``path``, provided that hydraopt wrote all its files.
 
     Raises:
-        OutputError: ``path`` exists and may not be replaced, or it cannot be written.
+        OutputError: ``path`` exists and may not be replaced, or cannot be written.
     """
     path = Path(path).resolve()
     check_output(path, output_type, overwrite=overwrite)
@@ -45,7 +45,7 @@ def output_directory(
 
 
 def check_output(path: Path, output_type: str, *, overwrite: bool) -> None:
-    """Raise what :func:`output_directory` would before anything is computed."""
+    """Raise the errors of :func:`output_directory` before anything is computed."""
     path = path.resolve()
     if path == Path.cwd() or path in Path.cwd().parents:
         raise OutputError(f"output {path} holds the current directory; choose another output")
@@ -62,32 +62,32 @@ def remove_output(path: Path, output_type: str) -> None:
     """Remove a directory that :func:`output_directory` wrote.
 
     Raises:
-        OutputError: it is of another type, or holds anything that we did not write.
+        OutputError: it is of another type, or holds files that hydraopt did not write.
     """
     with held(path) as directory:
         remove_held(directory.handle, directory.check_ours(output_type))
-    with suppress(OSError):  # something came meanwhile
+    with suppress(OSError):  # a file was added in the meantime
         path.rmdir()
 
 
 def write_files(directory: Path, output_type: str, contents: Mapping[str, bytes]) -> None:
-    """Write files into a directory in which others may lie; of these, ours are replaced.
+    """Write files into a directory that may hold other files.
 
     Args:
-        directory: is there already.
-        output_type: what the directory is, for its list.
+        directory: an existing directory.
+        output_type: what the directory is, for its file list.
         contents: path inside the directory -> content.
 
     Raises:
-        OutputError: a file that is not ours has such a name, or it cannot be written.
-        BundleError: the list of what is ours is damaged.
+        OutputError: a name is taken by a file that hydraopt did not write, or cannot be written.
+        BundleError: the file list is damaged.
     """
     with held(directory) as there:
         there.change(there.listing() or Listing(output_type, {}), contents)
 
 
 def check_files(directory: Path, output_type: str, names: Iterable[str]) -> None:
-    """Raise what :func:`write_files` would; or if all in a directory is somebody else's."""
+    """Raise the errors of :func:`write_files`, also if no file in the directory is hydraopt's."""
     if not directory.exists():
         return
     if not directory.is_dir():
@@ -96,7 +96,7 @@ def check_files(directory: Path, output_type: str, names: Iterable[str]) -> None
         listing = there.listing()
         if listing is None and any(directory.iterdir()):
             raise OutputError(
-                f"output {directory} holds other files and no {LIST} of ours; choose another output"
+                f"output {directory} holds files but no {LIST}; choose another output"
             )
         if listing and listing.output_type != output_type:
             raise OutputError(
@@ -117,11 +117,11 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
 
 
 def _publish(staging: Staging, output_type: str, *, overwrite: bool) -> None:
-    """Give what was written its name; what had it goes."""
+    """Rename the staged output to its target, replacing an earlier output."""
     with opened(staging.name, staging.parent) as handle:
         try:
             return rename_new((handle, NEW), staging.place)
-        except FileExistsError:  # it may have come while we worked
+        except FileExistsError:  # possibly created during the block
             _check_replaceable(staging.target, overwrite=overwrite)
         with held(staging.target) as directory:
             ours = directory.check_ours(output_type)
@@ -135,10 +135,10 @@ def _publish(staging: Staging, output_type: str, *, overwrite: bool) -> None:
 
 
 def _replace(handle: int, output: Place) -> None:
-    """Let ``new`` and the output change places; the output is ``old`` then.
+    """Swap staging into place: ``new`` becomes the output, and the output becomes ``old``.
 
-    Whenever a kill comes, ``old`` is an output with a list: ``new`` has that name before they
-    change. Where two names cannot be exchanged, an output that is nowhere else is brought back.
+    ``new`` is renamed to ``old`` first, so that a kill at any point leaves an output with a file
+    list under ``old``. Without an atomic exchange, :meth:`Staging.settle` restores the output.
     """
     old, new = (handle, OLD), (handle, NEW)
     rename(new, old)

@@ -1,6 +1,6 @@
-"""Renames that lose nothing: a name is never taken from another, two names change at once.
+"""Renames that never overwrite a directory, and atomic exchange of two names.
 
-A place is the handle of a directory and a name in it.
+A place is a directory handle and a name in that directory.
 """
 
 import ctypes
@@ -15,15 +15,15 @@ Place = tuple[int, str]
 
 
 def rename(source: Place, target: Place) -> None:
-    """Rename; what had the name is gone if it is a file or an empty directory."""
+    """Rename; an existing file or empty directory at ``target`` is replaced."""
     os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
 
 
 def rename_new(source: Place, target: Place) -> None:
-    """Rename a directory to a name that nobody has, whoever else tries the same.
+    """Rename a directory to a free name, also if other processes try the same.
 
     Raises:
-        FileExistsError: something has the name.
+        FileExistsError: ``target`` exists.
     """
     if _renameat2(source, target, NO_REPLACE):
         return
@@ -37,12 +37,12 @@ def rename_new(source: Place, target: Place) -> None:
 
 
 def exchange(source: Place, target: Place) -> bool:
-    """Let two directories change names at once; whether the system can."""
+    """Exchange two names atomically; return False if the system cannot."""
     return _renameat2(source, target, EXCHANGE)
 
 
 def _renameat2(source: Place, target: Place, flags: int) -> bool:
-    """Whether the system has it; what else fails is an ``OSError``."""
+    """Call ``renameat2``; return False if the system lacks it, raise ``OSError`` otherwise."""
     function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if function is None:
         return False

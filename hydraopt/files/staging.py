@@ -1,14 +1,14 @@
-"""Marked directories in which outputs are written, and removed from where a kill left them.
+"""Staging directories: outputs are written here first, and cleaned up after a killed process.
 
-One lies beside its output, as ``.NAME.TOKEN``:
+A staging directory ``.NAME.TOKEN`` lies beside its output and contains
 
-- a marker, which says in our words what it is, and is locked while its writer lives;
-- ``new``: a file or directory that is not whole. It goes as it is.
-- ``old``: a whole output, the one that is replaced or the one that takes its place. Of it goes
-  what its list says, whatever else is in it stays.
+- a marker file, which identifies it and is locked while its writer runs;
+- ``new``: an incomplete file or directory, removed as a whole;
+- ``old``: a complete output, either the replaced one or its replacement; only the files on its
+  list are removed.
 
-A kill between making the directory and marking it leaves it, for an empty directory of that name
-may be anybody's.
+A kill between creating the directory and writing the marker leaves the directory behind: an
+unmarked empty directory may belong to somebody else.
 """
 
 import logging
@@ -36,12 +36,12 @@ _unfinished: "set[Staging]" = set()
 
 @dataclass(frozen=True)
 class Staging:
-    """A marked directory.
+    """A staging directory.
 
     Attributes:
-        target: what is written.
-        parent: handle of the directory that both are in.
-        name: its own.
+        target: path of the output.
+        parent: handle of the directory that contains both.
+        name: name of the staging directory.
     """
 
     target: Path
@@ -50,34 +50,34 @@ class Staging:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Path of the staging directory."""
         return self.target.with_name(self.name)
 
     @property
     def new(self) -> Path:
-        """What is written first, and renamed to ``target`` when it is whole."""
+        """Path to write to; renamed to ``target`` when complete."""
         return self.path / NEW
 
     @property
     def place(self) -> Place:
-        """Of ``target``."""
+        """Place of ``target``."""
         return self.parent, self.target.name
 
     @property
     def _mark(self) -> bytes:
         return os.fsencode(
-            f"hydraopt writes {self.target.name} in {self.name}.\n"
-            "What is in here goes with it when the command ends, or when the next one begins.\n"
+            f"hydraopt writes {self.target.name} to {self.name} first.\n"
+            "This directory is removed when the command ends, or when the next one starts.\n"
         )
 
     def make(self) -> int:
-        """Make it; the handle of its marker, locked if the file system has locks."""
+        """Create the directory; return the handle of its marker, locked if possible."""
         os.mkdir(self.name, dir_fd=self.parent)
         with opened(self.name, self.parent) as handle:
             return write_locked(MARKER, handle, self._mark)
 
     def settle(self) -> None:
-        """Remove it; bring back an output that was put into it, if nothing has its name."""
+        """Remove the directory; restore an output that was moved into it if its name is free."""
         with suppress(OSError), opened(self.name, self.parent) as handle:
             if content(MARKER, handle, 1 << 16) == self._mark:
                 self._bring_back(handle)
@@ -88,10 +88,10 @@ class Staging:
         except FileNotFoundError:
             pass
         except OSError:
-            logger.warning("%s is kept: it holds what is not ours", self.path)
+            logger.warning("%s is kept: it holds files that hydraopt did not write", self.path)
 
     def settle_stale(self) -> None:
-        """The same if its writer is dead; nothing if it is alive, or the marker is not ours."""
+        """Call :meth:`settle` if the marker is valid and its writer has died."""
         with opened(self.name, self.parent) as handle:
             marker = os.open(MARKER, os.O_RDWR | FILE, dir_fd=handle)
             try:
@@ -99,13 +99,13 @@ class Staging:
                     return
                 if lock(marker, wait=False):
                     self.settle()
-                else:  # nobody knows whether it lives; what it wants to replace is not lost
+                else:  # without locks the writer may be alive: only restore the output
                     self._bring_back(handle)
             finally:
                 os.close(marker)
 
     def _bring_back(self, handle: int) -> None:
-        """End what a kill between two renames left, where two names cannot be exchanged."""
+        """Undo a replacement that was killed between two renames (no atomic exchange)."""
         if status_of(OLD, handle) and not status_of(self.target.name, self.parent):
             rename((handle, OLD), self.place)
 
@@ -121,15 +121,15 @@ class Staging:
                     remove_held(old, listing)
             except BundleError as error:
                 logger.warning("%s", error)
-        with suppress(OSError):  # it holds what is not ours
+        with suppress(OSError):  # not empty: it holds other files
             os.rmdir(OLD, dir_fd=handle)
 
 
 @contextmanager
 def staged(target: Path, parent: int) -> Iterator[Staging]:
-    """A marked directory beside ``target``, which is in the directory ``parent``; gone at the end.
+    """Create a staging directory beside ``target`` in ``parent``, and remove it at the end.
 
-    What killed writers of ``target`` left is removed first.
+    Staging directories of killed writers of ``target`` are removed first.
     """
     settle_stale(target, parent)
     staging = Staging(target, parent, f".{target.name}.{token_hex(TOKEN_BYTES)}")
@@ -146,18 +146,18 @@ def staged(target: Path, parent: int) -> Iterator[Staging]:
 
 
 def settle_stale(target: Path, parent: int) -> None:
-    """Remove what killed writers of ``target`` left beside it, in the directory ``parent``."""
+    """Remove the staging directories of killed writers of ``target`` from ``parent``."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{{2 * TOKEN_BYTES}}}")
     for name in filter(pattern.fullmatch, os.listdir(parent)):
-        with suppress(OSError):  # it is none of ours, or somebody else is at it
+        with suppress(OSError):  # not a staging directory, or in use
             Staging(target, parent, name).settle_stale()
 
 
 def remove_unfinished() -> None:
-    """Remove all that outputs have written so far and that has not its name yet.
+    """Remove all staging directories of this process.
 
-    For signal handlers: the exception that a handler raises may meet compiled code that aborts on
-    it, and then no ``finally`` runs.
+    For signal handlers: an exception raised in a handler may hit compiled code that aborts, and
+    then no ``finally`` runs.
     """
     for staging in tuple(_unfinished):
         staging.settle()
@@ -165,7 +165,7 @@ def remove_unfinished() -> None:
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """Yield a file to write; rename it to ``path`` at the end, or remove it.
+    """Yield a temporary file to write, and rename it to ``path`` at the end.
 
     Raises:
         OutputError: the file cannot be written.
