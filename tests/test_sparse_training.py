@@ -177,5 +177,5 @@ def test_mistakes_are_one_line(base, data, tmp_path):
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(base, data, tmp_path):
     error = fails(*sparse_command(base, data, tmp_path / "out", "--rate", "1e30"))
     assert "error: step " in error
-    assert "they are in " in error
+    assert "the weights are in " in error
     SparseAdapter.load(tmp_path / "out")

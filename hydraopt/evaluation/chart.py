@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 PAPER_SHARE = 52  # percent of fp16 that HydraOpt's paper keeps (arXiv 2507.17706)
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
-COLORS = (  # there are more series than matplotlib's ten colors
+COLORS = (  # matplotlib's default has ten, too few for all methods
     *("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink"),
     *("tab:gray", "olive", "cyan", "gold", "navy", "lime", "black"),
 )
-MARKERS = "osv^"  # one per cycle of twenty colors
+MARKERS = "osv^"  # one per cycle of twenty colours
 ZOOM = 5  # lower limit of the zoomed panel, in points below the unmerged adapters
 
 

@@ -55,9 +55,7 @@ def read_lines(path: Path, keys: Sequence[str]) -> list[tuple[int, dict[str, str
         DataError: the file is unreadable or empty, or a line is invalid (with its number).
     """
     try:
-        lines = file_text(path, LARGEST).split(
-            "\n"
-        )  # unlike splitlines(), keeps U+2028 and the like in texts
+        lines = file_text(path, LARGEST).split("\n")  # splitlines() would split at U+2028 too
     except UnreadableError as error:
         raise DataError(f"cannot read {path} ({error}); expected UTF-8 JSON lines") from None
     objects = [(n, _object(path, n, line, keys)) for n, line in enumerate(lines, 1) if line.strip()]

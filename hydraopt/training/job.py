@@ -143,9 +143,9 @@ def run(
         )
     except TrainingError as error:
         if job.output.exists():
-            raise TrainingError(f"{error}; {job.output} is kept as it was") from error
+            raise TrainingError(f"{error}; {job.output} is unchanged") from error
         save()
-        raise TrainingError(f"{error}; they are in {job.output}") from error
+        raise TrainingError(f"{error}; the weights are in {job.output}") from error
     save()
     checkpoint.unlink(missing_ok=True)
     return fitted

@@ -115,9 +115,7 @@ def fit(
             steps(description, total=schedule.steps, done=state.step) as bar,
         ):
             while state.step < schedule.steps and not state.is_stale():
-                torch.manual_seed(
-                    schedule.seed * 1_000_003 + state.step
-                )  # reproducible dropout, also on resume
+                torch.manual_seed(schedule.seed * 1_000_003 + state.step)  # for dropout
                 chosen = _mini_batch(examples, schedule, state.step)
                 if before_step is not None:
                     before_step(state.step, chosen)
