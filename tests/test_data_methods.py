@@ -170,7 +170,7 @@ def test_unequal_targets_merge():
         ("adamerging", {"coefficients": 3}, "coefficients is 3, expected 'layer' or 'task'"),
         ("surgery", {"after": "zipit"}, "after is 'zipit', expected one of hydraopt, average"),
         ("surgery", {"width": 0}, "width is 0, expected at least 1"),
-        ("zipit", {"rank": 13}, "rank is 13, expected at most 12, all directions"),
+        ("zipit", {"rank": 13}, "rank is 13, expected at most 12, the directions"),
         ("zipit", {"rank": 0}, "rank is 0, expected at least 1"),
     ],
 )
@@ -201,7 +201,9 @@ def test_data_goes_to_the_methods_that_need_it():
         UsageError, match="supermerge needs the base model and prompts with answers"
     ):
         merge_with("supermerge", adapters)
-    with pytest.raises(UsageError, match="zipit needs the base model and prompts; pass --base"):
+    with pytest.raises(
+        UsageError, match="zipit needs the base model and prompts; pass them as data"
+    ):
         merge_with("zipit", adapters)
     with pytest.raises(UsageError, match="method ties takes no data"):
         merge_with("ties", adapters, data)

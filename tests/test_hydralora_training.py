@@ -149,7 +149,9 @@ def test_the_command_trains_and_resumes(base, data, tmp_path, monkeypatch):
     )
     assert names(tmp_path) == {"data.jsonl", "whole"}  # no checkpoint is left
 
-    monkeypatch.setattr(loop._TrainingState, "look", interrupted_at(40, loop._TrainingState.look))
+    monkeypatch.setattr(
+        loop._TrainingState, "evaluate", interrupted_at(40, loop._TrainingState.evaluate)
+    )
     assert hydraopt(*arguments, "-o", tmp_path / "parts").code == 130
     monkeypatch.undo()
     assert any(name.endswith(".checkpoint") for name in names(tmp_path))
@@ -163,11 +165,11 @@ def test_the_command_trains_and_resumes(base, data, tmp_path, monkeypatch):
     assert "experts 2" in " ".join(succeeds("info", tmp_path / "whole").split())
 
 
-def interrupted_at(step, look):
-    def interrupting(run, judged):
+def interrupted_at(step, evaluate):
+    def interrupting(run, held_out):
         if run.step == step:
             raise KeyboardInterrupt
-        look(run, judged)
+        evaluate(run, held_out)
 
     return interrupting
 
@@ -219,7 +221,9 @@ def test_another_data_set_has_another_checkpoint(base, data, tmp_path, monkeypat
         "-o",
         tmp_path / "o",
     )
-    monkeypatch.setattr(loop._TrainingState, "look", interrupted_at(40, loop._TrainingState.look))
+    monkeypatch.setattr(
+        loop._TrainingState, "evaluate", interrupted_at(40, loop._TrainingState.evaluate)
+    )
     assert hydraopt(*train, "--data", data).code == 130
     other = tmp_path / "other.jsonl"
     other.write_text(data.read_text() + "\n" + json.dumps({"prompt": "a", "answer": "b"}))

@@ -140,14 +140,14 @@ def test_a_resumed_training_ends_with_the_same_masks_and_values(base, data, tmp_
     record = json.loads(succeeds(*sparse_command(base, data, tmp_path / "a" / "t")))
     assert (record["tasks"], record["modules"]) == (["t"], 3)
     assert record["values"] == round(0.05 * 64 * 64) + 2 * round(0.05 * 32 * 64)
-    look = loop._TrainingState.look
+    evaluate = loop._TrainingState.evaluate
 
-    def interrupting(run, judged):
+    def interrupting(run, held_out):
         if run.step == 60:
             raise KeyboardInterrupt
-        look(run, judged)
+        evaluate(run, held_out)
 
-    monkeypatch.setattr(loop._TrainingState, "look", interrupting)
+    monkeypatch.setattr(loop._TrainingState, "evaluate", interrupting)
     assert hydraopt(*sparse_command(base, data, tmp_path / "b" / "t")).code == 130
     monkeypatch.undo()
     resumed = json.loads(succeeds(*sparse_command(base, data, tmp_path / "b" / "t", "--resume")))

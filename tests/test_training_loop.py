@@ -78,7 +78,7 @@ def test_resuming_continues_as_if_it_had_never_stopped(tmp_path):
         fit(parts, distance(parts), TARGETS, SCHEDULE, checkpoint=path, before_step=stop_at(110))
     again, calls = weights(), []
     found = fit(again, distance(again, calls), TARGETS, SCHEDULE, checkpoint=path)
-    assert len(calls) == 100  # from step 100, the last look
+    assert len(calls) == 100  # from step 100, the last evaluation
     assert found.losses == expected.losses
     assert torch.equal(again["w"], whole["w"])
 
