@@ -143,7 +143,7 @@ def test_mistakes_are_one_line_with_exit_code_1(adapter_dirs, merged_dir, bundle
         ((*hydra, "-o", merged_dir), "exists already"),
         (("compress", *adapter_dirs, "-o", merged_dir), "exists already"),
         (("compress", *adapter_dirs, "-o", tmp_path / "x", "--budget", "1kB"), "expected at least"),
-        (("info", tmp_path), "is no adapter, set of adapters or bundle"),
+        (("info", tmp_path), "is not an adapter, compressed or merged adapters, or a bundle"),
         (("unmerge", merged_dir, "--task", "x", "-o", tmp_path / "x"), "there are: alpha, beta"),
         (("export", nowhere, "--base", base, "-o", tmp_path / "x"), "adapters.json is missing"),
         (("export", merged_dir, "--base", nowhere, "-o", tmp_path / "x"), "neither a directory"),

@@ -238,7 +238,7 @@ def test_a_device_lost_in_the_middle(measuring, own_device, tmp_path):
     assert running.returncode == 1
     assert len(errors) == 1
     assert f"device {own_device.serial} went away when asked to run script" in errors[0]
-    assert f"what was measured is in {output}" in errors[0]
+    assert f"the measurements so far are in {output}" in errors[0]
     found = json.loads((output / "results.json").read_text())
     assert found["status"] == "partial"
     assert found["lost"]

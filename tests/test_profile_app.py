@@ -204,8 +204,8 @@ def test_an_app_that_ends_or_takes_too_long(device, bundle, monkeypatch):
     ("options", "message"),
     [
         (["--serial", "host"], "--via app runs on an Android device"),
-        (["--base", "x"], "--via app measures the bundle alone"),
-        (["--runner", "x"], "--via app measures the bundle alone"),
+        (["--base", "x"], "--via app measures only the bundle"),
+        (["--runner", "x"], "--via app measures only the bundle"),
         (["--apk", "none.apk"], "there is no none.apk; build it with make apk"),
         (["--threads", "99"], "--threads 99: expected numbers from 1 to 9"),
     ],

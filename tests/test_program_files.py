@@ -90,4 +90,4 @@ def test_a_program_that_crashes_the_runtime_ends_no_verify(copied):
     command = [sys.executable, "-m", "hydraopt", "verify", copied]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert done.stderr.startswith(f"error: the process that ran {copied} ended by SIGABRT")
+    assert done.stderr.startswith(f"error: the process that ran {copied} ended with SIGABRT")

@@ -1,7 +1,7 @@
-"""The ``hydraopt`` command, one module per group of commands; nothing else imports it.
+"""The ``hydraopt`` command, one module per group of commands.
 
-Every command parses its options, calls the library and prints. torch, transformers and executorch
-take seconds to import, so that commands import the library where they use it.
+A command parses options, calls the library and prints. torch, transformers and executorch take
+seconds to import, so commands import the library inside their functions.
 """
 
 from .app import main

@@ -1,4 +1,4 @@
-"""``hydraopt info`` and ``unmerge``: what a directory holds, and a task as a plain adapter."""
+"""``hydraopt info`` and ``unmerge``: inspect a directory, write one task back as an adapter."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,20 +10,22 @@ from .options import Json, Output, Overwrite
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="An adapter, a set of adapters or a bundle.")],
+    path: Annotated[
+        Path, typer.Argument(help="Adapter, compressed or merged adapters, or bundle.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Show tasks, modules and bytes; of a set of adapters also the error of each."""
+    """Show what a directory holds: tasks, modules, bytes, approximation errors."""
     report.show_info(path, as_json)
 
 
 def unmerge(
-    adapters: Annotated[Path, typer.Argument(help="What `compress` or `merge` wrote.")],
-    task: Annotated[str, typer.Option(help="Write the adapter of this task.")],
+    adapters: Annotated[Path, typer.Argument(help="Directory written by `compress` or `merge`.")],
+    task: Annotated[str, typer.Option(help="Task to write.")],
     adapter: Output,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write one task of a set of adapters back as a plain PEFT adapter."""
+    """Write one task of compressed or merged adapters back as a PEFT adapter."""
     from ..packing import open_stored
 
     open_stored(adapters).to_peft(task, adapter, overwrite=overwrite)

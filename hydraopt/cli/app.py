@@ -1,4 +1,4 @@
-"""All commands, put together."""
+"""The application with all commands."""
 
 import logging
 from functools import partial
@@ -59,16 +59,19 @@ for name, group in {
 
 
 class Visible(logging.Formatter):
-    """Messages whose control characters a terminal does not obey."""
+    """Escapes control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """As one or, with a traceback, several lines."""
+        """Format a record; only a traceback has several lines."""
         return visible(super().format(record), keep="\n")
 
 
 @app.callback()
 def options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log in detail.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Log progress, and tracebacks of unexpected errors."),
+    ] = False,
 ) -> None:
     """Many LoRA adapters of one base model in one ExecuTorch program."""
     handler = RichHandler(console=messages, show_path=False)
@@ -78,5 +81,5 @@ def options(
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command line."""
     run_command_line(partial(app, standalone_mode=False))

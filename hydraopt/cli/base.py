@@ -1,4 +1,4 @@
-"""``hydraopt base``: base models from other forms."""
+"""``hydraopt base``: convert base models from other formats."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,22 +8,22 @@ import typer
 from . import report
 from .options import Json, Output, Overwrite
 
-base = typer.Typer(help="Make a base model from another form.", no_args_is_help=True)
+base = typer.Typer(help="Convert a base model from another format.", no_args_is_help=True)
 
 
 @base.callback()
 def group() -> None:
-    """Make a base model from another form."""
+    """Convert a base model from another format."""
 
 
 @base.command()
 def from_gguf(
-    file: Annotated[Path, typer.Argument(help="Read the causal language model in this GGUF file.")],
+    file: Annotated[Path, typer.Argument(help="GGUF file of a causal language model.")],
     output: Output,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write a GGUF file's model and tokenizer as a Hugging Face directory, in float16."""
+    """Convert a GGUF file to a Hugging Face directory with float16 weights and tokenizer."""
     from ..gguf import convert_gguf
 
     model = convert_gguf(file, output, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""``hydraopt export``, ``add``, ``remove`` and ``verify``: bundles, from making to checking."""
+"""``hydraopt export``, ``add``, ``remove`` and ``verify``: make, change and check bundles."""
 
 import sys
 from dataclasses import asdict
@@ -31,9 +31,11 @@ from .parsing import arguments
 def export(
     source: Annotated[
         Path,
-        typer.Argument(metavar="ADAPTERS", help="What `compress`, `merge` or `train` wrote."),
+        typer.Argument(
+            metavar="ADAPTERS", help="Directory written by `compress`, `merge` or `train`."
+        ),
     ],
-    base: Annotated[str, typer.Option(help="Lower this base model, a directory or hub id.")],
+    base: Annotated[str, typer.Option(help="Base model: directory or hub id.")],
     bundle: Output,
     quantize: Annotated[
         SchemeName,
@@ -41,56 +43,63 @@ def export(
     ] = DEFAULT_SCHEME,
     embedding: Annotated[
         EmbeddingName | None,
-        typer.Option(help="Quantization scheme of the token embedding; by default --quantize's."),
+        typer.Option(
+            help="Quantization scheme of the token embedding; by default that of --quantize."
+        ),
     ] = None,
     attention: Annotated[
         Literal["llm", "portable"],
-        typer.Option(help="Use ExecuTorch's operators for LLMs, or those of every runtime."),
+        typer.Option(
+            help="Attention operators: ExecuTorch's LLM kernels, or portable ones in any runtime."
+        ),
     ] = "llm",
     swap: Annotated[
         Literal["inputs", "methods", "data"] | None,
         typer.Option(
-            help="Make factors inputs (the default), or a method or a .ptd file per task."
+            help="How tasks are switched: factors as inputs (default), or one method or .ptd "
+            "file per task."
         ),
     ] = None,
     packs: Annotated[
         Literal["files", "single"],
-        typer.Option(help="Write a file for each task's pack, or one file for all of them."),
+        typer.Option(help="One file per task's pack, or a single file for all."),
     ] = "files",
     static: Annotated[
-        bool, typer.Option("--static", help="Put one adapter for all tasks into the weights.")
+        bool,
+        typer.Option(
+            "--static",
+            help="Put the one adapter of all tasks into the base's weights; nothing is switched.",
+        ),
     ] = False,
     max_length: Annotated[
-        int | None, typer.Option(max=MOST, help="Give the KV cache so many positions.")
+        int | None, typer.Option(max=MOST, help="Length of the KV cache in tokens.")
     ] = None,
     prefill_length: Annotated[
         int | None,
-        typer.Option(
-            max=MOST, help="Take at most so many tokens in a call; longer prompts go in pieces."
-        ),
+        typer.Option(max=MOST, help="Maximum tokens per call; longer prompts are split."),
     ] = None,
     backend: Annotated[
         BackendName,
         typer.Option(
-            help="What runs the program's matrix products.",
+            help="Backend that runs the program.",
             hidden=len(BACKENDS) == 1,  # there is nothing to choose
         ),
     ] = DEFAULT,
     no_check: Annotated[
-        bool, typer.Option("--no-check", help="Do not compare the model with transformers.")
+        bool, typer.Option("--no-check", help="Skip the comparison with transformers.")
     ] = False,
     chat_template_arg: ChatArguments = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Lower base and adapters into one ExecuTorch program and write a bundle."""
+    """Export base model and adapters as a bundle: one ExecuTorch program and a pack per task."""
     from ..lowering.bundle import export_bundle
     from ..lowering.opening import open_adapters
     from ..lowering.settings import ExportSettings
 
     chat = arguments("--chat-template-arg", chat_template_arg or ())
     settings = ExportSettings(quantize, embedding, attention, max_length, prefill_length, backend)
-    # a console of its own: what the exporter prints on the standard error is caught
+    # its own console: standard error is captured while the exporter runs
     console = Console(file=sys.stderr)
     with console.status("Loading the base model") as status, showing_stages(status.update):
         exported = export_bundle(
@@ -110,42 +119,40 @@ def export(
 
 
 def add(
-    bundle: Annotated[Path, typer.Argument(help="Add to this bundle.")],
-    adapter: Annotated[
-        str, typer.Argument(help="Add the adapter in this PEFT directory or of this hub id.")
-    ],
-    task: Annotated[str, typer.Option(help="Name the new task like this.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle to change.")],
+    adapter: Annotated[str, typer.Argument(help="PEFT directory or hub id of the adapter.")],
+    task: Annotated[str, typer.Option(help="Name of the new task.")],
     as_json: Json = False,
 ) -> None:
-    """Code a new adapter into a bundle; the program and all other packs stay as they are."""
+    """Add an adapter to a bundle without a new export; only its pack is written."""
     from ..bundles import add_task
 
     report.show(records.of_tasks(add_task(bundle, adapter, task))[0], as_json)
 
 
 def remove(
-    bundle: Annotated[Path, typer.Argument(help="Take from this bundle.")],
-    task: Annotated[str, typer.Option(help="Take this task out.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle to change.")],
+    task: Annotated[str, typer.Option(help="Task to remove.")],
 ) -> None:
-    """Take a task out of a bundle."""
+    """Remove a task from a bundle."""
     from ..bundles import remove_task
 
     remove_task(bundle, task)
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Check this bundle.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle to check.")],
     base: Annotated[
         str | None,
-        typer.Option(help="Compare with this base model in transformers, a directory or hub id."),
+        typer.Option(help="Base model to compare with in transformers: directory or hub id."),
     ] = None,
     adapters: Annotated[
         list[str] | None,
-        typer.Option(help="Compare with this task's PEFT directory or hub id, too; repeat it."),
+        typer.Option(help="With --base: original adapter, PEFT directory or hub id; repeatable."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every file of a bundle, load its program and switch to every task."""
+    """Check a bundle: its files, its program, and a switch to every task."""
     if adapters and base is None:
         raise UsageError("--adapters goes with --base: an adapter is compared on its base model")
     from ..runtime import verify as verify_bundle
@@ -154,8 +161,8 @@ def verify(
         record = in_child(verify_bundle, bundle)
     except EndedError as error:
         raise BundleError(
-            f"the process that ran {bundle} ended by {error}: ExecuTorch cannot tell what is wrong "
-            "with its program; do not use it, export again"
+            f"the process that ran {bundle} ended with {error}: its program is broken; do not "
+            "use it, export again"
         ) from None
     if base is not None:
         from ..lowering.against_base import verify_against

@@ -1,4 +1,4 @@
-"""Work that may end its process, in a process of its own."""
+"""Run work that may crash its process in a child process."""
 
 import os
 import signal
@@ -9,18 +9,18 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 STDERR = 2
-FORK = get_context("fork")  # what was imported is there: nothing to wait for
+FORK = get_context("fork")  # keeps the imports, which take seconds
 
 
 class EndedError(Exception):
-    """How the process ended, in a few words."""
+    """The child process ended early; the message is a signal's name or an exit code."""
 
 
 def in_child(work: Callable[..., dict], *arguments: Any) -> dict:
-    """What ``work`` gives or raises, in a fork of this process.
+    """Call ``work`` in a fork of this process; return its result or raise its exception.
 
     Raises:
-        EndedError: the fork ended before it was done.
+        EndedError: the fork ended before ``work`` returned.
     """
     receiver, sender = FORK.Pipe(duplex=False)
     child = FORK.Process(target=_answer, args=(sender, work, arguments), daemon=True)
@@ -42,7 +42,7 @@ def in_child(work: Callable[..., dict], *arguments: Any) -> dict:
 
 
 def _answer(sender: Connection, work: Callable[..., dict], arguments: tuple) -> None:
-    # Python's messages are shown as ever, what compiled code says of its end is not
+    # Python's messages reach the user, those of crashing compiled code do not
     sys.stderr = open(os.dup(STDERR), "w", errors="backslashreplace")  # noqa: SIM115 to the end
     with open(os.devnull, "wb") as null:
         os.dup2(null.fileno(), STDERR)

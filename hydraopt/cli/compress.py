@@ -1,4 +1,4 @@
-"""``hydraopt compress``: adapters coded within a byte budget, or as small as a quality allows."""
+"""``hydraopt compress``: adapters within a byte budget, or as small as a quality allows."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,39 +18,38 @@ def compress(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Use at most so many bytes: 10% of the adapters in fp16, the default, or 12MB."
+            help="Byte budget: share of the adapters' fp16 bytes, or a size such as 12MB; "
+            "by default 10%."
         ),
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Fit the codes to these JSON lines of prompt, and task if not for all."),
+        typer.Option(help="JSON lines to calibrate with: prompt, and task unless for all tasks."),
     ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
             callback=finite,
             min=0,
-            help="Instead of a budget, use the fewest bytes that lose at most so many points.",
+            help="Instead of --budget: smallest size that loses at most this many points.",
         ),
     ] = None,
     validation: Annotated[
         Path | None,
-        typer.Option(help="Measure --max-drop by these JSON lines of task, prompt and answer."),
+        typer.Option(help="JSON lines of task, prompt and answer that measure --max-drop."),
     ] = None,
     base: Annotated[
         str | None,
         typer.Option(
-            help="Leave out layers that this base model, a directory or hub id, never runs; "
-            "--calibration and --max-drop run it."
+            help="Base model, directory or hub id: run by --calibration and --max-drop; adapted "
+            "layers that it never uses are dropped."
         ),
     ] = None,
-    bf16: Annotated[
-        bool, typer.Option("--bf16", help="With --calibration, multiply matrices in bfloat16.")
-    ] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Calibrate in bfloat16.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Code LoRA adapters of one base model into a few per cent of their bytes."""
+    """Compress the LoRA adapters of one base model to a few per cent of their bytes."""
     from .. import compression
     from ..adapters import read_adapters
     from ..errors import UsageError
@@ -60,7 +59,7 @@ def compress(
     check_output(compressed, STORED, overwrite=overwrite)
     if max_drop is not None and (budget or calibration):
         option = "--budget" if budget else "--calibration"
-        raise UsageError(f"--max-drop finds the budget of codes without data; drop {option}")
+        raise UsageError(f"--max-drop finds the budget and does not calibrate; drop {option}")
     if (max_drop is None) == (validation is not None):
         raise UsageError("--max-drop and --validation go together; pass both or none of them")
     if (calibration or validation) and not base:

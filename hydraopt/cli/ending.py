@@ -1,4 +1,4 @@
-"""How a command line ends: whatever went wrong is one line."""
+"""Run the command line: every error becomes one line and an exit code."""
 
 import logging
 import os
@@ -14,24 +14,24 @@ from ..shown import visible
 from .interrupts import ending_on_signals
 
 EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "sacrebleu", "peft", "babel", "num2words")
-LONGEST, END = 400, 120  # characters of a line, and of its end, which says what to do
-UNEXPECTED = "this was not expected; pass -v for where it happened"
+LONGEST, END = 400, 120  # characters of a line, and of its end, which has the next step
+UNEXPECTED = "unexpected error; pass -v for the traceback"
 
 
 def run_command_line(command: Callable[[], object]) -> None:
-    """Call it: a user's mistake is one line and exit code 1, or 2 for wrong usage.
+    """Run ``command`` and exit the process.
 
-    So is a signal, with exit code 128 + its number; and what no command expects, whose traceback
-    ``-v`` shows.
+    Errors print one line on standard error. The exit code is 1 for a failure, 2 for wrong usage
+    and 128 + N for signal N; ``-v`` adds the traceback of an unexpected exception.
 
     Args:
-        command: does the work; of a Typer application, with ``standalone_mode=False``. An int that
-            it gives is the exit code.
+        command: the work, such as a Typer application with ``standalone_mode=False``. If it
+            returns an int, that is the exit code.
     """
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # terminals that lack a character
+            stream.reconfigure(errors="backslashreplace")  # for terminals without Unicode
     try:
         with ending_on_signals():
             code = _exit_code(command)
@@ -54,19 +54,19 @@ def run_command_line(command: Callable[[], object]) -> None:
 
 
 def _open_closed_streams() -> None:
-    """Put nothing in the place of closed standard streams, before a file of ours takes it."""
+    """Open closed standard streams on the null device, so that no other file gets their numbers."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
         if getattr(sys, name) is None:
             mode = "r" if number == 0 else "w"
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 to the very end
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 open until exit
 
 
 def _exit_code(command: Callable[[], object]) -> int:
-    """Call it; what it gives is gone, finalised too, when this returns."""
+    """Call ``command`` and free its result, finalizers included; return the exit code."""
     result = command()
     return result if isinstance(result, int) else 0
 
@@ -78,20 +78,20 @@ def fail(error: object, code: int = 1) -> None:
     line = visible(" ".join(text.split()))
     if len(line) > LONGEST:
         line = f"{line[: LONGEST - END]} … {line[-END:]}"
-    with suppress(OSError, ValueError):  # a closed standard error takes nothing
+    with suppress(OSError, ValueError):  # standard error may be closed
         print("error:", line, file=sys.stderr, flush=True)
     sys.exit(code)
 
 
 def _flag(option: str) -> str:
-    """What the command line calls a parameter: ``max_length`` is ``--max-length``."""
+    """Return a parameter's flag: ``max_length`` is ``--max-length``."""
     name, _, value = option.partition("=")
     return " ".join(["--" + name.replace("_", "-"), *filter(None, [value])])
 
 
 def _fail_of_usage(error: TyperException) -> None:
     message = getattr(error, "format_message", error.__str__)()
-    if not message:  # without arguments the help was shown
+    if not message:  # no arguments: the help was printed
         sys.exit(2)
     context = getattr(error, "ctx", None)
     step = f"; run {context.command_path} --help" if context else ""

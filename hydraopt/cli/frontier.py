@@ -1,4 +1,4 @@
-"""``hydraopt frontier``: storage against quality, on the bundled zoo or a user's adapters."""
+"""``hydraopt frontier``: storage against quality, of the bundled zoo or the user's adapters."""
 
 import os
 from collections.abc import Sequence
@@ -20,51 +20,52 @@ def frontier(
     output: Output,
     adapters: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Measure these PEFT directories or hub ids, by default the bundled zoo."
-        ),
+        typer.Argument(help="PEFT directories or hub ids; by default the bundled zoo."),
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="ADAPTERS change this base model, a directory or hub id.")
+        str | None, typer.Option(help="Base model of ADAPTERS: directory or hub id.")
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Test ADAPTERS with these JSON lines of task, prompt and answer."),
+        typer.Option(help="Test examples: JSON lines of task, prompt and answer."),
     ] = None,
     train: Annotated[
         Path | None,
-        typer.Option(help="Give such lines to methods that need data, and to calibration."),
+        typer.Option(
+            help="Training examples in the same format, for calibration and methods that need data."
+        ),
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="Compare these, by default budget,calibrated,plain,hydraopt,average."),
+        typer.Option(
+            help="Methods to compare; by default budget,calibrated,plain,hydraopt,average."
+        ),
     ] = None,
     budgets: Annotated[
-        str | None, typer.Option(help="Use these byte budgets, in percent of fp16, such as 2,5,10.")
+        str | None, typer.Option(help="Byte budgets in per cent of fp16, such as 2,5,10.")
     ] = None,
     experts: Annotated[
-        str | None, typer.Option(help="Compare merges of so many adapters instead, such as 2,8,32.")
+        str | None,
+        typer.Option(help="Compare merges of this many adapters instead, such as 2,8,32."),
     ] = None,
     held_out: Annotated[
         int,
         typer.Option(
-            max=MOST, min=0, help="With --experts, keep so many tasks out of every merge."
+            max=MOST, min=0, help="With --experts: number of tasks kept out of every merge."
         ),
     ] = 0,
     inputs: Annotated[
         int | None,
-        typer.Option(
-            max=MOST, min=1, help="Test so many inputs of each task; of the zoo 200 at most."
-        ),
+        typer.Option(max=MOST, min=1, help="Test inputs per task; up to 200 for the zoo."),
     ] = None,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Multiply matrices in bfloat16.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Evaluate in bfloat16.")] = False,
     jobs: Annotated[
         int | None,
-        typer.Option(max=MOST, min=1, help="Run so many processes, by default one per core."),
+        typer.Option(max=MOST, min=1, help="Number of processes; by default one per core."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure storage against quality for many methods; run again to resume."""
+    """Measure storage against quality of many methods; an interrupted run resumes."""
     from ..evaluation.frontier import SHARES
     from ..evaluation.reports import write_experts, write_frontier
 
@@ -89,7 +90,7 @@ def _benchmark(
     *,
     experts: bool,
 ) -> "Benchmark":
-    """A user's adapters, or the zoo with training examples for methods or for calibration."""
+    """Return the user's adapters, or the zoo, with training examples for methods or calibration."""
     from ..errors import UsageError
     from ..evaluation.reports import read_benchmark
     from ..zoo.evaluate import PROMPTS, TEST_INPUTS, TRAINING, zoo_benchmark

@@ -1,4 +1,4 @@
-"""A picture of the relative errors of a set of adapters: tasks across, modules down."""
+"""Heat map of relative errors: tasks as columns, modules as rows."""
 
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -8,11 +8,11 @@ from ..shown import visible
 if TYPE_CHECKING:
     from ..stored import StoredAdapters
 
-MOST_CELLS = 40_000  # that one can still read
+MOST_CELLS = 40_000  # readable
 
 
 def heat_map(stored: "StoredAdapters") -> bytes | None:
-    """A PNG, grey where a task lacks the module; None if no errors are known, or too many."""
+    """Draw a PNG, grey where a task lacks a module; None without errors or with too many cells."""
     errors, modules = stored.errors, list(stored.modules)
     if not 0 < len(errors) * len(modules) <= MOST_CELLS:
         return None

@@ -1,4 +1,4 @@
-"""Ending a command on a signal: everything tidied up, one line, exit code 128 + its number."""
+"""End a command on a signal: clean up, print one line, exit with 128 + its number."""
 
 import os
 import signal
@@ -10,26 +10,26 @@ from ..files import remove_unfinished
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STDERR = 2
-CLEAN_LINE = "\r\x1b[K\x1b[?25h"  # of a terminal on which progress was shown: empty, with cursor
+CLEAN_LINE = "\r\x1b[K\x1b[?25h"  # clears a progress bar and shows the cursor
 
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """End the process on SIGINT, SIGTERM or SIGHUP, however the block ends after one of them.
+    """End the process if the block receives SIGINT, SIGTERM or SIGHUP.
 
-    The exception that a signal raises need not arrive: compiled code turns it into another one, a
-    library catches it. A signal that was ignored before, as in the background, stays ignored.
+    It ends even if compiled code replaces the exception that the signal raises, or a library
+    catches it. Signals that were ignored before, as in the background, stay ignored.
     """
     received: list[signal.Signals] = []
-    stream = os.dup(STDERR)  # the user's, whatever takes its place while the block runs
+    stream = os.dup(STDERR)  # the user's, even if the block redirects it
 
     def interrupt(number: int, _frame: object) -> None:
-        """Remove half-written outputs, then leave by an exception, which tidies up all else."""
+        """Remove unfinished outputs, then raise, so that the block cleans up the rest."""
         if not received:
             received.append(signal.Signals(number))
             _silence()
         remove_unfinished()
-        sys.exit(128 + received[0])  # unlike for KeyboardInterrupt, nobody has a message for it
+        sys.exit(128 + received[0])  # no library prints a message for it, unlike KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
@@ -52,6 +52,6 @@ def ending_on_signals() -> Iterator[None]:
 
 
 def _silence() -> None:
-    """Send standard error nowhere, for what fails from now on fails for the signal."""
+    """Discard standard error: whatever fails from now on fails because of the signal."""
     with open(os.devnull, "w") as null:
-        os.dup2(null.fileno(), STDERR)  # logs, warnings and compiled code all write there
+        os.dup2(null.fileno(), STDERR)  # including compiled code

@@ -1,4 +1,4 @@
-"""``hydraopt merge`` and ``methods``: adapters merged by a method of the literature."""
+"""``hydraopt merge`` and ``methods``: merging methods of the literature."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,25 +14,23 @@ from .parsing import settings
 def merge(
     adapters: Sources,
     merged: Output,
-    method: Annotated[
-        str, typer.Option(help="Merge by this method; `hydraopt methods` lists all.")
-    ],
+    method: Annotated[str, typer.Option(help="Merging method; `hydraopt methods` lists all.")],
     pairs: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Set an option of the method, as NAME=VALUE; may be repeated."),
+        typer.Option("--set", help="Option of the method, as NAME=VALUE; repeatable."),
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option(help="Run this base model, a directory or hub id, if the method needs data."),
+        typer.Option(help="Base model, directory or hub id, for methods that need data."),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Read JSON lines of task, prompt and answer, if the method needs data."),
+        typer.Option(help="JSON lines of task, prompt and answer, for methods that need data."),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Merge LoRA adapters of one base model by a method of the literature."""
+    """Merge the LoRA adapters of one base model with a method of the literature."""
     from ..adapters import read_adapters
     from ..errors import UsageError
     from ..files import check_output
@@ -58,7 +56,7 @@ def merge(
 
 
 def methods(as_json: Json = False) -> None:
-    """List the merging methods with their papers, needs, storage and options."""
+    """List the merging methods: paper, required data, storage, options."""
     from ..merging import METHODS
 
     report.show_methods(METHODS, as_json)

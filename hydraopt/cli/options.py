@@ -1,4 +1,4 @@
-"""Options that several commands have, and where their messages go."""
+"""Options of several commands, and the console for messages."""
 
 import math
 from pathlib import Path
@@ -12,22 +12,22 @@ from ..schemes import EMBEDDING_BITS, SCHEMES
 
 messages = Console(stderr=True)
 
-MOST = (1 << 31) - 1  # of whatever is counted
+MOST = (1 << 31) - 1  # upper limit of counts
 
 
 def finite(value: float | None) -> float | None:
-    """Callback of options that take a number: refuses NaN and infinity, which no range does."""
+    """Option callback: refuse NaN and infinity, which Typer's ranges accept."""
     if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no finite number")
+        raise typer.BadParameter(f"{value} is not a finite number")
     return value
 
 
 def written(path: Path) -> Path:
-    """Callback of options that name an output: its name is put into JSON, which is UTF-8."""
+    """Option callback: refuse output paths that are not UTF-8, as they are written to JSON."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise typer.BadParameter(f"{str(path)!r} is no UTF-8") from None
+        raise typer.BadParameter(f"{str(path)!r} is not UTF-8") from None
     return path
 
 
@@ -35,25 +35,27 @@ if TYPE_CHECKING:
     SchemeName: TypeAlias = str
     EmbeddingName: TypeAlias = str
     BackendName: TypeAlias = str
-else:  # the names that are registered, which no type checker reads
+else:  # the registered names, which type checkers cannot read
     SchemeName = Literal[tuple(SCHEMES)]
     EmbeddingName = Literal[tuple(EMBEDDING_BITS)]
     BackendName = Literal[tuple(BACKENDS)]
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", callback=written, help="Write to this directory.")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Output = Annotated[Path, typer.Option("--output", "-o", callback=written, help="Output directory.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an existing output directory.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 ChatArguments = Annotated[
     list[str] | None,
     typer.Option(
         "--chat-template-arg",
         metavar="NAME=VALUE",
-        help="Give this variable to the base's chat template, such as enable_thinking=false.",
+        help="Chat template variable, such as enable_thinking=false; repeatable.",
     ),
 ]
 Sources = Annotated[
     list[str],
-    typer.Argument(help="Read these PEFT directories or hub ids; NAME=SOURCE names a task."),
+    typer.Argument(
+        help="PEFT directories or hub ids, one per task; NAME=SOURCE sets the task's name."
+    ),
 ]

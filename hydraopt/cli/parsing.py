@@ -1,4 +1,4 @@
-"""Lists of numbers in options, with commas between; names with values."""
+"""Parse option values: comma-separated numbers and NAME=VALUE pairs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from .options import MOST
 
 
 def integers(option: str, text: str) -> list[int]:
-    """The integers of ``text``; raises ``UsageError`` that names ``option`` for anything else."""
+    """Parse comma-separated integers; raise ``UsageError`` that names ``option``."""
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
@@ -20,7 +20,7 @@ def integers(option: str, text: str) -> list[int]:
 
 
 def percentages(option: str, text: str) -> list[float]:
-    """Numbers above 0 and up to 100; raises ``UsageError`` that names ``option``."""
+    """Parse comma-separated percentages in (0, 100]; raise ``UsageError`` that names ``option``."""
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
@@ -31,17 +31,18 @@ def percentages(option: str, text: str) -> list[float]:
 
 
 def settings(option: str, texts: Sequence[str]) -> dict[str, str]:
-    """Values by name of ``NAME=VALUE`` each, as text.
+    """Parse ``NAME=VALUE`` texts into a dict of strings.
 
     Raises:
-        UsageError: that names ``option``: a text of another form, or a name that occurs twice.
+        UsageError: a text is not ``NAME=VALUE``, or a name occurs twice; the message names
+            ``option``.
     """
     values: dict[str, str] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not (separator and name):
             raise UsageError(
-                f"{option} {shortened(text)!r}, expected NAME=VALUE, for example density=0.2"
+                f"{option} {shortened(text)!r}: expected NAME=VALUE, for example density=0.2"
             )
         if name in values:
             raise UsageError(f"{option} gives {shortened(name)!r} twice; give it once")
@@ -50,26 +51,27 @@ def settings(option: str, texts: Sequence[str]) -> dict[str, str]:
 
 
 def arguments(option: str, texts: Sequence[str]) -> dict[str, Any]:
-    """Values by name of ``name=value`` each; a value that is no JSON is text.
+    """Parse ``name=value`` texts; a value that is not JSON is a string.
 
     Raises:
-        UsageError: that names ``option``: no ``=`` or name, a name twice, or text of no UTF-8.
+        UsageError: ``=`` or the name is missing, a name occurs twice, or a text is not UTF-8; the
+            message names ``option``.
     """
     values: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(
-                f"{option} {shortened(text)!r}: expected a name and a value, such as "
+                f"{option} {shortened(text)!r}: expected NAME=VALUE, for example "
                 "enable_thinking=false"
             )
         if name in values:
-            raise UsageError(f"{option} tells {shortened(name)!r} twice; pass it once")
+            raise UsageError(f"{option} gives {shortened(name)!r} twice; give it once")
         try:
             text.encode()
             values[name] = json_value(value)
         except UnicodeEncodeError:
-            raise UsageError(f"{option} {shortened(text)!r} is no UTF-8; correct it") from None
+            raise UsageError(f"{option} {shortened(text)!r} is not UTF-8; correct it") from None
         except UnreadableError:
             values[name] = value
     return values

@@ -1,4 +1,4 @@
-"""The commands of the profiler; each calls the library and prints."""
+"""``hydraopt profile``, ``compare`` and ``emulator``: size and speed on devices."""
 
 import math
 from pathlib import Path
@@ -17,31 +17,29 @@ from .parsing import integers
 
 HOST = "host"
 emulator = typer.Typer(
-    help="Emulate devices behind adb: a, at this machine's speed; b, a virtual arm64 machine.",
+    help="Start and stop emulated devices behind adb.",
     no_args_is_help=True,
 )
 
 Tier = Annotated[
     Literal["a", "b"],
-    typer.Option(
-        help="Use a, a namespace at native speed, or b, arm64 under qemu, for correctness."
-    ),
+    typer.Option(help="a: a namespace at native speed; b: arm64 under qemu, for correctness only."),
 ]
 
 
 @emulator.command()
 def start(tier: Tier = "a", as_json: Json = False) -> None:
-    """Start a device; the first start builds its image, 10 to 30 seconds."""
+    """Start a device; the first start builds its image in 10 to 30 seconds."""
     from ..profiling.emulator import start as start_emulator
 
-    with messages.status(f"Starting tier {tier} (the first time its image is built) …"):
+    with messages.status(f"Starting tier {tier} (the first start builds its image) …"):
         started = start_emulator(tier)
     report.show({"tier": tier, "state": "running", "serial": started.serial}, as_json)
 
 
 @emulator.command()
 def stop(tier: Tier = "a", as_json: Json = False) -> None:
-    """Stop a device and everything it started."""
+    """Stop a device and every process on it."""
     from ..profiling.emulator import stop as stop_emulator
 
     state = "stopped" if stop_emulator(tier) else "was not running"
@@ -50,7 +48,7 @@ def stop(tier: Tier = "a", as_json: Json = False) -> None:
 
 @emulator.command()
 def status(as_json: Json = False) -> None:
-    """Show which devices run."""
+    """Show which devices are running."""
     from ..profiling.emulator import status as emulator_status
 
     for record in emulator_status():
@@ -58,43 +56,47 @@ def status(as_json: Json = False) -> None:
 
 
 def profile(
-    bundle: Annotated[Path, typer.Argument(help="Measure this bundle.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle to measure.")],
     serial: Annotated[
         str | None,
         typer.Option(
-            help="Measure on the device with this serial, or on host; by default the only device."
+            help="Serial of the device, or host for this machine; by default the only device."
         ),
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option(help="Lower this base model to measure the other variants beside the bundle."),
+        typer.Option(
+            help="Base model; also measures the alternatives to a bundle, exported from it."
+        ),
     ] = None,
     adapters: Annotated[
         Path | None,
-        typer.Option(help="Count the bytes of the tasks' PEFT directories in this directory."),
+        typer.Option(help="Directory of the tasks' PEFT directories, whose bytes are counted."),
     ] = None,
     threads: Annotated[
-        str | None, typer.Option(help="Use so many threads, by default 1,2,4 as cores allow.")
+        str | None, typer.Option(help="Numbers of threads; by default 1,2,4 as cores allow.")
     ] = None,
     rounds: Annotated[
-        int, typer.Option(max=MOST, min=1, help="Repeat so often, the variants in turns.")
+        int, typer.Option(max=MOST, min=1, help="Number of rounds; the variants take turns.")
     ] = 5,
     runner: Annotated[
         Path | None,
-        typer.Option(help="Use your own build of the runner, for example with the NDK."),
+        typer.Option(help="Your own build of the runner, for example with the NDK."),
     ] = None,
     via: Annotated[
         Literal["runner", "app"],
-        typer.Option(help="Measure with a program of our own, or in the Android app."),
+        typer.Option(help="Measure with the command-line runner or in the Android app."),
     ] = "runner",
-    apk: Annotated[Path | None, typer.Option(help="Install this APK first, for --via app.")] = None,
+    apk: Annotated[Path | None, typer.Option(help="With --via app: APK to install first.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the report to this directory.")
+        Path | None, typer.Option("--output", "-o", help="Directory for the report.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an old report.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing report.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a bundle's size and speed on a device behind adb, or on this machine."""
+    """Measure size and speed of a bundle on a device behind adb, or on this machine."""
     from ..profiling.app import profile_app
     from ..profiling.devices import find_device
     from ..profiling.host import Host
@@ -119,7 +121,7 @@ def profile(
     else:
         _show(results)
     if results["lost"]:
-        kept = f"; what was measured is in {output}" if output else ""
+        kept = f"; the measurements so far are in {output}" if output else ""
         raise DeviceLostError(f"{results['lost']}{kept}")
 
 
@@ -130,25 +132,23 @@ def _check_options(
     if apk and not in_app:
         raise UsageError("--apk installs the app; pass --via app with it")
     if in_app and serial == HOST:
-        raise UsageError("--via app runs on an Android device; pass the serial of one, or none")
+        raise UsageError(
+            "--via app runs on an Android device; pass its serial, or leave --serial out"
+        )
     if in_app and (base or runner):
         raise UsageError(
-            "--via app measures the bundle alone, with the app's own ExecuTorch; leave out --base "
-            "and --runner"
+            "--via app measures only the bundle, with the app's own ExecuTorch; drop --base and "
+            "--runner"
         )
 
 
 def compare(
-    before: Annotated[
-        Path, typer.Argument(help="Read this results.json, or the one in this directory.")
-    ],
-    after: Annotated[Path, typer.Argument(help="Compare with this later one.")],
-    threshold: Annotated[
-        str, typer.Option(help="Call growth above this share a regression.")
-    ] = "10%",
+    before: Annotated[Path, typer.Argument(help="Earlier results.json, or its directory.")],
+    after: Annotated[Path, typer.Argument(help="Later results.json, or its directory.")],
+    threshold: Annotated[str, typer.Option(help="Growth that counts as a regression.")] = "10%",
     as_json: Json = False,
 ) -> None:
-    """Show what grew between two profiles of one device; exit code 1 if something regressed."""
+    """Compare two profiles of one device; the exit code is 1 if anything regressed."""
     from ..profiling.compare import compare as compare_results
     from ..profiling.results import read_results
 
@@ -168,7 +168,7 @@ def compare(
         Console().print(grid)
         Console().print(f"{len(worse)} regressions in {len(changes)} figures")
     if not (first["timing_valid"] and second["timing_valid"]):
-        messages.print("Times are not compared: they mean nothing on this device.")
+        messages.print("Times are not compared: they are meaningless on this device.")
     if worse:
         raise typer.Exit(1)
 

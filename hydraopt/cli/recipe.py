@@ -1,4 +1,4 @@
-"""``hydraopt recipe``: a family of models, from adapters to a checked bundle in one command."""
+"""``hydraopt recipe``: from adapters of a model family to a checked bundle in one command."""
 
 import sys
 import warnings
@@ -18,37 +18,44 @@ from .parsing import arguments
 
 
 def recipe(
-    family: Annotated[Name, typer.Argument(help="Export a model of this family.")],
+    family: Annotated[Name, typer.Argument(help="Model family.")],
     bundle: Output,
     adapters: Annotated[
-        list[str] | None, typer.Option(help="Read this PEFT directory or hub id; repeat it.")
+        list[str] | None, typer.Option(help="PEFT directory or hub id, or NAME=SOURCE; repeatable.")
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option(help="Lower this base model, a directory or hub id, not the family's own."),
+        typer.Option(help="Base model, directory or hub id; by default the family's usual one."),
     ] = None,
     budget: Annotated[
-        str, typer.Option(help="Use at most so much of the adapters' fp16 bytes, or bytes.")
+        str,
+        typer.Option(
+            help="Byte budget: a share of the adapters' fp16 bytes, or a size such as 12MB."
+        ),
     ] = "7%",
     quantize: Annotated[
         SchemeName,
         typer.Option(help="Quantization scheme of the base's linear layers; none for float32."),
     ] = DEFAULT_SCHEME,
     max_length: Annotated[
-        int | None, typer.Option(max=MOST, help="Length of the KV cache or of a text, in tokens.")
+        int | None,
+        typer.Option(max=MOST, help="Length of the KV cache, or of the longest text, in tokens."),
     ] = None,
     tiny: Annotated[
-        bool, typer.Option("--tiny", help="Try it with random weights and adapters, no download.")
+        bool,
+        typer.Option(
+            "--tiny", help="Use a tiny model with random weights and adapters; downloads nothing."
+        ),
     ] = False,
     chat_template_arg: ChatArguments = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Compress, export, verify and time adapters of a well-known family of models."""
+    """Compress, export, verify and time the adapters of a known model family."""
     if bool(adapters) == tiny:
         raise UsageError("pass --adapters DIR for each of your adapters, or --tiny alone")
     chat = arguments("--chat-template-arg", chat_template_arg or ())
-    warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
+    warnings.simplefilter("ignore", FutureWarning)  # libraries warn about each other
     from transformers.utils import logging
 
     from .. import recipes
@@ -60,7 +67,7 @@ def recipe(
     logging.disable_progress_bar()
     found = recipes.find_family(family)
     source = tiny_family(found) if tiny else nullcontext((base or found.base, adapters or []))
-    # a console of its own: what the exporter prints on the standard error is caught
+    # its own console: standard error is captured while the exporter runs
     status = Console(file=sys.stderr).status("Compressing the adapters")
     with source as (where, sources), status, showing_stages(status.update):
         record = export(

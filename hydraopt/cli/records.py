@@ -1,4 +1,4 @@
-"""Records of what a directory holds, for tables and for JSON."""
+"""Records that describe directories, for tables and JSON."""
 
 import math
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def describe(path: Path) -> dict:
-    """Record of an adapter directory, a set of adapters or a bundle.
+    """Describe an adapter, compressed or merged adapters, or a bundle.
 
     Raises:
-        HydraOptError: ``path`` is none of them, or is damaged.
+        HydraOptError: ``path`` is none of these, or damaged.
     """
     if (path / "manifest.json").exists():
         return of_bundle(path)
@@ -34,22 +34,23 @@ def describe(path: Path) -> dict:
     if (path / "sparse.json").exists():
         return of_sparse(path)
     raise HydraOptError(
-        f"{path} is no adapter, set of adapters or bundle: expected adapter_config.json, "
-        "adapters.json or manifest.json in it"
+        f"{path} is not an adapter, compressed or merged adapters, or a bundle: expected "
+        "adapter_config.json, adapters.json or manifest.json in it"
     )
 
 
 def is_stored(path: Path) -> bool:
-    """Whether a directory holds merged or compressed adapters, and is no bundle."""
+    """Return whether a directory holds compressed or merged adapters, and is not a bundle."""
     return (path / "adapters.json").exists() and not (path / "manifest.json").exists()
 
 
 def of_adapter(path: Path) -> dict:
-    """Record of a PEFT adapter directory."""
+    """Describe a PEFT adapter directory."""
     from ..adapters import AdapterSet, read_adapter
 
     adapter = read_adapter(path)
-    adapters = AdapterSet([replace(adapter, name="adapter")])  # a directory has any name
+    # the directory's name may be invalid as a task's
+    adapters = AdapterSet([replace(adapter, name="adapter")])
     return {
         "type": "adapter",
         "base_model": adapter.base_model,
@@ -61,7 +62,7 @@ def of_adapter(path: Path) -> dict:
 
 
 def of_hydralora(path: Path) -> dict:
-    """Record of a HydraLoRA directory."""
+    """Describe a HydraLoRA directory."""
     from ..hydralora import WEIGHTS, HydraLora
 
     adapter = HydraLora.load(path)
@@ -78,7 +79,7 @@ def of_hydralora(path: Path) -> dict:
 
 
 def of_sparse(path: Path) -> dict:
-    """Record of a sparse adapter's directory."""
+    """Describe a sparse adapter's directory."""
     from ..sparse import WEIGHTS, SparseAdapter
 
     adapter = SparseAdapter.load(path)
@@ -96,7 +97,7 @@ def of_sparse(path: Path) -> dict:
 
 
 def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
-    """Record of merged adapters."""
+    """Describe compressed or merged adapters."""
     from ..packing import CodedAdapters
 
     if isinstance(merged, CodedAdapters):
@@ -123,7 +124,7 @@ def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
 
 
 def of_bundle(path: Path) -> dict:
-    """Record of a bundle; the adapters' share counts all that is theirs on a phone."""
+    """Describe a bundle; ``share_of_fp16`` counts what the adapters need on a phone."""
     from ..formats.manifest import PROGRAM, Manifest
     from ..formats.pack import SHARED
     from ..formats.swaps import Inputs
@@ -157,7 +158,7 @@ def of_bundle(path: Path) -> dict:
 
 
 def of_tasks(merged: "MergedAdapters | CodedAdapters") -> list[dict]:
-    """A record per task: mean and largest relative error over its modules, bytes of its pack."""
+    """Describe each task: mean and largest relative error over its modules, bytes of its pack."""
     from ..packing import CodedAdapters
 
     rows = []
@@ -172,7 +173,7 @@ def of_tasks(merged: "MergedAdapters | CodedAdapters") -> list[dict]:
 
 
 def of_modules(merged: "MergedAdapters | CodedAdapters") -> list[dict]:
-    """A record per module: relative error over its tasks, and where its bytes are."""
+    """Describe each module: relative error over its tasks, bits, shared and private bytes."""
     from ..packing import CodedAdapters
 
     rows = []

@@ -1,4 +1,4 @@
-"""What the command line prints: a table for people or JSON for machines."""
+"""Print results as tables or JSON."""
 
 import json
 import math
@@ -25,9 +25,10 @@ WIDE = 160
 
 
 def print_json(value: object) -> None:
-    """Print JSON: as its characters, or escaped what the stream lacks or a terminal obeys.
+    """Print one line of JSON.
 
-    Numbers that are not finite, which JSON lacks, are null.
+    Control characters, and characters that the stream cannot encode, are escaped; NaN and
+    infinity are null.
     """
     text = json.dumps(_finite(value), ensure_ascii=False)
     if not (text.isascii() and text.isprintable()):
@@ -54,7 +55,7 @@ def _shows(character: str, encoding: str) -> bool:
 
 
 def plain(value: object) -> Text:
-    """For a console or a cell of a table: as it is read, whatever markup is in it."""
+    """Return text for a console or table cell, without interpreting markup."""
     return Text(visible(str(value)))
 
 
@@ -81,7 +82,7 @@ def _text(key: str, value: object) -> str:
 
 
 def show_info(path: Path, as_json: bool) -> None:
-    """Print :func:`describe`'s record; for merged adapters also one per task and per module."""
+    """Print :func:`describe`'s record; for compressed or merged adapters also tasks and modules."""
     if not is_stored(path):
         show(describe(path), as_json)
         return
@@ -92,17 +93,18 @@ def show_info(path: Path, as_json: bool) -> None:
     if as_json:
         show(record | {"per_task": tasks, "per_module": modules}, as_json)
         return
-    show_rows(tasks, "Tasks")
-    show_rows(modules, "Modules")
+    show_table(tasks, "Tasks")
+    show_table(modules, "Modules")
     show(record, as_json)
 
 
-def show_rows(rows: list[dict], title: str) -> None:
-    """Print records as a table."""
-    table = Table(*(key.replace("_", " ") for key in rows[0]), title=title)
-    for row in rows:
-        table.add_row(*(plain(f"{x:,}" if isinstance(x, int) else x) for x in row.values()))
-    width = None if sys.stdout.isatty() else WIDE  # names are not folded in a file
+def show_table(records: list[dict], title: str) -> None:
+    """Print records that have the same fields."""
+    table = Table(*(key.replace("_", " ") for key in records[0]), title=title)
+    for record in records:
+        values = record.values()
+        table.add_row(*(plain(f"{x:,}" if isinstance(x, int) else x) for x in values))
+    width = None if sys.stdout.isatty() else WIDE  # do not wrap names in a file
     Console(width=width).print(table)
 
 
@@ -125,13 +127,13 @@ def show_methods(methods: Mapping[str, "Method"], as_json: bool) -> None:
         row = (name, record["paper"], result, *needs, record["storage"], settings)
         table.add_row(*map(plain, row))
     Console().print(table)
-    print("storage: fp16 values of the method's own representation per module of shape m x n;")
+    print("storage: fp16 values per module of shape m x n in the method's own representation;")
     print("T tasks, R rank, K clusters, d hidden size.")
-    print("hydraopt stores dense results as factors of rank R.")
+    print("dense results are stored as factors of rank R.")
 
 
 def show_export(exported: "Exported", record: dict, as_json: bool) -> None:
-    """Print a bundle's record and the delegation table of its first method."""
+    """Print a bundle's record and its first method's delegation table."""
     table = next(iter(exported.delegation.values()))
     if as_json:
         rows = {row.operator: [row.delegated, row.not_delegated] for row in table}
@@ -145,7 +147,7 @@ def show_export(exported: "Exported", record: dict, as_json: bool) -> None:
 
 
 def show_points(points: "Sequence[Point]", as_json: bool) -> None:
-    """Print a frontier."""
+    """Print the points of a frontier."""
     if as_json:
         rows = [
             {"method": p.series, "setting": p.label, "share_of_fp16": p.share} | p.summary()
@@ -161,7 +163,7 @@ def show_points(points: "Sequence[Point]", as_json: bool) -> None:
 
 
 def show_experts(points: "Sequence[ExpertPoint]", as_json: bool) -> None:
-    """Print merges by their number of experts."""
+    """Print merges by number of merged adapters."""
     if as_json:
         print_json([point.record() for point in points])
         return

@@ -1,4 +1,4 @@
-"""``hydraopt run``: from its options to text, ids or a record, with the speed."""
+"""``hydraopt run``: generate text or token ids, or run an encoder or image model."""
 
 import json
 import logging
@@ -26,45 +26,41 @@ logger = logging.getLogger(__name__)
 
 
 def run(
-    bundle: Annotated[Path, typer.Argument(help="Run this bundle.")],
-    task: Annotated[str, typer.Option(help="Switch to this task.")],
-    prompt: Annotated[str | None, typer.Option(help="Continue this text.")] = None,
+    bundle: Annotated[Path, typer.Argument(help="Bundle to run.")],
+    task: Annotated[str, typer.Option(help="Task to switch to.")],
+    prompt: Annotated[str | None, typer.Option(help="Prompt text.")] = None,
     chat: Annotated[
-        bool, typer.Option("--chat", help="Answer --prompt by the base's chat template.")
+        bool, typer.Option("--chat", help="Apply the base model's chat template to --prompt.")
     ] = False,
     chat_template_arg: ChatArguments = None,
-    ids: Annotated[
-        str | None, typer.Option(help="Continue these token ids, such as 1,2,3.")
-    ] = None,
+    ids: Annotated[str | None, typer.Option(help="Prompt as token ids, such as 1,2,3.")] = None,
     max_new_tokens: Annotated[
-        int, typer.Option(max=MOST, min=1, help="Write at most so many tokens.")
+        int, typer.Option(max=MOST, min=1, help="Maximum number of tokens to generate.")
     ] = 64,
     temperature: Annotated[
         float,
-        typer.Option(
-            callback=finite, help="Draw tokens at random, more so the higher this is; 0 is greedy."
-        ),
+        typer.Option(callback=finite, help="Sampling temperature; 0 is greedy."),
     ] = 0,
     top_p: Annotated[
         float | None,
         typer.Option(
             callback=finite,
-            help="Draw from the likeliest tokens that have this probability together.",
+            help="Sample from the most likely tokens that together have this probability.",
         ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(max=MOST, help="Draw from so many of the likeliest tokens.")
+        int | None, typer.Option(max=MOST, help="Sample from this many of the most likely tokens.")
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Start the random numbers here: equal seeds give equal texts."),
+        typer.Option(help="Random seed; equal seeds give equal texts."),
     ] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell the speed on standard error.")
+        bool, typer.Option("--verbose", "-v", help="Print speed to standard error.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Continue a prompt, or answer it, with one task's adapter."""
+    """Run a prompt through one task's adapter."""
     if (prompt is None) == (ids is None):
         raise UsageError("pass either --prompt or --ids")
     if chat and prompt is None:
@@ -88,7 +84,7 @@ def run(
         if chat or temperature:
             option = "--chat" if chat else "--temperature"
             raise UsageError(
-                f"{option} is for models that write; that of {bundle} is an {model.kind}"
+                f"{option} is for models that generate text; that of {bundle} is an {model.kind}"
             )
         output = session.run(tokens or prompt).tolist()
         report.print_json({"task": task, "output": output} if as_json else output)
@@ -100,9 +96,9 @@ def run(
 
 
 def check_chat(chat: "Chat | None", given: Mapping[str, Any]) -> None:
-    """Raise ``UsageError`` for arguments of the chat template that are not those of the export.
+    """Raise ``UsageError`` for template variables other than those of the export.
 
-    A bundle has the two texts that the template made then, and no template.
+    A bundle keeps the text around a prompt that the template rendered then, not the template.
     """
     for name, value in given.items():
         if chat and chat.arguments.get(name) != json.dumps(value, sort_keys=True):
@@ -117,7 +113,11 @@ def check_chat(chat: "Chat | None", given: Mapping[str, Any]) -> None:
 def sampling_of(
     temperature: float, top_p: float | None, top_k: int | None, seed: int | None
 ) -> "Sampling":
-    """The sampling options; raises ``UsageError`` for a wrong one, or one that does nothing."""
+    """Return the sampling options.
+
+    Raises:
+        UsageError: an option is out of range, or has no effect.
+    """
     from ..runtime import Sampling
 
     options = {"top_p": top_p, "top_k": top_k, "seed": seed}
@@ -132,14 +132,14 @@ def sampling_of(
 def show(
     session: "Session", prompt: Sequence[int], limit: int, sampling: "Sampling", form: str
 ) -> None:
-    """Continue token ids and print what comes.
+    """Generate and print.
 
     Args:
-        session: with a current task.
+        session: session with a current task.
         prompt: token ids.
-        limit: most new tokens.
-        sampling: how each is chosen.
-        form: ``text`` as it comes, ``ids`` when all are there, or ``json``, a record.
+        limit: maximum number of new tokens.
+        sampling: sampling options.
+        form: ``text``, streamed; ``ids``, printed at the end; or ``json``, a record.
     """
     clock: list[float] = []
     tokens = clocked(session.generate_ids(prompt, limit, sampling=sampling), clock)
@@ -155,11 +155,11 @@ def show(
         record = {"task": session.task, "ids": new, "text": session.decode(new)}
         report.print_json(record | speeds(len(prompt), clock))
     if logger.isEnabledFor(logging.INFO):
-        messages.print(told(speeds(len(prompt), clock)), highlight=False, soft_wrap=True)
+        messages.print(speed_line(speeds(len(prompt), clock)), highlight=False, soft_wrap=True)
 
 
-def told(figures: Mapping[str, float]) -> str:
-    """Figures of a generation as one line."""
+def speed_line(figures: Mapping[str, float]) -> str:
+    """Format :func:`speeds` as one line."""
     line = "prefill {prefill_tokens_per_second:,.1f} tokens/s, first token after "
     line += "{first_token_ms:,.1f} ms"
     if "decode_tokens_per_second" in figures:
@@ -168,7 +168,7 @@ def told(figures: Mapping[str, float]) -> str:
 
 
 def clocked(tokens: Iterable[int], clock: list[float]) -> Iterator[int]:
-    """Pass tokens on; append the seconds at the start, at every token and at the end."""
+    """Yield ``tokens``; append the time in seconds at the start, at each token and at the end."""
     clock.append(time.perf_counter())
     for token in tokens:
         clock.append(time.perf_counter())
@@ -177,15 +177,15 @@ def clocked(tokens: Iterable[int], clock: list[float]) -> Iterator[int]:
 
 
 def speeds(prompt: int, clock: Sequence[float]) -> dict[str, float]:
-    """Figures of a generation.
+    """Compute the speed of a generation.
 
     Args:
-        prompt: its tokens.
-        clock: as :func:`clocked` writes it.
+        prompt: number of prompt tokens.
+        clock: times in seconds, as :func:`clocked` appends them.
 
     Returns:
-        Tokens a second of all, of the prefill and, if there are two new tokens, of decoding;
-        milliseconds to the first token, or to the end of a generation without one.
+        Tokens per second overall, in the prefill and, from two new tokens on, in decoding;
+        milliseconds to the first token, or to the end if there is none.
     """
     start, *times, end = clock
     first = (*times, end)[0] - start

@@ -1,4 +1,4 @@
-"""``hydraopt sparse``: what becomes of sparse adapters after training."""
+"""``hydraopt sparse``: merge sparse adapters, or approximate one by LoRA."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,22 +8,22 @@ import typer
 from . import records, report
 from .options import MOST, Json, Output, Overwrite, finite
 
-sparse = typer.Typer(help="Merge sparse adapters, or turn one into LoRA.", no_args_is_help=True)
+sparse = typer.Typer(
+    help="Merge sparse adapters, or approximate one by LoRA.", no_args_is_help=True
+)
 
 
 @sparse.command()
 def merge(
-    adapters: Annotated[
-        list[Path], typer.Argument(help="Merge the sparse adapters in these directories.")
-    ],
+    adapters: Annotated[list[Path], typer.Argument(help="Directories of sparse adapters.")],
     output: Output,
     alpha: Annotated[
-        float, typer.Option(callback=finite, help="Multiply the merged change by this weight.")
+        float, typer.Option(callback=finite, help="Weight of the merged delta.")
     ] = 1.0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Merge sparse adapters into one for all their tasks; export puts it into the weights."""
+    """Merge sparse adapters into one for all their tasks, to export into the weights."""
     from ..files import check_output
     from ..merging.sparse import merge_sparse
     from ..sparse import SPARSE, SparseAdapter
@@ -36,13 +36,13 @@ def merge(
 
 @sparse.command()
 def project(
-    adapter: Annotated[Path, typer.Argument(help="Read the sparse adapter in this directory.")],
+    adapter: Annotated[Path, typer.Argument(help="Directory of a sparse adapter.")],
     output: Output,
-    rank: Annotated[int, typer.Option(max=MOST, help="Give the LoRA factors this rank.")] = 16,
+    rank: Annotated[int, typer.Option(max=MOST, help="Rank of the LoRA.")] = 16,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write the nearest LoRA as a PEFT directory, to be merged or added like any other."""
+    """Write the nearest LoRA adapter as a PEFT directory."""
     from ..adapters import ADAPTER, write_adapter
     from ..files import output_directory
     from ..merging.sparse import project as nearest

@@ -1,4 +1,4 @@
-"""The training commands; each calls the library and prints."""
+"""``hydraopt train``: HydraLoRA and sparse adapters."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,25 +12,21 @@ if TYPE_CHECKING:
     from ..training.loop import Fitted
 
 train = typer.Typer(
-    help="Train adapters of other kinds than LoRA; for LoRA itself use PEFT.",
+    help="Train HydraLoRA and sparse adapters; for LoRA use PEFT.",
     no_args_is_help=True,
 )
 
-Base = Annotated[str, typer.Option(help="Train on this base model, a directory or hub id.")]
-Data = Annotated[Path, typer.Option(help="Read these JSON lines of prompt and answer.")]
-Targets = Annotated[
-    str, typer.Option(help="Adapt the linear layers with these names, or ends of names.")
-]
-Steps = Annotated[int, typer.Option(max=MOST, min=1, help="Take so many optimizer steps.")]
-Rate = Annotated[float, typer.Option(callback=finite, help="Use this learning rate of AdamW.")]
-BatchSize = Annotated[int, typer.Option(max=MOST, min=1, help="Use so many examples in a step.")]
+Base = Annotated[str, typer.Option(help="Base model: directory or hub id.")]
+Data = Annotated[Path, typer.Option(help="Training examples: JSON lines of prompt and answer.")]
+Targets = Annotated[str, typer.Option(help="Linear layers to adapt: names or suffixes.")]
+Steps = Annotated[int, typer.Option(max=MOST, min=1, help="Number of optimizer steps.")]
+Rate = Annotated[float, typer.Option(callback=finite, help="Learning rate (AdamW).")]
+BatchSize = Annotated[int, typer.Option(max=MOST, min=1, help="Batch size.")]
 Seed = Annotated[
     int,
-    typer.Option(
-        max=MOST, min=0, help="Seed initialisation, order of the examples and dropout with this."
-    ),
+    typer.Option(max=MOST, min=0, help="Random seed of initialization, data order and dropout."),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
 
 
 @train.command()
@@ -41,11 +37,14 @@ def hydralora(
     targets: Targets = "gate_proj,up_proj,down_proj",
     experts: Annotated[
         int | None,
-        typer.Option(max=MOST, help="Give each layer so many B's; by default the prompts decide."),
+        typer.Option(
+            max=MOST,
+            help="Experts (B matrices) per layer; by default found by clustering the prompts.",
+        ),
     ] = None,
-    rank: Annotated[int, typer.Option(max=MOST, help="Give the factors this rank r.")] = 8,
+    rank: Annotated[int, typer.Option(max=MOST, help="Rank r of the factors.")] = 8,
     alpha: Annotated[
-        float, typer.Option(callback=finite, help="Scale the factors' product by alpha / r.")
+        float, typer.Option(callback=finite, help="LoRA alpha; the update is scaled by alpha / r.")
     ] = 16.0,
     steps: Steps = 1000,
     rate: Rate = 2e-4,
@@ -55,7 +54,7 @@ def hydralora(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train one adapter for a mixture of tasks: one A, several B's and a router per layer."""
+    """Train a HydraLoRA adapter: per layer one A, several experts (B) and a router."""
     from ..training.job import Job
     from ..training.loop import Schedule
     from ..training.train_hydralora import train_hydralora
@@ -73,9 +72,11 @@ def sparse(
     output: Output,
     targets: Targets = "q_proj,k_proj,v_proj",
     keep: Annotated[
-        float, typer.Option(callback=finite, help="Change this share of each layer's weights.")
+        float, typer.Option(callback=finite, help="Share of each layer's weights to change.")
     ] = 0.05,
-    block: Annotated[bool, typer.Option("--block", help="Choose blocks of 16 x 16.")] = False,
+    block: Annotated[
+        bool, typer.Option("--block", help="Select 16 x 16 blocks instead of single weights.")
+    ] = False,
     steps: Steps = 1000,
     rate: Rate = 1e-4,
     batch: BatchSize = 16,
@@ -84,7 +85,7 @@ def sparse(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train one task's sparse adapter: changes of a few chosen weights per layer."""
+    """Train a sparse adapter: updates to a few selected weights per layer."""
     from ..training.job import Job
     from ..training.loop import Schedule
     from ..training.sparse import SparseConfig
@@ -97,6 +98,6 @@ def sparse(
 
 
 def _show(output: Path, fitted: "Fitted", as_json: bool) -> None:
-    """What was written, and how the training went."""
+    """Print what was written, with steps and loss."""
     trained = {"steps": fitted.steps, "loss": round(fitted.best, 4)}
     report.show(records.describe(output) | trained, as_json)

@@ -13,9 +13,9 @@ EXPORT = ("export", "merged", "--base", "base", "-o", "out")
 RUN = ("run", "bundle", "--task", "alpha", "--prompt", "a" * 30, "--max-new-tokens", "1")
 OPTION = "--chat-template-arg"
 NO_ARGUMENTS = {
-    "no value": ("enable_thinking", "expected a name and a value"),
-    "no name": ("=x", "expected a name and a value"),
-    "a name of two words": ("enable thinking=x", "expected a name and a value"),
+    "no value": ("enable_thinking", "expected NAME=VALUE"),
+    "no name": ("=x", "expected NAME=VALUE"),
+    "a name of two words": ("enable thinking=x", "expected NAME=VALUE"),
     "no UTF-8": ("x=\udcff", "no UTF-8"),
     "no template": ("enable_thinking=false", "no chat template"),
     "a number of 400 digits": ("x=" + "9" * 400, "no chat template"),
