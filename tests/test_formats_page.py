@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 from test_packs import random_layout
 
-from hydraopt.packing import Coded, CodedAdapters, Decode
+from hydraopt.packing import Coded, CodedAdapters, Unpack
 from hydraopt.packing.codec import encode
 from hydraopt.packing.coded import join_vectors
 from hydraopt.packing.trellis import TABLES
@@ -93,7 +93,7 @@ def test_packs_decode_by_the_page_to_what_we_decode(seed, tmp_path):
     vectors = decoded(payload_of(files["shared.pack"], binding), modules, shared=1)
     pack = (tmp_path / "coded" / "packs" / "one.pack").read_bytes()
     vectors |= decoded(payload_of(pack, binding), modules, shared=0)
-    factors = iter(Decode(layout)(shared, own))
+    factors = iter(Unpack(layout)(shared, own))
     for name, module in layout.modules.items():
         for side in "AB":
             factor = next(factors)[0].numpy()

@@ -27,7 +27,7 @@ from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.slots import insert_slots, set_rows, slot_layers
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging.hydraopt import average, hydraopt
-from hydraopt.packing import Coder, Decode, code_verbatim, rounded_rows, shared_rows
+from hydraopt.packing import Coder, Unpack, code_verbatim, rounded_rows, shared_rows
 from hydraopt.runtime import Session
 from hydraopt.schemes import SCHEMES
 from hydraopt.stored import MergedAdapters
@@ -77,7 +77,7 @@ def test_all_factors_are_inputs_in_the_layouts_order(bundle, merged):
     assert factors["model.layers.0.mlp.up_proj.B"] == (1, 8, 96)
 
 
-def test_the_program_decodes_what_the_host_decodes(bundle, merged):
+def test_the_program_unpacks_what_the_host_unpacks(bundle, merged):
     session = Session.open(bundle)
     for task in ("gamma", "alpha"):
         session.switch(task)
@@ -94,7 +94,7 @@ def quantised_eager(base, coded, task, scheme):
     rows = shared_rows(coded.layout, coded.shared)
     inputs = insert_slots(model, module_shapes(coded.layout))
     set_rows(model, rows, XNNPACK)
-    factors = Decode(coded.layout, static_rows=True)(coded.payloads[task])
+    factors = Unpack(coded.layout, static_rows=True)(coded.payloads[task])
     inputs.update(zip(factor_shapes(coded.layout, static_rows=True), factors, strict=True))
     with torch.no_grad():
         return model(torch.tensor([PROMPT])).logits[0, -1]

@@ -29,7 +29,7 @@ from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.packing import (
     CodedAdapters,
     Coder,
-    Decode,
+    Unpack,
     code_verbatim,
     encode_adapter,
     open_stored,
@@ -83,9 +83,9 @@ def test_every_vector_has_its_place_in_a_payload(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_decode_gives_the_factors_in_the_layouts_order(seed):
+def test_unpack_gives_the_factors_in_the_layouts_order(seed):
     layout = random_layout(seed)
-    factors = Decode(layout)(random_payload(layout.shared), random_payload(layout.task))
+    factors = Unpack(layout)(random_payload(layout.shared), random_payload(layout.task))
     expected = [
         shape
         for m in layout.modules.values()
@@ -97,7 +97,7 @@ def test_decode_gives_the_factors_in_the_layouts_order(seed):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4])
-def test_with_static_rows_decode_gives_what_is_left_of_the_task_alone(share):
+def test_with_static_rows_unpack_gives_what_is_left_of_the_task_alone(share):
     adapters = random_set(9, rank=4, shapes=((40, 64), (64, 40)), spread=0.1)
     coded = Coder.from_adapters(adapters).code(int(share * adapters.fp16_bytes))
     layout = coded.layout
@@ -105,7 +105,7 @@ def test_with_static_rows_decode_gives_what_is_left_of_the_task_alone(share):
     names = [(name, side) for name, side, _ in layout.factors(static_rows=True)]
     for task, payload in coded.payloads.items():
         whole = coded.task_factors(task)
-        found = dict(zip(names, Decode(layout, static_rows=True)(payload), strict=True))
+        found = dict(zip(names, Unpack(layout, static_rows=True)(payload), strict=True))
         for name, module in layout.modules.items():
             assert torch.equal(found[name, "B"][0].T, whole[name].b)
             private = whole[name].a[module.shared_rows :]
@@ -141,9 +141,9 @@ def test_a_changed_step_changes_one_vector_only():
     changed[section.steps] = (int(changed[section.steps]) + 7) % 256
     module, side, index, _ = section.vectors[0]
     names = [(name, letter) for name, letter, _ in layout.factors(static_rows=False)]
-    decode = Decode(layout)
+    unpack = Unpack(layout)
     for name, before, after in zip(
-        names, decode(shared, task), decode(shared, changed), strict=True
+        names, unpack(shared, task), unpack(shared, changed), strict=True
     ):
         along = 1 if name[1] == "A" else 2
         rows = (before != after).any(along)[0].nonzero().flatten().tolist()

@@ -159,7 +159,7 @@ def test_refuses_a_bad_pack(compiler, tiny, tmp_path, content, message):
         (["program model.pte", "method other"], "cannot load method other"),
         (
             ["program model.pte", "switch packs/one.pack"],
-            "decode takes 2 payloads, the script has 1",
+            "unpack takes 2 payloads, the script has 1",
         ),
         (["program model.pte", "decode 1"], "decode before prefill"),
         (["prefill 1"], "prefill before any program"),

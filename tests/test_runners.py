@@ -45,7 +45,7 @@ def constants(path):
     return {
         name: program.load_method(name).execute([])
         for name in program.method_names
-        if name not in ("forward", "decode")
+        if name not in ("forward", "unpack")
     }
 
 

@@ -19,8 +19,8 @@ VOCABULARY, WIDTH, RANK, CONTEXT = 32, 16, 4, 64
 SHARED_BYTES, TASK_BYTES = WIDTH * RANK, RANK * WIDTH
 
 
-class Decoder(nn.Module):
-    """``decode``: bytes to factors, 1/64 a step."""
+class Unpack(nn.Module):
+    """``unpack``: bytes to factors, 1/64 a step."""
 
     def forward(self, shared, task):
         a = (shared.to(torch.float32) - 127.5) / 64
@@ -77,7 +77,7 @@ class Tiny:
     def reference(self, task: str | None, prompt: list[int], steps: int):
         """Tokens and last logits of eager PyTorch for a new sequence."""
         model = Model()
-        factors = Decoder()(self.shared, self.tasks[task]) if task else ()
+        factors = Unpack()(self.shared, self.tasks[task]) if task else ()
         tokens, ids = [], prompt
         with torch.no_grad():
             for _ in range(steps + 1):
@@ -109,9 +109,9 @@ def write_bundle(directory: Path) -> Tiny:
     tasks = {"one": payload(TASK_BYTES), "two": payload(TASK_BYTES)}
     content = {"shared.pack": pack(shared)}
     content |= {f"packs/{name}.pack": pack(task) for name, task in tasks.items()}
-    decode = torch.export.export(Decoder(), (shared, tasks["one"]), strict=True)
-    factors = Decoder()(shared, tasks["one"])
-    content["model.pte"] = _program({"forward": _export(Model(), factors), "decode": decode})
+    unpack = torch.export.export(Unpack(), (shared, tasks["one"]), strict=True)
+    factors = Unpack()(shared, tasks["one"])
+    content["model.pte"] = _program({"forward": _export(Model(), factors), "unpack": unpack})
     baked = {"forward": _export(Baked(Model(), factors))}
     content["baked.pte"] = _program(baked)
     content["outside.pte"], content["outside.ptd"] = _program_and_data(baked)

@@ -15,7 +15,7 @@ from .swaps import Data, Inputs, Swap, read_swap
 
 FORMAT_VERSION = 7
 WRITER = "hydraopt export"
-FORWARD, DECODE = "forward", "decode"
+FORWARD, UNPACK = "forward", "unpack"
 MANIFEST, PROGRAM, TOKENIZER = "manifest.json", "model.pte", "tokenizer.json"
 BUNDLE = "bundle"
 

@@ -12,15 +12,15 @@ INPUTS, METHODS, DATA, STATIC = "inputs", "methods", "data", "static"
 
 @dataclass(frozen=True)
 class Inputs:
-    """Factors are the last inputs of ``forward``; ``decode`` makes them of a task's pack.
+    """Factors are the last inputs of ``forward``; ``unpack`` makes them of a task's pack.
 
     Attributes:
         packs: task -> where its pack is.
-        factors: shapes by name: the outputs of ``decode``, in the order in which ``forward`` takes
+        factors: shapes by name: the outputs of ``unpack``, in the order in which ``forward`` takes
             them.
         binding: hex of the 16 bytes that bind packs to their layout and shared payload.
         static_rows: whether the rows that all tasks share are layers of the program. Then
-            ``decode`` takes a task's payload alone; else the shared payload, which is one of the
+            ``unpack`` takes a task's payload alone; else the shared payload, which is one of the
             bundle's files, and the task's.
         constant_bytes: bytes of these layers.
         growth: path inside the bundle -> size and hash of what ``hydraopt add`` and ``verify

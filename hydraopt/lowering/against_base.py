@@ -14,7 +14,7 @@ from ..fitting import check_base_weights
 from ..formats.layout import payload_bytes
 from ..formats.manifest import Manifest
 from ..formats.swaps import Inputs
-from ..packing import CodedAdapters, Decode, read_coded_layout, shared_rows
+from ..packing import CodedAdapters, Unpack, read_coded_layout, shared_rows
 from ..progress import report_stage
 from ..runtime import Session
 from ..stored import relative_errors
@@ -155,10 +155,10 @@ def _program_error(
     probe = next(x for x in loaded.kind.probes(loaded.model, settings) if x.layers is None)
     inputs = insert_slots(loaded.model, module_shapes(coded.layout))
     quantize(loaded.model, settings, rows)
-    decode, shared = Decode(coded.layout, static_rows=static), () if static else (coded.shared,)
+    unpack, shared = Unpack(coded.layout, static_rows=static), () if static else (coded.shared,)
     names, answers, errors = factor_shapes(coded.layout, static_rows=static), {}, []
     for task in tasks:
-        inputs.update(zip(names, decode(*shared, coded.payloads[task]), strict=True))
+        inputs.update(zip(names, unpack(*shared, coded.payloads[task]), strict=True))
         wanted = _last(loaded.kind.reference(loaded.model, probe), manifest, task)
         session.switch(task)
         answers[task] = _answer(session, loaded, probe)

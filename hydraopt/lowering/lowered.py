@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import require
-from ..formats.manifest import DECODE, FORWARD
+from ..formats.manifest import FORWARD, UNPACK
 from ..formats.pack import Pack
 from ..formats.swaps import DATA, INPUTS, METHODS
 from ..packing import IntegerRows
@@ -22,7 +22,7 @@ from .data_files import lower_with_data
 from .factors import slot_factors
 from .kinds.kind import Inputs
 from .plan import Plan, StaticPlan, SwapPlan
-from .program import Program, export_decode, lower
+from .program import Program, export_unpack, lower
 from .settings import ExportSettings
 from .simplify import quantize_embedding
 from .slots import insert_slots, set_constants, set_rows, slot_layers
@@ -62,12 +62,12 @@ def lower_plan(plan: Plan, directory: Path) -> Lowered:
 
 
 def _with_inputs(plan: SwapPlan, directory: Path) -> Lowered:
-    """Factors are inputs of ``forward``; ``decode`` makes them of a task's pack."""
+    """Factors are inputs of ``forward``; ``unpack`` makes them of a task's pack."""
     base, settings, coded = plan.base, plan.settings, plan.adapters
     module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
     methods = {
         FORWARD: base.kind.export(module, plan.factors, settings),
-        DECODE: export_decode(coded.layout, static_rows=plan.static_rows),
+        UNPACK: export_unpack(coded.layout, static_rows=plan.static_rows),
     }
     program = lower(methods, plan.backend, slot_layers(coded.modules), base.metadata(settings))
     packs = coded.write_packs(directory, single=plan.single_pack)

@@ -15,9 +15,9 @@ from torch import nn
 
 from ..errors import LoweringError
 from ..formats.layout import Layout, payload_bytes
-from ..formats.manifest import DECODE
+from ..formats.manifest import UNPACK
 from ..native_log import thread_log
-from ..packing import Decode
+from ..packing import Unpack
 from ..progress import report_stage
 from .backends.backend import Backend
 from .decoder import Decoder
@@ -96,12 +96,12 @@ def export_module(
         return torch.export.export(module, (*arguments, factors), dynamic_shapes=sizes, strict=True)
 
 
-def export_decode(layout: Layout, *, static_rows: bool) -> torch.export.ExportedProgram:
-    """``torch.export`` of the decoder of packs of ``layout``; see :class:`Decode`."""
+def export_unpack(layout: Layout, *, static_rows: bool) -> torch.export.ExportedProgram:
+    """``torch.export`` of unpacking packs of ``layout``; see :class:`Unpack`."""
     sections = (layout.task,) if static_rows else (layout.shared, layout.task)
     payloads = tuple(torch.zeros(payload_bytes(x), dtype=torch.uint8) for x in sections)
     with torch.no_grad(), tracing():
-        return torch.export.export(Decode(layout, static_rows=static_rows), payloads, strict=True)
+        return torch.export.export(Unpack(layout, static_rows=static_rows), payloads, strict=True)
 
 
 def lower(
@@ -138,7 +138,7 @@ def checked_backend(
         edge = to_backend(methods, backend, metadata)
     lowered = {name: edge.exported_program(name) for name in methods}
     for name, exported in lowered.items():
-        missing = [] if name == DECODE else backend.undelegated(exported, slots)
+        missing = [] if name == UNPACK else backend.undelegated(exported, slots)
         if missing:
             raise LoweringError(
                 f"{len(missing)} slots were not delegated to {backend.title} (first: "
@@ -154,12 +154,12 @@ def to_backend(
 ) -> EdgeProgramManager:
     """Exported methods with all that the backend takes handed to it.
 
-    ``decode`` stays with ExecuTorch's own operators: XNNPACK has no look-ups, and handing
+    ``unpack`` stays with ExecuTorch's own operators: XNNPACK has no look-ups, and handing
     over the few products between them makes it no faster and takes three times as long to lower.
     """
     report_stage("Converting the graph")
     with tracing():
-        return backend.delegate(methods, [name for name in methods if name != DECODE], metadata)
+        return backend.delegate(methods, [name for name in methods if name != UNPACK], metadata)
 
 
 def to_executorch(

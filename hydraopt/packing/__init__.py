@@ -7,9 +7,9 @@ from ..stored import MergedAdapters
 from .codec import Coded, scaled
 from .coded import CodedAdapters, read_coded_layout
 from .coder import Coder, encode_adapter
-from .decode import Decode
 from .encode import decode_vectors, encode_columns, fit_columns
 from .rows import IntegerRows, rounded_rows, shared_rows
+from .unpack import Unpack
 from .verbatim import code_verbatim
 
 
@@ -27,8 +27,8 @@ __all__ = [
     "Coded",
     "CodedAdapters",
     "Coder",
-    "Decode",
     "IntegerRows",
+    "Unpack",
     "code_verbatim",
     "decode_vectors",
     "encode_adapter",

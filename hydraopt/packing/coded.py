@@ -18,7 +18,7 @@ from ..formats.stored import DESCRIPTION, STORED, read_description, write_descri
 from ..stored import StoredAdapters
 from ..stored.card import write_card
 from .codec import Coded
-from .decode import Decode
+from .unpack import Unpack
 
 # (module, side, index of the direction) -> the vector there
 Vectors = Mapping[tuple[str, str, int], Coded]
@@ -77,11 +77,11 @@ class CodedAdapters(StoredAdapters):
         return all(torch.equal(first, other) for other in others)
 
     @cached_property
-    def _decoder(self) -> Decode:
-        return Decode(self.layout)
+    def _unpack(self) -> Unpack:
+        return Unpack(self.layout)
 
     def task_factors(self, task: str) -> dict[str, Factors]:
-        """All modules' ``A [R, in]`` and ``B [out, R]`` as a phone decodes them, float32.
+        """All modules' ``A [R, in]`` and ``B [out, R]`` as a phone unpacks them, float32.
 
         Each owns its memory: the exporter takes a whole storage for a constant, not a view of it.
 
@@ -90,7 +90,7 @@ class CodedAdapters(StoredAdapters):
         """
         check_task(task, self.tasks)
         with torch.no_grad():
-            factors = self._decoder(self.shared, self.payloads[task])
+            factors = self._unpack(self.shared, self.payloads[task])
         pairs = zip(factors[::2], factors[1::2], strict=True)
         return {
             name: Factors(_turned(a[0]), _turned(b[0]))

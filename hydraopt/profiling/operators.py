@@ -32,7 +32,7 @@ def operator_times(trace: Path) -> list[dict]:
         for event in block.events:
             raw = event.perf_data.raw if event.perf_data else []
             if len(raw) <= 1 + WARM_UP:
-                continue  # `decode` of a pack ran once
+                continue  # `unpack` ran once
             took, delegated = float(median(raw[WARM_UP:])), bool(event.is_delegated_op)
             if event.name == DELEGATE:
                 in_delegates += took

@@ -10,8 +10,8 @@
 //   evict FILE...          drop files from the page cache                      {"resident": share}
 //   program PTE [PTD...]   unload the current program, load this one           {"ms": t}
 //   method NAME            load a method, if it is not, and make it current    {"ms": t}
-//   shared FILE            map the shared pack, for a `decode` that takes it   {"ms": t}
-//   switch FILE [OFFSET LENGTH]  map a task's pack, a whole file or part of one, decode it, forget
+//   shared FILE            map the shared pack, for an `unpack` that takes it {"ms": t}
+//   switch FILE [OFFSET LENGTH]  map a task's pack, a whole file or part of one, unpack it, forget
 //                          the KV cache                       {"map_ms": t, "unpack_ms": t}
 //   prefill ID,ID,...      start a sequence; the current method on its tokens
 //                                                             {"ms": t, "token": next}
@@ -151,7 +151,7 @@ class Runner {
     const std::string& path = place[0];
     if (place.size() != 1 && place.size() != 3) fail("expected FILE or FILE OFFSET LENGTH");
     bool part = place.size() == 3;
-    check(module_->load_method("decode"), "load method decode");
+    check(module_->load_method("unpack"), "load method unpack");
     double start = now();
     auto pack = part ? std::make_unique<hydraopt::Pack>(path, natural(place[1]),
                                                         positive(place[2]))
@@ -163,33 +163,33 @@ class Runner {
     expect_payloads(payloads);
     std::vector<EValue> inputs(payloads.begin(), payloads.end());
     double sized = now();
-    auto outputs = module_->execute("decode", inputs);
-    check(outputs.error(), "decode " + path);
-    factors_ = std::move(*outputs);  // in memory of the method `decode`, until it runs again
-    double decoded = now();
+    auto outputs = module_->execute("unpack", inputs);
+    check(outputs.error(), "unpack " + path);
+    factors_ = std::move(*outputs);  // in memory of the method `unpack`, until it runs again
+    double unpacked = now();
     pack_ = std::move(pack);
     position_ = 0;
-    return "{\"map_ms\": " + json(mapped - start) + ", \"unpack_ms\": " + json(decoded - sized) +
+    return "{\"map_ms\": " + json(mapped - start) + ", \"unpack_ms\": " + json(unpacked - sized) +
            "}";
   }
 
   void expect_payloads(const std::vector<TensorPtr>& payloads) {
-    auto meta = module_->method_meta("decode");
-    check(meta.error(), "read the inputs of decode");
+    auto meta = module_->method_meta("unpack");
+    check(meta.error(), "read the inputs of unpack");
     if (meta->num_inputs() != payloads.size()) {
-      fail("decode takes %zu payloads, the script has %zu: `shared` is missing or too much",
+      fail("unpack takes %zu payloads, the script has %zu: `shared` is missing or too much",
            meta->num_inputs(), payloads.size());
     }
     for (size_t input = 0; input < payloads.size(); input++) expect_size(input, *payloads[input]);
   }
 
   void expect_size(size_t input, const executorch::aten::Tensor& payload) {
-    auto meta = module_->method_meta("decode");
-    check(meta.error(), "read the inputs of decode");
+    auto meta = module_->method_meta("unpack");
+    check(meta.error(), "read the inputs of unpack");
     auto tensor = meta->input_tensor_meta(input);
-    check(tensor.error(), "read the inputs of decode");
+    check(tensor.error(), "read the inputs of unpack");
     if (tensor->nbytes() != payload.nbytes()) {
-      fail("payload %zu of decode has %zu bytes, the program takes %zu; the pack is of another bundle",
+      fail("payload %zu of unpack has %zu bytes, the program takes %zu; the pack is of another bundle",
            input, payload.nbytes(), tensor->nbytes());
     }
   }

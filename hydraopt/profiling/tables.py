@@ -133,7 +133,7 @@ def _latency(measured: Measurements) -> Table:
 def _swap(measured: Measurements) -> Table:
     parts = {
         "map the pack": "swap_map_ms",
-        "decode it": "swap_unpack_ms",
+        "unpack it": "swap_unpack_ms",
         "switch (both)": "swap_ms",
         "first token after it": "first_token_ms",
     }

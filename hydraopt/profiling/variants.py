@@ -9,7 +9,7 @@ import torch
 
 from ..files import sha256
 from ..formats.layout import payload_bytes, read_layout
-from ..formats.manifest import DECODE, FORWARD, PROGRAM, Manifest
+from ..formats.manifest import FORWARD, PROGRAM, UNPACK, Manifest
 from ..formats.pack import SHARED, Pack
 from ..formats.swaps import Inputs
 from ..lowering.alternatives import Alternative, read_alternatives, write_alternatives
@@ -58,7 +58,7 @@ def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
         {name: bundle / name for name in (PROGRAM, *shared, *(pack.file for pack in packs))},
         (
             f"program {PROGRAM}",
-            *(f"method {name}" for name in (DECODE, FORWARD)),
+            *(f"method {name}" for name in (UNPACK, FORWARD)),
             *(f"shared {name}" for name in shared),
         ),
         tuple((f"switch {pack.file} {pack.offset} {pack.length}",) for pack in packs),

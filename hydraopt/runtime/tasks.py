@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import BundleError, require
-from ..formats.manifest import DECODE, FORWARD, PROGRAM, Manifest
+from ..formats.manifest import FORWARD, PROGRAM, UNPACK, Manifest
 from ..formats.pack import SHARED, Pack
 from ..formats.swaps import Data, Inputs, Methods
 from .inputs import check_classes
@@ -56,13 +56,13 @@ def task_loader(bundle: Path, manifest: Manifest) -> Callable[[str], Ready]:
 def _inputs_loader(
     bundle: Path, manifest: Manifest, swap: Inputs, program: "Program"
 ) -> Callable[[str], Ready]:
-    forward, decode = (_method(name, program, bundle / PROGRAM) for name in (FORWARD, DECODE))
+    forward, unpack = (_method(name, program, bundle / PROGRAM) for name in (FORWARD, UNPACK))
     binding = bytes.fromhex(swap.binding)
     first = () if swap.static_rows else (_payload(Pack.of(bundle, SHARED), bundle, binding),)
 
     def ready(task: str) -> Ready:
         payload = _payload(swap.packs[task], bundle, binding)
-        factors = decode.execute([*first, payload])  # copied out by ExecuTorch
+        factors = unpack.execute([*first, payload])  # copied out by ExecuTorch
         named = dict(zip(swap.factors, factors, strict=True))
         check_classes(named, task, manifest.classes.get(task))
         return Ready(task, forward, factors)

@@ -50,7 +50,7 @@ class Workshop:
         if kind:
             bundle = self._bundle(targets, kind)
             factors = self._once(f"{bundle.name}.factors", partial(_write_factors, bundle))
-            return Program(name, bundle / "model.pte", Positions(factors), ("forward", "decode"))
+            return Program(name, bundle / "model.pte", Positions(factors), ("forward", "unpack"))
         if name == "baked":
             directory = self._alternative("attention", name)
             return Program(name, directory / "baked.pte", Positions())

@@ -34,7 +34,7 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
     internal val tokenizer: File?
         get() = if (TOKENIZER in manifest.files) File(directory, TOKENIZER) else null
 
-    /** What all tasks share, if `decode` takes it. */
+    /** What all tasks share, if `unpack` takes it. */
     private val shared: Pack?
 
     private val packs: Map<String, Pack>
@@ -49,7 +49,7 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
             ?.let { Pack(directory, PackRecord(SHARED, 0, it.bytes, it.sha256), hash = false) }
     }
 
-    /** What `decode` takes for a task, checked now. Throws [BundleException]. */
+    /** What `unpack` takes for a task, checked now. Throws [BundleException]. */
     internal fun packs(task: String): List<Pack> =
         listOfNotNull(shared, packs.getValue(task)).onEach { it.check() }
 

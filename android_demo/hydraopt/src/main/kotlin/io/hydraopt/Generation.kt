@@ -48,9 +48,9 @@ class Generation internal constructor(
  * How long a switch took.
  *
  * @property mapNanos checking the mapped pack against its hash, which reads it.
- * @property decodeNanos making factors of it; loading a method where each task has its own.
+ * @property unpackNanos unpacking it into factors; loading a method where each task has its own.
  */
-class SwitchTimes internal constructor(val mapNanos: Long, val decodeNanos: Long) {
+class SwitchTimes internal constructor(val mapNanos: Long, val unpackNanos: Long) {
     /** Both together, in milliseconds. */
-    val millis: Double get() = (mapNanos + decodeNanos) / 1e6
+    val millis: Double get() = (mapNanos + unpackNanos) / 1e6
 }

@@ -81,12 +81,12 @@ sealed interface Swap {
     val tasks: List<String>
 
     /**
-     * Factors are inputs of `forward`; the method `decode` makes them of a pack.
+     * Factors are inputs of `forward`; the method `unpack` makes them of a pack.
      *
      * @property packs task to its pack.
      * @property factors names of the factors in the program's order.
      * @property staticRows whether rows that all tasks share are layers of the program; then
-     *   `decode` takes a task's payload alone, else the shared one first.
+     *   `unpack` takes a task's payload alone, else the shared one first.
      */
     data class Inputs(
         val packs: Map<String, PackRecord>,

@@ -10,7 +10,7 @@ internal object ManifestFormat {
     const val TOKENIZER = "tokenizer.json"
     const val SHARED = "shared.pack"
     const val FORWARD = "forward"
-    const val DECODE = "decode"
+    const val UNPACK = "unpack"
     const val WRITER = "`hydraopt export`"
     const val LARGEST = 64L shl 20
 

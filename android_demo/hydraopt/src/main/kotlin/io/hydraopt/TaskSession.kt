@@ -1,6 +1,6 @@
 package io.hydraopt
 
-import io.hydraopt.ManifestFormat.DECODE
+import io.hydraopt.ManifestFormat.UNPACK
 import io.hydraopt.ManifestFormat.FORWARD
 import java.io.Closeable
 import java.io.File
@@ -62,17 +62,17 @@ class TaskSession private constructor(
         SwitchTimes(checked - start, System.nanoTime() - checked)
     }
 
-    /** The factors of packs, in native memory of the method `decode`. */
+    /** The factors of packs, in native memory of the method `unpack`. */
     private fun factors(packs: List<Pack>, swap: Swap.Inputs): Array<EValue> {
         task = null // until it worked: the current ones are overwritten
         val payloads = packs.map {
             val shape = longArrayOf(it.payload.capacity().toLong())
             EValue.from(Tensor.fromBlobUnsigned(it.payload, shape))
         }
-        val factors = program.execute(DECODE, payloads.toTypedArray())
+        val factors = program.execute(UNPACK, payloads.toTypedArray())
         if (factors.size != swap.factors.size) {
             throw BundleException(
-                "method decode of ${bundle.program} gives ${factors.size} factors, expected " +
+                "method unpack of ${bundle.program} gives ${factors.size} factors, expected " +
                     "${swap.factors.size} as in manifest.json; export or copy the bundle again"
             )
         }
@@ -194,7 +194,7 @@ class TaskSession private constructor(
             try {
                 if (bundle.manifest.swap is Swap.Inputs) {
                     program.load(FORWARD)
-                    program.load(DECODE)
+                    program.load(UNPACK)
                 }
                 return TaskSession(bundle, program, tokenizer)
             } catch (error: Throwable) {

@@ -62,7 +62,7 @@ internal class Benchmark(
             for (index in WARM_UP until WARM_UP + workload.switches) {
                 val (times, asked) = session.switchAndAsk(tasks[index % tasks.size], token)
                 add("swap_map_ms", times.mapNanos / 1e6)
-                add("swap_unpack_ms", times.decodeNanos / 1e6)
+                add("swap_unpack_ms", times.unpackNanos / 1e6)
                 add("swap_ms", times.millis)
                 add("first_token_ms", asked)
             }

@@ -19,8 +19,8 @@ class Span(NamedTuple):
     stop: int
 
 
-class Decode(nn.Module):
-    """``decode(shared uint8 [Ns], task uint8 [Nt]) -> A [1, in, R], B [1, R, out], A, B, …``.
+class Unpack(nn.Module):
+    """``unpack(shared uint8 [Ns], task uint8 [Nt]) -> A [1, in, R], B [1, R, out], A, B, …``.
 
     The factors are float32, in the layout's order; ``x A B`` is what they add to a layer.
 
@@ -33,13 +33,13 @@ class Decode(nn.Module):
     def __init__(self, layout: Layout, *, static_rows: bool = False):
         super().__init__()
         shared = () if static_rows else layout.shared
-        self.shared = nn.ModuleList(SectionDecoder(section) for section in shared)
-        self.task = nn.ModuleList(SectionDecoder(section) for section in layout.task)
+        self.shared = nn.ModuleList(UnpackSection(section) for section in shared)
+        self.task = nn.ModuleList(UnpackSection(section) for section in layout.task)
         self.sides = [side for _, side, _ in layout.factors(static_rows=static_rows)]
         self.spans = _spans(layout, static_rows=static_rows)
 
     def forward(self, *payloads: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Decode the payload that all tasks share, if it is an argument, and that of one task."""
+        """Unpack the payload that all tasks share, if it is an argument, and that of one task."""
         values = [section(payloads[0]) for section in self.shared]
         values += [section(payloads[-1]) for section in self.task]
         factors = []
@@ -50,8 +50,8 @@ class Decode(nn.Module):
         return tuple(factors)
 
 
-class SectionDecoder(nn.Module):
-    """``decode(payload uint8 [N]) -> [n, length]`` for one section of it, float32."""
+class UnpackSection(nn.Module):
+    """``unpack(payload uint8 [N]) -> [n, length]`` for one section of it, float32."""
 
     def __init__(self, section: Section):
         super().__init__()
