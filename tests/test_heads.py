@@ -281,7 +281,7 @@ def test_run_prints_the_outputs_and_profile_takes_causal_lms_only(bundle, tmp_pa
     assert json.loads(succeeds("info", bundle, "--json"))["base_kind"] == "encoder"
     for options in (["--chat"], ["--temperature", "0.5"]):
         text = ("run", bundle, "--task", "mood", "--prompt", "a")
-        assert f"{options[0]} is for models that write" in fails(*text, *options, code=2)
+        assert f"{options[0]} is for models that generate text" in fails(*text, *options, code=2)
     message = "is of kind encoder, expected causal_lm"
     assert message in fails("profile", bundle, "--serial", "host", "-o", tmp_path / "report")
 
