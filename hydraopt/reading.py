@@ -37,7 +37,7 @@ def check_regular(path: Path, largest: int = LARGEST_TENSORS) -> None:
     except (OSError, ValueError) as error:
         raise UnreadableError(_reason(error)) from None
     if not stat.S_ISREG(status.st_mode):
-        raise UnreadableError("no regular file")
+        raise UnreadableError("not a regular file")
     if status.st_size > largest:
         raise UnreadableError(f"{status.st_size:,} bytes, expected at most {largest:,}")
 
@@ -56,7 +56,7 @@ def file_text(path: Path, largest: int = LARGEST) -> str:
     try:
         return file_bytes(path, largest).decode()
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"no UTF-8 at byte {error.start:,}") from None
+        raise UnreadableError(f"not UTF-8 at byte {error.start:,}") from None
 
 
 def file_json(path: Path) -> Any:
@@ -76,13 +76,13 @@ def json_value(text: str) -> Any:
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise UnreadableError("half a surrogate pair, which is no text") from None
+        raise UnreadableError("a lone surrogate, which is not valid text") from None
     except RecursionError:
         raise UnreadableError("nested too deep") from None
     except UnreadableError:
         raise
     except ValueError as error:
-        raise UnreadableError(f"no JSON: {shortened(error)}") from None
+        raise UnreadableError(f"not JSON: {shortened(error)}") from None
     return value
 
 
@@ -144,9 +144,9 @@ def _int(digits: str) -> int:
 def _float(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise UnreadableError(f"{shortened(digits)} is no finite number")
+        raise UnreadableError(f"{shortened(digits)} is not a finite number")
     return number
 
 
 def _refuse(constant: str) -> None:
-    raise UnreadableError(f"{constant} is no number of JSON")
+    raise UnreadableError(f"{constant} is not a JSON number")

@@ -126,11 +126,14 @@ def test_fp16_bytes_count_every_factor_value():
         ({"init_lora_weights": "pissa_niter_4"}, "changes the base model's weights"),
         ({"base_model_name_or_path": None}, "no base_model_name_or_path"),
         ({"r": 0}, "r=0, expected a positive number"),
-        ({"lora_alpha": float("nan")}, "NaN is no number of JSON"),
+        ({"lora_alpha": float("nan")}, "NaN is not a JSON number"),
         ({"lora_alpha": 1e12}, "exceed fp16"),
-        ({"rank_pattern": {"(": 8}}, r"rank_pattern has a pattern .* \(missing \), unterminated"),
-        ({"alpha_pattern": {"q_proj": "8"}}, "alpha_pattern is no map"),
-        ({"base_model_name_or_path": 5}, "is no text"),
+        (
+            {"rank_pattern": {"(": 8}},
+            r"rank_pattern has an invalid regular expression \(missing \), unterminated",
+        ),
+        ({"alpha_pattern": {"q_proj": "8"}}, "alpha_pattern does not map"),
+        ({"base_model_name_or_path": 5}, "is not a string"),
         ({"r": 5}, r"expected \[5, in\]"),
     ],
 )

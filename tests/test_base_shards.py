@@ -40,14 +40,14 @@ def test_a_shard_outside_of_the_directory_is_refused(sharded, tmp_path):
     shutil.move(sharded / first, tmp_path / first)
     for name in (str(tmp_path / first), f"../{first}"):
         renamed(sharded, name)
-        assert f"(weights outside of the directory: {name[:60]}" in refused(sharded)
+        assert f"(weights outside the directory: {name[:60]}" in refused(sharded)
 
 
 def test_a_shard_that_is_a_pipe_hangs_nobody(sharded):
     (sharded / "sub").mkdir()
     os.mkfifo(sharded / "sub" / "pipe.safetensors")
     renamed(sharded, "sub/pipe.safetensors")
-    assert "(sub/pipe.safetensors: no regular file)" in refused(sharded)
+    assert "(sub/pipe.safetensors: not a regular file)" in refused(sharded)
 
 
 def test_a_missing_and_a_cut_shard_are_named(sharded):
@@ -62,7 +62,7 @@ def test_a_missing_and_a_cut_shard_are_named(sharded):
 @pytest.mark.parametrize("text", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}'])
 def test_an_index_that_is_none_is_named(sharded, text):
     (sharded / INDEX).write_text(text)
-    assert f"({INDEX}: no index of shards, expected metadata and a" in refused(sharded)
+    assert f"({INDEX}: not a shard index, expected metadata and a" in refused(sharded)
 
 
 def test_an_index_that_nobody_reads_is_no_matter(tmp_path):
@@ -78,11 +78,11 @@ def test_weights_that_a_configuration_names_are_in_its_directory(tmp_path):
     configured(base, **config, transformers_weights="other.safetensors")
     assert_computes(base, tiny_llama())
     configured(base, **config, transformers_weights="../other.safetensors")
-    assert "(weights outside of the directory: ../other.safetensors)" in refused(base)
+    assert "(weights outside the directory: ../other.safetensors)" in refused(base)
 
 
 def test_a_pipe_among_the_chat_templates_hangs_nobody(tmp_path):
     base = save_base(tiny_llama(), tmp_path / "base")
     (base / "additional_chat_templates").mkdir()
     os.mkfifo(base / "additional_chat_templates" / "tool.jinja")
-    assert "(additional_chat_templates/tool.jinja: no regular file)" in refused(base)
+    assert "(additional_chat_templates/tool.jinja: not a regular file)" in refused(base)

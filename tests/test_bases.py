@@ -125,7 +125,7 @@ def test_a_diffusion_pipeline_is_told(tmp_path):
 def test_parts_of_a_model_that_a_training_saved_are_told(tmp_path):
     base = save_base(tiny_llama(), tmp_path / "base")
     (base / WEIGHTS).rename(base / "shard-00000-model-00001-of-00001.safetensors")
-    assert "holds what the processes of a training saved (shard-00000-model-" in refused(base)
+    assert "holds a distributed checkpoint (shard-00000-model-" in refused(base)
 
 
 def test_an_adapter_beside_a_base_of_the_hub_is_told(tmp_path, monkeypatch):

@@ -258,8 +258,8 @@ def test_damaged_packs_are_refused(tmp_path):
     for content, recorded, shared in [
         (good[:-1], "ends after", "expected"),
         (good + b"x", None, "expected"),
-        (good[:30], "ends after", "is no pack"),
-        (b"nonsense" * 200, "its SHA-256 differs", "is no pack"),
+        (good[:30], "ends after", "is not a pack"),
+        (b"nonsense" * 200, "its SHA-256 differs", "is not a pack"),
         (bytes(flipped), "its SHA-256 differs", "is damaged: its SHA-256 differs"),
     ]:
         path.write_bytes(content)
@@ -287,7 +287,7 @@ def test_one_file_may_hold_several_packs(tmp_path):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.pack")
-    with pytest.raises(BundleError, match="is no regular file"):
+    with pytest.raises(BundleError, match="is not a regular file"):
         Pack("x.pack", 0, 100, "0" * 64).read(tmp_path)
 
 

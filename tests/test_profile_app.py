@@ -169,7 +169,7 @@ def test_an_app_that_cannot_be_installed(device, bundle, apk, output, message):
             "benchmark.BenchmarkActivity (Error: Activity class {x} does not exist.); install the",
         ),
         ("sdk", "", f"device {SERIAL} is no Android (Linux device): it cannot run the app; use"),
-        ("results", "{", f"the app on {SERIAL} wrote no results (UnreadableError('no JSON"),
+        ("results", "{", f"the app on {SERIAL} wrote no results (UnreadableError('not JSON"),
         ("results", '{"run_id": "RUN_ID"}', f"the app on {SERIAL} wrote no results (KeyError"),
     ],
 )

@@ -13,12 +13,12 @@ from hydraopt.reading import MissingError, UnreadableError, check_regular, file_
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "no JSON"),
+        ("", "not JSON"),
         ("[" * 100_000, "nested too deep"),
         ("9" * 400, "a number of 400 digits"),
-        ("1e999", "no finite number"),
-        ("-Infinity", "no number of JSON"),
-        ('"\\ud800"', "half a surrogate pair"),
+        ("1e999", "not a finite number"),
+        ("-Infinity", "not a JSON number"),
+        ('"\\ud800"', "lone surrogate"),
     ],
 )
 def test_json_that_breaks_its_reader_is_refused(text, reason):
@@ -35,12 +35,12 @@ def test_only_regular_files_of_a_sane_size_are_opened(tmp_path):
     (tmp_path / "file").write_bytes(b"\xff" * 10)
     with pytest.raises(UnreadableError, match="10 bytes, expected at most 9"):
         check_regular(tmp_path / "file", 9)
-    with pytest.raises(UnreadableError, match="no UTF-8 at byte 0"):
+    with pytest.raises(UnreadableError, match="not UTF-8 at byte 0"):
         file_text(tmp_path / "file")
     with pytest.raises(MissingError):
         file_text(tmp_path / "none")
     for path in (tmp_path, tmp_path / "/dev/zero"):
-        with pytest.raises(UnreadableError, match="no regular file"):
+        with pytest.raises(UnreadableError, match="not a regular file"):
             file_text(path)
 
 

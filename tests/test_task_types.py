@@ -60,12 +60,12 @@ def test_each_kind_takes_the_task_types_that_its_program_serves(bases, kind, tas
     if (kind, task_type) in LACKING:
         assert "lacks 2 weights" in str(refused.value)
     else:
-        assert f"task_type is {task_type}, which gives" in str(refused.value)
+        assert f"task_type is {task_type} (for" in str(refused.value)
         assert f"but the base model is of kind {kind}, expected" in str(refused.value)
 
 
 def test_a_task_type_that_no_program_serves_has_its_own_next_step(bases):
-    step = r"gives the places of an answer in a text, .*train adapters of another task type"
+    step = r"for the span of an answer in a text\), .*train adapters of another task type"
     with pytest.raises(LoweringError, match=step):
         load_base(bases["encoder"], bases["encoder"], "QUESTION_ANS")
     with pytest.raises(LoweringError, match="pass a base model of kind causal_lm, on which"):
@@ -75,10 +75,15 @@ def test_a_task_type_that_no_program_serves_has_its_own_next_step(bases):
 @pytest.mark.parametrize(
     ("make", "task_type", "kind", "told"),
     [
-        (BertForQuestionAnswering, "QUESTION_ANS", "encoder", "gives the places of an answer"),
-        (BertLMHeadModel, "CAUSAL_LM", "encoder", "which gives texts that go on, but the base"),
-        (LlamaForQuestionAnswering, "QUESTION_ANS", "causal_lm", "gives the places of an answer"),
-        (LlamaForSequenceClassification, "SEQ_CLS", "causal_lm", "classes of texts by a language"),
+        (BertForQuestionAnswering, "QUESTION_ANS", "encoder", "for the span of an answer"),
+        (BertLMHeadModel, "CAUSAL_LM", "encoder", r"for continuations of texts\), but the base"),
+        (LlamaForQuestionAnswering, "QUESTION_ANS", "causal_lm", "for the span of an answer"),
+        (
+            LlamaForSequenceClassification,
+            "SEQ_CLS",
+            "causal_lm",
+            "text classification by a causal LM",
+        ),
     ],
 )
 def test_what_peft_trains_for_another_kind_is_refused_by_its_task(

@@ -1,4 +1,4 @@
-"""Reading and writing LoRA adapters in PEFT's directory format."""
+"""Read and write LoRA adapters in PEFT's directory format."""
 
 from .base_weights import BaseWeights, Fingerprint, is_copy, read_weights, written_weights
 from .lora import TASK_NAME, AdapterSet, LoraAdapter

@@ -1,9 +1,9 @@
-"""Copies of the base's weights that PEFT saves beside factors.
+"""Fingerprints of the base model's weights that PEFT saves with an adapter.
 
-With an output head or an embedding among the target modules ``save_pretrained`` also writes what
-the adapted layer wraps. Such a copy says nothing new where it equals the base's weight; where it
-does not, the adapter belongs to another base. The base is not there when adapters are read: they
-keep a fingerprint of each copy, to be compared with the base when it is loaded.
+If an output head or an embedding is among the target modules, ``save_pretrained`` also writes the
+wrapped layer's weight. A copy that differs from the base's weight means that the adapter belongs
+to another base. Adapters are read without the base: they keep a fingerprint of each copy, which is
+compared when the base is loaded.
 """
 
 import hashlib
@@ -12,24 +12,24 @@ from typing import NamedTuple
 
 import torch
 
-CHUNK = 1 << 22  # values that are converted at a time
-# A copy has the type that training had; the base's own may be another one.
+CHUNK = 1 << 22  # values converted at a time
+# A copy has the dtype of training, which may differ from the base's own.
 STORED = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Fingerprint(NamedTuple):
-    """A weight's shape, and the SHA-256 of its values in float32."""
+    """Shape of a weight, and SHA-256 of its values in float32."""
 
     shape: tuple[int, ...]
     sha256: str
 
 
-BaseWeights = Mapping[str, tuple[Fingerprint, ...]]  # by the weight's name in the base
+BaseWeights = Mapping[str, tuple[Fingerprint, ...]]  # name of a base weight -> its copies
 
 
 @torch.no_grad()
 def fingerprint(weight: torch.Tensor, stored: torch.dtype = torch.float32) -> Fingerprint:
-    """The fingerprint of a weight after it was stored in some type; a chunk at a time."""
+    """Return the fingerprint of ``weight`` rounded to the dtype ``stored``, in chunks."""
     digest = hashlib.sha256()
     for part in weight.detach().reshape(-1).split(CHUNK):
         digest.update(part.cpu().to(stored).float().numpy().data)
@@ -37,14 +37,14 @@ def fingerprint(weight: torch.Tensor, stored: torch.dtype = torch.float32) -> Fi
 
 
 def is_copy(weight: torch.Tensor, found: Fingerprint) -> bool:
-    """Whether a fingerprint is of ``weight``, in float32, bfloat16 or float16."""
+    """Return whether ``found`` is of ``weight`` in float32, bfloat16 or float16."""
     return tuple(weight.shape) == found.shape and any(
         fingerprint(weight, stored) == found for stored in STORED
     )
 
 
 def united(all_weights: Collection[Mapping[str, Fingerprint]]) -> BaseWeights:
-    """The distinct fingerprints of several adapters, by name."""
+    """Collect the distinct fingerprints of several adapters, by weight name."""
     names = sorted({name for weights in all_weights for name in weights})
     return {
         name: tuple(dict.fromkeys(weights[name] for weights in all_weights if name in weights))
@@ -53,7 +53,7 @@ def united(all_weights: Collection[Mapping[str, Fingerprint]]) -> BaseWeights:
 
 
 def written_weights(weights: BaseWeights) -> dict[str, list[dict]]:
-    """Fingerprints ready for JSON."""
+    """Return fingerprints as JSON values."""
     return {name: [x._asdict() for x in copies] for name, copies in weights.items()}
 
 

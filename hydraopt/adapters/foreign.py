@@ -1,4 +1,4 @@
-"""What users take for a plain LoRA adapter in PEFT's format: what it is, and what to do."""
+"""Recognise directories and tensors that are not plain PEFT LoRA, and name the next step."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Found(NamedTuple):
-    """What something is, and the next step."""
+    """What was recognised, and the next step for the user."""
 
     what: str
     step: str
@@ -17,7 +17,7 @@ PLAIN = "train a plain LoRA adapter"
 CONVERT = "convert it to LoRA with peft.save_as_lora"
 PROMPTS = Found("trains a prompt and changes no layer", PLAIN)
 MLX = Found(
-    "an adapter of MLX, which has names and a scale of its own",
+    "an MLX adapter, whose names and scale differ",
     "convert it to PEFT's format, or train it with PEFT",
 )
 DIFFUSERS = Found("a LoRA of an image generator", "pass adapters of a model that transformers runs")
@@ -31,7 +31,7 @@ PEFT_TYPES = {
         Found("is no LoRA", CONVERT),
     ),
 }
-KEYS = {  # of tensors, the first that matches
+KEYS = {  # pattern of a tensor's name -> what it is; the first match counts
     r"\.lora_magnitude_vector\b": Found("DoRA", "train it without use_dora"),
     r"\.lora_embedding_[AB]\b": Found(
         "LoRA of an embedding", "train it without the embedding in target_modules"
@@ -46,7 +46,7 @@ KEYS = {  # of tensors, the first that matches
         "a layer that is trained in full, and its original", "save it with save_pretrained"
     ),
 }
-FILES = {  # beside a missing adapter_config.json
+FILES = {  # file in a directory without adapter_config.json -> what it is
     "sparse.json": Found(
         "a sparse adapter",
         "pass it to `hydraopt sparse merge`, or make a LoRA of it with `hydraopt sparse project`",
@@ -59,15 +59,15 @@ FILES = {  # beside a missing adapter_config.json
 
 
 def foreign_tensor(keys: Collection[str]) -> tuple[str, Found] | None:
-    """The first of some tensors' names that tells another kind of adapter, and which."""
-    told = (
-        (re.search(pattern, key), key, found) for pattern, found in KEYS.items() for key in keys
+    """Return the first tensor name that belongs to another type of adapter, and that type."""
+    matches = (
+        (key, found) for pattern, found in KEYS.items() for key in keys if re.search(pattern, key)
     )
-    return next(((key, found) for match, key, found in told if match), None)
+    return next(matches, None)
 
 
 def foreign_config(config: Mapping[str, object]) -> Found:
-    """What a configuration of another type than LoRA says, to be put behind the type."""
+    """Describe a configuration that is not LoRA's, as a suffix to its ``peft_type``."""
     if {"fine_tune_type", "lora_parameters"} & config.keys():
         return Found(f" of {MLX.what}", MLX.step)
     found = PEFT_TYPES.get(str(config.get("peft_type")))
@@ -75,7 +75,7 @@ def foreign_config(config: Mapping[str, object]) -> Found:
 
 
 def foreign_directory(directory: Path) -> Found | None:
-    """What a directory without ``adapter_config.json`` holds, if it is known."""
+    """Recognise a directory without ``adapter_config.json``; None if unknown."""
     found = next((x for name, x in FILES.items() if (directory / name).exists()), None)
     if found is None and (inside := next(directory.glob("*/adapter_config.json"), None)):
         return Found("a directory of adapters", f"pass one of them, such as {inside.parent}")

@@ -1,24 +1,24 @@
-"""Names of tensors in adapter files: PEFT's own, and what wrappers around a model add to them."""
+"""Parse tensor names in adapter files: PEFT's own, with what model wrappers add."""
 
 import re
 from typing import NamedTuple
 
 PREFIX = "base_model.model."
-# that torch.compile, FSDP and activation checkpointing put into the names of what they wrap
+# added to names by torch.compile, FSDP and activation checkpointing
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-PARALLEL = "module."  # DistributedDataParallel's, around the whole model
-BASE_LAYER = ".base_layer."  # what an adapted layer wraps
+PARALLEL = "module."  # prefix of DistributedDataParallel
+BASE_LAYER = ".base_layer."  # the layer that a LoRA layer wraps
 FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(\.(?P<adapter>[^.]+))?\.weight")
 
 
 class FactorKey(NamedTuple):
-    """What the name of a factor says.
+    """The parsed name of a factor.
 
     Attributes:
         module: dotted name of the layer, without wrappers.
-        wrapped: its name with wrappers, as PEFT may have matched it with patterns.
+        wrapped: its name with wrappers, which PEFT may have matched with patterns.
         side: ``A`` or ``B``.
-        adapter: PEFT's name of the adapter, which ``state_dict()`` keeps.
+        adapter: PEFT's adapter name, which ``state_dict()`` includes.
     """
 
     module: str
@@ -28,13 +28,13 @@ class FactorKey(NamedTuple):
 
 
 def plain_name(key: str) -> str:
-    """A tensor's name in the base model, without PEFT's prefix and without wrappers."""
+    """Return a tensor's name in the base model, without PEFT's prefix and wrappers."""
     parts = (part for part in key.split(".") if part not in WRAPPERS)
     return ".".join(parts).removeprefix(PARALLEL).removeprefix(PREFIX).removeprefix(PARALLEL)
 
 
 def factor_key(key: str) -> FactorKey | None:
-    """What the name of a LoRA factor says; None of any other tensor."""
+    """Parse the name of a LoRA factor; None for any other tensor."""
     match = FACTOR.fullmatch(plain_name(key))
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""LoRA adapters in memory: the scale is folded into B, so that ``delta = B @ A``."""
+"""LoRA adapters in memory, with the scale folded into B: ``delta = B @ A``."""
 
 import re
 from collections import Counter
@@ -13,16 +13,21 @@ from .base_weights import BaseWeights, Fingerprint, united
 from .task_types import PEFT_CAUSAL_LM
 
 FP16_BYTES = 2
-TASK_NAME = re.compile(r"\w[\w.+-]{0,99}")  # it becomes a file name
+TASK_NAME = re.compile(r"\w[\w.+-]{0,99}")  # also used as a file name
 
 
 @dataclass(frozen=True)
 class LoraAdapter:
-    """One task's adapter of ``base_model``: dotted module name -> factors.
+    """The adapter of one task.
 
-    A classifier of its own is in ``heads``, see :mod:`hydraopt.factors.heads`: no method may
-    merge it. ``task_type`` is what PEFT calls the kind of base model, ``base_weights`` are what it
-    must be equal in, see :mod:`hydraopt.adapters.base_weights`.
+    Attributes:
+        name: the task's name.
+        base_model: identifier of the base model.
+        factors: dotted module name -> factors.
+        heads: the task's own classifier, see :mod:`hydraopt.factors.heads`; never merged.
+        task_type: PEFT's task type; None if the configuration has none.
+        base_weights: fingerprints of the base weights that PEFT saved with the adapter, see
+            :mod:`hydraopt.adapters.base_weights`.
     """
 
     name: str
@@ -33,7 +38,7 @@ class LoraAdapter:
     base_weights: Mapping[str, Fingerprint] = field(default_factory=dict)
 
     def placed(self, places: Places) -> "LoraAdapter":
-        """The same adapter of modules with other names, without those that have no place."""
+        """Return the adapter with renamed modules, without those whose place is None."""
         factors, heads = placed(self.factors, places), placed(self.heads, places)
         return replace(self, factors=factors, heads=heads)
 
@@ -43,8 +48,8 @@ class AdapterSet:
     """Adapters of one base model, in the order given.
 
     Raises:
-        AdapterError: empty set, unusable or duplicate names, different base models or task types,
-            one module with different ``(out, in)`` shapes, or heads of different layers.
+        AdapterError: no adapters; invalid or duplicate names; different base models, task types or
+            head layers; or different ``(out, in)`` shapes of one module.
     """
 
     adapters: tuple[LoraAdapter, ...]
@@ -66,22 +71,22 @@ class AdapterSet:
 
     @property
     def base_model(self) -> str:
-        """Identifier of the common base model."""
+        """Identifier of the base model."""
         return self.adapters[0].base_model
 
     @property
     def task_type(self) -> str | None:
-        """PEFT's name of the kind of base model; None if no adapter tells."""
+        """PEFT's task type; None if no adapter has one."""
         return next((x.task_type for x in self.adapters if x.task_type is not None), None)
 
     @property
     def base_weights(self) -> BaseWeights:
-        """Fingerprints of the base's weights that the adapters know."""
+        """Fingerprints of base weights that were saved with any adapter."""
         return united([adapter.base_weights for adapter in self.adapters])
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """``(out, in)`` of every module that at least one adapter has, sorted by name."""
+        """``(out, in)`` of every module that any adapter has, sorted by name."""
         shapes = {
             module: factors.shape
             for adapter in self.adapters
@@ -91,16 +96,16 @@ class AdapterSet:
 
     @property
     def all_shapes(self) -> dict[str, tuple[int, int]]:
-        """:attr:`shapes`, and those of the first adapter's heads."""
+        """:attr:`shapes`, and the shapes of the first adapter's heads."""
         heads = self.adapters[0].heads.items()
         return {**self.shapes, **{name: head.shape for name, head in heads}}
 
     def placed(self, places: Places) -> "AdapterSet":
-        """The same adapters of modules with other names, without those that have no place."""
+        """Return the adapters with renamed modules, without those whose place is None."""
         return AdapterSet(adapter.placed(places) for adapter in self.adapters)
 
     def stack(self, module: str) -> Stack:
-        """All adapters' factors of one module, float64."""
+        """Return all adapters' factors of one module, stacked, float64."""
         owned = [
             (task, adapter.factors[module])
             for task, adapter in enumerate(self.adapters)
@@ -110,7 +115,7 @@ class AdapterSet:
 
     @property
     def max_rank(self) -> int:
-        """The largest rank of any module of any adapter."""
+        """Largest rank of any module of any adapter."""
         return max(f.a.shape[0] for x in self.adapters for f in x.factors.values())
 
     @property

@@ -1,4 +1,4 @@
-"""``adapter_config.json`` of PEFT: read, and refused where it is not of a plain LoRA adapter."""
+"""Read PEFT's ``adapter_config.json``, and refuse anything but plain LoRA."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from .foreign import foreign_config, foreign_directory
 
 CONFIG = "adapter_config.json"
 
-# Settings under which delta = scale * B @ A on the untouched base no longer holds.
+# settings for which delta = scale * B @ A on the unchanged base does not hold
 UNSUPPORTED = {
     "use_dora": "DoRA",
     "lora_bias": "a bias on B",
@@ -30,15 +30,15 @@ BASE_CHANGING_INITS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 def read_config(path: Path, name: str) -> dict:
-    """What a plain LoRA adapter's configuration says; its patterns are compiled.
+    """Read the configuration of a plain LoRA adapter, and compile its patterns.
 
     Args:
-        path: ``adapter_config.json``.
-        name: the adapter's, for messages.
+        path: path of ``adapter_config.json``.
+        name: name of the adapter, for messages.
 
     Raises:
-        AdapterError: a missing or unreadable file, anything but plain LoRA, or settings without
-            meaning.
+        AdapterError: the file is missing or unreadable, is not plain LoRA's, or has invalid
+            values.
     """
     try:
         config = file_json(path)
@@ -79,12 +79,12 @@ def _check_config(config: object, path: Path, name: str) -> None:
     if not config.get("base_model_name_or_path"):
         refuse("no base_model_name_or_path", "add the base model's id")
     if not isinstance(config["base_model_name_or_path"], str):
-        refuse("base_model_name_or_path is no text", "add the base model's id")
+        refuse("base_model_name_or_path is not a string", "add the base model's id")
     _check_numbers(config, refuse)
 
 
 def _check_numbers(config: dict, refuse: Callable[[str, str], NoReturn]) -> None:
-    """Refuse ranks, alphas and patterns that are none; the patterns are compiled, as PEFT does."""
+    """Check ranks, alphas and patterns, and compile the patterns as PEFT does."""
     for key, numbers in NUMBERS.items():
         if not numbers(config.get(key)):
             found = shortened(repr(config.get(key)))
@@ -92,17 +92,17 @@ def _check_numbers(config: dict, refuse: Callable[[str, str], NoReturn]) -> None
     for key, numbers in (("rank_pattern", _is_rank), ("alpha_pattern", _is_alpha)):
         patterns = config.get(key) or {}
         if not isinstance(patterns, dict) or not all(map(numbers, patterns.values())):
-            refuse(f"{key} is no map from patterns to positive numbers", "restore the file")
+            refuse(f"{key} does not map patterns to positive numbers", "restore the file")
         try:
             config[key] = {
                 re.compile(rf"(.*\.)?({text})"): value for text, value in patterns.items()
             }
         except (re.error, RecursionError, OverflowError) as error:
-            refuse(f"{key} has a pattern that is no regular expression ({error}),", "correct it")
+            refuse(f"{key} has an invalid regular expression ({error})", "correct it")
     if not isinstance(config.get("task_type"), str | None):
-        refuse("task_type is no text", "restore the file")
+        refuse("task_type is not a string", "restore the file")
     if not isinstance(config.get("modules_to_save"), list | None):
-        refuse("modules_to_save is no list", "restore the file")
+        refuse("modules_to_save is not a list", "restore the file")
 
 
 def _is_rank(value: object) -> bool:

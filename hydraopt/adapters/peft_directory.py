@@ -1,7 +1,7 @@
-"""PEFT LoRA directories: ``adapter_config.json`` and ``adapter_model.safetensors``.
+"""Read and write PEFT LoRA directories: ``adapter_config.json``, ``adapter_model.safetensors``.
 
-The only place that knows PEFT's keys and its scale: ``alpha / r``, or ``alpha / sqrt(r)`` with
-rank-stabilised LoRA (arXiv 2312.03732), per module through ``rank_pattern`` and ``alpha_pattern``.
+The LoRA scale is ``alpha / r``, or ``alpha / sqrt(r)`` for rank-stabilised LoRA (arXiv
+2312.03732); ``rank_pattern`` and ``alpha_pattern`` set it per module.
 """
 
 import os
@@ -28,15 +28,16 @@ ADAPTER = "adapter"
 
 
 def read_adapter(source: str | Path, name: str | None = None) -> LoraAdapter:
-    """Read a PEFT LoRA adapter from a directory or a hub id, with its scale folded into B.
+    """Read a PEFT LoRA adapter, and fold its scale into B.
 
     Args:
         source: a directory, or a hub id such as ``org/adapter``.
-        name: the task's name; the last part of ``source`` by default.
+        name: name of the task; by default the last component of ``source``.
 
     Raises:
-        AdapterError: missing, truncated or unreadable files; anything but plain LoRA and one
-            linear head; unknown tensors; shapes or ranks that do not fit; NaN or infinite weights.
+        AdapterError: files are missing, truncated or unreadable; the adapter is not plain LoRA
+            with at most one linear head; tensors are unknown, have wrong shapes or ranks, or hold
+            NaN or infinite values.
     """
     directory = _locate(source)
     name = name or os.path.basename(os.path.abspath(source))
@@ -53,7 +54,7 @@ def read_adapter(source: str | Path, name: str | None = None) -> LoraAdapter:
 
 
 def read_adapters(sources: Iterable[str | Path]) -> AdapterSet:
-    """Read several adapters; a source may be given as ``NAME=SOURCE`` to name the task.
+    """Read several adapters; a source of the form ``NAME=SOURCE`` also names the task.
 
     Raises:
         AdapterError: as :func:`read_adapter` and :class:`AdapterSet`.
@@ -74,17 +75,23 @@ def write_adapter(
     base_model: str,
     task_type: str | None = PEFT_CAUSAL_LM,
 ) -> None:
-    """Write ``factors``, a head among them or not, as a PEFT LoRA directory in fp16.
+    """Write factors, with or without a head, as a PEFT LoRA directory in fp16.
 
-    They get ``alpha = r``, which is scale 1. ``task_type`` is PEFT's.
+    The scale is 1 (``alpha = r``).
+
+    Args:
+        directory: directory to write into; created if missing.
+        factors: module -> factors.
+        base_model: identifier of the base model.
+        task_type: PEFT's task type.
 
     Raises:
-        AdapterError: values that exceed fp16.
+        AdapterError: a value exceeds the range of fp16.
     """
     for module, sides in factors.items():
         if not all(side.half().isfinite().all() for side in sides):
             raise AdapterError(
-                f"the weights of {module} exceed fp16, expected numbers that an adapter can hold; "
+                f"the weights of {module} exceed the range of fp16, in which adapters are stored; "
                 "export a bundle, or use adapters of smaller scales"
             )
     tensors = {}
@@ -134,8 +141,8 @@ def _locate(source: str | Path) -> Path:
         return fetched(str(source), [CONFIG, WEIGHTS])
     except UnreadableError as error:
         raise AdapterError(
-            f"{shortened(source)} is neither a directory nor a hub repository in reach ({error}); "
-            "check the name, or download it"
+            f"{shortened(source)} is neither a directory nor a reachable hub repository "
+            f"({error}); check the name, or download it"
         ) from None
 
 
@@ -148,5 +155,5 @@ def _read_tensors(path: Path, name: str) -> dict[str, torch.Tensor]:
         raise AdapterError(f"adapter {name!r}: {path} is missing; {hint} safetensors") from None
     except UnreadableError as error:
         raise AdapterError(
-            f"adapter {name!r}: {path} is truncated or no safetensors file ({error}); copy it again"
+            f"adapter {name!r}: {path} is truncated or not safetensors ({error}); copy it again"
         ) from None

@@ -1,4 +1,4 @@
-"""What an adapter's tensors are: factors, a head, and copies of the base's weights."""
+"""Sort an adapter's tensors into factors, a head and copies of the base's weights."""
 
 import math
 import re
@@ -13,21 +13,21 @@ from .base_weights import Fingerprint, fingerprint
 from .foreign import foreign_tensor
 from .keys import BASE_LAYER, factor_key, plain_name
 
-Tensors = dict[str, torch.Tensor]  # what is read is taken out
-DECODER_HEAD = "score"  # what transformers calls the classifier, without bias, of a language model
+Tensors = dict[str, torch.Tensor]  # each function removes the tensors that it reads
+DECODER_HEAD = "score"  # transformers' bias-free classifier on a causal language model
 
 
 def take_factors(name: str, tensors: Tensors, config: Mapping) -> dict[str, Factors]:
-    """Take the factors out of ``tensors``, by module; the scale is folded into B.
+    """Remove the factors from ``tensors``; return them by module, with the scale folded into B.
 
     Args:
-        name: the adapter's, for messages.
-        tensors: of its file.
-        config: as :func:`.read_config` gives it.
+        name: name of the adapter, for messages.
+        tensors: tensors of its file.
+        config: result of :func:`.read_config`.
 
     Raises:
-        AdapterError: factors that are not whole, not finite, of other ranks than ``config`` says,
-            or of several adapters.
+        AdapterError: a factor is missing, not finite or not of the rank in ``config``, or the
+            tensors belong to several adapters.
     """
     pairs, names = _pair(name, tensors)
     return {
@@ -37,10 +37,10 @@ def take_factors(name: str, tensors: Tensors, config: Mapping) -> dict[str, Fact
 
 
 def take_head(name: str, tensors: Tensors, saved: Collection[str]) -> dict[str, Factors]:
-    """Take out of ``tensors`` the fully trained layer that ``modules_to_save`` may name.
+    """Remove the fully trained layer from ``tensors``, if ``modules_to_save`` names one.
 
     Raises:
-        AdapterError: anything but one linear head.
+        AdapterError: the layer is not a single linear head.
     """
     if not saved:
         return {}
@@ -54,7 +54,7 @@ def take_head(name: str, tensors: Tensors, saved: Collection[str]) -> dict[str, 
         shapes = ", ".join(f"{key} {list(x.shape)}" for key, x in saved_tensors.items()) or "none"
         step = "train all other layers with LoRA alone"
         if set(saved_tensors) == {f"{DECODER_HEAD}.weight"}:
-            step = "classes of texts by a language model have no program; train a text encoder"
+            step = "text classification by a causal LM is not supported; train a text encoder"
         raise AdapterError(
             f"adapter {name!r}: its fully trained modules (modules_to_save) are {shapes}; "
             f"expected one linear head, weight [classes, d] and bias [classes]; {step}"
@@ -70,10 +70,10 @@ def take_head(name: str, tensors: Tensors, saved: Collection[str]) -> dict[str, 
 
 
 def take_copies(name: str, tensors: Tensors) -> dict[str, Fingerprint]:
-    """Take out of ``tensors`` what PEFT copies from the base; see :mod:`.base_weights`.
+    """Remove PEFT's copies of base weights from ``tensors``; see :mod:`.base_weights`.
 
     Raises:
-        AdapterError: a tensor is none of these.
+        AdapterError: any other tensor is left.
     """
     copies = {}
     for key in list(tensors):
@@ -88,10 +88,10 @@ def take_copies(name: str, tensors: Tensors) -> dict[str, Fingerprint]:
 
 
 def check_kind(name: str, tensors: Tensors) -> None:
-    """Refuse what is another kind of adapter, by the names of its tensors.
+    """Refuse other types of adapters, recognised by the names of their tensors.
 
     Raises:
-        AdapterError: it is one.
+        AdapterError: the tensors are another type's.
     """
     if found := foreign_tensor(tensors):
         key, (what, step) = found
@@ -116,7 +116,7 @@ def _refuse_rest(name: str, tensors: Tensors) -> None:
 
 
 def _pair(name: str, tensors: Tensors) -> tuple[dict[str, Factors], dict[str, set[str]]]:
-    """One ``(A, B)`` per module, and the names by which patterns may mean it."""
+    """Return ``(A, B)`` by module, and the names by which patterns may match each module."""
     sides: dict[str, dict[str, torch.Tensor]] = {}
     names: dict[str, set[str]] = {}
     keys = {key: parsed for key in tensors if (parsed := factor_key(key))}
@@ -141,8 +141,8 @@ def _pair(name: str, tensors: Tensors) -> tuple[dict[str, Factors], dict[str, se
             )
         if any(x.numel() == 0 or not x.is_floating_point() for x in pair.values()):
             raise AdapterError(
-                f"adapter {name!r}: {shortened(module)} has factors without values, or of "
-                "integers; it is no trained LoRA adapter"
+                f"adapter {name!r}: {shortened(module)} has empty or integer factors, expected "
+                "floating point; pass a trained LoRA adapter"
             )
         if len(pair) != 2:
             raise AdapterError(f"adapter {name!r}: {module} has only lora_{next(iter(pair))}")
@@ -181,7 +181,7 @@ def _check_finite(name: str, module: str, factors: Factors) -> None:
 def _matching(
     patterns: Mapping[re.Pattern, float], names: Collection[str], default: float
 ) -> float:
-    """PEFT's rule: the value of the first pattern that matches a whole name, or its end."""
+    """Return the value of the first pattern that matches a whole name or its end, as PEFT does."""
     return next(
         (value for pattern, value in patterns.items() if any(map(pattern.fullmatch, names))),
         default,

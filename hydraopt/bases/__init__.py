@@ -1,5 +1,5 @@
-"""Base models of others: what is wrong in one is refused by its cause, before its weights count.
+"""Check and load base models, with specific errors before any weights are loaded.
 
-``files`` reads a directory, ``config`` its ``config.json``; ``weights`` and ``tokenizer`` load what
-these let pass.
+``files`` checks the directory and ``config`` its ``config.json``; ``weights`` and ``tokenizer``
+then load the model.
 """

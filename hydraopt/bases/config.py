@@ -1,4 +1,4 @@
-"""A base model's ``config.json``: what it says that no program can be made of."""
+"""Read a base model's ``config.json``, and refuse models that cannot be exported."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,20 +13,21 @@ QUANTISED = "quantization_config", "compression_config", "quantization"  # the l
 
 
 def base_config(source: str) -> PretrainedConfig:
-    """The configuration of a base model in a directory or on the hub; no code of it runs.
+    """Read the configuration of a base model in a directory or on the hub, without remote code.
 
-    It has transformers' own choice of attention: one that it names may be code of others, too.
+    The attention implementation is reset to transformers' default: one that the file names may be
+    remote code, too.
 
     Raises:
-        UnfitError: it needs code of its own, its weights are quantised, it is an encoder-decoder,
-            or an adapter is with it.
-        Exception: whatever transformers raises of a file that is missing or makes no sense.
+        UnfitError: the model needs remote code, has quantised weights, is an encoder-decoder, or
+            contains an adapter.
+        Exception: any exception of transformers for a missing or invalid file.
     """
     if not Path(source).is_dir() and adapter_on_hub(source):
         raise adapter_in_base()
     stored, _ = PretrainedConfig.get_config_dict(source)
     if not isinstance(stored, dict):
-        raise ValueError("config.json holds no object")
+        raise ValueError("config.json does not hold an object")
     _check_code(stored)
     for settings in _quantisations(stored):
         raise UnfitError(
@@ -43,7 +44,7 @@ def base_config(source: str) -> PretrainedConfig:
 
 
 def _check_code(stored: dict) -> None:
-    """Refuse a model whose classes are in its own directory, and not in transformers."""
+    """Refuse a model whose classes come with it instead of with transformers."""
     own, name = stored.get("auto_map"), stored.get("model_type")
     if own and not (isinstance(name, str) and name in CONFIG_MAPPING):
         raise UnfitError(
@@ -53,7 +54,7 @@ def _check_code(stored: dict) -> None:
 
 
 def _quantisations(stored: dict) -> Iterator[object]:
-    """What a configuration and those nested in it say of quantised weights."""
+    """Yield the quantisation settings in a configuration and its nested configurations."""
     for key, value in stored.items():
         if key in QUANTISED and value:
             yield value
@@ -62,7 +63,7 @@ def _quantisations(stored: dict) -> Iterator[object]:
 
 
 def _method(settings: object) -> str:
-    """How weights were quantised, for people."""
+    """Describe a quantisation method for messages."""
     said = settings if isinstance(settings, dict) else {}
     bits = said.get("bits") or (said.get("load_in_4bit") and 4) or (said.get("load_in_8bit") and 8)
     method = shortened(said.get("quant_method") or "unknown method")

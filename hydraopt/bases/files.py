@@ -1,4 +1,4 @@
-"""The files of a base model's directory: opened once, before libraries trust them."""
+"""Check the files of a base model's directory before libraries open them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,25 +8,25 @@ from ..reading import UnreadableError, check_regular, check_tensors, file_json, 
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 PIPELINE = "model_index.json"  # of diffusers
-FOLDERS = "", "additional_chat_templates"  # in which transformers opens files
+FOLDERS = "", "additional_chat_templates"  # from which transformers reads files
 NUMBER = 5 * "[0-9]"
-DISTRIBUTED = f"shard-{NUMBER}-model-{NUMBER}-of-{NUMBER}.safetensors"  # goes before all others
-INDEX = ".index.json"  # names the shards of what is before it
-WEIGHTS = "model.safetensors", "pytorch_model.bin"  # transformers takes the first that exists
+DISTRIBUTED = f"shard-{NUMBER}-model-{NUMBER}-of-{NUMBER}.safetensors"  # preferred to all others
+INDEX = ".index.json"  # suffix of the file that lists the shards
+WEIGHTS = "model.safetensors", "pytorch_model.bin"  # transformers reads the first that exists
 
 
 class UnfitError(ValueError):
-    """Why a base model cannot be used, and what to do: a predicate to put after its name."""
+    """A base model cannot be used. The message is a predicate that follows the model's name."""
 
 
 def check_files(directory: Path) -> None:
-    """Refuse a directory that is something else than one base model, or that nobody should open.
+    """Check that a directory holds one base model whose files are safe to open.
 
     Raises:
-        UnfitError: an adapter, a base with an adapter beside it, a diffusion pipeline, or what
-            the processes of a training saved, each its part.
-        UnreadableError: what is no regular file, broken JSON, or weights that are missing, cut or
-            outside of the directory.
+        UnfitError: the directory holds an adapter, a diffusion pipeline or a distributed
+            checkpoint.
+        UnreadableError: a file is not regular, JSON is invalid, or weights are missing, truncated
+            or outside the directory.
     """
     for folder in FOLDERS:
         for path in sorted((directory / folder).glob("*")):
@@ -54,8 +54,8 @@ def _check_purpose(directory: Path) -> None:
         )
     if part := next(directory.glob(DISTRIBUTED), None):
         raise UnfitError(
-            f"holds what the processes of a training saved ({part.name}), each its part; save the "
-            "model as a whole"
+            f"holds a distributed checkpoint ({part.name}), expected one model; save the whole "
+            "model with save_pretrained"
         )
     if (directory / PIPELINE).exists() and not model:
         raise UnfitError(
@@ -65,7 +65,7 @@ def _check_purpose(directory: Path) -> None:
 
 
 def adapter_in_base() -> UnfitError:
-    """The error for a base model that holds an adapter as well."""
+    """Return the error for a base model whose directory also holds an adapter."""
     return UnfitError(
         f"also holds an adapter ({ADAPTER}), which transformers would add to its weights; move "
         f"{ADAPTER} and adapter_model.* elsewhere, or merge them into the base"
@@ -73,7 +73,7 @@ def adapter_in_base() -> UnfitError:
 
 
 def _weights(directory: Path) -> Iterator[str]:
-    """Names of the files of weights that transformers opens, as they are given."""
+    """Yield the names of the weight files that transformers opens."""
     config = file_json(directory / CONFIG) if (directory / CONFIG).exists() else {}
     chosen = config.get("transformers_weights") if isinstance(config, dict) else None
     usual = [name + end for name in WEIGHTS for end in ("", INDEX)]
@@ -87,24 +87,24 @@ def _weights(directory: Path) -> Iterator[str]:
 
 
 def _shards(index: object) -> list[str]:
-    """The files that an index of shards names."""
+    """Return the files that a shard index names."""
     fields = index if isinstance(index, dict) else {}
     parts = fields.get("weight_map")
     if not isinstance(parts, dict) or not parts or "metadata" not in fields:
-        raise UnreadableError("no index of shards, expected metadata and a weight_map")
+        raise UnreadableError("not a shard index, expected metadata and a weight_map")
     return sorted({str(name) for name in parts.values()})
 
 
 def _inside(directory: Path, name: object) -> Path:
     path = PurePath(str(name))
     if path.is_absolute() or ".." in path.parts:
-        raise UnreadableError(f"weights outside of the directory: {shortened(name)}")
+        raise UnreadableError(f"weights outside the directory: {shortened(name)}")
     return directory / path
 
 
 @contextmanager
 def _named(name: object) -> Iterator[None]:
-    """Put the name of a file before what is wrong with it."""
+    """Prefix errors with the name of a file."""
     try:
         yield
     except UnreadableError as error:

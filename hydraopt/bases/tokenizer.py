@@ -1,4 +1,4 @@
-"""The base model's tokenizer, which is tried in a confined process before this one uses it."""
+"""Load the base model's tokenizer, after trying it in a confined process."""
 
 import sys
 import tempfile
@@ -15,42 +15,43 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CONFIG = "tokenizer_config.json"
-TEXTS = ("*.jinja", "*.txt", "*.model", "additional_chat_templates/*")  # besides JSON
+TEXTS = ("*.jinja", "*.txt", "*.model", "additional_chat_templates/*")  # files other than JSON
 
 
 def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
-    """A base model's tokenizer, which neither cuts nor pads.
+    """Load a base model's tokenizer, without truncation and padding.
 
-    It goes with :func:`~hydraopt.models.loading_base`, which makes an error of whatever is raised.
+    Call it inside :func:`~hydraopt.models.loading_base`, which turns any exception into one line.
 
     Args:
         source: directory or hub id of the base model.
 
     Raises:
-        ConfinedError: it fails, or takes more than it may.
-        OSError, ValueError: there is none, or one that is code.
+        ConfinedError: the tokenizer fails or exceeds the limits of its process.
+        OSError, ValueError: there is no tokenizer, or it needs remote code.
     """
     from transformers import AutoTokenizer
 
     for path in tokenizer_files(source):
         try_tokenizer(path)
-    with catching_panics():  # vocabularies of other kinds become one of this kind
+    with catching_panics():  # it may convert a vocabulary of another format
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    tokenizer.model_max_length = sys.maxsize  # what is too long is an error, not its warning
+    tokenizer.model_max_length = sys.maxsize  # prompts that are too long raise, without a warning
     if backend := getattr(tokenizer, "backend_tokenizer", None):
-        backend.no_truncation()  # of training: a prompt that is too long is an error, not cut
+        backend.no_truncation()  # set for training; a prompt that is too long must raise
         backend.no_padding()
-        with tempfile.TemporaryDirectory() as directory:  # it need not be what the file holds
+        with tempfile.TemporaryDirectory() as directory:  # it may differ from the file
             backend.save(f"{directory}/{TOKENIZER}")
             try_tokenizer(Path(directory) / TOKENIZER)
     return tokenizer
 
 
 def tokenizer_files(source: str) -> Sequence[Path]:
-    """The ``tokenizer.json`` of a base model, and what may be read in its place; empty without.
+    """Return the paths of a base model's ``tokenizer*.json``; may be empty.
 
     Raises:
-        UnreadableError: a template or vocabulary of a directory that nobody should read.
+        UnreadableError: a template or vocabulary in the directory is not a regular file, or is
+            too large.
     """
     directory = Path(source)
     if not directory.is_dir():

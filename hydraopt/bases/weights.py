@@ -1,4 +1,4 @@
-"""A base model's weights: none is missing in the file, and none of the file in the model."""
+"""Load a base model's weights, and check that files and model hold exactly the same ones."""
 
 import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -11,9 +11,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 from ..reading import shortened
 from .files import UnfitError
 
-WHOLE = "pass the model as it was saved, all its weights and the config.json that is theirs"
+WHOLE = "pass the model as it was saved, with all its weights and their config.json"
 
-COMPARED = 5000  # names with that of a missing weight; it takes a second
+COMPARED = 5000  # names compared with a missing weight's, which takes a second
 
 
 def load_whole(
@@ -24,21 +24,21 @@ def load_whole(
     unneeded: tuple[str, ...] = (),
     attention: str | None = None,
 ) -> PreTrainedModel:
-    """Load a model in float32, and be sure that it is the one that was saved.
+    """Load a model in float32, and check that all its weights were loaded.
 
-    transformers draws what is missing at random and leaves out what it has no place for; it says
-    so in a report only.
+    transformers initialises missing weights randomly and drops unexpected ones; it only reports
+    both.
 
     Args:
         make: an ``AutoModel…`` class.
         source: directory or hub id.
-        config: what :func:`~.config.base_config` gave.
-        unneeded: starts of the names of weights that may be missing.
-        attention: the attention's implementation; transformers' own choice by default.
+        config: result of :func:`~.config.base_config`.
+        unneeded: prefixes of the names of weights that may be missing.
+        attention: attention implementation; None: transformers' default.
 
     Raises:
-        UnfitError: weights that are missing, of other shapes, or without a place in the model.
-        Exception: whatever transformers raises of a model that is not whole.
+        UnfitError: weights are missing, unexpected, or of other shapes.
+        Exception: any exception of transformers for an incomplete model.
     """
     options = {} if attention is None else {"attn_implementation": attention}
     model, found = make.from_pretrained(
@@ -46,7 +46,7 @@ def load_whole(
         config=config,
         dtype=torch.float32,
         trust_remote_code=False,
-        ignore_mismatched_sizes=True,  # they are among what was found
+        ignore_mismatched_sizes=True,  # check_whole reports them
         output_loading_info=True,
         **options,
     )
@@ -62,20 +62,20 @@ def check_whole(
     parts: bool = False,
     step: str = WHOLE,
 ) -> None:
-    """Refuse a model that is not what its file says.
+    """Check that a model has exactly the weights of its files.
 
-    Weights that are tied and those that the model's class ignores are as they should be, and so
-    are heads of other tasks, and towers beside a text model.
+    Allowed are tied weights, weights that the model class ignores, heads of other tasks, and
+    towers beside a text model.
 
     Args:
         model: the model.
-        found: the loading information that transformers gave with it.
-        unneeded: starts of the names of weights that may be missing.
-        parts: whether the file is of a model of which this one is a part.
-        step: what to do.
+        found: transformers' loading information.
+        unneeded: prefixes of the names of weights that may be missing.
+        parts: whether the files hold a larger model of which this one is a part.
+        step: next step in the messages.
 
     Raises:
-        UnfitError: weights that are missing, of other shapes, or without a place in the model.
+        UnfitError: weights are missing, unexpected, or of other shapes.
     """
     kind, extra = type(model).__name__, found["unexpected_keys"]
     other = sorted(x for x in found["mismatched_keys"] if not x[0].startswith(unneeded))
@@ -97,11 +97,11 @@ def check_whole(
 
 
 def check_dense(make: Any, config: PretrainedConfig) -> None:
-    """Refuse a mixture of experts, built without memory for its weights.
+    """Refuse a mixture of experts; the model is built on the meta device, without weights.
 
     Raises:
-        UnfitError: it has experts, among which a router chooses for each token.
-        Exception: whatever transformers raises of a configuration that makes no sense.
+        UnfitError: the model routes tokens to experts.
+        Exception: any exception of transformers for an invalid configuration.
     """
     with torch.device("meta"):
         model = make.from_config(copy.deepcopy(config), trust_remote_code=False)
@@ -114,7 +114,7 @@ def check_dense(make: Any, config: PretrainedConfig) -> None:
 
 
 def _instead(missing: str, extra: Collection[str], step: str) -> str:
-    """What a file has instead of a weight, and what to do."""
+    """Describe the file's weight that is nearest to a missing one, and the next step."""
     names = sorted(extra)
     like = next((x for x in names if x.endswith(f".{missing}")), None)
     if like:
@@ -124,15 +124,15 @@ def _instead(missing: str, extra: Collection[str], step: str) -> str:
             f"name begins with {shortened(prefix)}"
         )
     near = get_close_matches(missing, names[:COMPARED], 1)
-    nearest = f"; the nearest that it has is {shortened(near[0])}" if near else ""
+    nearest = f"; the nearest is {shortened(near[0])}" if near else ""
     return f"{nearest}; {step}"
 
 
 def _lost(model: PreTrainedModel, extra: Iterable[str], *, parts: bool) -> Iterator[str]:
-    """Weights without a place in a model that belong to what it computes.
+    """Yield the unexpected weights that belong to layers of the model.
 
-    Heads and towers have names of their own at the top. What is further down is a piece of a
-    layer or a layer more, and so is what else the base of a language model has.
+    Other heads and towers differ in the first component of their names. Anything deeper is part of
+    a layer or an extra layer, as is any other unexpected weight in the base of a language model.
     """
     prefix = f"{model.base_model_prefix}."
     own = {name.removeprefix(prefix).partition(".")[0] for name in model.state_dict()}

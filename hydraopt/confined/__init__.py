@@ -1,6 +1,6 @@
-"""Tokenizers and chat templates of strangers, in processes of their own.
+"""Run untrusted tokenizers and chat templates in a separate process with limits.
 
-Both are programs: they need not end, can take all memory or abort the process that runs them.
+Both are programs: they can loop forever, exhaust memory or abort the process that runs them.
 """
 
 from .panics import catching_panics

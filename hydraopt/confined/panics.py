@@ -1,4 +1,4 @@
-"""Panics of compiled code in this process, as where a confined one held for other texts."""
+"""Catch Rust panics in this process, for texts that the confined trial did not cover."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from .process import ConfinedError
 
 @contextmanager
 def catching_panics() -> Iterator[None]:
-    """Make an error of a panic, which is no ``Exception``, and keep its own words off the terminal.
+    """Turn a panic, which is not an ``Exception``, into an error; drop its log from the terminal.
 
     Raises:
         ConfinedError: the block panicked.
@@ -19,6 +19,6 @@ def catching_panics() -> Iterator[None]:
         with native_log():
             yield
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # pyo3 has no module from which to take it
+        if type(error).__name__ != "PanicException":  # pyo3 does not export the class
             raise
         raise ConfinedError(shortened(error)) from None

@@ -1,4 +1,4 @@
-"""A process that answers requests, one at a time, and ends when one takes too much."""
+"""A worker process that answers one request at a time, within limits of time and memory."""
 
 import json
 import os
@@ -14,34 +14,34 @@ from ..errors import require
 from ..reading import shortened
 from . import worker
 
-QUIET = {  # one thread each, whose stacks count as memory; nothing to tell
+QUIET = {  # one thread, as stacks count towards the memory limit; no network, no backtraces
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
     "RUST_BACKTRACE": "0",
 }
-TOO_LONG = (signal.SIGPROF, signal.SIGALRM)  # of the timers that a worker sets
+TOO_LONG = (signal.SIGPROF, signal.SIGALRM)  # signals of the worker's timers
 
 
 class ConfinedError(Exception):
-    """Why there is no answer, in a few words."""
+    """A request failed; the message is the reason alone."""
 
 
 class EndedError(ConfinedError):
-    """The process did not survive the request."""
+    """The process ended during the request."""
 
 
 class Confined:
-    """A process of :mod:`.worker`; it is started at once, and ends with this object.
+    """A process of :mod:`.worker`, started at once and ended with this object.
 
-    Threads take turns. After a request that it did not survive the next one starts another; so
-    does the first one in a fork, as two processes cannot share the answers.
+    Threads take turns. A new process is started after a request that ended the previous one, and
+    for the first request in a fork, as two processes cannot share a pipe.
 
     Args:
-        function: of :mod:`.worker`, if any, with which every process begins. It is under way when
-            this returns; its error is raised by the next request.
-        arguments: of that function.
+        function: function of :mod:`.worker` that every new process runs first. The constructor
+            does not wait for it; the next request raises its error.
+        arguments: arguments of that function.
     """
 
     def __init__(self, function: str = "", **arguments: Any):
@@ -50,15 +50,15 @@ class Confined:
         self._worker: _Worker | None = _Worker(self._first)
 
     def ask(self, function: str, **arguments: Any) -> Any:
-        """What a function of :mod:`.worker` makes of arguments; both are JSON.
+        """Call a function of :mod:`.worker`; arguments and result are JSON values.
 
         Raises:
-            ConfinedError: the function failed, or took more than it may.
+            ConfinedError: the function failed or exceeded a limit.
         """
         return _value(self._exchange({"function": function, **arguments}))
 
     def begun(self) -> None:
-        """Wait for the answer to the first request; errors as :meth:`ask`."""
+        """Wait until the first function has run; errors as :meth:`ask`."""
         self._exchange(None)
 
     def _exchange(self, request: dict[str, Any] | None) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Confined:
             try:
                 self._worker.begun()
                 return self._worker.answer(request) if request else {}
-            except BaseException:  # a late answer would be taken for that of the next request
+            except BaseException:  # a late answer would be read as that of the next request
                 self.close()
                 raise
 
@@ -80,7 +80,7 @@ class Confined:
 
 
 class _Worker:
-    """One process, which has the first request."""
+    """One process, which is sent its first request at once."""
 
     def __init__(self, first: dict[str, Any]):
         self.owner = os.getpid()
@@ -108,13 +108,13 @@ class _Worker:
 
     def _write(self, request: dict[str, Any]) -> None:
         stream = require(self._process.stdin, "pipe")
-        with suppress(BrokenPipeError):  # it ended; reading tells how
+        with suppress(BrokenPipeError):  # it ended; _read reports how
             stream.write(json.dumps(request).encode() + b"\n")
             stream.flush()
 
     def _read(self) -> dict[str, Any]:
         line = require(self._process.stdout, "pipe").readline()
-        if line.endswith(b"\n"):  # a whole one
+        if line.endswith(b"\n"):  # complete
             return json.loads(line)
         raise EndedError(_reason(self._process.wait()))
 
@@ -126,15 +126,15 @@ def _value(answer: dict[str, Any]) -> Any:
 
 
 def _reason(code: int) -> str:
-    """Why a process ended."""
+    """Explain why a process ended."""
     if -code in TOO_LONG:
         return f"it takes more than {worker.SECONDS} seconds"
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"it ends by {how}, as what takes more than {worker.MEMORY >> 30} GiB of memory"
+    return f"it ends by {how}, as when it takes more than {worker.MEMORY >> 30} GiB of memory"
 
 
 def _end(process: subprocess.Popen, owner: int) -> None:
-    if os.getpid() != owner:  # a fork, whose copy of the object goes: the process is the parent's
+    if os.getpid() != owner:  # in a fork: the process belongs to the parent
         return
     process.kill()
     with suppress(BrokenPipeError), process:

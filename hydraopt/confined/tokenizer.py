@@ -5,15 +5,15 @@ from pathlib import Path
 
 from .process import Confined
 
-# a tokenizer that holds for these is one for all; lengths at which growth and backtracking show
+# texts of many kinds, long enough to expose exponential growth and backtracking
 PROBES = ("", "Hi", " \n\t", "Grüße, 世界 🙂 \0", "a" * 2000, " ab1" * 500, "\u0301. " * 500)
 
 
 class ConfinedTokenizer:
-    """A ``tokenizer.json`` that neither cuts nor pads, whatever the file says.
+    """A ``tokenizer.json`` in a confined process, without truncation and padding.
 
-    It is read while this returns: :meth:`ready` waits for it. Every method raises
-    :class:`.ConfinedError` for what the tokenizer cannot do, or does not within the limits.
+    The constructor does not wait for the file to be read; :meth:`ready` does. Every method raises
+    :class:`.ConfinedError` if the tokenizer fails or exceeds the limits.
     """
 
     def __init__(self, path: Path):
@@ -24,22 +24,29 @@ class ConfinedTokenizer:
         self._process.begun()
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids of ``text``; ``special``: with those that are added to every text."""
+        """Return the token ids of ``text``; ``special``: with the tokens added to every text."""
         return self._process.ask("encode", text=text, special=special)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids, without special tokens."""
+        """Return the text of token ids, without special tokens."""
         return self._process.ask("decode", ids=list(ids))
 
     def added(self, last: Sequence[int], new: Sequence[int]) -> tuple[str | None, str]:
-        """The last of some new tokens as it is in the vocabulary, None for a special one or none;
-        and what they add to the text of the tokens before them.
+        """Return what new tokens add to a text.
+
+        Args:
+            last: ids before the new ones.
+            new: new ids.
+
+        Returns:
+            The vocabulary entry of the last new token (None if it is special or unknown), and the
+            text that the new tokens append.
         """
         name, text = self._process.ask("added", last=last, new=new)
         return name, text
 
     def try_all(self) -> None:
-        """Encode and decode texts of all sorts, and decode all tokens."""
+        """Encode and decode the probe texts, and decode all tokens."""
         self._process.ask("try_all", texts=PROBES)
 
     def close(self) -> None:
@@ -48,10 +55,10 @@ class ConfinedTokenizer:
 
 
 def try_tokenizer(path: Path) -> None:
-    """Read a ``tokenizer.json`` and use it, before this process does.
+    """Load and exercise a ``tokenizer.json`` in a confined process.
 
     Raises:
-        ConfinedError: it is none, or fails.
+        ConfinedError: it cannot be read, fails, or exceeds the limits.
     """
     tokenizer = ConfinedTokenizer(path)
     try:

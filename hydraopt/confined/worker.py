@@ -1,6 +1,6 @@
-"""What runs in a confined process: a request is a line of JSON, and so is its answer.
+"""The script of a confined process: reads requests and writes answers, each a line of JSON.
 
-It is started as a script, as the package imports what takes longer than all of this.
+It runs as a script because importing the package would take longer than its work.
 """
 
 import json
@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-SECONDS = 10  # of the processor, for one request; the largest vocabularies take some two
-WAITING = 60  # seconds until it is answered, on however busy a machine
-MEMORY = 1 << 30  # bytes of the process; they take half of it
+SECONDS = 10  # CPU time of a request; the largest vocabularies take about 2
+WAITING = 60  # wall-clock seconds of a request, also on a busy machine
+MEMORY = 1 << 30  # bytes of the process; the largest vocabularies take half
 LONGEST = 16 << 20  # bytes of an answer
 
 
@@ -21,7 +21,7 @@ class Tokenizing:
     """A tokenizer."""
 
     def load(self, path: str) -> None:
-        """Read a ``tokenizer.json``, which from now on neither cuts nor pads."""
+        """Read a ``tokenizer.json``, and disable truncation and padding."""
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_file(path)
@@ -31,16 +31,17 @@ class Tokenizing:
         self._special = {token for token, content in added.items() if content.special}
 
     def encode(self, text: str, special: bool) -> list[int]:
-        """Ids of a text, with or without the tokens that are added to every text."""
+        """Return the ids of a text, with or without the tokens added to every text."""
         return self._tokenizer.encode(text, add_special_tokens=special).ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids without special tokens."""
+        """Return the text of ids, without special tokens."""
         return self._tokenizer.decode(ids)
 
     def added(self, last: Sequence[int], new: Sequence[int]) -> tuple[str | None, str]:
-        """The last new token as it is in the vocabulary, None for a special one or none; and what
-        new ids add to the text of the last ones.
+        """Return the last new token's vocabulary entry, and the text that the new ids append.
+
+        The entry is None if the token is special or unknown.
         """
         name = None if new[-1] in self._special else self._tokenizer.id_to_token(new[-1])
         return name, self.decode([*last, *new])[len(self.decode(last)) :]
@@ -48,10 +49,10 @@ class Tokenizing:
     def try_all(self, texts: Sequence[str]) -> None:
         """Encode and decode texts, and decode every token alone and all of them in one text.
 
-        A text with characters that the tokenizer does not know is none of its failures.
+        Characters that the tokenizer does not know are not a failure.
         """
         for text in texts:
-            with suppress(Exception):  # tokenizers raises nothing more specific; a panic is none
+            with suppress(Exception):  # tokenizers raises plain Exception; panics pass through
                 self.decode(self.encode(text, special=True))
         tokens = range(self._tokenizer.get_vocab_size())
         self._tokenizer.decode_batch([[token] for token in tokens])
@@ -61,13 +62,13 @@ class Tokenizing:
 def render(
     template: str, messages: Sequence[Mapping[str, str]], asks: bool, given: Mapping[str, Any]
 ) -> str:
-    """The text that transformers makes of messages by a chat template.
+    """Render messages with a chat template, as transformers does.
 
     Args:
-        template: a program in Jinja.
-        messages: with ``role`` and ``content``.
-        asks: whether the head of an answer follows.
-        given: further variables.
+        template: Jinja template.
+        messages: maps with ``role`` and ``content``.
+        asks: whether to append the generation prompt.
+        given: further variables of the template.
     """
     from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -78,14 +79,14 @@ def render(
 
 
 def names(template: str) -> list[str]:
-    """All names in the code of a chat template."""
+    """Return all names in the code of a chat template."""
     from jinja2 import Environment
 
     return sorted({text for _, kind, text in Environment().lex(template) if kind == "name"})
 
 
 def main() -> None:
-    """Answer the lines of standard input until it ends."""
+    """Answer requests from standard input until it ends."""
     tokenizing = Tokenizing()
     answers: dict[str, Callable[..., Any]] = {
         function.__name__: function
@@ -97,7 +98,7 @@ def main() -> None:
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
         try:
             resource.setrlimit(limit, (most, most))
-        except (ValueError, OSError):  # macOS has no limit of this kind
+        except (ValueError, OSError):  # not available on macOS
             continue
     for line in sys.stdin.buffer:
         _limit_time(SECONDS, WAITING)
@@ -108,7 +109,7 @@ def main() -> None:
 
 
 def _limit_time(processor: float, waiting: float) -> None:
-    """End the process by a signal after so many seconds, whatever it does by then; 0: never."""
+    """Set timers of CPU and wall-clock seconds that end the process by a signal; 0: no limit."""
     signal.setitimer(signal.ITIMER_PROF, processor)
     signal.setitimer(signal.ITIMER_REAL, waiting)
 
@@ -117,7 +118,7 @@ def _answer(answers: Mapping[str, Callable[..., Any]], line: bytes) -> str:
     try:
         request = json.loads(line)
         answer = json.dumps({"value": answers[request.pop("function")](**request)})
-    except BaseException as error:  # a panic of compiled code is no Exception
+    except BaseException as error:  # a Rust panic is not an Exception
         answer = json.dumps({"error": (str(error) or type(error).__name__)[:1000]})
     if len(answer) > LONGEST:
         return json.dumps(

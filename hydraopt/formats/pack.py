@@ -149,7 +149,7 @@ def _bytes(path: Path, offset: int, count: int) -> np.ndarray:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-            raise BundleError(f"pack {path} is no regular file; export or copy it again")
+            raise BundleError(f"pack {path} is not a regular file; export or copy it again")
         there = max(0, status.st_size - offset)  # a count may be petabytes
         return np.fromfile(path, dtype=np.uint8, count=min(count, there), offset=offset)
     except OSError as error:
@@ -161,7 +161,7 @@ def _bytes(path: Path, offset: int, count: int) -> np.ndarray:
 def _opened(content: np.ndarray, path: Path, size: int) -> tuple[np.ndarray, bytes, bytes]:
     """Payload, binding and the payload's SHA-256, which is not compared."""
     if len(content) < HEADER.size or content[: len(MAGIC)].tobytes() != MAGIC:
-        raise BundleError(f"{path} is no pack: it does not start with {MAGIC!r}; copy it again")
+        raise BundleError(f"{path} is not a pack: it does not start with {MAGIC!r}; copy it again")
     _, length, binding, digest = HEADER.unpack_from(content.data)
     payload = content[HEADER.size :]
     if not len(payload) == length == size:
