@@ -278,7 +278,7 @@ def test_run_prints_the_outputs_and_profile_takes_causal_lms_only(bundle, tmp_pa
     assert json.loads(succeeds(*arguments)) == pytest.approx(wanted)
     record = json.loads(succeeds(*arguments, "--json"))
     assert record == {"task": "mood", "output": pytest.approx(wanted)}
-    assert json.loads(succeeds("info", bundle, "--json"))["base_kind"] == "encoder"
+    assert json.loads(succeeds("info", bundle, "--json"))["kind"] == "encoder"
     for options in (["--chat"], ["--temperature", "0.5"]):
         text = ("run", bundle, "--task", "mood", "--prompt", "a")
         assert f"{options[0]} is for models that generate text" in fails(*text, *options, code=2)

@@ -104,7 +104,7 @@ def test_the_command_line_prints_them_and_says_what_they_are(bundle, models):
     record = json.loads(succeeds(*arguments, "--json"))
     assert record["output"] == [pytest.approx(row, abs=1e-4) for row in wanted]
     about = json.loads(succeeds("info", bundle, "--json"))
-    assert (about["base_kind"], about["per_token"], about["pooling"]) == ("encoder", True, None)
+    assert (about["kind"], about["per_token"], about["pooling"]) == ("encoder", True, None)
 
 
 @pytest.mark.slow

@@ -60,21 +60,27 @@ def plain(value: object) -> Text:
 
 
 def show(values: Mapping[str, object], as_json: bool) -> None:
-    """Print one record."""
+    """Print one record; a table leaves out empty fields, JSON has them all."""
     if as_json:
         print_json(values)
         return
     table = Table(show_header=False, box=None)
-    for key, value in values.items():
+    for key, value in _filled(values).items():
         table.add_row(key.replace("_", " "), plain(_text(key, value)))
     Console().print(table)
+
+
+def _filled(values: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in values.items() if value not in (None, "", [], (), {})}
 
 
 def _text(key: str, value: object) -> str:
     if "share_of" in key:
         return f"{value:.1%}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_text(k, v)}" for k, v in value.items())
+        return ", ".join(f"{k} {_text(k, v)}" for k, v in _filled(value).items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         shown = ", ".join(_text("", item) for item in value[:LIST_LIMIT])
         return shown if len(value) <= LIST_LIMIT else f"{shown}, … ({len(value)} in all)"

@@ -7,7 +7,7 @@ from typing import ClassVar
 from .pack import Pack
 from .records import FileRecord, parse_records
 
-INPUTS, METHODS, DATA, STATIC = "inputs", "methods", "data", "static"
+INPUTS, TASK_METHODS, DATA, STATIC = "inputs", "methods", "data", "static"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Methods:
         constant_bytes: bytes of the factors, which are constants of the program.
     """
 
-    mode: ClassVar[str] = METHODS
+    mode: ClassVar[str] = TASK_METHODS
     methods: Mapping[str, str]
     constant_bytes: int
 

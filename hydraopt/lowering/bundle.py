@@ -15,7 +15,7 @@ from ..formats.manifest import BUNDLE, MANIFEST, PROGRAM, TOKENIZER, Manifest
 from ..formats.models import CAUSAL_LM, IMAGE, CausalLm, Encoder, Image, Model
 from ..formats.pack import SHARED
 from ..formats.records import FileRecord
-from ..formats.swaps import INPUTS, METHODS, Data, Inputs, Methods, Static, Swap
+from ..formats.swaps import INPUTS, TASK_METHODS, Data, Inputs, Methods, Static, Swap
 from ..packing import CodedAdapters
 from ..stored import MergedAdapters
 from .base_model import BaseModel
@@ -146,6 +146,6 @@ def _swap(plan: Plan, lowered: Lowered, files: Mapping[str, FileRecord]) -> Swap
         static_rows = plan.static_rows
         growth = {x: files[x] for x in ((LAYOUT, SHARED) if static_rows else (LAYOUT,))}
         return Inputs(lowered.packs, plan.factors, binding, static_rows, constant_bytes, growth)
-    if plan.swap == METHODS:
+    if plan.swap == TASK_METHODS:
         return Methods(plan.methods, constant_bytes)
     return Data(lowered.packs)

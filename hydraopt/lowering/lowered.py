@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ..errors import require
 from ..formats.manifest import FORWARD, UNPACK
 from ..formats.pack import Pack
-from ..formats.swaps import DATA, INPUTS, METHODS
+from ..formats.swaps import DATA, INPUTS, TASK_METHODS
 from ..packing import IntegerRows
 from ..progress import report_stage
 from .backends import find_backend
@@ -134,7 +134,7 @@ def _static(plan: StaticPlan) -> Lowered:
 
 _LOWER: Mapping[str, Callable[[SwapPlan, Path], Lowered]] = {
     INPUTS: _with_inputs,
-    METHODS: _with_methods,
+    TASK_METHODS: _with_methods,
     DATA: _with_data,
 }
 

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 from ..adapters import BaseWeights
 from ..errors import LoweringError, UsageError
 from ..factors import Places
-from ..formats.swaps import DATA, INPUTS, METHODS
+from ..formats.swaps import DATA, INPUTS, TASK_METHODS
 from ..packing import CodedAdapters, IntegerRows, code_verbatim, shared_rows
 from ..stored import MergedAdapters
 from .backends import find_backend
@@ -19,7 +19,7 @@ from .layers import layer_places
 from .settings import ExportSettings
 from .static import StaticAdapter
 
-SWAPS = (INPUTS, METHODS, DATA)
+SWAPS = (INPUTS, TASK_METHODS, DATA)
 
 
 class Adapters(Protocol):
@@ -221,7 +221,7 @@ def _swapping(
         adapters=adapters,
         classes=classes,
         swap=swap,
-        methods=methods if swap == METHODS else {},
+        methods=methods if swap == TASK_METHODS else {},
         factors=factors if swap == INPUTS else {},
         rows=rows,
     )
