@@ -154,7 +154,7 @@ def test_what_cannot_be_done_is_refused(benchmark, tmp_path):
             frontier(benchmark, [method], tmp_path, 1)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
-    with pytest.raises(OutputError, match="holds other files"):
+    with pytest.raises(OutputError, match="holds files but no hydraopt-files"):
         write_frontier(tmp_path / "other", benchmark, ["plain"], 1)
     with output_directory(tmp_path / "bundle", "bundle"):
         pass
