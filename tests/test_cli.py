@@ -223,7 +223,7 @@ def test_a_terminal_without_a_character_and_a_closed_one_are_no_crash():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-c", "from hydraopt.cli import main; main()", "info", "/né"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.stderr.startswith("error: /n\\xe9 is no adapter")
+    assert done.stderr.startswith("error: /n\\xe9 is not an adapter")
     assert done.stderr.count("\n") == 1
 
 

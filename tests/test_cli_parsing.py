@@ -31,8 +31,8 @@ def test_settings_are_names_with_values():
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["density"], "--set 'density', expected NAME=VALUE"),
-        (["=1"], "--set '=1', expected NAME=VALUE"),
+        (["density"], "--set 'density': expected NAME=VALUE"),
+        (["=1"], "--set '=1': expected NAME=VALUE"),
         (["scale=1", "scale=2"], "--set gives 'scale' twice"),
     ],
 )

@@ -165,7 +165,7 @@ def test_a_report_compares_with_itself(report):
 def test_this_machine_without_the_other_variants(compiler, bundle, tmp_path):
     done, found = profile(bundle, "--serial", "host", "--rounds", 1, output=tmp_path / "report")
     assert done.exit_code == 0, done.exception
-    assert any("Without --base" in note for note in found["notes"])
+    assert any("without --base" in note for note in found["notes"])
     assert {row["variant"] for row in found["measurements"]} == {"bundle"}
     assert found["device"]["device_type"] == "host"
     assert "this bundle" in done.stdout

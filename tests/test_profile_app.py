@@ -112,7 +112,7 @@ def test_the_app_gets_the_whole_bundle_and_the_tokens(device, bundle):
     assert copied == set(files)
     for name, path in files.items():
         assert (seen / "bundle" / name).read_bytes() == path.read_bytes()
-    lines = (seen / "asked").read_text().splitlines()
+    lines = (seen / "requests").read_text().splitlines()
     assert [line.split("\t")[0] for line in lines] == ["alpha", "beta", "gamma"]
     assert all(re.fullmatch(r"\w+\t\d+(,\d+){7}\t\d+,\d+,\d+", line) for line in lines)
 
@@ -168,7 +168,7 @@ def test_an_app_that_cannot_be_installed(device, bundle, apk, output, message):
             "Starting: Intent { }\nError type 3\nError: Activity class {x} does not exist.\n",
             "benchmark.BenchmarkActivity (Error: Activity class {x} does not exist.); install the",
         ),
-        ("sdk", "", f"device {SERIAL} is no Android (Linux device): it cannot run the app; use"),
+        ("sdk", "", f"device {SERIAL} is not Android (Linux device): it cannot run the app; use"),
         ("results", "{", f"the app on {SERIAL} wrote no results (UnreadableError('not JSON"),
         ("results", '{"run_id": "RUN_ID"}', f"the app on {SERIAL} wrote no results (KeyError"),
     ],
@@ -194,7 +194,9 @@ def test_results_that_are_not_wanted(device, bundle, changes, message):
 def test_an_app_that_ends_or_takes_too_long(device, bundle, monkeypatch):
     (device.root / "results").unlink()
     monkeypatch.setattr(app, "WAIT_SECONDS", 1.0)
-    assert re.search(r"gave no results of run \w+ in 1 s; look at its screen", str(refused(bundle)))
+    assert re.search(
+        r"wrote no results of run \w+ in 1 s; look at its screen", str(refused(bundle))
+    )
     monkeypatch.setattr(app, "WAIT_SECONDS", 120.0)  # it is asked twice, however long that takes
     device.answer("pid", "")
     assert f"the app on {SERIAL} ended without results" in str(refused(bundle))
@@ -223,4 +225,4 @@ def test_an_apk_is_for_the_app(bundle):
 
 def test_an_emulated_linux_device_is_no_android(tier_a, bundle):
     error = refused(bundle, "--serial", tier_a.serial)
-    assert f"device {tier_a.serial} is no Android (emulated Linux device)" in str(error)
+    assert f"device {tier_a.serial} is not Android (emulated Linux device)" in str(error)

@@ -140,12 +140,12 @@ def test_times_that_mean_nothing_are_not_compared(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"run_id": "1"}, "one of the results was measured in the app, the other was not"),
+        ({"run_id": "1"}, "only one of the results was measured in the app"),
         ({"status": "partial", "lost": "device x went away"}, "partial .*device x went away"),
         ({"device": result()["device"] | {"model": "Pixel"}}, "different devices: model .*Pixel"),
         ({"settings": result()["settings"] | {"prompt": 9}}, "prompts of 8 and 9 tokens"),
         ({"format_version": 99}, "format version 99, expected 3"),
-        ({"measurements": None}, "is no result"),
+        ({"measurements": None}, "is not a result"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path, change, message):

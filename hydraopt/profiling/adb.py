@@ -1,4 +1,4 @@
-"""Devices behind adb, through the ``adb`` binary: always a serial, always a timeout."""
+"""Devices behind adb, driven by the ``adb`` binary, each call with a serial and a timeout."""
 
 import logging
 import shlex
@@ -19,20 +19,20 @@ logger = logging.getLogger(__name__)
 
 ROOT = "/data/local/tmp/hydraopt"
 CACHE = f"{ROOT}/cache"
-TIMEOUT = 30.0  # seconds, for calls that move or run nothing large
-PUSH_RATE = 1e6  # bytes a second, the slowest link that is waited for
-PROGRESS_BYTES = 50e6  # pushing less than this takes under two seconds
+TIMEOUT = 30.0  # seconds, for small calls
+PUSH_RATE = 1e6  # bytes per second of the slowest supported link
+PROGRESS_BYTES = 50e6  # less takes under two seconds
 
-END = "hydraopt:end"  # of a script's output
+END = "hydraopt:end"  # last line of a script's output
 
 
 def adb(
     arguments: Sequence[str], timeout: float = TIMEOUT, **options
 ) -> subprocess.CompletedProcess:
-    """Run ``adb`` with ``arguments``; its output as text.
+    """Run ``adb`` with ``arguments``, capturing its output as text.
 
     Raises:
-        DeviceError: there is no ``adb``.
+        DeviceError: ``adb`` is not installed.
         subprocess.TimeoutExpired: it took longer than ``timeout`` seconds.
     """
     if "input" not in options:
@@ -54,29 +54,29 @@ def adb(
 
 
 def last_line(result: subprocess.CompletedProcess) -> str:
-    """Why a call failed: the last line of its output, or its exit code."""
+    """Return the last line of a failed call's output, or its exit code."""
     lines = (result.stderr + result.stdout).strip().splitlines()
     return lines[-1] if lines else f"exit code {result.returncode}"
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device behind adb; get one from :func:`.devices.find_device`."""
+    """A device behind adb; :func:`.devices.find_device` finds one."""
 
     serial: str
 
     def adb(self, *arguments: str, what: str, timeout: float = TIMEOUT, **options) -> str:
-        """Run an adb command on this device; its standard output.
+        """Run an adb command on this device and return its standard output.
 
         Args:
             arguments: as for ``adb -s SERIAL``.
-            what: what it does, for messages.
+            what: purpose, for messages.
             timeout: seconds.
             options: for :func:`subprocess.run`.
 
         Raises:
-            DeviceLostError: the device went away.
-            DeviceError: the command failed, took too long, or the device is full.
+            DeviceLostError: the device disappeared.
+            DeviceError: the command failed or timed out, or the device is full.
         """
         try:
             result = adb(["-s", self.serial, *arguments], timeout, **options)
@@ -95,7 +95,7 @@ class Device:
         return result.stdout
 
     def check_present(self, what: str) -> None:
-        """Raise ``DeviceLostError`` unless the device still answers."""
+        """Raise ``DeviceLostError`` unless the device answers."""
         try:
             probe = adb(["-s", self.serial, "shell", "true"])
         except subprocess.TimeoutExpired:
@@ -106,17 +106,17 @@ class Device:
             )
 
     def shell(self, script: str, what: str, timeout: float = TIMEOUT) -> str:
-        """Run a shell script on the device; its standard output. Errors as :meth:`adb`."""
-        # through standard input: a command line of many files would be too long for some shells
+        """Run a shell script on the device; return its standard output, raise as :meth:`adb`."""
+        # on standard input: some shells limit the length of a command line
         whole = f"{script}\necho {END}\n"
         return self.whole(
             self.adb("shell", "-T", "sh", what=what, timeout=timeout, input=whole), what
         )
 
     def whole(self, output: str, what: str) -> str:
-        """The output without :data:`END`, which is missing if the connection broke.
+        """Return the output without :data:`END`.
 
-        ``adb shell`` exits with 0 then, as if nothing had happened.
+        It is missing if the connection broke, after which ``adb shell`` still exits with 0.
         """
         if not output.endswith(f"{END}\n"):
             self.check_present(what)
@@ -125,14 +125,14 @@ class Device:
 
     def facts(self) -> Facts:
         """Model, ABI, kernel and type of the device. Errors as :meth:`adb`."""
-        return parse_facts(self.serial, self.shell(FACTS_SCRIPT, "tell what it is"))
+        return parse_facts(self.serial, self.shell(FACTS_SCRIPT, "report what it is"))
 
     @contextmanager
     def workspace(self) -> Iterator["DeviceWorkspace"]:
-        """A new directory on the device, removed afterwards whatever happens.
+        """Create a directory on the device, always removed afterwards.
 
-        Also removes what an interrupted run left more than a day ago, and cached files that were
-        not used for a week.
+        Also removes the directories of runs interrupted more than a day ago, and cached files not
+        used for a week.
         """
         path = f"{ROOT}/run-{uuid.uuid4().hex[:12]}"
         try:
@@ -147,12 +147,12 @@ class Device:
             self._remove(path)
 
     def _remove(self, path: str) -> None:
-        """Remove a working directory and end what an interrupted run left running in it."""
+        """Remove a working directory and kill the process that an interrupted run left in it."""
         kill = f"[ -e {path}/pid ] && kill -9 $(cat {path}/pid) 2>/dev/null"
         try:
             self.shell(f"{kill}\nrm -rf {path} || exit 1", "remove the working directory")
         except DeviceLostError as error:
-            # whoever lost it says so; the next run removes the directory
+            # the caller reports the loss; the next run removes the directory
             logger.info("%s: %s", path, error)
         except DeviceError as error:
             logger.warning("%s stays on the device: %s", path, error)
@@ -160,24 +160,24 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceWorkspace:
-    """A directory on a device.
+    """A working directory on a device.
 
     Attributes:
-        device: where it is.
-        path: absolute path of it.
+        device: the device.
+        path: absolute path.
     """
 
     device: Device
     path: str
 
     def put(self, files: Mapping[str, Path]) -> int:
-        """Make local files appear under their names, relative to the directory.
+        """Copy local files to the device under their names, relative to the directory.
 
-        Files go to a cache on the device by their SHA-256 and are linked from there, so that
-        what did not change is pushed once.
+        Files are cached on the device by SHA-256 and linked from there, so unchanged files are
+        pushed once.
 
         Returns:
-            number of bytes that were pushed.
+            Number of bytes pushed.
 
         Raises:
             DeviceError: no space, or as :meth:`Device.adb`.
@@ -228,23 +228,23 @@ class DeviceWorkspace:
         parents = sorted({str(PurePosixPath(name).parent) for name in links})
         lines = ["set -e", f"cd {self.path}"]
         lines += [f"mkdir -p {shlex.quote(f'./{parent}')}" for parent in parents]
-        lines += [f"touch {target}" for target in set(links.values())]  # the cache keeps the used
+        lines += [f"touch {target}" for target in set(links.values())]  # marks them as used
         lines += [f"ln -sf {target} {shlex.quote(name)}" for name, target in links.items()]
         self.device.shell("\n".join(lines), "link the pushed files")
 
     def write(self, name: str, text: str) -> None:
-        """Write a small text file; errors as :meth:`Device.adb`."""
+        """Write a small text file; raises as :meth:`Device.adb`."""
         target = f"{self.path}/{shlex.quote(name)}"
         self.device.adb("shell", "-T", f"cat > {target}", what=f"write {name}", input=text)
 
     def run(self, command: Sequence[str], timeout: float) -> subprocess.CompletedProcess:
-        """Run a command in the directory; exit code and output as they are.
+        """Run a command in the directory and return its exit code and output.
 
         Raises:
-            DeviceLostError: the device went away.
-            DeviceError: it took longer than ``timeout`` seconds.
+            DeviceLostError: the device disappeared.
+            DeviceError: the command took longer than ``timeout`` seconds.
         """
-        # the pid is kept while the command runs, for :meth:`Device.workspace` to end what is left
+        # the pid file lets :meth:`Device.workspace` kill the command of an interrupted run
         inner = f"echo $$ > pid && exec {shlex.join(command)}"
         script = f"cd {self.path} && sh -c {shlex.quote(inner)}; code=$?; rm -f pid"
         script += f"; echo {END}; exit $code"
@@ -260,7 +260,7 @@ class DeviceWorkspace:
         return result
 
     def get(self, name: str, target: Path) -> None:
-        """Copy a file of the directory to ``target``; errors as :meth:`Device.adb`."""
+        """Copy a file of the directory to ``target``; raises as :meth:`Device.adb`."""
         what = f"give back {name}"
         size = int(self.device.shell(f"stat -L -c %s {self.path}/{shlex.quote(name)}", what))
         source = f"{self.path}/{name}"

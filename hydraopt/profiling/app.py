@@ -1,4 +1,4 @@
-"""Measuring a bundle in the Android app: installs it, starts its benchmark, pulls the results."""
+"""Measure a bundle in the Android app: install it, run its benchmark, pull the results."""
 
 import logging
 import shlex
@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 
 PACKAGE = "io.hydraopt.demo"
 ACTIVITY = f"{PACKAGE}/.benchmark.BenchmarkActivity"
-FILES = "files/benchmark"  # in the directory in which run-as starts
-BUNDLE, ASKED = "bundle", "asked"
+FILES = "files/benchmark"  # relative to run-as's directory
+BUNDLE, REQUESTS = "bundle", "requests"
 ANDROID = ("phone", "Android emulator")
-WAIT_SECONDS = 3600.0  # no phone takes longer
-POLL_SECONDS = 1.0  # asking often would disturb what is measured
+WAIT_SECONDS = 3600.0
+POLL_SECONDS = 1.0  # frequent polling would disturb the measurement
 PID = "pid="
 INSTALL_HINTS = {
     "INSTALL_FAILED_UPDATE_INCOMPATIBLE": f"the installed app has another key; run: adb uninstall "
@@ -46,19 +46,19 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
     """Measure a bundle in the app on a device.
 
     Args:
-        request: what to measure; it has no ``base`` and no ``runner``.
+        request: the request, without ``base`` and ``runner``.
         device: an Android device.
-        apk: the app, a debug build, to install first; None for the installed one.
+        apk: debug build of the app to install first; None uses the installed app.
 
     Returns:
-        the record of results, as of :meth:`.results.Profile.record`.
+        The results, as :meth:`.results.Profile.record` returns them.
 
     Raises:
-        BundleError: as :func:`.measure.profile`, or a bundle with its adapters in the weights.
-        UsageError: no such APK.
-        DeviceError: no Android, the app is not there or cannot be installed, started or read, or
-            does not come to an end.
-        ProfilingError: the app failed, or computes something else than this machine.
+        BundleError: as :func:`.measure.profile`, or the adapters are in the bundle's weights.
+        UsageError: the APK does not exist.
+        DeviceError: the device is not Android, or the app is missing, cannot be installed,
+            started or read, or does not finish.
+        ProfilingError: the app failed, or its outputs differ from this machine's.
     """
     manifest = profiled_manifest(request)
     if not isinstance(manifest.swap, Inputs):
@@ -69,7 +69,7 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
     facts = device.facts()
     if facts.device_type not in ANDROID:
         raise DeviceError(
-            f"device {device.serial} is no Android ({facts.device_type}): it cannot run the app; "
+            f"device {device.serial} is not Android ({facts.device_type}): it cannot run the app; "
             "use a phone or an Android emulator, or profile without --via app"
         )
     threads = thread_counts(request.threads, facts.cores)
@@ -78,9 +78,9 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
     expected = expected_outputs(request.bundle, manifest)
     with device.workspace() as workspace, _app_files(device):
         _put(workspace, request.bundle, manifest, expected)
-        before = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
+        before = parse_conditions(device.shell(SCRIPT, "report its clocks"))
         results = _run(device, request.rounds, threads)
-        after = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
+        after = parse_conditions(device.shell(SCRIPT, "report its clocks"))
         logits = _logits(workspace)
     where = f"the app on {device.serial}"
     outputs = compare_outputs(logits, expected, find_scheme(manifest.quantize).tolerance, where)
@@ -126,13 +126,13 @@ def _install(device: Device, apk: Path | None) -> None:
 
 
 def _as_app(*command: str) -> str:
-    """A shell command that runs as the app, in its directory; it does not read the script."""
+    """Return a shell command that runs as the app, in its directory, without standard input."""
     return f"run-as {PACKAGE} {shlex.join(command)} < /dev/null"
 
 
 @contextmanager
 def _app_files(device: Device) -> Iterator[None]:
-    """An empty directory in the app's files; at the end the app is stopped and it is removed."""
+    """Create an empty directory in the app's files; finally stop the app and remove it."""
     clear = _as_app("rm", "-rf", FILES)
     device.shell(f"{clear} && {_as_app('mkdir', '-p', FILES)} || exit 1", "make room in the app")
     try:
@@ -153,17 +153,17 @@ def _put(
 ) -> None:
     """Copy the bundle, and the tokens whose logits are compared, into the app's files.
 
-    They take the way through the device's cache: what did not change is not pushed again. The app
-    may not follow its links, so they are copied from there.
+    Files go through the device's cache, so unchanged ones are not pushed again. They are copied
+    from there, as the app may not follow links to it.
     """
     files = {
         f"{BUNDLE}/{name}": bundle / name for name in (MANIFEST, *sorted(manifest.phone_names))
     }
     workspace.put(files)
-    workspace.write(ASKED, "".join(map(asked, expected, expected.values())))
+    workspace.write(REQUESTS, "".join(map(request_line, expected, expected.values())))
     parents = sorted({str(PurePosixPath(FILES, name).parent) for name in files})
     lines = ["set -e", f"cd {workspace.path}", _as_app("mkdir", "-p", *parents)]
-    for name in (*files, ASKED):
+    for name in (*files, REQUESTS):
         target = shlex.quote(f"{FILES}/{name}")
         write = f"run-as {PACKAGE} sh -c {shlex.quote(f'cat > {target}')}"
         lines.append(f"cat {shlex.quote(name)} | {write}")
@@ -172,8 +172,8 @@ def _put(
     workspace.device.shell("\n".join(lines), what, timeout=TIMEOUT + size / PUSH_RATE)
 
 
-def asked(task: str, expected: Expected) -> str:
-    """A line of what the app is asked to compute: the prompt at once, then tokens singly."""
+def request_line(task: str, expected: Expected) -> str:
+    """Format a task's tokens for the app: the prompt in one call, then single tokens."""
     prompt, following = expected.tokens[:-TOKENS], expected.tokens[-TOKENS:]
     return f"{task}\t{','.join(map(str, prompt))}\t{','.join(map(str, following))}\n"
 
@@ -184,15 +184,17 @@ def _run(device: Device, rounds: int, threads: Sequence[int]) -> dict:
     extras = {
         "run_id": run_id,
         "bundle": f"benchmark/{BUNDLE}",
-        "outputs": f"benchmark/{ASKED}",
+        "outputs": f"benchmark/{REQUESTS}",
         "rounds": str(rounds),
         "threads": ",".join(map(str, threads)),
     }
     command = ["am", "start", "-W", "-S", "-n", ACTIVITY]
     command += [word for name, value in extras.items() for word in ("--es", name, value)]
-    said = device.shell(f"{shlex.join(command)} < /dev/null 2>&1; true", "start the benchmark", 120)
+    output = device.shell(
+        f"{shlex.join(command)} < /dev/null 2>&1; true", "start the benchmark", 120
+    )
     errors = [
-        line.strip() for line in said.splitlines() if "Error: " in line or "Exception" in line
+        line.strip() for line in output.splitlines() if "Error: " in line or "Exception" in line
     ]
     if errors:
         raise DeviceError(
@@ -203,29 +205,29 @@ def _run(device: Device, rounds: int, threads: Sequence[int]) -> dict:
 
 
 def _wait(device: Device, run_id: str) -> str:
-    """The text of the results, once it is there."""
+    """Wait for the results and return their text."""
     read = f"{_as_app('cat', f'{FILES}/{RESULTS}')} 2>/dev/null"
     script = f"{read}; echo; echo {PID}$(pidof {PACKAGE})"
     deadline, gone = time.monotonic() + WAIT_SECONDS, 0
     while time.monotonic() < deadline:
-        text, _, pid = device.shell(script, "tell of the benchmark").rpartition(PID)
+        text, _, pid = device.shell(script, "report on the benchmark").rpartition(PID)
         if text.strip():
             return text
         gone = 0 if pid.strip() else gone + 1
-        if gone > 1:  # it may have written and ended between the two questions
+        if gone > 1:  # it may have finished between the two commands
             raise DeviceError(
                 f"the app on {device.serial} ended without results (out of memory?); see: "
                 f"adb -s {device.serial} logcat -d -b crash -b events"
             )
         time.sleep(POLL_SECONDS)
     raise DeviceError(
-        f"the app on {device.serial} gave no results of run {run_id} in {WAIT_SECONDS:.0f} s; "
+        f"the app on {device.serial} wrote no results of run {run_id} in {WAIT_SECONDS:.0f} s; "
         "look at its screen, or measure less with --rounds and --threads"
     )
 
 
 def _checked(text: str, serial: str, run_id: str) -> dict:
-    """The app's record, which must be of this run and format, and complete."""
+    """Parse the app's results and check that they are complete, of this run and format."""
     try:
         results = json_value(text)
         found, number, status = (results[x] for x in ("run_id", "format_version", "status"))
@@ -239,7 +241,7 @@ def _checked(text: str, serial: str, run_id: str) -> dict:
     if found != run_id:
         raise DeviceError(
             f"the app on {serial} wrote results of run {found}, expected {run_id}: another "
-            "benchmark runs there; run again after it"
+            "benchmark is running there; run again when it is done"
         )
     if status != "complete":
         raise ProfilingError(f"the app on {serial} failed: {results['lost']}")
@@ -247,7 +249,7 @@ def _checked(text: str, serial: str, run_id: str) -> dict:
 
 
 def _logits(workspace: DeviceWorkspace) -> bytes:
-    """What the app computed."""
+    """Read the logits that the app computed."""
     source = _as_app("cat", f"{FILES}/{LOGITS}")
     workspace.device.shell(f"{source} | cat > {workspace.path}/{LOGITS}", "give back logits")
     with tempfile.TemporaryDirectory(prefix="hydraopt-") as scratch:
@@ -257,8 +259,8 @@ def _logits(workspace: DeviceWorkspace) -> bytes:
 
 
 def _on(results: Mapping, facts: Facts) -> dict:
-    """Results with the device as adb names it."""
+    """Return the results with the device as adb describes it."""
     device = asdict(facts)
-    named = {key: device[key] for key in ("model", "abi", "kernel", "device_type")}
-    rows = [row | named for row in results["measurements"]]
+    columns = {key: device[key] for key in ("model", "abi", "kernel", "device_type")}
+    rows = [row | columns for row in results["measurements"]]
     return {**results, "device": device, "measurements": rows}

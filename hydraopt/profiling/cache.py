@@ -1,4 +1,4 @@
-"""The user's cache: what is built or downloaded once, and locked while that happens."""
+"""The user's cache of downloads and builds, locked while they are made."""
 
 import os
 import time
@@ -17,15 +17,16 @@ UNUSED_DAYS = 7
 
 
 def cache_directory() -> Path:
-    """``$XDG_CACHE_HOME/hydraopt``, by default ``~/.cache/hydraopt``."""
+    """Return ``$XDG_CACHE_HOME/hydraopt``, by default ``~/.cache/hydraopt``."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "hydraopt"
 
 
 def cached(name: str, build: Callable[[Path], object]) -> Path:
-    """Directory ``name`` of the cache; ``build`` fills it the first time.
+    """Return directory ``name`` of the cache, which ``build`` fills the first time.
 
-    Put everything that the content depends on into ``name``. A second process waits for the first.
+    ``name`` must identify everything that the content depends on. Processes that build the same
+    directory wait for each other.
 
     Raises:
         OutputError: the cache cannot be written.
@@ -37,20 +38,20 @@ def cached(name: str, build: Callable[[Path], object]) -> Path:
             with output_directory(directory, CACHED, overwrite=True) as staging:
                 build(staging)
                 (staging / COMPLETE).touch()
-        os.utime(directory / COMPLETE)  # it is in use
+        os.utime(directory / COMPLETE)  # marks it as used
     return directory
 
 
 def drop_unused(group: str) -> None:
-    """Remove the directories ``group/*`` of the cache that nobody asked for in a week."""
+    """Remove the directories ``group/*`` of the cache that were not used for a week."""
     oldest = time.time() - 86400 * UNUSED_DAYS
     for mark in (cache_directory() / group).glob(f"*/{COMPLETE}"):
         with _in_use(mark.parent):
             if mark.exists() and mark.stat().st_mtime < oldest:
-                with suppress(OutputError):  # what we did not write there stays
+                with suppress(OutputError):  # it holds files that are not ours
                     remove_output(mark.parent, CACHED)
 
 
 def _in_use(directory: Path) -> FileLock:
-    """Keep other processes from building or removing a directory of the cache."""
+    """Lock a directory of the cache against other processes."""
     return FileLock(directory.with_name(f".{directory.name}.lock"))

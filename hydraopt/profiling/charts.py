@@ -1,4 +1,4 @@
-"""Results as plots."""
+"""Plots of results."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ BARS = 12  # operators
 
 
 def plot_all(results: Mapping, directory: Path) -> dict[str, str]:
-    """Write every plot that the results allow as PNG; file name -> caption."""
+    """Write every plot that the results have data for as PNG; return captions by file name."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -79,7 +79,7 @@ def _switch(results: Mapping, axes) -> bool:
     every = [sample for samples in times.values() for sample in samples]
     bins = np.geomspace(min(every) * 0.95, max(every) * 1.05, 70)
     for name, samples in times.items():
-        what = "switch" if name == BUNDLE else "loading again"
+        what = "switch" if name == BUNDLE else "reload"
         weights = np.full(len(samples), 100 / len(samples))
         label = f"{NAMES[name]}: {what}, p50 {np.median(samples):.2f} ms"
         axes.hist(samples, bins, weights=weights, color=COLORS[name], alpha=0.7, label=label)
@@ -90,7 +90,7 @@ def _switch(results: Mapping, axes) -> bool:
 
 
 def _plain_ticks(axis, low: float, high: float) -> None:
-    """Ticks such as 0.1, 0.2, 0.5, 1: the default has powers of ten alone."""
+    """Set ticks such as 0.1, 0.2, 0.5, 1; the default has powers of ten only."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
     ticks = [tick for tick in ticks if low <= tick <= high]

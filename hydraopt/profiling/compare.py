@@ -1,4 +1,4 @@
-"""Two results of one device: what became slower or larger."""
+"""Compare two results of one device: which figures became slower or larger."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from ..errors import UsageError
 from .results import COMPLETE, Measurements
 
-# all of them are better when smaller
+# smaller is better for all
 METRICS = (
     *("load_cold_ms", "load_warm_ms", "first_inference_ms", "swap_ms", "first_token_ms"),
     *("prefill_ms", "decode_ms", "peak_bytes"),
@@ -17,7 +17,7 @@ SAME = ("model", "abi", "device_type")
 
 @dataclass(frozen=True)
 class Change:
-    """One figure in both results; ``share`` is the change, positive if worse."""
+    """One figure of both results; ``share`` is its relative change, positive if worse."""
 
     figure: str
     before: float
@@ -26,18 +26,19 @@ class Change:
     regression: bool
 
     def record(self) -> dict:
-        """As JSON."""
+        """Return the fields, for JSON."""
         return asdict(self)
 
 
 def compare(before: Mapping, after: Mapping, threshold: float) -> list[Change]:
-    """Every figure that both results have, those that became worst first.
+    """Compare every figure that both results have, the worst first.
 
-    A size is a regression if it grew by more than ``threshold``; a time or a peak of memory, if
-    its median did and every round of the later run is above every round of the earlier one.
+    A size regresses if it grows by more than ``threshold``; a time or peak of memory, if its median
+    does and every later round is above every earlier one.
 
     Raises:
-        UsageError: results of different devices, ways or lengths, or an incomplete one.
+        UsageError: the results are of different devices, prompt lengths or ways of measuring, or
+            one is incomplete.
     """
     _check(before, after)
     changes = [*_sizes(before, after, threshold), *_measurements(before, after, threshold)]
@@ -52,7 +53,7 @@ def _check(before: Mapping, after: Mapping) -> None:
             )
     if ("run_id" in before) != ("run_id" in after):
         raise UsageError(
-            "one of the results was measured in the app, the other was not; compare two of one kind"
+            "only one of the results was measured in the app; compare two of the app, or none"
         )
     for key in SAME:
         first, second = before["device"][key], after["device"][key]

@@ -1,4 +1,4 @@
-"""What can slow a device down while it is measured: heat and limited clocks."""
+"""Conditions that slow a device down during a measurement: load, heat and limited clocks."""
 
 from collections.abc import Mapping
 
@@ -11,15 +11,15 @@ for cpu in /sys/devices/system/cpu/cpu[0-9]*/cpufreq; do
 done
 echo "load $(cat /proc/loadavg)"
 """
-HOTTER = 10  # degrees that are worth a note
+HOTTER = 10  # degrees Celsius that are worth a note
 BUSY = 0.5  # load before the start, per core
 
 
 def parse_conditions(output: str) -> dict[str, float | None]:
-    """From what :data:`SCRIPT` printed; None for what the device does not tell.
+    """Parse the output of :data:`SCRIPT`; None for values that the device does not report.
 
     Returns:
-        ``celsius`` of the hottest processor zone (of any zone if none is named so),
+        ``celsius`` of the hottest processor zone (of any zone if none has that name),
         ``clock_limit`` as a share of the processors' highest clocks, ``load`` of the last minute.
     """
     zones: dict[bool, list[float]] = {True: [], False: []}
@@ -46,7 +46,7 @@ def _number(text: str) -> bool:
 
 
 def condition_notes(before: Mapping, after: Mapping, cores: int) -> list[str]:
-    """Lines for people about what may have slowed the device down."""
+    """Describe, in sentences, what may have slowed the device down."""
     notes = []
     if before["load"] is not None and before["load"] > BUSY * cores:
         notes.append(
@@ -55,7 +55,7 @@ def condition_notes(before: Mapping, after: Mapping, cores: int) -> list[str]:
     if before["celsius"] and after["celsius"] and after["celsius"] - before["celsius"] > HOTTER:
         notes.append(
             f"The processor went from {before['celsius']:.0f} to {after['celsius']:.0f} °C: "
-            "compare only with runs that start as cool."
+            "compare only with runs that start equally cool."
         )
     limit = after["clock_limit"]
     if limit is not None and limit < 0.99:

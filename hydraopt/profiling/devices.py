@@ -1,4 +1,4 @@
-"""Devices that adb sees, and the one of them that is meant."""
+"""Find a device among those that adb lists."""
 
 import subprocess
 
@@ -13,10 +13,10 @@ NOT_READY = {
 
 
 def find_device(serial: str | None = None) -> Device:
-    """The device of this serial, or the only one that is ready.
+    """Return the device with a serial, or the only device that is ready.
 
     Raises:
-        DeviceError: no adb, no such device, one that is not ready, or several to choose from.
+        DeviceError: adb or the device is missing, the device is not ready, or several are.
     """
     states = _states()
     ready = [name for name, state in states.items() if state == "device"]
@@ -37,7 +37,7 @@ def find_device(serial: str | None = None) -> Device:
 
 
 def _states() -> dict[str, str]:
-    """State of every device that adb's server knows, by serial."""
+    """Return the state of every device that adb lists, by serial."""
     try:
         listing = adb(["devices"])
     except subprocess.TimeoutExpired:

@@ -1,7 +1,7 @@
-"""Emulated devices behind adb: Linux with Debian's own adbd, laid out as a phone.
+"""Emulated devices behind adb: Linux with Debian's adbd and a phone's file layout.
 
-Tier a: a namespace at this machine's speed. Tier b: an arm64 virtual machine, for correctness
-on arm64; its times mean nothing.
+Tier a is a namespace at this machine's speed; tier b an arm64 virtual machine, for correctness on
+arm64 only: its times mean nothing.
 """
 
 import json
@@ -45,7 +45,7 @@ PROGRAMS = {  # program -> Debian package
     },
 }
 NATIVE = {"x86_64": AMD64, "aarch64": ARM64}
-# adb's server looks for Android emulators at the odd ports 5555 to 5585 of this machine
+# adb's server looks for Android emulators at the odd ports from 5555 to 5585
 PORTS = {"a": range(6555, 6655), "b": range(5555, 5587, 2)}
 BOOT_SECONDS = {"a": 20.0, "b": 120.0}
 ADBD_STARTED = "adbd started"  # in the log
@@ -57,11 +57,11 @@ class Emulator:
 
     Attributes:
         tier: ``a`` or ``b``.
-        serial: adb's serial number of it.
-        port: TCP port of its adbd on this machine's loopback interface.
-        pid: its first process, leader of a process group that holds all of them.
-        started: kernel's start time of that process, which tells a reused pid apart;
-            None if it ended at once.
+        serial: adb's serial number.
+        port: TCP port of its adbd on the loopback interface.
+        pid: its first process, the leader of the process group of all its processes.
+        started: the kernel's start time of that process, which identifies a reused pid; None if
+            it ended at once.
     """
 
     tier: str
@@ -72,17 +72,17 @@ class Emulator:
 
 
 def start(tier: str, *, die_with_parent: bool = False) -> Emulator:
-    """Start the device of a tier and wait until adb sees it; one that runs already is returned.
+    """Start the device of a tier and wait until adb sees it; a running device is returned.
 
-    Builds its image the first time: 10 s for tier a, 20 s for tier b.
+    The first start builds its image: 10 s for tier a, 20 s for tier b.
 
     Args:
         tier: ``a`` or ``b``.
-        die_with_parent: end it with this process, however that ends; else it runs until
-            :func:`stop`.
+        die_with_parent: end the device with this process, however that ends; otherwise it runs
+            until :func:`stop`.
 
     Raises:
-        ProfilingError: a program is not installed, or the device does not come up.
+        ProfilingError: a program is not installed, or the device does not start.
         DeviceError: adb does not work.
     """
     with FileLock(_state_directory() / f"{tier}.lock"):
@@ -91,7 +91,7 @@ def start(tier: str, *, die_with_parent: bool = False) -> Emulator:
 
 def _start(tier: str, die_with_parent: bool) -> Emulator:
     _check_machine(tier)
-    _state_file(tier).unlink(missing_ok=True)  # left by one that crashed
+    _state_file(tier).unlink(missing_ok=True)  # left by a crashed device
     adb(["start-server"])
     name = f"tier-{tier}-{secrets.token_hex(8)}"
     with claimed_port(PORTS[tier], f"tier {tier}") as port:
@@ -116,7 +116,7 @@ def _start(tier: str, die_with_parent: bool) -> Emulator:
 
 
 def stop(tier: str) -> bool:
-    """End the device of a tier and everything it started; False if it was not running."""
+    """Stop the device of a tier and every process on it; return whether it was running."""
     emulator = find(tier)
     if emulator:
         _end(emulator)
@@ -125,7 +125,7 @@ def stop(tier: str) -> bool:
 
 
 def find(tier: str) -> Emulator | None:
-    """The running device of a tier; None if there is none, or one that crashed."""
+    """Return the running device of a tier; None if there is none or it crashed."""
     try:
         emulator = Emulator(**json.loads(_state_file(tier).read_text()))
     except (OSError, ValueError, TypeError):
@@ -134,7 +134,7 @@ def find(tier: str) -> Emulator | None:
 
 
 def status() -> list[dict]:
-    """One record per tier: its serial, and ``running``, ``stopped`` or ``crashed``."""
+    """Return a record per tier: its serial, and ``running``, ``stopped`` or ``crashed``."""
     records = []
     for tier in TIERS:
         emulator = find(tier)
@@ -147,7 +147,7 @@ def status() -> list[dict]:
 
 @contextmanager
 def running(tier: str) -> Iterator[Emulator]:
-    """A device that lives as long as the block, or shorter if this process dies."""
+    """Run a device until the block ends or this process dies."""
     emulator = start(tier, die_with_parent=True)
     try:
         yield emulator
@@ -194,23 +194,23 @@ def _machine_command(port: int, name: str) -> list[str]:
 
 
 def _supervised(command: list[str], die_with_parent: bool) -> list[str]:
-    """The command below a shell: what it starts dies with the shell, as the flags in it say.
+    """Wrap a command in a shell with which it dies, as its own flags say.
 
-    The shell itself outlives this process, or is told to die with it.
+    The shell outlives this process unless ``die_with_parent``.
     """
     shell = ["sh", "-c", '"$@"; exit $?', "hydraopt-emulator", *command]
     return ["setpriv", "--pdeathsig", "KILL", *shell] if die_with_parent else shell
 
 
 def _wait(emulator: Emulator, process: subprocess.Popen, name: str) -> None:
-    """Wait until the device of this host name, and no other, answers at the serial."""
+    """Wait until the device with host name ``name`` answers at the serial."""
     deadline = time.monotonic() + BOOT_SECONDS[emulator.tier]
     probe = ["-s", emulator.serial, "shell", "uname -n; getprop sys.boot_completed"]
     while time.monotonic() < deadline:
         if process.poll() is not None:
             lines = _log(emulator.tier).strip().splitlines() or ["it printed nothing"]
             raise ProfilingError(f"tier {emulator.tier} did not start: {lines[-1]}")
-        # not before: a virtual machine takes connections early and then lets them wait
+        # a virtual machine accepts connections long before it answers them
         if ADBD_STARTED in _log(emulator.tier):
             _connect(emulator)
             with suppress(subprocess.TimeoutExpired):
@@ -224,7 +224,7 @@ def _wait(emulator: Emulator, process: subprocess.Popen, name: str) -> None:
 
 
 def _connect(emulator: Emulator) -> None:
-    """Tell adb's server of the device."""
+    """Announce the device to adb's server."""
     if emulator.tier == "a":
         with suppress(subprocess.TimeoutExpired):
             adb(["connect", emulator.serial], timeout=10)
@@ -237,7 +237,7 @@ def _connect(emulator: Emulator) -> None:
 
 
 def _end(emulator: Emulator) -> None:
-    """Kill the whole process group and wait until nothing of it runs."""
+    """Kill the process group and wait until its port is closed."""
     if emulator.tier == "a":
         with suppress(subprocess.TimeoutExpired):
             adb(["disconnect", emulator.serial], timeout=10)
@@ -252,7 +252,7 @@ def _end(emulator: Emulator) -> None:
 
 
 def _start_time(pid: int) -> int | None:
-    """Kernel's start time of a process; None if it is gone or a zombie."""
+    """Return the kernel's start time of a process; None if it ended or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -261,7 +261,7 @@ def _start_time(pid: int) -> int | None:
 
 
 def _state_directory() -> Path:
-    """Where running devices are noted: of this login, or in the cache where there is none."""
+    """Return the directory of running devices' records: the login's, or one in the cache."""
     root = os.environ.get("XDG_RUNTIME_DIR")
     directory = Path(root) / "hydraopt" if root else cache_directory() / "emulator"
     directory.mkdir(parents=True, exist_ok=True)

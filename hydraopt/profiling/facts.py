@@ -1,4 +1,4 @@
-"""What a measurement ran on."""
+"""Facts about the device of a measurement."""
 
 import os
 import platform
@@ -31,16 +31,16 @@ class Facts:
     """A device.
 
     Attributes:
-        serial: adb's serial number, ``host`` for this machine.
+        serial: adb's serial number; ``host`` for this machine.
         device_type: ``host``, ``phone``, ``Android emulator``, ``emulated Linux device`` (what
             ``hydraopt emulator`` starts) or ``Linux device`` (any other behind adb).
-        model: maker's name of it.
+        model: manufacturer's name.
         abi: Android's name of the instruction set, such as ``arm64-v8a``.
-        os: such as ``Android 15 (API 35)``.
-        kernel: release of the kernel.
+        os: name and version, such as ``Android 15 (API 35)``.
+        kernel: kernel release.
         cores: number of processors.
         memory_bytes: physical memory.
-        tier: ``a`` or ``b`` for an emulated Linux device, else empty.
+        tier: ``a`` or ``b`` for an emulated Linux device, otherwise empty.
     """
 
     serial: str
@@ -55,7 +55,7 @@ class Facts:
 
 
 def host_facts() -> Facts:
-    """This machine."""
+    """Return the facts of this machine."""
     system = platform.uname()
     return Facts(
         serial="host",
@@ -77,7 +77,7 @@ def _cpu_model() -> str:
     return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "")
 
 
-# asks a device for everything in one call; a device without getprop gives empty values
+# one call for everything; devices without getprop print empty values
 FACTS_SCRIPT = "\n".join(
     [
         f"for name in {' '.join(PROPERTIES)}; do echo $name=$(getprop $name 2>/dev/null); done",
@@ -89,7 +89,7 @@ FACTS_SCRIPT = "\n".join(
 
 
 def parse_facts(serial: str, output: str) -> Facts:
-    """Facts from what :data:`FACTS_SCRIPT` printed on the device."""
+    """Parse the output of :data:`FACTS_SCRIPT`."""
     value = {
         key.strip(): text.strip()
         for key, _, text in (line.partition("=") for line in output.splitlines())

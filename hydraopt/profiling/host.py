@@ -1,4 +1,4 @@
-"""This machine as a device: the same calls as :mod:`.adb`, without adb."""
+"""This machine as a device, with the methods of :mod:`.adb`."""
 
 import subprocess
 import tempfile
@@ -19,16 +19,16 @@ class Host:
     serial: str = "host"
 
     def facts(self) -> Facts:
-        """Model, ABI and kernel."""
+        """Return model, ABI and kernel."""
         return host_facts()
 
     def shell(self, script: str, what: str) -> str:
-        """Run a shell script; its standard output. Raises ``ProfilingError``."""
+        """Run a shell script and return its standard output; raises ``ProfilingError``."""
         return call(["sh", "-c", script], what)
 
     @contextmanager
     def workspace(self) -> Iterator["HostWorkspace"]:
-        """A new directory, removed afterwards."""
+        """Create a directory, removed afterwards."""
         with tempfile.TemporaryDirectory(prefix="hydraopt-") as path:
             yield HostWorkspace(Path(path))
 
@@ -40,7 +40,7 @@ class HostWorkspace:
     path: Path
 
     def put(self, files: Mapping[str, Path]) -> int:
-        """Link local files under their names; returns the number of bytes copied, 0."""
+        """Link local files under their names; return 0, the number of bytes copied."""
         for name, path in files.items():
             link = self.path / name
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -53,10 +53,10 @@ class HostWorkspace:
         (self.path / name).write_text(text)
 
     def run(self, command: Sequence[str], timeout: float) -> subprocess.CompletedProcess:
-        """Run a command in the directory; exit code and output as they are.
+        """Run a command in the directory and return its exit code and output.
 
         Raises:
-            ProfilingError: it took longer than ``timeout`` seconds.
+            ProfilingError: the command took longer than ``timeout`` seconds.
         """
         try:
             return subprocess.run(

@@ -1,7 +1,6 @@
-"""The file systems of the emulated devices: Debian 13's adbd and busybox, laid out as on a phone.
+"""File systems of the emulated devices: Debian 13's adbd and busybox in a phone's layout.
 
-There is no C library on the standard paths, as there is no glibc on a phone: what runs there
-brings its own.
+The standard paths have no C library, as a phone has no glibc: programs bring their own.
 """
 
 import hashlib
@@ -18,16 +17,16 @@ from .process import call
 
 FILES = Path(__file__).parent / "tiers"
 SUITE = "trixie"
-MIRROR = "http://deb.debian.org/debian"  # where apt names no Debian mirror, as on Ubuntu
+MIRROR = "http://deb.debian.org/debian"  # if apt has no Debian mirror, as on Ubuntu
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = ("adbd", "busybox-static")
 KERNEL = "linux-image-cloud-arm64"
-MODULES = ("failover", "net_failover", "virtio_net")  # in the order in which they load
+MODULES = ("failover", "net_failover", "virtio_net")  # in load order
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Debian's names of one."""
+    """A processor architecture by Debian's names; ``abi`` is Android's."""
 
     name: str
     triplet: str
@@ -40,21 +39,21 @@ ARM64 = Architecture("arm64", "aarch64-linux-gnu", "ld-linux-aarch64.so.1", "arm
 
 
 def namespace_image(architecture: Architecture) -> Path:
-    """Root directory of tier A, built the first time. Raises ``ProfilingError``."""
+    """Return the root directory of tier a, built the first time; raises ``ProfilingError``."""
     return cached(_name("a", architecture), lambda target: _namespace(architecture, target))
 
 
 def machine_image() -> Path:
-    """Directory with ``vmlinuz`` and ``initrd.gz`` of tier B, built the first time.
+    """Return the directory of tier b's ``vmlinuz`` and ``initrd.gz``, built the first time.
 
     Raises:
-        ProfilingError: the packages cannot be fetched or unpacked.
+        ProfilingError: a package cannot be downloaded or unpacked.
     """
     return cached(_name("b", ARM64), _machine)
 
 
 def _name(tier: str, architecture: Architecture) -> str:
-    """Name in the cache; what goes into the image decides it."""
+    """Return the image's name in the cache, from a hash of its sources."""
     recipe = [Path(__file__), *sorted(FILES.iterdir())]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in recipe)).hexdigest()
     return f"emulator/{tier}-{architecture.name}-{digest[:12]}"
@@ -89,7 +88,7 @@ def _machine(target: Path) -> None:
 
 
 def _unpack(architecture: Architecture, packages: tuple[str, ...], scratch: Path) -> Path:
-    """Unpack Debian packages and what they depend on; nothing of them is run."""
+    """Unpack Debian packages and their dependencies without running any of their code."""
     sources = scratch / "sources"
     sources.write_text(f"deb [signed-by={KEYRING}] {_mirror()} {SUITE} main\n")
     archive, root = scratch / "packages.tar", scratch / "packages"
@@ -97,14 +96,14 @@ def _unpack(architecture: Architecture, packages: tuple[str, ...], scratch: Path
     command += [f"--arch={architecture.name}", f"--include={','.join(packages)}"]
     call([*command, SUITE, str(archive), str(sources)], f"unpack {SUITE}'s packages")
     root.mkdir()
-    # not the device nodes, which only root may make
+    # without device nodes, which only root may create
     tar = ["tar", "-xf", str(archive), "-C", str(root), "--exclude=./dev/*", "--no-same-owner"]
     call(tar, "unpack packages")
     return root
 
 
 def _mirror() -> str:
-    """The Debian mirror that this machine's apt uses."""
+    """Return the Debian mirror of this machine's apt."""
     fields = "$(ORIGIN) $(LABEL) $(REPO_URI)"
     listing = call(
         ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"], "name its mirrors"
@@ -114,7 +113,7 @@ def _mirror() -> str:
 
 
 def _userland(packages: Path, architecture: Architecture, tree: Path, tier: str) -> None:
-    """Lay out busybox, adbd with its libraries, getprop and build.prop as on a phone."""
+    """Install busybox, adbd with its libraries, getprop and build.prop in a phone's layout."""
     for name in ("bin", "dev", "proc", "sys", "tmp", "etc", "data", "system/bin", "opt/adbd"):
         (tree / name).mkdir(parents=True)
     shutil.copy(packages / "usr/bin/busybox", tree / "bin/busybox")
@@ -136,7 +135,7 @@ def _userland(packages: Path, architecture: Architecture, tree: Path, tier: str)
 
 
 def _copy_needed(binary: Path, sources: list[Path], target: Path) -> None:
-    """Copy the shared libraries that ``binary`` needs, and those that they need."""
+    """Copy the shared libraries that ``binary`` needs, recursively."""
     dynamic = call(["readelf", "-d", str(binary)], f"read {binary.name}")
     for name in re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic):
         if (target / name).exists():
@@ -149,7 +148,7 @@ def _copy_needed(binary: Path, sources: list[Path], target: Path) -> None:
 
 
 def _modules(packages: Path, target: Path) -> None:
-    """Unpack the kernel modules of the network card; ``order`` lists them."""
+    """Unpack the network card's kernel modules, and list them in the file ``order``."""
     target.mkdir()
     present = []
     for name in MODULES:

@@ -1,4 +1,4 @@
-"""Measuring a bundle on a device, beside the other variants of shipping its adapters."""
+"""Measure a bundle on a device, along with the alternative ways to ship its adapters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,23 +22,19 @@ from .sizes import separate_bytes, sizes
 from .variants import bundle_variant, lowered_variants, reloading_variant
 
 THREADS = (1, 2, 4)
-NO_BASE = (
-    "Without --base the other variants (baked in, constants, .pte + .ptd) are left out: "
-    "nothing to compare with."
-)
+NO_BASE = "Measured without --base, so without the alternatives (baked in, constants, .pte + .ptd)."
 
 
 @dataclass(frozen=True)
 class ProfileRequest:
-    """What to profile.
+    """A request to profile a bundle.
 
     Attributes:
-        bundle: its directory.
-        threads: sizes of the thread pool to measure with; None: 1, 2 and 4 where the
-            device has as many cores.
-        rounds: repetitions; in each, all variants run once, in turns.
-        base: base model to lower the other variants from; None leaves them out.
-        adapters: directory of the tasks' PEFT directories, to count their files.
+        bundle: directory of the bundle.
+        threads: sizes of the thread pool; None: 1, 2 and 4, up to the device's cores.
+        rounds: repetitions; each runs all variants once, in turns.
+        base: base model from which the alternatives are exported; None leaves them out.
+        adapters: directory of the tasks' PEFT directories, whose files are counted.
         runner: the user's own build of the runner.
     """
 
@@ -54,18 +50,20 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
     """Measure a bundle on a device.
 
     Raises:
-        BundleError: a damaged bundle, one with a method or a data file per task, or no causal LM.
-        UsageError: a base to compare with, where the bundle's own factors are not known.
-        ProfilingError: the device computes something else, or cannot be measured.
-        DeviceError: the device refused; one that is lost later ends the profile early instead,
-            see :attr:`Profile.lost`.
+        BundleError: the bundle is damaged, has a method or a data file per task, or its base is
+            not a causal LM.
+        UsageError: ``base`` is given, but the bundle's adapters are in its weights; or a number of
+            threads is out of range.
+        ProfilingError: the device's outputs differ, or it cannot be measured.
+        DeviceError: the device failed; losing it later ends the profile early instead, see
+            :attr:`Profile.lost`.
     """
     manifest = profiled_manifest(request)
     swap, base = manifest.swap, request.base
     if isinstance(swap, Static) and base:
         raise UsageError(
-            f"{request.bundle} has its adapters in the weights, which are not told apart from the "
-            "base's; profile it without --base"
+            f"the adapters of {request.bundle} are in its weights; no alternative can be "
+            "exported; profile it without --base"
         )
     facts = device.facts()
     threads = thread_counts(request.threads, facts.cores)
@@ -88,11 +86,15 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
         with device.workspace() as workspace:
             run = DeviceRun(workspace, runner, variants, outcome)
             run.put()
-            outcome.conditions["before"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
+            outcome.conditions["before"] = parse_conditions(
+                device.shell(SCRIPT, "report its clocks")
+            )
             run.outputs(expected, find_scheme(manifest.quantize))
             model, least = manifest.causal_lm, not outcome.timing_valid
             _measure(run, Workload.fitting(model.max_length, model.prefill_length, least=least))
-            outcome.conditions["after"] = parse_conditions(device.shell(SCRIPT, "tell its clocks"))
+            outcome.conditions["after"] = parse_conditions(
+                device.shell(SCRIPT, "report its clocks")
+            )
             if outcome.timing_valid:
                 outcome.notes += condition_notes(**outcome.conditions, cores=facts.cores)
     except DeviceLostError as error:
@@ -110,7 +112,7 @@ def _measure(run: DeviceRun, workload: Workload) -> None:
 
 
 def profiled_manifest(request: ProfileRequest) -> Manifest:
-    """The manifest of the bundle, which must be one that can be profiled.
+    """Read the bundle's manifest and check that it can be profiled.
 
     Raises:
         BundleError: as :func:`profile`.
@@ -119,7 +121,7 @@ def profiled_manifest(request: ProfileRequest) -> Manifest:
     if not isinstance(manifest.model, CausalLm):
         raise BundleError(
             f"the base model of {request.bundle} is of kind {manifest.model.kind}, expected "
-            f"{CausalLm.kind}: only programs that continue texts are profiled"
+            f"{CausalLm.kind}: only language models are profiled"
         )
     if isinstance(manifest.swap, Methods | Data):
         what = "method" if isinstance(manifest.swap, Methods) else "data file"
@@ -131,7 +133,7 @@ def profiled_manifest(request: ProfileRequest) -> Manifest:
 
 
 def bundle_record(path: Path, manifest: Manifest) -> dict:
-    """What results say of a bundle."""
+    """Describe a bundle for the results."""
     return {
         "name": path.resolve().name,
         "program_sha256": manifest.files[PROGRAM].sha256,
@@ -144,10 +146,10 @@ def bundle_record(path: Path, manifest: Manifest) -> dict:
 
 
 def thread_counts(counts: Sequence[int] | None, cores: int) -> Sequence[int]:
-    """Numbers of threads to measure with, by default as the device's cores allow.
+    """Return the numbers of threads to measure with, by default up to the device's cores.
 
     Raises:
-        UsageError: more than cores, or none.
+        UsageError: a number is below 1 or above the number of cores.
     """
     threads = counts or [count for count in THREADS if count <= cores]
     if min(threads) < 1 or max(threads) > cores:

@@ -1,4 +1,4 @@
-"""Time of every operator, from an ETDump."""
+"""Times of operators, from an ETDump."""
 
 import warnings
 from pathlib import Path
@@ -10,21 +10,21 @@ WARM_UP = 1  # runs
 
 
 def operator_times(trace: Path) -> list[dict]:
-    """Milliseconds of each kind of operator in one step of ``forward``, the longest first.
+    """Return the milliseconds that each operator takes in one call of ``forward``, longest first.
 
     Args:
-        trace: an ETDump of one switch at most and several steps.
+        trace: an ETDump of at most one switch and several calls.
 
     Returns:
-        Records of ``operator``, ``delegated`` (to XNNPACK), ``calls`` in a step and ``ms``, the
-        sum over the calls of their medians over the steps. XNNPACK counts whole microseconds;
-        what its calls take beyond the sum of its operators is a row of its own.
+        Records of ``operator``, ``delegated`` (to XNNPACK), ``calls`` per call of ``forward`` and
+        ``ms``, the sum of their median times. XNNPACK counts whole microseconds; the time that it
+        takes beyond the sum of its operators is a record of its own.
     """
-    # not at the top: it takes seconds, with pandas
+    # slow to import, with pandas
     from executorch.devtools import Inspector
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tensors, which are not traced
+        warnings.simplefilter("ignore")  # about tensors, which are not traced
         blocks = Inspector(etdump_path=str(trace)).event_blocks
     rows: dict[tuple[str, bool], list[float]] = {}
     in_delegates = 0.0

@@ -1,4 +1,4 @@
-"""Whether the device computes what this machine computes, for every task."""
+"""Compare the device's outputs with this machine's, for every task."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ LOGITS = "logits"
 
 @dataclass(frozen=True)
 class Expected:
-    """What this machine computes for one task.
+    """This machine's outputs for one task.
 
     Attributes:
-        tokens: the prompt, then the likeliest tokens that follow it.
-        logits: after the prompt and after each of them but the last, ``[1 + TOKENS, vocabulary]``.
+        tokens: the prompt, then its greedy continuation.
+        logits: after the prompt and after each further token, ``[1 + TOKENS, vocabulary]``.
     """
 
     tokens: tuple[int, ...]
@@ -31,10 +31,10 @@ class Expected:
 
 
 def expected_outputs(bundle: Path, manifest: Manifest) -> dict[str, Expected]:
-    """Every task's outputs on this machine.
+    """Compute every task's outputs on this machine.
 
     Raises:
-        BundleError: a damaged bundle.
+        BundleError: the bundle is damaged.
     """
     session = Session.open(bundle)
     model = manifest.causal_lm
@@ -52,7 +52,7 @@ def expected_outputs(bundle: Path, manifest: Manifest) -> dict[str, Expected]:
 
 
 def output_script(variant: Variant, expected: Mapping[str, Expected]) -> list[Section]:
-    """Write the logits of every task: the prompt at once, then this machine's tokens singly."""
+    """Write every task's logits: the prompt in one call, then this machine's tokens one by one."""
     script = [Section("", ["threads 1"]), Section("", variant.load)]
     for switch, task in zip(variant.switches, expected.values(), strict=False):
         script.append(Section("", switch))
@@ -69,13 +69,13 @@ def compare_outputs(
     """Compare the device's logits, float32 in :func:`output_script`'s order, with this machine's.
 
     Args:
-        content: of the file of logits.
-        expected: by task.
+        content: bytes of the file of logits.
+        expected: this machine's outputs by task.
         tolerance: largest difference, as a share of a task's largest logit.
         where: device and variant, for messages.
 
     Returns:
-        The record for the results.
+        The comparison's record for the results.
 
     Raises:
         ProfilingError: a task's logits differ by more, or are not finite.
@@ -107,5 +107,5 @@ def _check(shares: Mapping[str, float], tolerance: float, where: str) -> None:
         raise ProfilingError(
             f"{where} computes other logits than this machine for {len(wrong)} of {len(shares)} "
             f"tasks (first: {wrong[0]}, {shares[wrong[0]]:.2%} of the largest logit, expected at "
-            f"most {tolerance:.2%}); its times are worthless"
+            f"most {tolerance:.2%}); its times mean nothing"
         )

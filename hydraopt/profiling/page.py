@@ -1,4 +1,4 @@
-"""The report as files: results, a Markdown table, plots and one self-contained HTML page."""
+"""Write the report: results, Markdown tables, plots and a self-contained HTML page."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ REPORT = "profile"
 
 
 def write_report(results: Mapping, directory: Path, *, overwrite: bool = False) -> None:
-    """Write ``results.json``, ``report.md``, plots and ``report.html``; whole or not at all.
+    """Write ``results.json``, ``report.md``, plots and ``report.html``, atomically.
 
     Raises:
-        OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
+        OutputError: ``directory`` exists without ``overwrite``, or cannot be written.
     """
     with output_directory(directory, REPORT, overwrite=overwrite) as staging:
         write_json(staging / RESULTS, results)

@@ -1,4 +1,4 @@
-"""TCP ports of this machine's loopback interface, for devices that start at the same time."""
+"""Free TCP ports of the loopback interface, for devices that start at the same time."""
 
 import socket
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from .cache import cache_directory
 
 @contextmanager
 def claimed_port(ports: range, purpose: str) -> Iterator[int]:
-    """A free port that no other process of this user gets from here while the block runs.
+    """Reserve a free port, among this user's processes, while the block runs.
 
     Args:
-        ports: to choose from, in this order.
-        purpose: what needs one.
+        ports: candidates, in order.
+        purpose: user of the port, for messages.
 
     Raises:
-        ProfilingError: all are taken.
+        ProfilingError: no port is free.
     """
     claims = cache_directory() / "ports"
     claims.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def claimed_port(ports: range, purpose: str) -> Iterator[int]:
         with ExitStack() as claim:
             try:
                 claim.enter_context(FileLock(claims / f"{port}.lock", timeout=0))
-            except Timeout:  # somebody is about to listen there
+            except Timeout:  # another process is about to listen there
                 continue
             if not accepts(port):
                 yield port
@@ -36,7 +36,7 @@ def claimed_port(ports: range, purpose: str) -> Iterator[int]:
 
 
 def accepts(port: int) -> bool:
-    """Whether something listens on a port."""
+    """Return whether a process listens on a port."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False

@@ -1,4 +1,4 @@
-"""Programs of this machine that the profiler calls."""
+"""Call programs of this machine."""
 
 import shutil
 import subprocess
@@ -8,16 +8,16 @@ from ..errors import ProfilingError
 
 
 def missing_packages(programs: Mapping[str, str]) -> list[str]:
-    """Debian packages, by program, of those programs that are not installed."""
+    """Return the Debian packages of the programs that are not installed."""
     return [package for program, package in programs.items() if not shutil.which(program)]
 
 
 def require_programs(programs: Mapping[str, str], purpose: str) -> None:
-    """Raise ``ProfilingError`` with the command that installs what is missing, if anything is.
+    """Raise ``ProfilingError``, with the command that installs them, if programs are missing.
 
     Args:
         programs: Debian package of each program.
-        purpose: what needs them.
+        purpose: user of the programs, for messages.
     """
     if packages := missing_packages(programs):
         raise ProfilingError(
@@ -27,16 +27,16 @@ def require_programs(programs: Mapping[str, str], purpose: str) -> None:
 
 
 def call(command: Sequence[str], purpose: str, timeout: float = 300, **options) -> str:
-    """Run a command that must succeed; its standard output.
+    """Run a command that must succeed, and return its standard output.
 
     Args:
         command: program and arguments.
-        purpose: what it is for, for messages.
+        purpose: purpose, for messages.
         timeout: seconds.
         options: for :func:`subprocess.run`.
 
     Raises:
-        ProfilingError: it failed, with the line in which it says why, or took too long.
+        ProfilingError: the command failed, with its error line, or timed out.
     """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     try:
@@ -51,10 +51,10 @@ def call(command: Sequence[str], purpose: str, timeout: float = 300, **options) 
 
 
 def error_line(result: subprocess.CompletedProcess) -> str:
-    """The line in which a failed program says why: its own error, any error, or the last."""
+    """Return a failed program's error line: ``error: …``, any line with an error, or the last."""
     lines = [line.strip() for line in (result.stderr or result.stdout or "").splitlines()]
     own = [line for line in lines if line.startswith("error: ")]
     some = [line for line in lines if "error:" in line.lower()]
     last = [line for line in lines if line][-1:]
-    said = next(iter(own + some + last), f"exit code {result.returncode}")
-    return said.removeprefix("error: ")
+    line = next(iter(own + some + last), f"exit code {result.returncode}")
+    return line.removeprefix("error: ")

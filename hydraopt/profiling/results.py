@@ -1,4 +1,4 @@
-"""What a profile found: samples while it runs, then ``results.json`` (RESULTS.md describes it)."""
+"""A profile's samples while it runs, and ``results.json`` (see RESULTS.md)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,8 +18,8 @@ FORMAT_VERSION = 3
 RESULTS = "results.json"
 COMPLETE, PARTIAL = "complete", "partial"
 TIMES_MEAN_NOTHING = (
-    "The arm64 virtual machine is emulated instruction by instruction: its outputs count, its "
-    "times do not, nor do their ratios."
+    "The arm64 virtual machine is emulated instruction by instruction: its outputs are valid, its "
+    "times and their ratios are not."
 )
 DEVICE_NOTES = {
     "emulated Linux device": "Linux behind Android's adbd at the speed of the machine below it: "
@@ -30,7 +30,7 @@ DEVICE_NOTES = {
 
 
 class Key(NamedTuple):
-    """What was measured, and how."""
+    """A measured metric of a variant with a number of threads."""
 
     variant: str
     metric: str
@@ -39,19 +39,19 @@ class Key(NamedTuple):
 
 @dataclass
 class Profile:
-    """A profile as it grows; whatever ends it early, what it holds is worth keeping.
+    """A profile that grows while it runs, and stays valid if it ends early.
 
     Attributes:
         facts: the device.
         bundle: the bundle's name, base model, method, quantisation and number of tasks.
-        sizes: of :func:`~.sizes.sizes`.
-        settings: threads, rounds, and how much a round measures.
-        rounds: samples of every key, one list for each round that finished.
-        outputs: by variant, how far the outputs are from this machine's.
-        operators: by variant, times of operators.
-        conditions: heat and clocks ``before`` and ``after``.
-        notes: lines for people.
-        lost: why it ended early; empty if it did not.
+        sizes: as :func:`~.sizes.sizes` returns them.
+        settings: threads, rounds and workload.
+        rounds: samples by key, one list per finished round.
+        outputs: comparison with this machine's outputs, by variant.
+        operators: times of operators, by variant.
+        conditions: load, heat and clocks ``before`` and ``after``.
+        notes: sentences for the reader.
+        lost: why the profile ended early; empty if it did not.
     """
 
     facts: Facts
@@ -67,7 +67,7 @@ class Profile:
 
     @property
     def timing_valid(self) -> bool:
-        """Whether times mean anything: not on a machine that is emulated."""
+        """Whether times are meaningful; not on the emulated arm64 machine."""
         return self.facts.tier != "b"
 
     def add(self, variant: str, threads: int, samples: Mapping[str, Sequence[float]]) -> None:
@@ -76,7 +76,7 @@ class Profile:
             self.rounds.setdefault(Key(variant, metric, threads), []).append(list(values))
 
     def record(self) -> dict:
-        """Everything as JSON."""
+        """Return the content of ``results.json``."""
         note = DEVICE_NOTES.get(self.facts.device_type)
         note = note if self.timing_valid else TIMES_MEAN_NOTHING
         return {
@@ -111,7 +111,7 @@ class Profile:
 
 
 def statistics(rounds: Sequence[Sequence[float]]) -> dict:
-    """Median, 5th and 95th percentile, each round's median, and the samples of all rounds."""
+    """Return median, 5th and 95th percentile, each round's median, and all samples."""
     samples = [sample for samples in rounds for sample in samples]
     low, middle, high = (float(x) for x in np.percentile(samples, (5, 50, 95)))
     return {
@@ -125,7 +125,7 @@ def statistics(rounds: Sequence[Sequence[float]]) -> dict:
 
 
 class Measurements:
-    """The measurements of a record of results, by variant, metric and threads."""
+    """The measurements of ``results.json``, by variant, metric and number of threads."""
 
     def __init__(self, results: Mapping):
         self.results = results
@@ -137,13 +137,13 @@ class Measurements:
         self.variants = list(dict.fromkeys(key.variant for key in self.by_key))
 
     def get(self, variant: str, metric: str, threads: int | None = None) -> Mapping | None:
-        """One measurement, with the fewest threads by default; None if there is none."""
+        """Return a measurement, by default with the fewest threads; None if it is missing."""
         if threads is None:
             threads = self.threads[0] if self.threads else 0
         return self.by_key.get(Key(variant, metric, threads))
 
     def overhead(self, variant: str, metric: str, floor: str, threads: int) -> list[float]:
-        """``variant`` over ``floor`` minus one, round by round; empty if either is missing."""
+        """Return ``variant / floor - 1`` of each round's medians; empty if either is missing."""
         over, under = self.get(variant, metric, threads), self.get(floor, metric, threads)
         if over is None or under is None:
             return []
@@ -152,10 +152,10 @@ class Measurements:
 
 
 def read_results(path: Path) -> dict:
-    """Read ``results.json``, or the one in a directory.
+    """Read ``results.json``, given its path or its directory.
 
     Raises:
-        UsageError: there is none, a damaged one, or one of another version.
+        UsageError: the file is missing, damaged or of another version.
     """
     path = path / RESULTS if path.is_dir() else path
     try:
@@ -169,5 +169,5 @@ def read_results(path: Path) -> dict:
         return checked(results, "results")
     except UnreadableError as error:
         raise UsageError(
-            f"{path} is no result of hydraopt profile ({error}); run it with -o"
+            f"{path} is not a result of hydraopt profile ({error}); run it with -o"
         ) from None

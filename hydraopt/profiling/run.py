@@ -1,4 +1,4 @@
-"""A run on a device: outputs, rounds, operators; every step goes into the profile at once."""
+"""A run on a device: outputs, rounds, operators, each added to the profile at once."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,8 @@ from .runner import Runner, Workspace, run_script
 from .script import Section, Workload, cold_script, commands, samples, trace_script, warm_script
 from .variants import BUNDLE, Variant
 
-COLD = 0.01  # share of a program's pages in memory up to which its load counts as cold
-SCRIPT_SECONDS = 1800  # no phone takes longer for one process
+COLD = 0.01  # a load is cold with at most this share of the program's pages in memory
+SCRIPT_SECONDS = 1800  # limit of one process
 SEQUENCE_MS, MOST_SEQUENCES = 500, 30  # in a round
 TRACE = "trace.etdp"
 NOT_COLD = (
@@ -29,7 +29,7 @@ NOT_COLD = (
 
 @dataclass(frozen=True)
 class DeviceRun:
-    """One run on a device; what it measures goes into ``profile`` at once."""
+    """A run on a device, which adds each measurement to ``profile`` at once."""
 
     workspace: Workspace
     runner: Runner
@@ -44,10 +44,10 @@ class DeviceRun:
         self.workspace.put(files)
 
     def outputs(self, expected: Mapping, scheme: Scheme) -> None:
-        """Compare every task of the bundle, and the first of the other variants."""
+        """Compare every task of the bundle, and the first task of the alternatives."""
         for variant in progress(self.variants, "outputs"):
             if variant.name == "baked" and scheme.quantizes:
-                continue  # quantised after the merge: other weights, other outputs
+                continue  # quantised after merging: other weights, other outputs
             tasks = expected
             if variant.reloads:
                 first = next(iter(expected))
@@ -61,7 +61,7 @@ class DeviceRun:
             )
 
     def calibrated(self, workload: Workload, threads: int) -> Workload:
-        """As many sequences as take half a second: a small model's are short against noise."""
+        """Return the workload with sequences for half a second: a small model's drown in noise."""
         bundle = next(variant for variant in self.variants if variant.name == BUNDLE)
         script = warm_script(bundle, workload, threads)
         taken = samples(script, self._run(script))
@@ -70,7 +70,7 @@ class DeviceRun:
         return replace(workload, sequences=max(workload.sequences, min(count, MOST_SEQUENCES)))
 
     def rounds(self, count: int, threads: Sequence[int], workload: Workload) -> None:
-        """All variants in turns; each round starts with another one."""
+        """Measure all variants in turns; each round starts with another variant."""
         total = count * len(threads) * len(self.variants)
         with steps("measure", total=total) as bar:
             for number in range(count):
@@ -94,7 +94,7 @@ class DeviceRun:
             self.profile.add(variant.name, threads, {"load_cold_ms": taken["load_cold_ms"]})
 
     def operators(self, workload: Workload) -> None:
-        """Time operators of the bundle and of the base without slots, traced apart."""
+        """Time the operators of the bundle and of the base without slots, in separate traces."""
         for variant in self.variants:
             if variant.name in (BUNDLE, "baked"):
                 try:
@@ -111,7 +111,7 @@ class DeviceRun:
         return run_script(self.workspace, self.runner, commands(script), SCRIPT_SECONDS)
 
     def _get(self, name: str, read: Callable[[Path], Any]) -> Any:
-        """What ``read`` makes of a file that the runner wrote."""
+        """Copy a file that the runner wrote and return ``read(path)``."""
         with tempfile.TemporaryDirectory(prefix="hydraopt-") as scratch:
             target = Path(scratch) / name
             self.workspace.get(name, target)

@@ -1,4 +1,4 @@
-"""The program that runs on the device: building it, and running a script with it."""
+"""Build the runner, the program that runs on the device, and run scripts with it."""
 
 import hashlib
 import json
@@ -34,10 +34,10 @@ SYSTEM = (
 
 
 class Workspace(Protocol):
-    """A directory of a device or of this machine."""
+    """A working directory on a device or this machine."""
 
     def put(self, files: Mapping[str, Path]) -> int:
-        """Make local files appear under their names."""
+        """Copy or link local files under their names."""
 
     def write(self, name: str, text: str) -> None:
         """Write a small text file."""
@@ -54,8 +54,8 @@ class Runner:
     """A built runner.
 
     Attributes:
-        command: how to start it in the directory that holds its files.
-        files: the program, and for a device without glibc the loader and libraries, by name.
+        command: command line, in the directory of its files.
+        files: the program and, for devices without glibc, loader and libraries, by name.
     """
 
     command: tuple[str, ...]
@@ -64,7 +64,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What builds for an ABI: the compiler that crosses to it, the loader of programs, wheel."""
+    """An ABI's cross compiler, program loader, and machine name of its wheel."""
 
     cross: str
     loader: str
@@ -78,18 +78,18 @@ TOOLCHAINS = {
 
 
 def host_runner() -> Runner:
-    """The runner for this machine, built the first time. Raises ``ProfilingError``."""
+    """Return the runner for this machine, built the first time; raises ``ProfilingError``."""
     return Runner(("./runner",), {"runner": _build(host_facts().abi)})
 
 
 def device_runner(abi: str) -> Runner:
-    """The runner for a device, with its own loader and C library; built the first time.
+    """Return the runner for a device, with loader and C library; built the first time.
 
     Args:
-        abi: Android's name of it.
+        abi: Android's name of the ABI.
 
     Raises:
-        ProfilingError: an ABI that ExecuTorch's wheels do not cover, no compiler, or no wheel.
+        ProfilingError: ExecuTorch has no wheel for the ABI, or compiler or wheel are missing.
     """
     binary = _build(abi)
     tools = TOOLCHAINS[abi]
@@ -103,10 +103,10 @@ def device_runner(abi: str) -> Runner:
 
 
 def own_runner(path: str | Path) -> Runner:
-    """A runner that the user built from the sources, with Android's NDK for example.
+    """Return a runner that the user built from the sources, for example with the NDK.
 
     Raises:
-        ProfilingError: no such file.
+        ProfilingError: the file does not exist.
     """
     if not Path(path).is_file():
         raise ProfilingError(
@@ -119,17 +119,17 @@ def own_runner(path: str | Path) -> Runner:
 def run_script(
     workspace: Workspace, runner: Runner, script: Sequence[str], timeout: float = 600
 ) -> list[dict]:
-    """Run a script with a runner whose files are in the workspace; one record per line.
+    """Run a script and return one record per command.
 
     Args:
-        workspace: holds the runner's files and all that the script names.
+        workspace: holds the runner's files and all files that the script names.
         runner: the runner.
-        script: commands, see the head of ``runner.cpp``.
+        script: commands, described at the top of ``runner.cpp``.
         timeout: seconds.
 
     Raises:
-        ProfilingError: a command failed, with the runner's own message.
-        DeviceError: the device was lost or did not answer in time.
+        ProfilingError: a command failed; the message is the runner's.
+        DeviceError: the device was lost or timed out.
     """
     workspace.write("script", "".join(f"{line}\n" for line in script))
     result = workspace.run([*runner.command, "script"], timeout)
@@ -142,12 +142,14 @@ def run_script(
             f"the runner printed no result ({error}); expected one built from {SOURCE}"
         ) from None
     if len(records) != len(script):
-        raise ProfilingError(f"the runner gave {len(records)} records for {len(script)} commands")
+        raise ProfilingError(
+            f"the runner printed {len(records)} records for {len(script)} commands"
+        )
     return records
 
 
 def _build(abi: str) -> Path:
-    """Path of the runner for an ABI, compiled the first time."""
+    """Return the path of the runner for an ABI, compiled the first time."""
     if abi not in TOOLCHAINS:
         raise ProfilingError(
             f"no runner for ABI {abi}, only for {' and '.join(TOOLCHAINS)}; "
@@ -168,7 +170,7 @@ def _build(abi: str) -> Path:
 
 
 def _compiler(abi: str) -> str:
-    """The installed C++ compiler for an ABI; on Debian a cross compiler is its own package."""
+    """Return the C++ compiler for an ABI; raises ``ProfilingError`` if it is not installed."""
     cross = TOOLCHAINS[abi].cross
     native = abi == host_facts().abi
     program = "g++" if native else f"{cross.replace('x86-64', 'x86_64')}-g++"
@@ -177,7 +179,7 @@ def _compiler(abi: str) -> str:
 
 
 def _package(abi: str) -> Path:
-    """ExecuTorch's package for an ABI, with ``include`` and ``lib``; downloaded if foreign."""
+    """Return ExecuTorch's package for an ABI, downloaded unless it is this machine's."""
     if abi == host_facts().abi:
         return package()
     machine, release = TOOLCHAINS[abi].machine, version("executorch")
@@ -188,7 +190,7 @@ def _package(abi: str) -> Path:
 
 
 def _download(release: str, machine: str, target: Path) -> None:
-    """Unpack headers and libraries of ExecuTorch's wheel for another machine."""
+    """Download ExecuTorch's wheel for another machine; unpack its headers and libraries."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
     command += ["--only-binary=:all:", "--platform", f"manylinux_2_28_{machine}"]

@@ -1,4 +1,4 @@
-"""What the variants of shipping adapters take, counted from files."""
+"""Sizes of a bundle and of the alternatives, counted from files."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,13 +14,13 @@ from ..private.executorch import HEAD, data_start
 
 @dataclass(frozen=True)
 class Growth:
-    """Bytes of one variant with N tasks: ``fixed + N * per_task``."""
+    """Bytes of a variant with N tasks: ``fixed + N * per_task``."""
 
     fixed: int
     per_task: float
 
     def total(self, tasks: int) -> float:
-        """Bytes for a number of tasks."""
+        """Return the bytes for a number of tasks."""
         return self.fixed + tasks * self.per_task
 
 
@@ -63,13 +63,13 @@ def growths(
     adapter_bytes: int,
     lowered: Mapping[str, Alternative],
 ) -> dict[str, Growth]:
-    """How every variant grows with the number of tasks.
+    """Return each variant's growth with the number of tasks.
 
     Args:
-        parts: of :func:`bundle_parts`.
+        parts: as :func:`bundle_parts` returns them.
         tasks: number of tasks in the bundle.
-        adapter_bytes: of their separate adapters in fp16.
-        lowered: the other variants' programs for one task; without them only adapters are
+        adapter_bytes: bytes of their separate adapters in fp16.
+        lowered: the alternatives' programs for one task; without them only adapters are
             compared.
     """
     per_task = parts["packs"] / tasks
@@ -83,7 +83,7 @@ def growths(
     }
     return {
         "bundle": Growth(parts["total"] - parts["packs"], per_task),
-        # a program without any adapter is as large as one with an adapter in its weights
+        # an adapter in the weights does not change a program's size
         "adapters": Growth(size["baked"][0], adapter_bytes / tasks),
         "ptd": Growth(*size["ptd"]),
         "constants": Growth(0, size["constants"][0]),
@@ -92,7 +92,7 @@ def growths(
 
 
 def crossover(bundle: Growth, other: Growth) -> int | None:
-    """The smallest number of tasks from which on the bundle is smaller; None if it never is."""
+    """Return the number of tasks from which on the bundle is smaller; None if it never is."""
     if bundle.per_task >= other.per_task:
         return None
     gap = (bundle.fixed - other.fixed) / (other.per_task - bundle.per_task)
@@ -100,17 +100,17 @@ def crossover(bundle: Growth, other: Growth) -> int | None:
 
 
 def separate_bytes(manifest: Manifest, directory: Path | None) -> tuple[int, str]:
-    """Bytes of the tasks' separate adapters, and where they were counted.
+    """Return the bytes of the tasks' separate adapters, and what was counted.
 
     Args:
-        manifest: of the bundle; it knows the fp16 bytes of the factors that were merged.
-        directory: holds PEFT directories, whose files are counted instead.
+        manifest: manifest of the bundle, which has the adapters' fp16 bytes.
+        directory: directory of PEFT directories, whose files are counted instead.
 
     Raises:
-        ProfilingError: no PEFT directory in ``directory``, or not one for each task.
+        ProfilingError: a task has no PEFT directory in ``directory``.
     """
     if directory is None:
-        return manifest.adapter_bytes, "fp16 factors of the merged adapters"
+        return manifest.adapter_bytes, "fp16 factors of the adapters"
     present = {path.parent.name for path in directory.glob(f"*/{ADAPTER_CONFIG}")}
     if missing := set(manifest.tasks) - present:
         raise ProfilingError(
@@ -133,7 +133,7 @@ def sizes(
     separate: int,
     source: str,
 ) -> dict:
-    """The record of sizes, in bytes; ``separate`` and ``source`` as :func:`separate_bytes`."""
+    """Return sizes in bytes for the results; ``separate, source`` as of :func:`separate_bytes`."""
     parts, tasks = bundle_parts(bundle, manifest), len(manifest.tasks)
     variants = growths(parts, tasks, separate, lowered)
     return {

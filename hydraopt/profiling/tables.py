@@ -1,4 +1,4 @@
-"""Results as tables, for the terminal, Markdown and the page."""
+"""Tables of results, for the terminal, Markdown and the HTML page."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,10 @@ NAMES = {
     "ptd": ".pte + .ptd per task",
     "adapters": "base .pte + PEFT adapters",
 }
-ALONE = {BUNDLE: "shared factors and packs", "adapters": "PEFT adapters"}  # without programs
+ALONE = {
+    BUNDLE: "shared factors and packs",
+    "adapters": "PEFT adapters",
+}  # if programs are not counted
 MISSING = "–"
 OPERATORS = 10
 TASK_COUNTS = (1, 10, 100)
@@ -23,7 +26,7 @@ TASK_COUNTS = (1, 10, 100)
 
 @dataclass(frozen=True)
 class Table:
-    """A table: first column names, all others numbers."""
+    """A table with names in the first column and numbers in all others."""
 
     title: str
     head: Sequence[str]
@@ -31,7 +34,7 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """As Markdown, with its title as a heading."""
+        """Return the table as Markdown, with its title as a heading."""
         lines = [f"## {self.title}", ""]
         lines += [_row(self.head), f"| --- |{' ---: |' * (len(self.head) - 1)}"]
         lines += [_row(row) for row in self.rows]
@@ -43,7 +46,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def all_tables(results: Mapping) -> list[Table]:
-    """Every table for which there are measurements."""
+    """Return every table that the results have data for."""
     measured = Measurements(results)
     tables = [_device(results), _outputs(results)]
     if measured.by_key:
@@ -53,7 +56,7 @@ def all_tables(results: Mapping) -> list[Table]:
 
 
 def headline(results: Mapping) -> list[str]:
-    """The run in a few sentences."""
+    """Summarize the results in a few sentences."""
     measured, device = Measurements(results), results["device"]
     lines = [
         f"{results['bundle']['name']}: {results['bundle']['tasks']} tasks of "
@@ -69,12 +72,12 @@ def headline(results: Mapping) -> list[str]:
         lines.append(f"A switch takes {_ms(swap)} ms (p50), {swap['p95']:.2f} ms (p95).")
     if swap and reload:
         ratio = reload["median"] / swap["median"]
-        lines.append(f"Loading .pte + .ptd again takes {ratio:.0f} times as long.")
+        lines.append(f"Reloading .pte + .ptd takes {ratio:.0f} times as long.")
     return lines
 
 
 def variant_names(sizes: Mapping) -> Mapping[str, str]:
-    """Names of the variants whose sizes are compared."""
+    """Return the display names of the variants whose sizes are compared."""
     return NAMES if sizes["programs_included"] else ALONE
 
 
@@ -86,8 +89,8 @@ def _device(results: Mapping) -> Table:
     rows.append(("status", results["status"]))
     rows.append(("times are valid", "yes" if results["timing_valid"] else "no"))
     for when, figures in results["conditions"].items():
-        told = [f"{key} {value:.2g}" for key, value in figures.items() if value is not None]
-        rows.append((f"conditions {when}", ", ".join(told) or "not told"))
+        known = [f"{key} {value:.2g}" for key, value in figures.items() if value is not None]
+        rows.append((f"conditions {when}", ", ".join(known) or "unknown"))
     return Table("Device", ("", "value"), rows)
 
 
@@ -124,7 +127,7 @@ def _latency(measured: Measurements) -> Table:
     settings = measured.results["settings"]
     note = (
         f"{measured.threads[0]} thread(s), {settings['rounds']} round(s) in turns, a prompt of "
-        f"{settings['prompt']} tokens. All but this bundle switch by loading again. "
+        f"{settings['prompt']} tokens. The alternatives switch by reloading. "
         "Against baked: median of the rounds, and their range."
     )
     return Table("Latency", ("", *(NAMES[name] for name in names)), rows, note)
@@ -222,7 +225,7 @@ def _operators(results: Mapping) -> Table:
         for variant, records in results["operators"].items()
         for record in records[:OPERATORS]
     ]
-    note = "Of one decoded token, traced apart, one thread; tracing itself takes time."
+    note = "Of one decoded token with one thread, in a separate trace; tracing itself takes time."
     return Table("Operators", ("", "operator", "runs in", "calls", "ms"), rows, note)
 
 
@@ -251,7 +254,7 @@ def _overhead(measured: Measurements, name: str, metric: str) -> str:
 
 
 def markdown(results: Mapping) -> str:
-    """The whole report as Markdown."""
+    """Return the whole report as Markdown."""
     return "\n".join(_sections(results))
 
 

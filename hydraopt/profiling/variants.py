@@ -1,4 +1,4 @@
-"""The variants of shipping adapters that are compared: the bundle, and others beside it."""
+"""The compared ways to ship adapters: the bundle and its alternatives."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ CACHE = "alternatives"
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the variants, as the runner loads it and switches its tasks.
+    """A way to ship adapters, with the runner's commands that load it and switch tasks.
 
     Attributes:
         name: ``bundle``, ``baked``, ``constants`` or ``ptd``.
-        files: all that is loaded, by name on the device.
-        load: lines that load it.
-        switches: for every task the lines that switch to it.
+        files: all files, by name on the device.
+        load: commands that load it.
+        switches: for every task, the commands that switch to it.
     """
 
     name: str
@@ -38,17 +38,17 @@ class Variant:
 
     @property
     def reloads(self) -> bool:
-        """Whether another task, if there is one, takes loading again."""
+        """Whether switching reloads the program."""
         return self.switches == (self.load,)
 
     @property
     def ready(self) -> Sequence[str]:
-        """What must follow ``load`` before the first token."""
+        """Commands between ``load`` and the first token."""
         return () if self.reloads else self.switches[0]
 
 
 def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
-    """The bundle itself."""
+    """Return the bundle as a variant."""
     if not isinstance(manifest.swap, Inputs):
         return reloading_variant(BUNDLE, Alternative(bundle / PROGRAM))
     packs = manifest.swap.packs.values()
@@ -66,7 +66,7 @@ def bundle_variant(bundle: Path, manifest: Manifest) -> Variant:
 
 
 def reloading_variant(name: str, program: Alternative) -> Variant:
-    """A program that switches by loading again."""
+    """Return a program that switches tasks by reloading."""
     files = {path.name: path for path in program.files}
     load = (f"program {' '.join(files)}", f"method {FORWARD}")
     return Variant(name, files, load, (load,))
@@ -75,7 +75,7 @@ def reloading_variant(name: str, program: Alternative) -> Variant:
 def lowered_variants(
     bundle: Path, manifest: Manifest, swap: Inputs, base: str
 ) -> Mapping[str, Alternative]:
-    """The other variants' programs for the bundle's first task, by name; lowered the first time.
+    """Return the alternatives' programs for the bundle's first task, exported the first time.
 
     Raises:
         LoweringError: ``base`` is not the bundle's, or cannot be loaded.
@@ -102,7 +102,7 @@ def lowered_variants(
 
 
 def _identity(manifest: Manifest, pack: Pack, binding: str, base: str) -> str:
-    """Of all that the programs depend on: the bundle, the base, the code that lowers them."""
+    """Hash everything the programs depend on: bundle, base and the code that lowers them."""
     weights = sorted(Path(base).glob("*.safetensors"))
     source = sorted(Path(__file__).parent.parent.glob("lowering/**/*.py"))
     parts = [pack.sha256, binding, manifest.files[PROGRAM].sha256]
