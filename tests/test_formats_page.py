@@ -29,14 +29,16 @@ def payload_of(content: bytes, binding: bytes) -> bytes:
 
 
 def vectors_of(modules: dict, shared: int) -> list[tuple]:
-    """``(bits, length, top, place)`` of one payload's vectors, in its order."""
+    """``(bits, length, largest_step, place)`` of one payload's vectors, in its order."""
     found = []
     for name, module in modules.items():
         for side, length in enumerate(module["shape"][::-1]):
             codes = [run[1 + side] for run in module["directions"] for _ in range(run[0])]
             for index, (bits, is_shared) in enumerate(codes):
                 if is_shared == shared:
-                    found.append((bits, length, module["tops"][side], (name, "AB"[side], index)))
+                    found.append(
+                        (bits, length, module["largest_steps"][side], (name, "AB"[side], index))
+                    )
     return sorted(found, key=lambda vector: vector[:2])
 
 
@@ -64,8 +66,8 @@ def decoded(payload: bytes, modules: dict, shared: int) -> dict[tuple, np.ndarra
         width = 18 * -(-length // 32) if bits == 4.5 else -(-length * bits // 8)
         end = start + len(section) * width
         codes, steps = content[start:end].reshape(-1, width), content[end : end + len(section)]
-        for (*_, top, place), code, step in zip(section, codes, steps, strict=True):
-            size = top * 2 ** ((float(step) - 255) / 16) if step else 0
+        for (*_, largest_step, place), code, step in zip(section, codes, steps, strict=True):
+            size = largest_step * 2 ** ((float(step) - 255) / 16) if step else 0
             found[place] = levels(code, bits, length) * size
         start = end + len(section)
     assert start == len(content)
@@ -78,7 +80,9 @@ def random_payload(sections) -> torch.Tensor:
     for section in sections:
         for vector in section.vectors:
             x = torch.randn(1, section.length) * (len(vectors) != 1)
-            vectors[vector[:3]] = Coded(*(part[0] for part in encode(x, section.bits, vector.top)))
+            vectors[vector[:3]] = Coded(
+                *(part[0] for part in encode(x, section.bits, vector.largest_step))
+            )
     return join_vectors(sections, vectors)
 
 

@@ -296,7 +296,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     [
         lambda fields: fields.pop("modules"),
         lambda fields: fields["modules"].clear(),
-        lambda fields: fields["modules"]["layer0"].update(tops=[0, 1]),
+        lambda fields: fields["modules"]["layer0"].update(largest_steps=[0, 1]),
         lambda fields: fields["modules"]["layer0"].update(directions=[[1, [3, 0], [1, 0]]]),
         lambda fields: fields["modules"]["layer0"].update(directions=[[1, [4, 0]]]),
     ],

@@ -64,9 +64,11 @@ class Columns:
     @torch.no_grad()
     def coded(self) -> list[Coded]:
         """Return the codes of the rounded columns, with tuned steps."""
-        codes, top = require(self.codes, "codes of columns"), self.layout.tops[1]
+        codes, largest_step = require(self.codes, "codes of columns"), self.layout.largest_steps[1]
         gains = self.change.exp().cpu()
-        return [scaled(code, gain[0], top) for code, gain in zip(codes, gains, strict=True)]
+        return [
+            scaled(code, gain[0], largest_step) for code, gain in zip(codes, gains, strict=True)
+        ]
 
 
 def added(model: PreTrainedModel, columns: Mapping[str, Columns]) -> AbstractContextManager[None]:

@@ -22,7 +22,7 @@ from ..errors import BundleError
 from .codes import CODEC, packed_bytes
 from .pack import SHARED, read_shared_pack
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 LAYOUT = "layout.json"
 WRITER = "hydraopt compress"
 SIDES = "AB"
@@ -50,12 +50,12 @@ class ModuleLayout:
     Attributes:
         shape: ``(out, in)`` of the adapted layer.
         directions: R of them.
-        tops: the largest step of a row and of a column, see docs/formats.md.
+        largest_steps: the largest step of a row and of a column, see docs/formats.md.
     """
 
     shape: tuple[int, int]
     directions: tuple[Direction, ...]
-    tops: tuple[float, float]
+    largest_steps: tuple[float, float]
 
     def length(self, side: str) -> int:
         """Values of a row (``A``: in) or a column (``B``: out)."""
@@ -89,7 +89,7 @@ class ModuleLayout:
         return _dump(
             {
                 "shape": self.shape,
-                "tops": self.tops,
+                "largest_steps": self.largest_steps,
                 "directions": [
                     [count, *([code.bits, int(code.shared)] for code in direction)]
                     for count, direction in self._runs
@@ -108,7 +108,7 @@ class Vector(NamedTuple):
     module: str
     side: str
     direction: int
-    top: float
+    largest_step: float
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,11 @@ class Layout:
     def _sections(self, *, shared: bool) -> tuple[Section, ...]:
         found: dict[tuple[float, int], list[Vector]] = {}
         for name, module in self.modules.items():
-            for side, top in zip(SIDES, module.tops, strict=True):
+            for side, largest_step in zip(SIDES, module.largest_steps, strict=True):
                 for index, code in enumerate(module.codes(side)):
                     if code.shared == shared:
                         vectors = found.setdefault((code.bits, module.length(side)), [])
-                        vectors.append(Vector(name, side, index, top))
+                        vectors.append(Vector(name, side, index, largest_step))
         sections, offset = [], 0
         for (bits, length), vectors in sorted(found.items()):
             sections.append(Section(offset, bits, length, tuple(vectors)))
@@ -253,7 +253,7 @@ def _module(fields: Mapping) -> ModuleLayout:
         for count, row, column in fields["directions"]
         for _ in range(count)
     ]
-    return ModuleLayout(tuple(fields["shape"]), tuple(directions), tuple(fields["tops"]))
+    return ModuleLayout(tuple(fields["shape"]), tuple(directions), tuple(fields["largest_steps"]))
 
 
 def _dump(value: object) -> str:

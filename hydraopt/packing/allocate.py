@@ -40,7 +40,7 @@ MISSING = 2.0
 # What training added to a common initial A is a sum of layer inputs: inputs are strong along the
 # directions that tasks differ in (on the zoo, 3 to 6 times the mean).
 RESIDUAL_WEIGHT = 0.3
-ROW_TOP = 4.0  # rows have a mean square of 1
+LARGEST_ROW_STEP = 4.0  # rows have a mean square of 1
 HEADROOM = 16.0  # of the largest column step, over the largest root mean square of a delta
 
 
@@ -72,7 +72,7 @@ class Spectrum:
         shape: ``(out, in)``.
         tasks: T.
         weight: of an error in this module.
-        top: the largest step of a column.
+        largest_step: the largest step of a column.
         rows: candidates for shared rows, best first, ``[n, in]`` float32 of mean square 1.
         counts: of shared rows, one for each option.
         energies: of each option's shared rows and of the best private directions for the rest,
@@ -82,7 +82,7 @@ class Spectrum:
     shape: tuple[int, int]
     tasks: int
     weight: float
-    top: float
+    largest_step: float
     rows: torch.Tensor
     counts: tuple[int, ...]
     energies: torch.Tensor
@@ -109,9 +109,9 @@ class Spectrum:
         rows /= rows.square().mean(1, keepdim=True).sqrt()
         out, width = adapters.shapes[module]
         size = float((norms.max() / (out * width)).sqrt())
-        top = 2.0 ** math.ceil(math.log2(max(size, 1e-12) * HEADROOM))
+        largest_step = 2.0 ** math.ceil(math.log2(max(size, 1e-12) * HEADROOM))
         weight = max(float(norms.mean()), 1e-30) ** -0.5
-        return cls((out, width), tasks, weight, top, rows.float(), counts, energies)
+        return cls((out, width), tasks, weight, largest_step, rows.float(), counts, energies)
 
     def best(self, multiplier: float) -> ModuleLayout:
         """The layout of least weighted cost + ``multiplier`` * bytes; never an empty one."""
@@ -127,7 +127,7 @@ class Spectrum:
             for place, x in enumerate(chosen)
             if x.row
         ]
-        return ModuleLayout(self.shape, tuple(directions), (ROW_TOP, self.top))
+        return ModuleLayout(self.shape, tuple(directions), (LARGEST_ROW_STEP, self.largest_step))
 
     @cached_property
     def _prices(self) -> tuple[torch.Tensor, torch.Tensor]:

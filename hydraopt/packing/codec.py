@@ -1,7 +1,7 @@
 """Vectors to bytes and back, with 1, 2, 4, 4.5, 8 or 16 bits per value.
 
-A vector ``x [n]`` is stored as bytes and one step, itself a byte on a logarithmic grid below a top
-that is known from the layout, and decodes as ``levels(bytes) * step``. Up to 4 bits, the levels are
+A vector ``x [n]`` is stored as bytes and a step, and decodes as ``levels(bytes) * step``. The step
+is a byte on a logarithmic grid below the layout's largest step. Up to 4 bits, the levels are
 a trellis code's (``trellis.py``); with 4.5 and 8 bits they are a quantised layer's, int4 in groups
 (``groups.py``) and int8; with 16 bits they are fp16 (``halves.py``).
 """
@@ -28,29 +28,29 @@ class Coded(NamedTuple):
     step: torch.Tensor
 
 
-def encode(x: torch.Tensor, bits: float, top: float) -> Coded:
-    """Code the vectors ``x [N, n]``; no step is larger than ``top``.
+def encode(x: torch.Tensor, bits: float, largest_step: float) -> Coded:
+    """Code the vectors ``x [N, n]``; no step is larger than ``largest_step``.
 
     The step of a trellis code is such that ``<x, decoded> = <x, x>``. Codes of least squared error
     would shrink x (1 bit: by 29 %), in every layer alike, towards the base model; noise averages
     out, a shrunken delta does not.
     """
     if bits == GROUPED:
-        return _encode_grouped(x, top)
+        return _encode_grouped(x, largest_step)
     if bits == 16:
-        return _encode_halves(x, top)
+        return _encode_halves(x, largest_step)
     if bits == 8:
-        return _encode_bytes(x, top)
+        return _encode_bytes(x, largest_step)
     power = x.square().mean(-1, keepdim=True)
     codes = search(x / (power.sqrt() + TINY), tables(bits))
     kept = (x * levels(codes, bits, x.shape[-1])).mean(-1)
     steps = torch.where(kept > 0, power[:, 0] / kept.clamp_min(TINY), 0)
-    return Coded(codes, encode_steps(steps, top))
+    return Coded(codes, encode_steps(steps, largest_step))
 
 
-def decode(coded: Coded, bits: float, count: int, top: float) -> torch.Tensor:
+def decode(coded: Coded, bits: float, count: int, largest_step: float) -> torch.Tensor:
     """The inverse of :func:`encode`, float32 ``[..., count]``."""
-    return levels(coded.codes, bits, count) * decode_steps(coded.step, top)[..., None]
+    return levels(coded.codes, bits, count) * decode_steps(coded.step, largest_step)[..., None]
 
 
 def levels(
@@ -70,9 +70,9 @@ def levels(
     return half_levels(packed, count)
 
 
-def encode_steps(steps: torch.Tensor, top: float) -> torch.Tensor:
-    """Steps as uint8: the nearest of ``top * 2^((c - 255) / 16)``; code 0 stands for zero."""
-    octaves = torch.log2(steps.clamp_min(TINY) / top)
+def encode_steps(steps: torch.Tensor, largest_step: float) -> torch.Tensor:
+    """Return uint8 codes c of the nearest ``largest_step * 2^((c - 255) / 16)``; 0 is zero."""
+    octaves = torch.log2(steps.clamp_min(TINY) / largest_step)
     return (255 + STEPS_PER_OCTAVE * octaves).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -83,38 +83,42 @@ def step_table() -> torch.Tensor:
     return table[:, None]
 
 
-def decode_steps(codes: torch.Tensor, top: float) -> torch.Tensor:
+def decode_steps(codes: torch.Tensor, largest_step: float) -> torch.Tensor:
     """The inverse of :func:`encode_steps`, float32."""
-    return top * step_table()[:, 0][codes.long()]
+    return largest_step * step_table()[:, 0][codes.long()]
 
 
-def scaled(coded: Coded, gain: torch.Tensor, top: float) -> Coded:
+def scaled(coded: Coded, gain: torch.Tensor, largest_step: float) -> Coded:
     """Vectors multiplied by ``gain``, through their steps."""
-    return coded._replace(step=encode_steps(decode_steps(coded.step, top) * gain, top))
+    return coded._replace(
+        step=encode_steps(decode_steps(coded.step, largest_step) * gain, largest_step)
+    )
 
 
-def _encode_grouped(x: torch.Tensor, top: float) -> Coded:
+def _encode_grouped(x: torch.Tensor, largest_step: float) -> Coded:
     """The step is a power of two, so that a group's scale times it is a bfloat16 like itself."""
-    steps = encode_steps(torch.exp2(torch.log2(x.square().mean(-1).sqrt() + TINY).floor()), top)
+    steps = encode_steps(
+        torch.exp2(torch.log2(x.square().mean(-1).sqrt() + TINY).floor()), largest_step
+    )
     octave = STEPS_PER_OCTAVE
     steps = (steps.int() - 255).div(octave, rounding_mode="floor") * octave + 255
     steps = steps.clamp(255 % octave, 255).to(torch.uint8)
-    return Coded(encode_groups(x / decode_steps(steps, top)[:, None]), steps)
+    return Coded(encode_groups(x / decode_steps(steps, largest_step)[:, None]), steps)
 
 
-def _encode_bytes(x: torch.Tensor, top: float) -> Coded:
+def _encode_bytes(x: torch.Tensor, largest_step: float) -> Coded:
     """An int8 each, -127 to 127: the range is x's own."""
-    steps = encode_steps(x.abs().amax(-1) * ROUND_UP / 127, top)
-    size = decode_steps(steps, top)[:, None].clamp_min(TINY)
+    steps = encode_steps(x.abs().amax(-1) * ROUND_UP / 127, largest_step)
+    size = decode_steps(steps, largest_step)[:, None].clamp_min(TINY)
     return Coded((ZERO + (x / size).round().clamp(-127, 127)).to(torch.uint8), steps)
 
 
-def _encode_halves(x: torch.Tensor, top: float) -> Coded:
-    """An fp16 each; by powers of two of ``top``, so that those of fp16 stay what they are.
+def _encode_halves(x: torch.Tensor, largest_step: float) -> Coded:
+    """An fp16 each; by powers of two of ``largest_step``, so that those of fp16 stay what they are.
 
     The step is the smallest with which none overflows, so that few are subnormal.
     """
-    octaves = torch.log2((x.abs().amax(-1) / top).clamp_min(TINY)).floor() - 14
+    octaves = torch.log2((x.abs().amax(-1) / largest_step).clamp_min(TINY)).floor() - 14
     steps = (255 + STEPS_PER_OCTAVE * octaves.clamp(-15, 0)).to(torch.uint8)
-    levels = x / decode_steps(steps, top)[:, None]
+    levels = x / decode_steps(steps, largest_step)[:, None]
     return Coded(encode_halves(levels.clamp(-LARGEST, LARGEST)), steps)

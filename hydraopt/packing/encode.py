@@ -27,7 +27,7 @@ RIDGE = 1e-6  # of least squares: rows that a task does not need may be all but 
 def encode_shared(layout: ModuleLayout, rows: torch.Tensor) -> list[Coded]:
     """Code the first of ``rows [n, in]``, of mean square 1, as the layout's shared rows."""
     codes = [code for code in layout.codes("A") if code.shared]
-    return _encode(rows[: len(codes)], codes, layout.tops[0])
+    return _encode(rows[: len(codes)], codes, layout.largest_steps[0])
 
 
 def encode_module(
@@ -46,7 +46,7 @@ def encode_module(
     first = decode_vectors(layout, "A", shared)
     codes = layout.codes("A")[len(shared) :]
     private = torch.stack([_private_rows(x, first, len(codes)) for x in factors], 1)
-    rows = _encode(private, codes, layout.tops[0])
+    rows = _encode(private, codes, layout.largest_steps[0])
     own = decode_vectors(layout, "A", rows, len(shared))
     columns = [
         fit_columns(layout, x, torch.stack([*first, *(row[task] for row in own)]))
@@ -57,16 +57,18 @@ def encode_module(
 
 def encode_columns(layout: ModuleLayout, columns: torch.Tensor) -> list[Coded]:
     """Code the columns ``[R, ..., out]``, each with the bits that the layout has for it."""
-    return _encode(columns, layout.codes("B"), layout.tops[1])
+    return _encode(columns, layout.codes("B"), layout.largest_steps[1])
 
 
 def decode_vectors(
     layout: ModuleLayout, side: str, coded: Sequence[Coded], start: int = 0
 ) -> list[torch.Tensor]:
     """Vectors ``start``, ``start + 1``, … of a side, each float32 ``[..., length]``."""
-    length, top = layout.length(side), layout.tops["AB".index(side)]
+    length, largest_step = layout.length(side), layout.largest_steps["AB".index(side)]
     codes = layout.codes(side)[start : start + len(coded)]
-    return [decode(x, code.bits, length, top) for x, code in zip(coded, codes, strict=True)]
+    return [
+        decode(x, code.bits, length, largest_step) for x, code in zip(coded, codes, strict=True)
+    ]
 
 
 def fit_columns(layout: ModuleLayout, factors: Factors, rows: torch.Tensor) -> torch.Tensor:
@@ -100,13 +102,13 @@ def _private_rows(factors: Factors, shared: Sequence[torch.Tensor], count: int) 
     return torch.nn.functional.pad(right, (0, 0, 0, count - len(right)))
 
 
-def _encode(vectors: torch.Tensor, codes: Sequence[Code], top: float) -> list[Coded]:
+def _encode(vectors: torch.Tensor, codes: Sequence[Code], largest_step: float) -> list[Coded]:
     """Code ``vectors [n, ..., length]``, all of equal bits at once."""
     coded: dict[int, Coded] = {}
     for bits in {code.bits for code in codes}:
         places = [place for place, code in enumerate(codes) if code.bits == bits]
         chosen = vectors[places]
-        encoded = encode(chosen.flatten(0, -2), bits, top)
+        encoded = encode(chosen.flatten(0, -2), bits, largest_step)
         shape = chosen.shape[:-1]
         packed, steps = encoded.codes.view(*shape, -1), encoded.step.view(shape)
         coded |= {x: Coded(packed[i], steps[i]) for i, x in enumerate(places)}

@@ -70,11 +70,11 @@ def rounded_rows(rows: torch.Tensor) -> IntegerRows:
 
 def _rows(module: ModuleLayout, coded: Sequence[Coded]) -> IntegerRows:
     bits = {code.bits for code in module.codes("A") if code.shared}
-    length, top = module.length("A"), module.tops[0]
+    length, largest_step = module.length("A"), module.largest_steps[0]
     if bits not in ({8}, {GROUPED}) or (bits == {GROUPED} and length % GROUP):
         return rounded_rows(torch.stack(decode_vectors(module, "A", coded)))
     codes = torch.stack([x.codes for x in coded])
-    steps = decode_steps(torch.stack([x.step for x in coded]), top)[:, None]
+    steps = decode_steps(torch.stack([x.step for x in coded]), largest_step)[:, None]
     if bits == {8}:
         return IntegerRows((codes.int() - ZERO).to(torch.int8), steps, 8)
     values, scales = read_groups(codes, length)

@@ -60,14 +60,16 @@ class UnpackSection(nn.Module):
         self.register_buffer("current", current)
         self.register_buffer("previous", previous)
         self.register_buffer("steps", step_table())
-        self.register_buffer("tops", torch.tensor([[vector.top] for vector in section.vectors]))
+        self.register_buffer(
+            "largest_steps", torch.tensor([[vector.largest_step] for vector in section.vectors])
+        )
 
     def forward(self, payload: torch.Tensor) -> torch.Tensor:
         """Look up levels and steps of all vectors at once."""
         section = self.section
         codes = payload[section.offset : section.steps].view(len(section.vectors), section.width)
         steps = payload[section.steps : section.end].to(torch.int32)
-        steps = nn.functional.embedding(steps, self.steps) * self.tops
+        steps = nn.functional.embedding(steps, self.steps) * self.largest_steps
         trellis = None if self.current is None else Tables(self.current, self.previous)
         return levels(codes, section.bits, section.length, trellis) * steps
 

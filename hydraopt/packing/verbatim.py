@@ -48,7 +48,7 @@ def layout_of(sides: tuple[Side, Side]) -> ModuleLayout:
     a, b = sides
     direction = Direction(Code(VERBATIM_BITS, a.is_shared), Code(VERBATIM_BITS, b.is_shared))
     shape = (b.stack.shape[1], a.stack.shape[2])
-    row, column = map(_top, sides)
+    row, column = map(_largest_step, sides)
     return ModuleLayout(shape, (direction,) * a.stack.shape[1], (row, column))
 
 
@@ -58,14 +58,14 @@ def encode_heads(layout: ModuleLayout, heads: Sequence[Factors]) -> tuple[list[C
     together = [padded(head, rank) for head in heads]
     rows = torch.stack([head.a for head in together], 1)
     biases = torch.stack([head.b.T for head in together], 1)
-    row_top, bias_top = layout.tops
+    row_step, bias_step = layout.largest_steps
     return (
-        [encode(x, VERBATIM_BITS, row_top) for x in rows],
-        [encode(x, VERBATIM_BITS, bias_top) for x in biases],
+        [encode(x, VERBATIM_BITS, row_step) for x in rows],
+        [encode(x, VERBATIM_BITS, bias_step) for x in biases],
     )
 
 
-def _top(side: Side) -> float:
+def _largest_step(side: Side) -> float:
     """The largest step: 1, or what keeps factors that exceed fp16 inside of it."""
     largest = max(float(side.factor(task).abs().max()) for task in side.tasks)
     return 2.0 ** max(0, math.frexp(largest)[1] - 15)
@@ -83,9 +83,11 @@ def _vectors(
     """The shared vectors, or one task's."""
     coded = {}
     for name, sides in merged.modules.items():
-        for side, letter, top in zip(sides, SIDES, layout.modules[name].tops, strict=True):
+        for side, letter, largest_step in zip(
+            sides, SIDES, layout.modules[name].largest_steps, strict=True
+        ):
             if side.is_shared == shared:
-                codes, steps = encode(_rows(side, letter, task), VERBATIM_BITS, top)
+                codes, steps = encode(_rows(side, letter, task), VERBATIM_BITS, largest_step)
                 for index, vector in enumerate(zip(codes, steps, strict=True)):
                     coded[name, letter, index] = Coded(*vector)
     return coded
