@@ -20,7 +20,7 @@ from torch import nn
 import hydraopt
 from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.program import export_module, lower
-from hydraopt.packing import Groups
+from hydraopt.packing import IntegerRows
 from hydraopt.private import TESTED, GoneError, Name, names
 from hydraopt.private import executorch as private_executorch
 from hydraopt.private import torch as private_torch
@@ -49,7 +49,7 @@ SPEEDUPS = [
 ]
 MODULES = (private_torch, private_executorch, private_torchao, private_transformers)
 NEEDED = [x for module in MODULES for x in entries(module) if x not in SPEEDUPS]
-INT4 = Groups(torch.ones(2, 32, dtype=torch.int8), torch.ones(2, 1, dtype=torch.bfloat16))
+INT4 = IntegerRows(torch.ones(2, 32, dtype=torch.int8), torch.ones(2, 1), bits=4)
 USES = {  # of what is needed
     private_torchao: [lambda: find_backend().row_layer(INT4)],
     private_executorch: [

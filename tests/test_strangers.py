@@ -266,7 +266,7 @@ def test_a_chat_without_thinking_is_exported_and_run(merged, tmp_path):
     chat_tokenizer(THINKING).save_pretrained(tmp_path / "base")
     arguments = {"enable_thinking": False}
     export_bundle(merged, str(tmp_path / "base"), tmp_path / "b", FLOAT32, chat_arguments=arguments)
-    chat = Manifest.read(tmp_path / "b").chat
+    chat = Manifest.read(tmp_path / "b").causal_lm.chat
     suffix = "<|im_end|>\n<|im_start|>assistant\n[quick]\n"
     assert chat == Chat("<|im_start|>user\n", suffix, False, {"enable_thinking": "false"})
     run = ("run", tmp_path / "b", "--task", "beta", "--prompt", "Hi", "--max-new-tokens", 2)
