@@ -1,6 +1,6 @@
-"""Export families at tiny size, in float32 and quantised.
+"""Export families at tiny size, in float32 and quantised, and print the table of the README.
 
-`python export/table.py` exports all of them, `python export/table.py qwen3` one.
+`python export/table.py` exports all families, `python export/table.py qwen3` one.
 """
 
 import json
@@ -17,12 +17,12 @@ from hydraopt.recipes import FAMILIES, find_family
 from hydraopt.recipes.export import export
 from hydraopt.recipes.tiny import TINY_BUDGET, tiny_family
 
-# operators that only look at shapes and positions, or pass on what they are given
+# operators on shapes and positions, and views
 VIEWS = ("assert", "scalar", "copy", "sym_size", "auto_functionalized", "ge", "le", "add", "cat")
 
 
 def measure(family: str) -> dict[str, object]:
-    """One family's row."""
+    """Measure one family."""
     found = find_family(family)
     row: dict[str, object] = {"family": family, "base": found.base}
     with tiny_family(found) as (base, sources), tempfile.TemporaryDirectory() as directory:
@@ -44,7 +44,7 @@ def _is_view(operator: str) -> bool:
 
 
 def table(rows: list[dict]) -> str:
-    """The rows as Markdown."""
+    """Return the records as a Markdown table."""
     lines = [
         "| recipe | for example | computed outside XNNPACK (8da4w) | deviation | program error, "
         "float32 | 8da4w | a call, 8da4w |",
@@ -61,18 +61,18 @@ def table(rows: list[dict]) -> str:
 
 
 def with_new(rows: list[dict], new: list[dict]) -> list[dict]:
-    """Rows of which some are measured again or new, in the order of ``FAMILIES``."""
+    """Replace and add records, in the order of ``FAMILIES``."""
     found = {row["family"]: row for row in (*rows, *new)}
     return [found[family] for family in FAMILIES if family in found]
 
 
 def main(
     families: Annotated[
-        list[str] | None, typer.Argument(help="Export these families, all by default.")
+        list[str] | None, typer.Argument(help="Families to export; all by default.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="JSON to write; other families' rows in it stay."),
+        typer.Option("--output", "-o", help="JSON file to update with the exported families."),
     ] = None,
 ) -> None:
     """Export families and print the table."""

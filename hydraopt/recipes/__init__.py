@@ -1,6 +1,6 @@
-"""Recipes: families of models, from adapters to a checked bundle in one step.
+"""Recipes: model families, from adapters to a checked bundle in one step.
 
-Each family is a module with a ``FAMILY``; ``export/README.md`` in the repository has their table.
+Each family is a module with a ``FAMILY``; see the table in the repository's ``export/README.md``.
 """
 
 from importlib import import_module
@@ -16,5 +16,5 @@ FAMILIES: tuple[Name, ...] = get_args(Name)
 
 
 def find_family(name: Name) -> "Family":
-    """One of :data:`FAMILIES`; imports transformers."""
+    """Return one of :data:`FAMILIES`; imports transformers."""
     return import_module(f".{name}", __name__).FAMILY

@@ -1,4 +1,4 @@
-"""BERT: classes of a text, each task with a classifier and a number of classes of its own."""
+"""BERT: text classification; each task has its own head and number of classes."""
 
 from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig
 

@@ -1,4 +1,4 @@
-"""What a recipe says of a family of models."""
+"""The description of a model family."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,17 +26,17 @@ TINY_DECODER = {
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models.
+    """A model family.
 
     Attributes:
-        base: hub id of the model that people deploy.
-        tiny: the family's architecture at a size that exports in seconds.
-        targets: names of the layers that adapters change, as PEFT takes them.
-        auto: transformers' class for what adapters are trained on.
-        pretrained: transformers' class for what the base was saved as; None: as ``auto`` says.
-        task_type: PEFT's name of what adapters give.
-        head: name of the classifier that every task has of its own; None: tasks have none.
-        chat_template: of the tiny tokenizer, in the family's form; None: it has none.
+        base: hub id of the usual model.
+        tiny: configuration of the architecture at a size that exports in seconds.
+        targets: PEFT's ``target_modules``.
+        auto: transformers' class of the model that adapters are trained on.
+        pretrained: transformers' class of the saved base; None: ``auto``.
+        task_type: PEFT's task type.
+        head: name of the head that each task has; None: tasks have no heads.
+        chat_template: chat template of the tiny tokenizer; None: no chat.
     """
 
     base: str

@@ -1,4 +1,4 @@
-"""Gemma 3: sliding windows in most layers, norms on queries and keys, scaled embeddings."""
+"""Gemma 3: sliding windows in most layers, query and key norms, scaled embeddings."""
 
 from transformers import Gemma3TextConfig
 

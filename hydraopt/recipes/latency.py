@@ -1,4 +1,4 @@
-"""How fast a program is here."""
+"""Latency of a program on this machine."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ TOKENS, CALLS = 12, 20
 
 
 def forward_ms(bundle: Path) -> float:
-    """Median milliseconds on this machine, all threads, of a decoded token, a text or an image."""
+    """Return the median milliseconds of a decoded token, a text or an image, with all threads."""
     session = Session.open(bundle)
     session.switch(session.tasks[0])
     generates = isinstance(session.manifest.model, CausalLm)
@@ -28,7 +28,7 @@ def forward_ms(bundle: Path) -> float:
 
 
 def example(manifest: Manifest) -> list[int] | torch.Tensor:
-    """12 tokens, or an image."""
+    """Return 12 token ids or a random image."""
     model = manifest.model
     if isinstance(model, Image):
         return torch.rand(model.shape, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Llama 3.2: tied embeddings, rotary positions with scaled frequencies."""
+"""Llama 3.2: tied embeddings, RoPE with scaled frequencies."""
 
 from transformers import LlamaConfig
 

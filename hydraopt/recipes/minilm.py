@@ -1,4 +1,4 @@
-"""MiniLM: embeddings of sentences, the mean of a BERT's last states."""
+"""MiniLM: sentence embeddings, the mean of a BERT's last hidden states."""
 
 from transformers import AutoModel, BertConfig
 

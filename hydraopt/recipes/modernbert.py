@@ -1,4 +1,4 @@
-"""ModernBERT: classes of every token, windows in most layers, rotary positions of two kinds."""
+"""ModernBERT: token classification; sliding windows in most layers, two RoPE bases."""
 
 from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, ModernBertConfig
 

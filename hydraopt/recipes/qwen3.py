@@ -1,4 +1,4 @@
-"""Qwen 3: norms on queries and keys, heads of a width of their own."""
+"""Qwen 3: query and key norms, an explicit head dimension."""
 
 from transformers import Qwen3Config
 

@@ -1,4 +1,4 @@
-"""SmolLM2: a Llama whose embeddings are tied."""
+"""SmolLM2: a Llama with tied embeddings."""
 
 from transformers import LlamaConfig
 

@@ -1,4 +1,4 @@
-"""Chat templates in the families' forms, for tiny models, which come without a tokenizer."""
+"""Chat templates of the families, for tiny models, which have no tokenizer of their own."""
 
 CHATML = (
     "{% for m in messages %}"

@@ -1,4 +1,4 @@
-"""A family at tiny size: a base with random weights, and adapters made by PEFT."""
+"""A tiny model of a family: a base with random weights, and adapters written by PEFT."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ TASKS, RANK, TINY_BUDGET = ("first", "second"), 8, "50%"
 
 @contextmanager
 def tiny_family(family: Family) -> Iterator[tuple[str, list[str]]]:
-    """A base of the family with random weights and two adapters by PEFT, for the block only."""
+    """Write a random base of the family and two adapters, which exist while the block runs."""
     with tempfile.TemporaryDirectory(prefix="hydraopt-") as directory:
         base = Path(directory) / "base"
         torch.manual_seed(0)
@@ -33,14 +33,14 @@ def tiny_family(family: Family) -> Iterator[tuple[str, list[str]]]:
 
 
 def tiny_tokenizer(chat_template: str | None) -> PreTrainedTokenizerBase:
-    """Bytes as tokens."""
+    """Return a tokenizer of bytes."""
     tokenizer = new_tokenizer()
     tokenizer.chat_template = chat_template
     return tokenizer
 
 
 def random_adapter(directory: Path, base: Path, family: Family, classes: int) -> str:
-    """A LoRA adapter that PEFT writes, large enough to change every answer; with a head, if any."""
+    """Write a LoRA adapter with PEFT, large enough to change every answer; with a head, if any."""
     from peft import LoraConfig, get_peft_model  # an extra
 
     model = family.auto.from_pretrained(

@@ -1,4 +1,4 @@
-"""ViT: classes of an image, each task with a classifier and a number of classes of its own."""
+"""ViT: image classification; each task has its own head and number of classes."""
 
 from transformers import AutoModel, AutoModelForImageClassification, ViTConfig
 

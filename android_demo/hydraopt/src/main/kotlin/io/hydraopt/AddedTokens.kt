@@ -1,6 +1,6 @@
 package io.hydraopt
 
-/** Tokens that are found in a text as they are, before it is split: the longest of the leftmost. */
+/** Tokens that are matched verbatim before a text is split: leftmost, then longest. */
 internal class AddedTokens(tokens: List<Pair<String, Int>>) {
     private val byStart = tokens.groupBy { it.first[0] }
         .mapValues { (_, same) -> same.sortedByDescending { it.first.length } }

@@ -3,12 +3,12 @@ package io.hydraopt
 import java.util.PriorityQueue
 
 /**
- * Byte pair encoding: of the pairs that a merge is known for, the one that was learnt first is
- * merged, the leftmost of equal ones, until there is none.
+ * Byte pair encoding: merges the pair with the lowest rank, the leftmost first, until no pair
+ * has a merge.
  *
  * @param ids token id by its text.
  * @param merges pairs of token ids to `rank shl 32 or merged id`.
- * @param wholeWords whether a word that is a token is that token, whatever merges would make.
+ * @param wholeWords whether a word that is a token is not merged further.
  */
 internal class Bpe(
     private val ids: Map<String, Int>,

@@ -13,18 +13,18 @@ import java.security.MessageDigest
 import java.util.Locale
 
 /**
- * A directory that `hydraopt export` wrote, checked: its manifest, every file and every pack.
+ * A checked directory of `hydraopt export`: manifest, files and packs.
  *
- * Packs are mapped, not read. A bundle may be opened on any thread, and read on all.
+ * Packs are mapped, not read. A bundle may be opened and read on any thread.
  *
- * @property directory where it lies.
- * @property manifest what it holds.
+ * @property directory the bundle's directory.
+ * @property manifest the bundle's manifest.
  */
 class Bundle private constructor(val directory: File, val manifest: Manifest, hashes: Boolean) {
     /** Names of the tasks, in the bundle's order. */
     val tasks: List<String> get() = manifest.tasks
 
-    /** Bytes of program, packs and all other files that are needed here, without the manifest. */
+    /** Bytes of all files that are needed on a phone, without the manifest. */
     val bytes: Long
         get() = manifest.files.values.sumOf { it.bytes } +
             manifest.packs.values.map { File(directory, it.file) }.distinct().sumOf { it.length() }
@@ -34,7 +34,7 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
     internal val tokenizer: File?
         get() = if (TOKENIZER in manifest.files) File(directory, TOKENIZER) else null
 
-    /** What all tasks share, if `unpack` takes it. */
+    /** The shared pack, if `unpack` takes it. */
     private val shared: Pack?
 
     private val packs: Map<String, Pack>
@@ -49,7 +49,7 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
             ?.let { Pack(directory, PackRecord(SHARED, 0, it.bytes, it.sha256), hash = false) }
     }
 
-    /** What `unpack` takes for a task, checked now. Throws [BundleException]. */
+    /** Checks and returns the payloads that `unpack` takes for a task. Throws [BundleException]. */
     internal fun packs(task: String): List<Pack> =
         listOfNotNull(shared, packs.getValue(task)).onEach { it.check() }
 
@@ -57,11 +57,11 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
         /**
          * Opens a bundle.
          *
-         * @param directory what `hydraopt export` wrote, or a copy of it.
-         * @param hashes whether the SHA-256 of everything is computed, which reads all of it once;
-         *   else only sizes are compared. A pack is hashed at every switch in any case.
-         * @throws BundleException a file that is missing, damaged, from another bundle or of
-         *   another version, or a directory that may not be read.
+         * @param directory output of `hydraopt export`, or a copy.
+         * @param hashes whether to check every SHA-256, which reads all files once;
+         *   otherwise only sizes are checked. A switch always checks its pack's hash.
+         * @throws BundleException a file is missing, damaged, of another bundle or of
+         *   another version, or the directory is not readable.
          */
         @JvmStatic
         @JvmOverloads

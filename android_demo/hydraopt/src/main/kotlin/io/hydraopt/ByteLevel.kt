@@ -1,6 +1,6 @@
 package io.hydraopt
 
-/** The printable character that stands for each byte in vocabularies of byte-level BPE. */
+/** The printable characters that represent bytes in vocabularies of byte-level BPE. */
 internal object ByteLevel {
     private val characters = CharArray(256)
     private val bytes = IntArray(512) { -1 }
@@ -20,7 +20,7 @@ internal object ByteLevel {
     fun written(text: ByteArray): String =
         String(CharArray(text.size) { characters[text[it].toInt() and 0xff] })
 
-    /** The bytes that a token stands for; its own UTF-8 if it has a character that is no byte. */
+    /** The bytes of a token; its UTF-8 if a character does not represent a byte. */
     fun read(token: String): ByteArray {
         val all = token.all { it.code < bytes.size && bytes[it.code] >= 0 }
         return if (all) {

@@ -18,7 +18,7 @@ internal object Characters {
             code == 0x85 ||
             (code >= 0xa0 && 1 shl Character.getType(code) and SEPARATORS != 0)
 
-    /** What Python's `str.strip` takes off: [isSpace] and four separators of files and records. */
+    /** Characters that Python's `str.strip` removes: [isSpace] and four separators. */
     fun isPythonSpace(char: Char): Boolean = isSpace(char.code) || char in '\u001c'..'\u001f'
 
     private const val LETTERS = (1 shl Character.UPPERCASE_LETTER.toInt()) or

@@ -4,14 +4,14 @@ package io.hydraopt
 sealed class HydraOptException(message: String, cause: Throwable? = null) :
     RuntimeException(message, cause)
 
-/** A bundle, pack or tokenizer that is missing, damaged, foreign or of another version. */
+/** A bundle, pack or tokenizer is missing, damaged, foreign or of another version. */
 class BundleException(message: String, cause: Throwable? = null) : HydraOptException(message, cause)
 
-/** A task that is not there, or an input that it cannot take. */
+/** The task does not exist or cannot take the input. */
 class TaskException(message: String) : HydraOptException(message)
 
-/** Options out of range, or a session that is used from a wrong thread or at a wrong time. */
+/** An option is out of range, or a session is used on a wrong thread or at a wrong time. */
 class UsageException(message: String) : HydraOptException(message)
 
-/** A JSON file whose content is not what is expected; the reader of the file says which one. */
+/** A JSON file has unexpected content; its reader adds the file's name. */
 internal class FormatException(message: String) : RuntimeException(message)

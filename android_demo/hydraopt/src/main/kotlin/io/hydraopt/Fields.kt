@@ -1,6 +1,6 @@
 package io.hydraopt
 
-/** The members of a JSON object, read by name and kind; throws [FormatException] for any other. */
+/** Reads members of a JSON object by name and type; throws [FormatException]. */
 internal class Fields(private val what: String, value: Any?) {
     private val members = value as? Map<*, *> ?: throw FormatException("$what is no object")
     private val taken = HashSet<String>()
@@ -47,7 +47,7 @@ internal class Fields(private val what: String, value: Any?) {
         return inner.names.associateWith { inner.read(it) }
     }
 
-    /** Throws if there is a member that nobody asked for. */
+    /** Throws if a member has not been read. */
     fun end() {
         val unknown = names - taken
         if (unknown.isNotEmpty()) throw FormatException("$what has an unknown ${unknown.first()}")

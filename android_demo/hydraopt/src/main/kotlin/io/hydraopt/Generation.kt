@@ -2,10 +2,10 @@ package io.hydraopt
 
 /** Why a generation ended. */
 enum class End {
-    /** The model said so: an end or stop token. */
+    /** The model generated an end token. */
     END_TOKEN,
 
-    /** [Options.maxNewTokens] came. */
+    /** [Options.maxNewTokens] is reached. */
     MAX_NEW_TOKENS,
 
     /** The context is full. */
@@ -16,15 +16,15 @@ enum class End {
 }
 
 /**
- * An answer and how it came.
+ * An answer with its timings.
  *
- * @property text all pieces together.
+ * @property text the whole answer.
  * @property ids the answer's tokens, without the end token.
  * @property promptTokens tokens of the prompt.
- * @property end why it ended.
- * @property prefillNanos from the call to the first token's logits: the prompt's forward passes.
- * @property decodeNanos of all further forward passes.
- * @property decodeSteps how many these were.
+ * @property end why the generation ended.
+ * @property prefillNanos time from the call to the first token's logits.
+ * @property decodeNanos time of all further forward passes.
+ * @property decodeSteps their number.
  */
 class Generation internal constructor(
     val text: String,
@@ -35,7 +35,7 @@ class Generation internal constructor(
     val decodeNanos: Long,
     val decodeSteps: Int
 ) {
-    /** Tokens of the prompt per second; 0 if it was cancelled before its end. */
+    /** Prompt tokens per second; 0 if the prefill was cancelled. */
     val prefillTokensPerSecond: Double get() = rate(promptTokens, prefillNanos)
 
     /** Tokens per second after the first; 0 if there was none. */
@@ -45,12 +45,12 @@ class Generation internal constructor(
 }
 
 /**
- * How long a switch took.
+ * The times of a switch.
  *
- * @property mapNanos checking the mapped pack against its hash, which reads it.
- * @property unpackNanos unpacking it into factors; loading a method where each task has its own.
+ * @property mapNanos reading the mapped pack and checking its hash.
+ * @property unpackNanos unpacking it into factors, or loading the task's own method.
  */
 class SwitchTimes internal constructor(val mapNanos: Long, val unpackNanos: Long) {
-    /** Both together, in milliseconds. */
+    /** The sum, in milliseconds. */
     val millis: Double get() = (mapNanos + unpackNanos) / 1e6
 }

@@ -1,8 +1,8 @@
 package io.hydraopt
 
 /**
- * A small strict JSON reader. The platform's `org.json` takes what is no JSON, and is another one
- * outside Android.
+ * A small strict JSON reader. The platform's `org.json` accepts invalid JSON, and differs outside
+ * Android.
  *
  * Objects become maps in the file's order, arrays lists, whole numbers `Long`, others `Double`.
  */
@@ -50,7 +50,7 @@ internal class Json private constructor(private val text: String) {
 
     private fun elements(): List<Any?> = ArrayList<Any?>().also { each(']') { it.add(value()) } }
 
-    /** Reads what is separated by commas up to [end]. */
+    /** Reads comma-separated items up to [end]. */
     private inline fun each(end: Char, read: () -> Unit) {
         skipSpace()
         if (peek() == end) {

@@ -3,7 +3,7 @@ package io.hydraopt
 /**
  * One user turn in the base model's chat template: [prefix], message, [suffix].
  *
- * @property strip whether white space at both ends of the message is taken off.
+ * @property strip whether the message is stripped of white space.
  */
 data class Chat(val prefix: String, val suffix: String, val strip: Boolean) {
     /** The prompt of one user turn, to be encoded without adding special tokens. */
@@ -19,7 +19,7 @@ data class FileRecord(val bytes: Long, val sha256: String)
 /** Where a task's pack lies, and its hash: [length] bytes from [offset] of [file]. */
 data class PackRecord(val file: String, val offset: Long, val length: Long, val sha256: String)
 
-/** What a bundle's base model is, and how its program is called. */
+/** The base model of a bundle, and how to call its program. */
 sealed interface Model {
     /** Its name in `manifest.json`. */
     val kind: String
@@ -28,10 +28,10 @@ sealed interface Model {
      * A language model: [TaskSession.generate].
      *
      * @property vocabulary number of token ids.
-     * @property maxLength positions of the KV cache.
-     * @property prefillLength most tokens of one call of `forward`.
+     * @property maxLength length of the KV cache in tokens.
+     * @property prefillLength most tokens in one call of `forward`.
      * @property eosIds tokens that end a generation.
-     * @property chat the base's chat template; null if it has none that fits.
+     * @property chat the base's chat template; null without a supported one.
      */
     data class CausalLm(
         val vocabulary: Int,
@@ -51,7 +51,7 @@ sealed interface Model {
      * An encoder of texts.
      *
      * @property vocabulary number of token ids.
-     * @property maxLength most tokens of a text.
+     * @property maxLength most tokens in a text.
      */
     data class Encoder(val vocabulary: Int, val maxLength: Int) : Model {
         override val kind get() = KIND
@@ -64,7 +64,7 @@ sealed interface Model {
     /**
      * An image model.
      *
-     * @property shape channels, height and width of its input.
+     * @property shape channels, height and width of the input.
      */
     data class Image(val shape: List<Int>) : Model {
         override val kind get() = KIND
@@ -75,18 +75,18 @@ sealed interface Model {
     }
 }
 
-/** How a bundle's program changes from task to task. */
+/** How a bundle's program gets a task's factors. */
 sealed interface Swap {
     /** Names of the tasks, in the bundle's order. */
     val tasks: List<String>
 
     /**
-     * Factors are inputs of `forward`; the method `unpack` makes them of a pack.
+     * Factors are inputs of `forward`; the method `unpack` computes them from a pack.
      *
      * @property packs task to its pack.
      * @property factors names of the factors in the program's order.
-     * @property staticRows whether rows that all tasks share are layers of the program; then
-     *   `unpack` takes a task's payload alone, else the shared one first.
+     * @property staticRows whether shared rows are layers of the program; if not, `unpack` takes
+     *   the shared payload before the task's.
      */
     data class Inputs(
         val packs: Map<String, PackRecord>,
@@ -114,20 +114,20 @@ sealed interface Swap {
         override val tasks get() = packs.keys.toList()
     }
 
-    /** One model for all tasks. */
+    /** One adapter for all tasks, in the weights. */
     data class Static(override val tasks: List<String>) : Swap
 }
 
 /**
- * What a bundle holds, all but the weights.
+ * The content of a bundle, except for the weights.
  *
  * @property baseModel identifier of the base model.
  * @property executorch version of ExecuTorch that lowered the program.
  * @property method the merging method.
- * @property adapterBytes fp16 bytes of the adapters that went in.
+ * @property adapterBytes fp16 bytes of the original adapters.
  * @property quantize quantization scheme of the base's linear layers, such as `none` or `8da4w`.
- * @property model what the base model is.
- * @property swap what a task is, and how it becomes the current one.
+ * @property model the base model.
+ * @property swap how the program gets a task's factors.
  * @property classes task to the number of classes of its head, if tasks have heads.
  * @property files path inside the bundle to size and hash, for every file but the manifest and
  *   those that hold packs.

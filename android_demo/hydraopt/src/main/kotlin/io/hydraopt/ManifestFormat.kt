@@ -29,7 +29,7 @@ internal object ManifestFormat {
     /**
      * Reads the manifest in [path] from its [content].
      *
-     * @throws FormatException if it is damaged, or parts do not fit together.
+     * @throws FormatException if it is damaged or inconsistent.
      * @throws BundleException if it is of another version, or its digest differs.
      */
     fun read(path: File, content: ByteArray): Manifest {
@@ -164,7 +164,7 @@ internal object ManifestFormat {
     private fun Fields.positiveInt(name: String): Int =
         int(name).also { if (it <= 0) none(name) }
 
-    /** A path inside the bundle: names without leading dots, slashes between them. */
+    /** A path inside the bundle: names without leading dots, separated by slashes. */
     private fun inside(path: String): String {
         val good = path.length <= LONGEST_PATH && path.split('/').all(::isName)
         return path.takeIf { good } ?: throw FormatException("$path is no path inside the bundle")

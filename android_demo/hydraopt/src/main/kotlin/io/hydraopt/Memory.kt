@@ -3,12 +3,12 @@ package io.hydraopt
 import java.io.File
 import java.io.IOException
 
-/** Whether a program fits: Android ends the app that takes more memory than there is. */
+/** Checks that a program fits in memory, as Android kills an app that exceeds it. */
 internal object Memory {
     /**
      * Throws [BundleException] if a program is larger than the free memory.
      *
-     * @param available bytes; null if the system does not tell.
+     * @param available bytes; null if unknown.
      */
     fun check(program: File, available: Long?) {
         if (available != null && program.length() > available) {
@@ -20,7 +20,7 @@ internal object Memory {
         }
     }
 
-    /** Bytes that can be had without swapping, as Linux estimates them. */
+    /** Linux's estimate of the bytes that are available without swapping. */
     fun available(): Long? =
         try {
             File("/proc/meminfo").useLines { lines ->

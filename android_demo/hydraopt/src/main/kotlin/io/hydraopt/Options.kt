@@ -1,15 +1,15 @@
 package io.hydraopt
 
 /**
- * How a text is generated. [temperature] comes first, then [topK], then [topP].
+ * Sampling options. [temperature] is applied first, then [topK], then [topP].
  *
- * @property maxNewTokens most tokens of the answer.
- * @property temperature divides the logits; 0 is greedy, whatever the fields below are.
- * @property topK so many of the likeliest tokens are kept, and what ties with the last; null: all.
- * @property topP the likeliest tokens that have this probability together are kept.
- * @property seed equal seeds give equal texts; null for another text every time.
+ * @property maxNewTokens maximum number of tokens to generate.
+ * @property temperature divides the logits; 0 is greedy and ignores the options below.
+ * @property topK number of most likely tokens to keep, and ties with the last; null keeps all.
+ * @property topP keeps the most likely tokens that together have this probability.
+ * @property seed random seed; equal seeds give equal texts; null for a random one.
  * @property chat whether the prompt is one user turn of the base's chat template.
- * @throws UsageException a value out of range.
+ * @throws UsageException a value is out of range.
  */
 data class Options @JvmOverloads constructor(
     val maxNewTokens: Int = 64,

@@ -1,17 +1,17 @@
 package io.hydraopt
 
-/** Holds a session to its thread, and to one call at a time. */
+/** Restricts a session to its thread and to one call at a time. */
 internal class Owner {
     private val thread = Thread.currentThread()
     private var calling: String? = null
     private var closed = false
 
-    /** Whether the call that runs was cancelled. */
+    /** Whether the running call was cancelled. */
     @Volatile
     var cancelled = false
         private set
 
-    /** Runs a call of the session. Throws [UsageException] if it may not run now or here. */
+    /** Runs a call of the session. Throws [UsageException] on a wrong thread or at a wrong time. */
     inline fun <T> call(name: String, body: () -> T): T {
         enter(name)
         try {
@@ -47,7 +47,7 @@ internal class Owner {
         cancelled = true
     }
 
-    /** Runs [body] unless it ran before. */
+    /** Runs [body] once. */
     fun close(body: () -> Unit) {
         checkHere("close")
         if (!closed) body()

@@ -13,13 +13,13 @@ import java.security.MessageDigest
  * A pack as a view of a mapped file: 64 bytes of header, of which magic and payload bytes matter
  * here, then the payload. Pages are read when they are touched.
  *
- * The file is mapped once: what is renamed to its name later changes nothing for the holder.
+ * The file is mapped once: a later rename to its name has no effect.
  */
 internal class Pack(directory: File, private val record: PackRecord, hash: Boolean) {
     private val file = File(directory, record.file)
     private val bytes = map()
 
-    /** The payload: direct, native order, of its own size. */
+    /** The payload as a direct buffer in native order. */
     val payload: ByteBuffer
 
     init {
@@ -39,7 +39,7 @@ internal class Pack(directory: File, private val record: PackRecord, hash: Boole
         }
     }
 
-    /** Compares what is there now with the manifest. Throws [BundleException]. */
+    /** Checks the current content against the manifest. Throws [BundleException]. */
     fun check() {
         checkLength(file.length()) // touching a page that is gone would end the process
         val digest = MessageDigest.getInstance("SHA-256")
@@ -80,7 +80,7 @@ internal class Pack(directory: File, private val record: PackRecord, hash: Boole
         const val HEADER = 64
         val MAGIC = "HYDRAPK1".toByteArray()
 
-        /** [size] bytes from [start] as a buffer of their own, in native order. */
+        /** [size] bytes from [start] as a buffer in native order. */
         fun view(bytes: ByteBuffer, start: Int, size: Int): ByteBuffer {
             val all = bytes.duplicate()
             within(all, start, start + size)

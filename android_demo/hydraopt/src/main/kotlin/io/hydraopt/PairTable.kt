@@ -1,6 +1,6 @@
 package io.hydraopt
 
-/** Pairs of token ids to two numbers each, without an object per entry: a phone has many merges. */
+/** A map from pairs of token ids to two numbers, without an object per entry, to save memory. */
 internal class PairTable(entries: Int) {
     private val mask = Integer.highestOneBit(maxOf(2 * entries, 2)).let { 2 * it - 1 }
     private val keys = LongArray(mask + 1) { EMPTY }

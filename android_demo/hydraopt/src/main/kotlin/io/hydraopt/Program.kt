@@ -5,7 +5,7 @@ import java.util.concurrent.locks.ReentrantReadWriteLock
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Module
 
-/** ExecuTorch's `Module` of a bundle; its errors in words. */
+/** ExecuTorch's `Module` of a bundle, with readable errors. */
 internal class Program private constructor(private val bundle: Bundle, private val module: Module) :
     Closeable {
     private val methods = module.getMethods().toSet()
@@ -18,7 +18,7 @@ internal class Program private constructor(private val bundle: Bundle, private v
         inWords("load method $method of ${bundle.program}") { module.loadMethod(method) }
     }
 
-    /** Calls a method. What it returns lies in native memory until its next call. */
+    /** Calls a method. Its results stay in native memory until its next call. */
     fun execute(method: String, inputs: Array<EValue>): Array<EValue> =
         inWords("run method $method of ${bundle.program}") { module.execute(method, *inputs) }
 
@@ -30,7 +30,7 @@ internal class Program private constructor(private val bundle: Bundle, private v
         /**
          * Loads a bundle's program.
          *
-         * @param threads of the process's thread pool, which every load makes anew; 0 for
+         * @param threads size of the process's thread pool, which every load resets; 0 for
          *   ExecuTorch's default.
          * @throws UsageException a program is running.
          * @throws BundleException ExecuTorch refuses it, or it is larger than the free memory.
@@ -54,7 +54,7 @@ internal class Program private constructor(private val bundle: Bundle, private v
             }
         }
 
-        /** Keeps programs from being loaded meanwhile. */
+        /** Prevents loading programs while the block runs. */
         inline fun <T> running(body: () -> T): T {
             gate.readLock().lock()
             try {

@@ -2,7 +2,7 @@ package io.hydraopt
 
 import kotlin.math.exp
 
-/** Chooses the next token of one text from logits. */
+/** Samples the next token of a text from logits. */
 internal class Sampler(private val options: Options) {
     private val random = SplitMix64(options.seed ?: System.nanoTime())
 
@@ -24,14 +24,14 @@ internal class Sampler(private val options: Options) {
     }
 
     companion object {
-        /** The first of the likeliest tokens. */
+        /** The first most likely token. */
         fun likeliest(logits: FloatArray): Int {
             var best = 0
             for (token in logits.indices) if (logits[token] > logits[best]) best = token
             return best
         }
 
-        /** What a token is drawn from, by a temperature that is not 0. */
+        /** The distribution to sample from, for a temperature above 0. */
         fun probabilities(logits: FloatArray, options: Options): DoubleArray {
             val scores = FloatArray(logits.size) { logits[it] / options.temperature }
             if (options.topK != null) keepTop(scores, options.topK)
@@ -47,7 +47,7 @@ internal class Sampler(private val options: Options) {
             }
         }
 
-        /** Drops the tail; of equal scores at its end those with the lower ids. */
+        /** Drops the tail; among equal scores at its end, lower ids first. */
         private fun keepProbable(scores: FloatArray, share: Float) {
             val rising = scores.sortedArray()
             val chances = softmax(rising)
@@ -78,7 +78,7 @@ internal class Sampler(private val options: Options) {
     }
 }
 
-/** Equal seeds give equal numbers on every device; near seeds unlike ones. */
+/** Random numbers: equal for equal seeds on every device, unrelated for similar seeds. */
 internal class SplitMix64(private var state: Long) {
     fun nextDouble(): Double {
         state += -0x61c8864680b583ebL

@@ -7,7 +7,7 @@ import java.nio.LongBuffer
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Tensor
 
-/** The tokens in a program's KV cache, and how more are appended. */
+/** The sequence of tokens in a program's KV cache. */
 internal class Sequence(
     private val bundle: Bundle,
     private val model: Model.CausalLm,
@@ -21,7 +21,7 @@ internal class Sequence(
     var position = 0
         private set
 
-    /** Begins anew with a method and the factors that it takes. */
+    /** Starts a new sequence with a method and its factors. */
     fun use(method: String, factors: Array<EValue>) {
         this.method = method
         this.factors = factors
@@ -45,7 +45,7 @@ internal class Sequence(
             ByteBuffer.allocateDirect(8 * size).order(ByteOrder.nativeOrder()).asLongBuffer()
     }
 
-    /** Appends [ids]; logits after the last one, or null if [cancelled] before that. */
+    /** Appends [ids]; returns the logits after the last, or null if [cancelled]. */
     fun append(ids: IntArray, cancelled: () -> Boolean): FloatArray? {
         check(ids)
         val size = model.prefillLength
@@ -93,10 +93,10 @@ internal class Sequence(
     }
 
     /**
-     * Continues a new sequence.
+     * Generates tokens of a new sequence.
      *
-     * @param cancelled is asked before and after every forward pass.
-     * @param emit takes a token, or null after the last one, and gives its part of the text.
+     * @param cancelled polled before and after every forward pass.
+     * @param emit receives a token, or null at the end, and returns the text that it completes.
      */
     fun generate(
         ids: IntArray,

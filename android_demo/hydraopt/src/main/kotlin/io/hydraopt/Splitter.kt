@@ -1,14 +1,14 @@
 package io.hydraopt
 
-/** Cuts a text into the parts inside which BPE merges; together they are the text. */
+/** Splits a text into the parts within which BPE merges. */
 internal fun interface Splitter {
     fun split(text: String): List<String>
 }
 
-/** Leaves the text whole. */
+/** Does not split. */
 internal val whole = Splitter { if (it.isEmpty()) listOf() else listOf(it) }
 
-/** Cuts numeric characters off, each alone or in runs. */
+/** Splits off numeric characters, one by one or in runs. */
 internal class DigitSplitter(private val alone: Boolean) : Splitter {
     override fun split(text: String): List<String> {
         val parts = ArrayList<String>()
@@ -31,8 +31,8 @@ internal class DigitSplitter(private val alone: Boolean) : Splitter {
 }
 
 /**
- * The regular expressions of GPT-2's, Llama 3's and Qwen's tokenizers, by hand: engines of devices
- * differ in what they know of Unicode's classes, and are slow.
+ * The regular expressions of GPT-2's, Llama 3's and Qwen's tokenizers, by hand: regex engines of
+ * devices differ in their Unicode classes, and are slow.
  *
  * @property pattern which one.
  */
@@ -107,7 +107,7 @@ internal class PatternSplitter(private val pattern: Pattern) : Splitter {
             else -> char
         }
 
-        /** A word may begin with one character that is no letter, number or end of a line. */
+        /** A word may start with one character that is not a letter, number or line end. */
         private fun afterPrefix(): Int {
             val inWord = Characters.isLetter(first) || Characters.isNumber(first) || isLine(first)
             val leads = !inWord && second < text.length && isLetter(text.codePointAt(second))

@@ -10,12 +10,12 @@ import org.pytorch.executorch.Tensor
 /**
  * A bundle in memory: one program, one current task, one KV cache.
  *
- * **The thread rule.** A session belongs to the thread that opened it. Every call from another one
- * is refused with a [UsageException], except [cancel], which any thread may call at any time. Give
- * a session an executor with one thread, and [open] it there. No session can be opened while
- * another one of the process generates.
+ * **Threads.** A session belongs to the thread that opened it. Calls from other threads throw a
+ * [UsageException], except [cancel], which any thread may call at any time. Give a session an
+ * executor with one thread and [open] it there. No session can be opened while another session
+ * of the process generates.
  *
- * @property bundle what was opened.
+ * @property bundle the open bundle.
  */
 class TaskSession private constructor(
     val bundle: Bundle,
@@ -38,11 +38,11 @@ class TaskSession private constructor(
     val position: Int get() = sequence?.position ?: 0
 
     /**
-     * Makes [task] the current one and forgets the KV cache.
+     * Switches to [task] and clears the KV cache.
      *
-     * @return how long it took.
-     * @throws TaskException no such task.
-     * @throws BundleException its pack was damaged or cut after [open].
+     * @return the times of the switch.
+     * @throws TaskException the task does not exist.
+     * @throws BundleException its pack was damaged or truncated after [open].
      */
     fun switch(task: String): SwitchTimes = owner.call("switch") {
         if (task !in tasks) {
@@ -62,7 +62,7 @@ class TaskSession private constructor(
         SwitchTimes(checked - start, System.nanoTime() - checked)
     }
 
-    /** The factors of packs, in native memory of the method `unpack`. */
+    /** Unpacks payloads into factors, in native memory of the method `unpack`. */
     private fun factors(packs: List<Pack>, swap: Swap.Inputs): Array<EValue> {
         task = null // until it worked: the current ones are overwritten
         val payloads = packs.map {
@@ -83,12 +83,12 @@ class TaskSession private constructor(
     fun reset() = owner.call("reset") { sequence?.reset() ?: Unit }
 
     /**
-     * Appends [ids] to the sequence, in pieces that the program takes.
+     * Appends [ids] to the sequence, split as the program requires.
      *
-     * @return logits after the last one, one per token of the vocabulary; overwritten by the next
+     * @return logits after the last id, one per token of the vocabulary; overwritten by the next
      *   call of [forward] or [generate].
-     * @throws TaskException no causal LM, no current task, no ids or unknown ones, or more than the
-     *   context holds.
+     * @throws TaskException the model is not a causal LM, there is no current task, or ids are
+     *   missing, unknown or too many for the context.
      */
     fun forward(ids: IntArray): FloatArray = owner.call("forward") {
         val sequence = asked()
@@ -99,10 +99,10 @@ class TaskSession private constructor(
      * Continues [prompt] as a new sequence with the current task.
      *
      * @param prompt the text, or with [Options.chat] the user's message.
-     * @param options how tokens are chosen, and how many.
-     * @param onPiece gets the answer piece by piece, whole characters each, on this thread. It may
-     *   call [cancel], and nothing else of the session.
-     * @return the answer and how it came.
+     * @param options sampling options.
+     * @param onPiece receives the answer in pieces of whole characters, on this thread. It may call
+     *   [cancel] and nothing else on the session.
+     * @return the answer with its timings.
      * @throws TaskException as [forward] and [encode].
      */
     @JvmOverloads
@@ -122,7 +122,7 @@ class TaskSession private constructor(
         }
     }
 
-    /** Ends the generation that runs, if one does, after its token. Any thread may call it. */
+    /** Ends a running generation after its current token. Any thread may call it. */
     fun cancel() = owner.cancel()
 
     /**
@@ -148,7 +148,7 @@ class TaskSession private constructor(
     /** Text of token ids, without special tokens; empty if the bundle has no tokenizer. */
     fun decode(ids: IntArray): String = owner.call("decode") { tokenizer?.decode(ids) ?: "" }
 
-    /** Frees the program. The session cannot be used any more; closing again does nothing. */
+    /** Frees the program and ends the session; closing it again has no effect. */
     override fun close() = owner.close { program.close() }
 
     private fun encoder(): Tokenizer = tokenizer
@@ -170,7 +170,7 @@ class TaskSession private constructor(
         /**
          * Opens the bundle in [directory], checks every file and loads the program.
          *
-         * @param threads of ExecuTorch's thread pool, one for the whole process; 0 for its default.
+         * @param threads size of ExecuTorch's thread pool, of the process; 0 for its default.
          * @throws BundleException as [Bundle.open], or ExecuTorch refuses the program.
          * @throws UsageException another session generates.
          */

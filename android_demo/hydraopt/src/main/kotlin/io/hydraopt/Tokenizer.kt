@@ -5,13 +5,13 @@ import java.io.IOException
 import java.text.Normalizer
 
 /**
- * A byte-level BPE tokenizer of a `tokenizer.json`, as GPT-2, SmolLM2, Llama 3, Qwen and their like
- * have. It gives the ids and texts that the `tokenizers` package gives.
+ * A byte-level BPE tokenizer of a `tokenizer.json`, as of GPT-2, SmolLM2, Llama 3 and Qwen. Ids and
+ * texts equal those of the `tokenizers` package.
  *
- * To be used by one thread at a time.
+ * Not thread-safe.
  */
 class Tokenizer internal constructor(private val parts: Parts) {
-    /** What `tokenizer.json` says, see [TokenizerFormat]. */
+    /** The content of `tokenizer.json`, see [TokenizerFormat]. */
     internal class Parts(
         val bpe: Bpe,
         val tokens: Map<Int, String>,
@@ -28,7 +28,7 @@ class Tokenizer internal constructor(private val parts: Parts) {
     /**
      * Token ids of [text].
      *
-     * @param addSpecialTokens whether those that begin or end a text are added.
+     * @param addSpecialTokens whether to add the tokens that begin or end a text.
      */
     @JvmOverloads
     fun encode(text: String, addSpecialTokens: Boolean = true): IntArray {
@@ -50,9 +50,9 @@ class Tokenizer internal constructor(private val parts: Parts) {
     }
 
     /**
-     * Text of [ids]; what is no whole character becomes U+FFFD, and unknown ids nothing.
+     * Text of [ids]; incomplete characters become U+FFFD, unknown ids are skipped.
      *
-     * @param skipSpecialTokens whether special tokens become nothing, too.
+     * @param skipSpecialTokens whether to skip special tokens.
      */
     @JvmOverloads
     fun decode(ids: IntArray, skipSpecialTokens: Boolean = true): String {
@@ -60,20 +60,20 @@ class Tokenizer internal constructor(private val parts: Parts) {
         return ids.joinToString("") { stream.push(it) } + stream.finish()
     }
 
-    /** Text of ids that come one by one, without special tokens. */
+    /** Decodes ids one by one, without special tokens. */
     internal fun stream() = TextStream(parts, skipSpecialTokens = true)
 
-    /** Holds back the bytes of a character until all of them came. */
+    /** Keeps the bytes of a character until it is complete. */
     internal class TextStream(private val parts: Parts, private val skipSpecialTokens: Boolean) {
         private val text = Utf8()
 
-        /** What [id] completes. */
+        /** The text that [id] completes. */
         fun push(id: Int): String {
             if (skipSpecialTokens && id in parts.special) return ""
             return parts.tokens[id]?.let { text.push(ByteLevel.read(it)) } ?: ""
         }
 
-        /** What is left after the last one. */
+        /** The rest after the last id. */
         fun finish(): String = text.finish()
     }
 
@@ -94,7 +94,7 @@ class Tokenizer internal constructor(private val parts: Parts) {
         /**
          * Reads a `tokenizer.json`.
          *
-         * @throws BundleException a file that cannot be read or is damaged, or another kind of
+         * @throws BundleException the file cannot be read, is damaged, or is another type of
          *   tokenizer.
          */
         @JvmStatic

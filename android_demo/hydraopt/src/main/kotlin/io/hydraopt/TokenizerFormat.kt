@@ -2,7 +2,7 @@ package io.hydraopt
 
 import io.hydraopt.PatternSplitter.Pattern
 
-/** `tokenizer.json` of byte-level BPE; a [FormatException] tells what is of another kind. */
+/** `tokenizer.json` of byte-level BPE; throws [FormatException] for any other type. */
 internal object TokenizerFormat {
     private val NOT_IN_BYTES =
         listOf("unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix")
@@ -79,7 +79,7 @@ internal object TokenizerFormat {
         return texts?.takeIf { it.size == 2 } ?: throw FormatException("a merge is no pair")
     }
 
-    /** The parts of a `Sequence`, or the one part, or none. */
+    /** The parts of a `Sequence`, or the single part, or none. */
     private fun steps(fields: Fields, name: String, inner: String): List<Fields> {
         val step = fields.fieldsOrNull(name) ?: return listOf()
         if (step.string("type") != "Sequence") return listOf(step)

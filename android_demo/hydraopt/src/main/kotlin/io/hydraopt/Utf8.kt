@@ -1,16 +1,16 @@
 package io.hydraopt
 
 /**
- * Text of bytes that come piece by piece. What is no UTF-8 becomes U+FFFD, one for every longest
- * beginning of a character, as Unicode recommends; a character that has not ended is held back.
+ * Decodes UTF-8 in pieces. Invalid bytes become U+FFFD, one per maximal subpart of a character, as
+ * Unicode recommends; an incomplete character is kept for the next piece.
  */
 internal class Utf8 {
     private var pending = ByteArray(0)
 
-    /** Characters that are whole after [bytes]. */
+    /** The characters that [bytes] complete. */
     fun push(bytes: ByteArray): String = decode(pending + bytes, last = false)
 
-    /** What is left at the end. */
+    /** The rest at the end. */
     fun finish(): String = decode(pending, last = true)
 
     private fun decode(bytes: ByteArray, last: Boolean): String {
@@ -57,7 +57,7 @@ internal class Utf8 {
         return good
     }
 
-    /** Second bytes that may follow [first]: no character is written longer than it has to be. */
+    /** Second bytes that may follow [first], excluding overlong encodings. */
     private fun second(first: Int): IntRange = when (first) {
         0xe0 -> 0xa0..0xbf
         0xed -> 0x80..0x9f

@@ -9,7 +9,7 @@ import android.widget.EditText
 import android.widget.ListView
 import android.widget.TextView
 
-/** A list over the screen: tasks with search, or bundles. */
+/** A list that covers the screen: tasks with a search field, or bundles. */
 class Chooser(
     private val activity: Activity,
     private val presenter: Presenter,
@@ -40,7 +40,7 @@ class Chooser(
         dialog = builder.show()
     }
 
-    /** Shows what there is to choose from. */
+    /** Shows the choices. */
     fun render(state: State) {
         search.put(state.query)
         val items = when (picker) {

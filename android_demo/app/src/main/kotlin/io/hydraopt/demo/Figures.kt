@@ -4,9 +4,9 @@ import io.hydraopt.Generation
 import io.hydraopt.SwitchTimes
 
 /**
- * What was measured since the bundle was opened; null is what has not been yet.
+ * Measurements since the bundle was opened; null if not yet measured.
  *
- * @property switches milliseconds, the last one at the end.
+ * @property switches milliseconds of every switch, in order.
  * @property firstToken milliseconds to the first token of the last answer after a switch.
  * @property prefill tokens per second of the last prompt.
  * @property decode tokens per second of the last answer, after its first token.
@@ -21,14 +21,14 @@ data class Figures(
     val memoryBefore: Long? = null,
     val memoryNow: Long? = null
 ) {
-    /** With one switch more. */
+    /** Adds a switch. */
     fun after(times: SwitchTimes): Figures =
         copy(switches = switches.takeLast(KEPT - 1) + times.millis)
 
     /**
-     * With what an answer told.
+     * Adds an answer's measurements.
      *
-     * @param first whether it was the first one after a switch.
+     * @param first whether it is the first answer after a switch.
      */
     fun after(answer: Generation, first: Boolean, memory: Long): Figures = copy(
         firstToken = if (first) answer.prefillNanos.takeIf { it > 0 }?.div(1e6) else firstToken,
@@ -37,7 +37,7 @@ data class Figures(
         memoryNow = memory
     )
 
-    /** The percentile of all switches, interpolated as the profiler does; null without any. */
+    /** A percentile of all switches, interpolated as in the profiler; null without switches. */
     fun switchPercentile(percent: Int): Double? {
         if (switches.isEmpty()) return null
         val sorted = switches.sorted()

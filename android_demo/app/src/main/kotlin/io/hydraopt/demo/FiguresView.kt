@@ -4,11 +4,11 @@ import android.app.Activity
 import android.view.View
 import android.widget.TextView
 
-/** The tiles with what was measured. */
+/** The tiles of measurements. */
 class FiguresView(private val activity: Activity) {
     private var shown: Figures? = null
 
-    /** Shows figures; a dash for what there is not yet. */
+    /** Shows figures; a dash where there is none yet. */
     fun render(figures: Figures) {
         if (figures == shown) return
         shown = figures
@@ -23,7 +23,7 @@ class FiguresView(private val activity: Activity) {
         show(R.id.switch_count, R.string.switch_count, "${figures.switches.size}")
     }
 
-    /** The label and the value are read aloud together. */
+    /** TalkBack reads label and value together. */
     private fun show(tile: Int, label: Int, value: String?) {
         val view: View = activity.findViewById(tile)!!
         val name = activity.getString(label)

@@ -19,7 +19,7 @@ class AssetNode(private val assets: AssetManager, private val path: String) : No
     override fun open(): InputStream = assets.open(path)
 }
 
-/** A file or directory of another app, below one that the user picked. */
+/** A file or directory of another app, below a directory that the user picked. */
 class DocumentNode private constructor(
     private val resolver: ContentResolver,
     private val uri: Uri,
@@ -47,7 +47,7 @@ class DocumentNode private constructor(
             Document.COLUMN_MIME_TYPE
         )
 
-        /** The directory of a tree that `ACTION_OPEN_DOCUMENT_TREE` gave. */
+        /** The root directory of a tree from `ACTION_OPEN_DOCUMENT_TREE`. */
         fun of(resolver: ContentResolver, tree: Uri): DocumentNode {
             val id = DocumentsContract.getTreeDocumentId(tree)
             val uri = DocumentsContract.buildDocumentUriUsingTree(tree, id)
@@ -55,7 +55,7 @@ class DocumentNode private constructor(
             return DocumentNode(resolver, uri, name.ifEmpty { "bundle" }, isDirectory = true)
         }
 
-        /** What goes wrong in the other app is thrown here, too. */
+        /** Rethrows exceptions of the other app. */
         private inline fun <T> asking(call: () -> T): T =
             try {
                 call()

@@ -6,16 +6,16 @@ import io.hydraopt.Options
 import io.hydraopt.TaskSession
 import java.util.concurrent.Executors
 
-/** What outlives the process: the bundle's and the task's name, and the prompt. */
+/** State that survives the process: names of bundle and task, and the prompt. */
 data class Remembered(val bundle: String?, val task: String?, val prompt: String)
 
 /**
- * Does what the screen asks for, and tells it what to show.
+ * Handles the screen's events and updates its state.
  *
- * All calls come from the main thread. The session lives on a thread of its own, on which one
- * [Job] follows the other; what they have to show goes back through [post].
+ * All calls come from the main thread. The session has its own thread, which runs one
+ * [Job] at a time; jobs update the state through [post].
  *
- * @param post runs a function on the main thread, later.
+ * @param post runs a function on the main thread later.
  * @param memory bytes of the process.
  */
 class Presenter(
@@ -30,11 +30,11 @@ class Presenter(
     private var session: TaskSession? = null // changed by jobs only
     private var switched = false // since the last answer; jobs' only
 
-    /** What is to be shown now. */
+    /** The current state. */
     var state = State()
         private set
 
-    /** Shows states, the current one at once; null while there is no screen. */
+    /** Receives states, the current one immediately; null while there is no screen. */
     var view: ((State) -> Unit)? = null
         set(value) {
             field = value
@@ -46,7 +46,7 @@ class Presenter(
         view?.invoke(state)
     }
 
-    /** Something that the session's thread does, until it ends, is stopped, or another follows. */
+    /** Work of the session's thread, until it ends, is stopped or another job follows. */
     private inner class Job {
         @Volatile
         var stopped = false
@@ -59,12 +59,12 @@ class Presenter(
             session?.cancel()
         }
 
-        /** Shows a change, unless another job has begun since. */
+        /** Shows a change, unless another job has begun. */
         fun show(change: State.() -> State) = post {
             if (job === this) this@Presenter.show(change)
         }
 
-        /** Appends to the answer. Pieces that come faster than they are shown go together. */
+        /** Appends to the answer. Pieces that arrive faster than they are shown are combined. */
         fun append(piece: String) {
             val isFirst = synchronized(pieces) {
                 pieces.append(piece)
@@ -97,7 +97,7 @@ class Presenter(
         worker.execute { next.run(body) }
     }
 
-    /** Looks for bundles, and opens the one of [remembered], or the only one. */
+    /** Finds bundles and opens the one of [remembered], or the only one. */
     fun start(remembered: Remembered? = null) {
         if (remembered != null) show { copy(prompt = remembered.prompt) }
         worker.execute {
@@ -117,10 +117,10 @@ class Presenter(
         }
     }
 
-    /** What [start] needs to come back to this. */
+    /** The state that [start] restores. */
     fun remembered(): Remembered = Remembered(state.bundle?.name, state.task, state.prompt)
 
-    /** Opens a bundle in the place of the current one, and [task] of it if it has that. */
+    /** Opens a bundle instead of the current one, with [task] if it has it. */
     fun open(place: Place, task: String? = null) {
         if (!state.isOpen) return
         val work = if (place is Foreign) Work.COPYING else Work.OPENING
@@ -141,7 +141,7 @@ class Presenter(
         }
     }
 
-    /** Makes a task the current one. */
+    /** Switches to a task. */
     fun pick(task: String) {
         if (!state.isOpen) return
         val change: State.() -> State = { copy(picker = null, answer = "", end = null) }
@@ -155,7 +155,7 @@ class Presenter(
         show { copy(task = task, figures = figures.after(times)) }
     }
 
-    /** Asks the current task. */
+    /** Generates an answer with the current task. */
     fun run() {
         if (!state.canRun) return
         val options = Options(maxNewTokens = LONGEST, chat = state.chat)
@@ -179,7 +179,7 @@ class Presenter(
         }
     }
 
-    /** Ends the answer or the copy that runs; what came of an answer stays. */
+    /** Stops the running answer or copy; the partial answer stays. */
     fun stop() = job.stop()
 
     /** The prompt's text was changed. */
@@ -190,7 +190,7 @@ class Presenter(
     /** Whether the prompt is one turn of a chat. */
     fun chat(chat: Boolean) = show { copy(chat = chat) }
 
-    /** Lays a list over the screen, or takes it away. */
+    /** Shows or hides a list over the screen. */
     fun choose(picker: Picker?) {
         show { copy(picker = picker, query = "") }
         if (picker == Picker.BUNDLES) worker.execute { list() }
@@ -201,10 +201,10 @@ class Presenter(
         if (query != state.query) show { copy(query = query) }
     }
 
-    /** Something outside of the session went wrong. */
+    /** Reports an error outside of the session. */
     fun fail(error: String) = show { copy(error = error) }
 
-    /** Ends all; the session's thread frees the program. */
+    /** Stops everything; the session's thread frees the program. */
     fun close() {
         view = null
         job.stop()

@@ -3,11 +3,11 @@ package io.hydraopt.demo
 import java.io.File
 import java.io.IOException
 
-/** What the process takes, as the kernel tells it. */
+/** Memory of the process, from the kernel. */
 object ProcessMemory {
     private val MAPS = listOf("/proc/self/smaps_rollup", "/proc/self/smaps") // older kernels: sums
 
-    /** PSS in bytes: pages that several processes share count in parts; 0 if nothing tells it. */
+    /** PSS in bytes, which counts shared pages proportionally; 0 if unknown. */
     fun pss(): Long {
         for (path in MAPS) {
             try {

@@ -10,7 +10,7 @@ import android.widget.TextView
 import io.hydraopt.End
 
 /**
- * Shows states in the views of `main.xml`, and tells the presenter what was tapped and typed.
+ * Shows states in the views of `main.xml` and forwards input to the presenter.
  *
  * @param pickDirectory opens the system's document picker.
  */
@@ -119,7 +119,7 @@ class Screen(
         chooser?.render(state)
     }
 
-    /** Takes lists away; the state keeps them for the next screen. */
+    /** Dismisses lists; the state keeps them for the next screen. */
     fun close() {
         chooser?.close()
         chooser = null

@@ -6,37 +6,37 @@ import java.io.File
 import java.io.IOException
 import java.io.InputStream
 
-/** A file or directory that ExecuTorch cannot open by a path: of the assets, or another app's. */
+/** A file or directory without a path that ExecuTorch can open: an asset, or of another app. */
 interface Node {
     /** Its name in its directory. */
     val name: String
 
-    /** What a directory holds; null for a file. Throws [IOException], [SecurityException]. */
+    /** A directory's children; null for a file. Throws [IOException], [SecurityException]. */
     val children: List<Node>?
 
     /** The content of a file. Throws [IOException], [SecurityException]. */
     fun open(): InputStream
 }
 
-/** A bundle that can be opened, or what should be one. */
+/** A bundle, which may be damaged. */
 sealed interface Place {
     /** The name of its directory. */
     val name: String
 }
 
 /**
- * A directory of the app's own.
+ * A directory of the app's files.
  *
- * @property pushed whether it came by adb.
+ * @property pushed whether it was pushed by adb.
  */
 data class Stored(val directory: File, val pushed: Boolean) : Place {
     override val name: String get() = directory.name
 }
 
 /**
- * What has to be copied first.
+ * A bundle that must be copied first.
  *
- * @property picked whether the user chose it, else it is one of the assets.
+ * @property picked whether the user picked it; otherwise it is an asset.
  */
 data class Foreign(val node: Node, val picked: Boolean) : Place {
     override val name: String get() = node.name
@@ -46,18 +46,18 @@ data class Foreign(val node: Node, val picked: Boolean) : Place {
 class StoppedException : RuntimeException()
 
 /**
- * The bundles that there are.
+ * The available bundles.
  *
- * @param own where copies go.
- * @param pushed where `adb push` puts bundles.
- * @param assets lists those that the app brings.
+ * @param own directory of copies.
+ * @param pushed directory of bundles pushed by adb.
+ * @param assets lists the bundles among the app's assets.
  */
 class Shelf(
     private val own: File,
     private val pushed: File?,
     private val assets: () -> List<Node>
 ) {
-    /** Makes the directories, and deletes what copies left that did not come to their end. */
+    /** Creates the directories and deletes unfinished copies. */
     fun tidy() {
         own.mkdirs()
         pushed?.mkdirs()
@@ -65,7 +65,7 @@ class Shelf(
             .forEach { it.deleteRecursively() }
     }
 
-    /** All bundles, whole or not: opening one tells. */
+    /** All bundles, including damaged ones: [open] checks them. */
     fun places(): List<Place> {
         val brought = assets().map { Foreign(it, picked = false) }
         val names = brought.map { it.name }
@@ -78,11 +78,11 @@ class Shelf(
             .sorted()
 
     /**
-     * Opens a bundle, and copies it first if it has to be.
+     * Opens a bundle, copying it first if necessary.
      *
-     * @param stopped is asked between blocks of a copy.
-     * @throws BundleException what is wrong with it.
-     * @throws StoppedException the copy was stopped; nothing of it stays.
+     * @param stopped polled between blocks of a copy.
+     * @throws BundleException the bundle is damaged.
+     * @throws StoppedException the copy was stopped and removed.
      */
     fun open(place: Place, stopped: () -> Boolean): Bundle = when (place) {
         is Stored -> Bundle.open(place.directory)
@@ -92,7 +92,7 @@ class Shelf(
         }
     }
 
-    /** The copy of assets that was made before, if it is whole. */
+    /** The earlier copy of assets, if it is complete. */
     private fun unchanged(place: Foreign, target: File): Bundle? {
         val copy = File(target, MANIFEST)
         if (place.picked || !copy.isFile) return null

@@ -2,10 +2,10 @@ package io.hydraopt.demo
 
 import io.hydraopt.End
 
-/** What the session's thread does. */
+/** The activity of the session's thread. */
 enum class Work { NONE, COPYING, OPENING, SWITCHING, ANSWERING }
 
-/** The list that lies over the screen. */
+/** The list that covers the screen. */
 enum class Picker { TASKS, BUNDLES }
 
 /**
@@ -23,14 +23,14 @@ data class OpenBundle(
 )
 
 /**
- * All that the screen shows.
+ * Everything that the screen shows.
  *
  * @property places bundles that can be opened.
- * @property query what tasks are searched for.
+ * @property query the search text for tasks.
  * @property answer the text so far.
- * @property end why the answer ended; null while it has not.
+ * @property end why the answer ended; null until then.
  * @property tokens of the answer, when it ended.
- * @property error what went wrong, in one line.
+ * @property error the error, in one line.
  */
 data class State(
     val work: Work = Work.NONE,
@@ -47,7 +47,7 @@ data class State(
     val error: String? = null,
     val figures: Figures = Figures()
 ) {
-    /** Tasks that have every word of [query]. */
+    /** Tasks that match every word of [query]. */
     val found: List<String>
         get() {
             val words = query.lowercase().split(' ').filter { it.isNotEmpty() }
@@ -56,12 +56,12 @@ data class State(
             }
         }
 
-    /** Whether there is something to ask, and nobody is busy. */
+    /** Whether there is a prompt and the session is idle. */
     val canRun: Boolean get() = work == Work.NONE && task != null && prompt.isNotEmpty()
 
     /** Whether another task or bundle can be chosen, which ends an answer. */
     val isOpen: Boolean get() = work != Work.COPYING && work != Work.OPENING
 
-    /** Whether what runs can be stopped. */
+    /** Whether the running job can be stopped. */
     val canStop: Boolean get() = work == Work.ANSWERING || work == Work.COPYING
 }

@@ -5,7 +5,7 @@ import android.util.AttributeSet
 import android.view.View
 import android.view.ViewGroup
 
-/** A grid: as many columns as the size of its text leaves room for, rows of equal height. */
+/** A grid with as many columns as fit the text size, and rows of equal height. */
 class Tiles(context: Context, attributes: AttributeSet?) : ViewGroup(context, attributes) {
     private val gap = resources.getDimensionPixelSize(R.dimen.tile_gap)
     // sp would not do: from Android 14 on large ones grow less than the text

@@ -9,10 +9,10 @@ import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
 /**
- * Token ids whose logits another machine knows: `TASK TAB PROMPT TAB FOLLOWING`, ids with commas.
+ * Token ids whose logits are compared: `TASK TAB PROMPT TAB FOLLOWING`, ids with commas.
  *
- * @property prompt goes through the program at once.
- * @property following come singly.
+ * @property prompt passed to the program in one call.
+ * @property following passed one by one.
  */
 internal class Asked private constructor(
     private val task: String,

@@ -8,7 +8,7 @@ import java.io.File
 /**
  * Measures a bundle in this process, as the profiler's runner does in its own.
  *
- * @param progress gets the number of finished steps and of all; what it throws ends the benchmark.
+ * @param progress receives finished and total steps; an exception of it ends the benchmark.
  */
 internal class Benchmark(
     private val bundle: Bundle,
@@ -21,7 +21,7 @@ internal class Benchmark(
     /** Milliseconds since a value of [System.nanoTime]. */
     private fun since(start: Long) = (System.nanoTime() - start) / 1e6
 
-    /** All rounds; how much of everything they measured. */
+    /** Runs all rounds; returns their workload. */
     fun run(samples: Samples): Workload {
         val steps = request.rounds * request.threads.size + 1
         progress(0, steps)
@@ -76,7 +76,7 @@ internal class Benchmark(
     private fun TaskSession.switchAndAsk(task: String, token: IntArray) =
         switch(task) to timed(token)
 
-    /** A prompt and the likeliest tokens after it, one at a time. */
+    /** Runs a prompt and its greedy continuation, one token at a time. */
     private fun TaskSession.sequence(workload: Workload): Pair<Double, List<Double>> {
         reset()
         var logits = FloatArray(0)
@@ -98,7 +98,7 @@ internal class Benchmark(
     }
 }
 
-/** The index of the largest; the first of equal ones. */
+/** The index of the first largest value. */
 internal fun likeliest(logits: FloatArray): Int {
     var best = 0
     for (index in logits.indices) if (logits[index] > logits[best]) best = index

@@ -14,8 +14,8 @@ import java.util.concurrent.CancellationException
 /**
  * Measures a bundle when `adb shell am start` asks for it; writes `files/benchmark/results.json`.
  *
- * Extras: `run_id` and `bundle`; `rounds`, `threads`, `tokens`, `outputs` if they matter. Relative
- * paths lie in the app's files.
+ * Extras: `run_id`, `bundle` and, optionally, `rounds`, `threads`, `tokens`, `outputs`. Paths are
+ * relative to the app's files.
  */
 class BenchmarkActivity : Activity() {
     private lateinit var screen: TextView

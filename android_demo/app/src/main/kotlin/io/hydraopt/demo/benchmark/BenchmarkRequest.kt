@@ -4,13 +4,13 @@ import io.hydraopt.UsageException
 import java.io.File
 
 /**
- * What to measure; the options are those of `hydraopt profile`.
+ * A benchmark's options, as of `hydraopt profile`.
  *
- * @property runId given by who asks, and written into the results.
- * @property bundle its directory.
+ * @property runId chosen by the caller and written to the results.
+ * @property bundle directory of the bundle.
  * @property rounds repetitions.
- * @property threads sizes of ExecuTorch's thread pool to measure with.
- * @property tokens most tokens that are decoded after a prompt; null for the profiler's number.
+ * @property threads sizes of ExecuTorch's thread pool.
+ * @property tokens most tokens decoded after a prompt; null for the profiler's default.
  * @property outputs a file of [Asked] lines whose logits are written; null for none.
  */
 internal class BenchmarkRequest(
@@ -32,7 +32,7 @@ internal class BenchmarkRequest(
          * @param files the app's files, in which relative paths lie.
          * @param cores of the device.
          * @param extra the value of an extra as text; null if there is none.
-         * @throws UsageException one is missing, or no number from where one is expected.
+         * @throws UsageException an extra is missing, or is not a number in range.
          */
         fun parse(files: File, cores: Int, extra: (String) -> String?): BenchmarkRequest {
             val path = { name: String -> extra(name)?.let { files.resolve(it) } }

@@ -9,24 +9,24 @@ import java.io.FileOutputStream
 import java.io.IOException
 
 /**
- * How a run ended.
+ * The outcome of a run.
  *
  * @property failure why it failed, in one line; null if it did not.
- * @property lines what it found, for a screen.
+ * @property lines results for the screen.
  */
 internal class Outcome(val failure: String?, val lines: List<String>)
 
 /**
- * One run from its options to its results in [directory].
+ * A run, from options to results in [directory].
  *
- * @param record makes what is written.
- * @param directory gets [RESULTS] and, if asked for, [LOGITS]; made if it is missing.
+ * @param record creates the results.
+ * @param directory receives [RESULTS] and, on request, [LOGITS]; created if missing.
  */
 internal class BenchmarkRun(private val record: Record, private val directory: File) {
     /**
-     * Measures and writes the results; what goes wrong is written in their place.
+     * Measures and writes the results, or the error.
      *
-     * @param runId whose results they are.
+     * @param runId id of the run.
      * @param request reads the options.
      */
     fun run(
@@ -72,7 +72,7 @@ internal class BenchmarkRun(private val record: Record, private val directory: F
         }
     }
 
-    /** Writes a file under another name, then gives it its own: nobody reads half of it. */
+    /** Writes a file under another name and renames it, so that it is never read half. */
     private fun aside(name: String, write: (File) -> Unit) {
         directory.mkdirs()
         val staging = File(directory, "$name.writing")

@@ -7,7 +7,7 @@ import java.util.Date
 import java.util.Locale
 import java.util.TimeZone
 
-/** What the benchmark runs on; the fields are those of the profiler's `device`. */
+/** The device, with the fields of the profiler's `device`. */
 internal class Device(
     val deviceType: String,
     val model: String,
@@ -31,7 +31,7 @@ internal class Record(private val version: String, private val device: Device) {
         "device" to device.fields()
     )
 
-    /** Of a benchmark that came to its end. */
+    /** The results of a finished benchmark. */
     fun complete(
         request: BenchmarkRequest,
         bundle: Bundle,
@@ -50,7 +50,7 @@ internal class Record(private val version: String, private val device: Device) {
         "operators" to mapOf<String, Any>()
     )
 
-    /** Of one that did not; [reason] is one line. */
+    /** The results of a failed benchmark; [reason] is one line. */
     fun failed(runId: String, reason: String): Map<String, Any?> =
         head(runId, "failed", reason) + mapOf("measurements" to listOf<Any>())
 

@@ -2,7 +2,7 @@ package io.hydraopt.demo.benchmark
 
 import kotlin.math.floor
 
-/** What was measured with how many threads. */
+/** A metric and its number of threads. */
 internal data class Key(val metric: String, val threads: Int)
 
 /** Samples of every key, one list for each round. */
@@ -32,7 +32,7 @@ internal class Samples {
     }
 }
 
-/** Between two samples it lies on the line through them. */
+/** Interpolates linearly between samples. */
 internal fun percentile(samples: List<Double>, share: Double): Double {
     val sorted = samples.sorted()
     val place = share * (sorted.size - 1)

@@ -4,7 +4,7 @@ import io.hydraopt.Model
 import kotlin.math.roundToInt
 
 /**
- * How much of everything a round measures, as the profiler has it.
+ * How much a round measures, as in the profiler.
  *
  * @property prompt tokens of a prefill.
  * @property tokens decoded after each.
@@ -17,7 +17,7 @@ internal data class Workload(
     val sequences: Int = 3,
     val switches: Int = 100
 ) {
-    /** As many sequences as take half a second, if one takes [millis]. */
+    /** With sequences for half a second, if one takes [millis]. */
     fun calibrated(millis: Double): Workload {
         val count = minOf(SEQUENCES_MS / millis, MOST_SEQUENCES).roundToInt()
         return copy(sequences = maxOf(sequences, count))
@@ -27,7 +27,7 @@ internal data class Workload(
         private const val SEQUENCES_MS = 500
         private const val MOST_SEQUENCES = 30.0
 
-        /** What fits into a context, a prompt into one call. */
+        /** The workload that fits a context, with a prompt in one call. */
         fun fitting(model: Model.CausalLm, tokens: Int?): Workload {
             val context = model.maxLength
             val prompt = minOf(128, context / 2, model.prefillLength)
