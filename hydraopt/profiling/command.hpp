@@ -1,4 +1,4 @@
-// What every command of the runner's script needs: its arguments, messages, times and JSON.
+// Helpers of the runner's commands: arguments, messages, times and JSON.
 
 #pragma once
 
@@ -61,7 +61,7 @@ std::string json(const std::vector<T>& values) {
   return text + "]";
 }
 
-// All arguments that are left; at least one.
+// The remaining arguments; at least one.
 inline std::vector<std::string> words(std::istringstream& arguments) {
   std::vector<std::string> all;
   for (std::string one; arguments >> one;) all.push_back(one);

@@ -1,4 +1,4 @@
-// What the kernel keeps in memory: of files, and of this process.
+// Memory of files and of this process, from the kernel.
 
 #pragma once
 
@@ -24,7 +24,7 @@ inline double resident(const hydraopt::File& file) {
   return static_cast<double>(held) / pages.size();
 }
 
-// Drops a file from the page cache; the share of it that is there all the same.
+// Evicts a file from the page cache; returns the share that stays.
 inline double evicted(const std::string& path) {
   int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) fail("cannot open %s", path.c_str());
@@ -34,7 +34,7 @@ inline double evicted(const std::string& path) {
   return resident(hydraopt::File(path));
 }
 
-// A number of bytes that the kernel tells of this process, such as VmRSS.
+// A field of /proc/self/status in bytes, such as VmRSS.
 inline long status_bytes(const std::string& name) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {

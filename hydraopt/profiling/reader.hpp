@@ -1,5 +1,5 @@
-// Reads packs of a bundle, as docs/formats.md describes them. Needs nothing but POSIX; a pack that
-// is missing, damaged or of another format is a std::runtime_error of one line.
+// Reads packs of a bundle, as described in docs/formats.md. Needs only POSIX; throws
+// std::runtime_error, with one line, if a pack is missing, damaged or of another format.
 
 #pragma once
 
@@ -15,7 +15,7 @@
 
 namespace hydraopt {
 
-// A file in memory, read-only.
+// A read-only mapped file.
 class File {
  public:
   explicit File(const std::string& path) : path_(path) {
@@ -45,8 +45,8 @@ class File {
   void* data_ = nullptr;
 };
 
-// A task's pack, or the one that all tasks share: a whole file, or part of one. The payload is
-// mapped, not copied, and lives as long as this object.
+// A task's pack or the shared pack: a file, or part of one. The payload is mapped, not copied, and
+// valid as long as this object.
 class Pack {
  public:
   static constexpr char kMagic[] = "HYDRAPK1";

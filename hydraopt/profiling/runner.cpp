@@ -1,26 +1,26 @@
-// Runs a script on ExecuTorch's Module API and prints one line of JSON.
+// Runs a script of commands with ExecuTorch's Module API and prints one line of JSON.
 //
 //   runner SCRIPT
 //
-// A script is a text file, one command per line. The printed object has one record per line of the
-// script in "records", in the same order; all times are milliseconds of wall clock.
+// A script is a text file with one command per line. The JSON object has a record per command in
+// "records", in order; times are wall-clock milliseconds.
 //
 //   threads N              size of the thread pool; before the first program   {"threads": n}
 //   trace FILE             write an ETDump of the next program to FILE         {}
 //   evict FILE...          drop files from the page cache                      {"resident": share}
 //   program PTE [PTD...]   unload the current program, load this one           {"ms": t}
-//   method NAME            load a method, if it is not, and make it current    {"ms": t}
+//   method NAME            load a method if necessary and make it current      {"ms": t}
 //   shared FILE            map the shared pack, for an `unpack` that takes it {"ms": t}
-//   switch FILE [OFFSET LENGTH]  map a task's pack, a whole file or part of one, unpack it, forget
-//                          the KV cache                       {"map_ms": t, "unpack_ms": t}
-//   prefill ID,ID,...      start a sequence; the current method on its tokens
+//   switch FILE [OFFSET LENGTH]  map a task's pack, a file or part of one; unpack it; clear the
+//                          KV cache                           {"map_ms": t, "unpack_ms": t}
+//   prefill ID,ID,...      start a sequence: run the current method on the tokens
 //                                                             {"ms": t, "token": next}
 //   append ID,ID,...       the same, without starting a sequence
-//   decode N               N more tokens, each the likeliest   {"ms": [t...], "tokens": [next...]}
+//   decode N               generate N tokens greedily           {"ms": [t...], "tokens": [next...]}
 //   logits FILE            append the last logits, float32, to FILE            {"count": n}
 //   memory                 resident set and its peak, in bytes  {"resident": n, "peak": n}
 //
-// Exits with 1 and one line `error: ...` on standard error when a command fails.
+// If a command fails, prints `error: ...` on standard error and exits with 1.
 
 #include <executorch/devtools/etdump/etdump_flatcc.h>
 #include <executorch/extension/module/module.h>
@@ -59,7 +59,7 @@ TensorPtr payload(const hydraopt::Pack& pack) {
 
 class Runner {
  public:
-  // Runs one line of the script; its record.
+  // Runs a command; returns its record.
   std::string run(const std::string& command, std::istringstream& arguments) {
     if (command == "threads") return threads(word(arguments));
     if (command == "trace") return trace(word(arguments));
@@ -77,7 +77,7 @@ class Runner {
     fail("unknown command %s", command.c_str());
   }
 
-  // Writes what is still to be written; `exit` does not run destructors of locals.
+  // Writes an open trace; `exit` does not run destructors of locals.
   void finish() { unload(); }
 
  private:
@@ -194,7 +194,7 @@ class Runner {
     }
   }
 
-  // Appends `ids` to the sequence; time of it. Keeps the logits.
+  // Appends `ids` to the sequence and keeps the logits; returns the time.
   double forward(std::vector<int64_t> ids) {
     int count = ids.size();
     std::vector<int64_t> positions(count);
@@ -279,7 +279,7 @@ int main(int count, char** arguments) {
   executorch::runtime::runtime_init();
   std::vector<std::string> lines;
   for (std::string line; std::getline(script, line);) lines.push_back(line);
-  // touched beforehand, so that memory that grows is not the records'
+  // allocated up front, so that measured growth of memory is not the records'
   std::string records(lines.size() * 128, ' ');
   records.clear();
   Runner runner;
