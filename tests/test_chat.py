@@ -69,10 +69,10 @@ def test_no_template_is_none_without_a_word(warnings):
 @pytest.mark.parametrize(
     ("template", "why"),
     [
-        ("{{ messages[0].content | upper }}", "tells the user's message 0 times, expected once"),
-        ("{{ messages[0].content * 2 }}", "tells the user's message 2 times"),
-        ("{{ messages[0].content | replace('\n', ' ') }}", "does not keep the message 'two"),
-        ("{{ messages[0].content | escape }}", "does not keep the message '{"),
+        ("{{ messages[0].content | upper }}", "has the user's message 0 times, expected once"),
+        ("{{ messages[0].content * 2 }}", "has the user's message 2 times"),
+        ("{{ messages[0].content | replace('\n', ' ') }}", "changes the message 'two"),
+        ("{{ messages[0].content | escape }}", "changes the message '{"),
         ("{{ raise_exception('a system prompt is needed') }}", "a system prompt is needed"),
         ("{{ strftime_now('%d') + messages[0].content }}", "'no_clock' is undefined"),
         ("{{ messages[0].content[0].text }}", "does not fit"),

@@ -107,7 +107,7 @@ def test_every_command_takes_a_static_bundle(averaged, static_bundle, base, tmp_
     assert json.loads(succeeds("info", out, "--json"))["total_bytes"] == record["total_bytes"]
     assert json.loads(succeeds("verify", out, "--json"))["tasks"] == 3
     assert succeeds("run", out, "--task", "beta", "--ids", "5,17", "--max-new-tokens", 2)
-    assert "a swap does not go with one model" in fails(
+    assert "one model for all tasks has nothing to swap" in fails(
         *arguments, "--overwrite", "--static", "--swap", "methods", code=2
     )
 

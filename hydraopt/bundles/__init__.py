@@ -1,4 +1,4 @@
-"""Changing a bundle without its base model: adding a task and taking one out."""
+"""Add and remove tasks of a bundle without its base model."""
 
 from .tasks import add_task, remove_task
 

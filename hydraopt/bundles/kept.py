@@ -1,8 +1,8 @@
-"""Whether an adapter fits a bundle that was made without it.
+"""Check that a bundle can represent an adapter that it was not made of.
 
-Its private columns are fitted to the rows that the bundle's tasks share. Of an adapter that has
-nothing to do with them n random rows of ``in`` values keep ``n / in`` of its squared norm: the
-share that they keep of a row is Beta(n / 2, (in - n) / 2).
+An added adapter's columns are fitted to the rows that the bundle's tasks share. For an unrelated
+adapter, n shared rows of ``in`` values keep ``n / in`` of its squared norm on average: the share
+kept of a row is distributed as Beta(n / 2, (in - n) / 2).
 """
 
 import logging
@@ -15,13 +15,13 @@ from ..factors import Factors
 from ..formats.layout import ModuleLayout
 from ..packing import CodedAdapters
 
-DEVIATIONS = 3  # standard ones, above the mean of unrelated adapters
+DEVIATIONS = 3  # standard deviations above the mean of unrelated adapters
 
 logger = logging.getLogger(__name__)
 
 
 class _Module(NamedTuple):
-    """Of one module: delta's squared norm, its product with the coded one, error, and shares."""
+    """A module's squared norm, product with its coded delta, squared error and shares kept."""
 
     energy: float
     mixed: float
@@ -32,19 +32,19 @@ class _Module(NamedTuple):
 
 
 def check_kept(adapter: LoraAdapter, coded: CodedAdapters) -> None:
-    """Refuse an adapter of which a bundle keeps nothing.
+    """Refuse an adapter that the bundle's rows cannot represent.
 
-    That is one of which the bundle's rows keep no more than of an unrelated one, and less than half
-    (at any scale); or one that is too large for the bundle's steps, so that its coded change ends
-    nearer to the base model than to the adapter. An error above 1 alone is but told, as codes of
-    few bits are unbiased rather than near.
+    Refused are adapters of which the rows keep less than half and no more than of an unrelated one,
+    at any scale, and adapters that are too large for the bundle's steps, so that the coded delta is
+    nearer to the base model than to the adapter. An error above 1 alone is a warning: codes of few
+    bits are unbiased, not close.
 
     Args:
-        adapter: the new one.
+        adapter: the new adapter.
         coded: its codes.
 
     Raises:
-        AdapterError: it is such an adapter.
+        AdapterError: the bundle cannot represent the adapter.
     """
     factors = coded.task_factors(adapter.name)
     modules = [
@@ -52,21 +52,21 @@ def check_kept(adapter: LoraAdapter, coded: CodedAdapters) -> None:
     ]
     energy = sum(x.energy for x in modules)
     if not energy:
-        return  # it changes nothing, and so do its codes
+        return  # a zero adapter, with zero codes
     error = math.sqrt(sum(x.error for x in modules) / energy)
     gain = sum(x.mixed for x in modules) / energy
     kept = sum(x.energy * x.kept for x in modules) / energy
     mean = sum(x.energy * x.mean for x in modules) / energy
     deviation = math.sqrt(sum(x.energy**2 * x.variance for x in modules)) / energy
-    told = (
+    message = (
         f"the bundle keeps {kept:.1%} of adapter {adapter.name!r}, {mean:.1%} of an unrelated one, "
         f"at {gain:.2f} of its size: its relative error is {error:.2f}, where the base model alone "
         "has 1; export a new bundle with it"
     )
     if kept <= min(0.5, mean + DEVIATIONS * deviation) or gain < 0.5:
-        raise AdapterError(told)
+        raise AdapterError(message)
     if error >= 1:
-        logger.warning("%s", told)
+        logger.warning("%s", message)
 
 
 def _module(original: Factors, coded: Factors, layout: ModuleLayout) -> _Module:

@@ -1,4 +1,4 @@
-"""Adding a task to a bundle and taking one out: packs and manifest change, nothing else."""
+"""Add a task to a bundle or remove one; only packs and the manifest change."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -28,25 +28,25 @@ from .kept import check_kept
 
 
 def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
-    """Code the adapter ``source`` into the layout of ``bundle`` as a new task.
+    """Code the adapter ``source`` in the layout of ``bundle`` as a new task.
 
-    The pack is written first and the manifest replaced last, so that an interrupted call leaves
-    the bundle as it was. Files in it that are not ours stay. If another bundle takes its place
-    meanwhile, the task is added to that one, or to none.
+    The pack is written first and the manifest last, so that an interrupted call leaves the bundle
+    unchanged. Files that hydraopt did not write are kept. If another bundle replaces this one
+    meanwhile, the task is added to that one or to none.
 
     Args:
-        bundle: directory with factors as inputs.
+        bundle: directory of a bundle whose factors are inputs.
         source: PEFT directory or hub id.
         task: the new task's name.
 
     Returns:
-        The new task alone, with its errors.
+        The codes of the new task alone, with its errors.
 
     Raises:
-        AdapterError: an adapter of another base model or kind of base model, or of modules that the
-            bundle lacks; or one of which the bundle would keep nothing.
+        AdapterError: the adapter is for another base model or kind of base model, changes modules
+            that the bundle lacks, or cannot be represented by the bundle's rows.
         TaskError: the task exists already.
-        BundleError: a damaged bundle, or one without packs.
+        BundleError: the bundle is damaged or has no packs.
         OutputError: the bundle cannot be written.
     """
     with _held(Path(bundle)) as directory:
@@ -77,11 +77,11 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
 
 
 def remove_task(bundle: str | Path, task: str) -> None:
-    """Take ``task`` out of ``bundle``; packs of ours that are no task's go.
+    """Remove ``task`` from ``bundle``, with packs that no other task uses.
 
     Raises:
-        TaskError: no such task, or the last one.
-        BundleError: a damaged bundle, or one without packs.
+        TaskError: there is no such task, or no other one.
+        BundleError: the bundle is damaged or has no packs.
         OutputError: the bundle cannot be written.
     """
     with _held(Path(bundle)) as directory:
@@ -118,7 +118,7 @@ def _held(bundle: Path) -> Iterator[Held]:
 
 
 def _listing(directory: Held) -> Listing:
-    """What is ours in a bundle: by its list, and by the manifest, which is sealed, too."""
+    """Return the files that hydraopt wrote, by the bundle's list and its manifest."""
     manifest = Manifest.read(directory.path)
     listed = directory.listing() or Listing(BUNDLE, {})
     records = {**manifest.files, **manifest.growth}
@@ -129,9 +129,9 @@ def _listing(directory: Held) -> Listing:
 
 
 def _write(directory: Held, manifest: Manifest, packs: Mapping[str, bytes]) -> None:
-    """Write packs and then the manifest; packs of ours that are no task's then go.
+    """Write packs, then the manifest, then delete packs that no task uses.
 
-    They are those of a task that was taken out, or of a call that was killed.
+    Unused packs belong to a removed task or to a call that was killed.
     """
     listing = _listing(directory)
     gone = [x for x in listing.files if is_pack_name(x) and x not in manifest.names]
@@ -139,7 +139,7 @@ def _write(directory: Held, manifest: Manifest, packs: Mapping[str, bytes]) -> N
 
 
 def _free_name(task: str, content: bytes, manifest: Manifest, directory: Held) -> str:
-    """A file for a task's pack that no other task's pack is in, and nobody else's file."""
+    """Return a name for a task's pack that neither a task nor a foreign file uses."""
     taken = {place.file for place in manifest.packs.values()}
     name = pack_name(task)
     if name not in taken and directory.may_write(name, _listing(directory)):
@@ -148,7 +148,7 @@ def _free_name(task: str, content: bytes, manifest: Manifest, directory: Held) -
 
 
 def _growing(bundle: Path, manifest: Manifest, task: str) -> Inputs:
-    """The packs to which a new task's is added."""
+    """Return the swap to which a new task can be added."""
     if not isinstance(manifest.swap, Inputs):
         raise BundleError(
             f"{bundle} has its adapters in the program and takes no further one; export it "
@@ -161,7 +161,7 @@ def _growing(bundle: Path, manifest: Manifest, task: str) -> Inputs:
 
 
 def _check_base_weights(adapter: LoraAdapter, manifest: Manifest) -> None:
-    """The base is not here; the bundle knows of it what its own adapters' copies told."""
+    """Compare copies of base weights in an adapter with those in the bundle's adapters."""
     known = read_weights(manifest.base_weights)
     for name, copy in adapter.base_weights.items():
         if copy not in known.get(name, ()):

@@ -1,5 +1,5 @@
-"""From merged adapters and a base model to a bundle: slots, torch.export, XNNPACK, manifest.
+"""Lower a base model and its adapters to a bundle with ``torch.export`` and ExecuTorch.
 
-The export stack takes seconds to import, so this package imports none of it: import
-``lowering.bundle`` to export; what it writes is read by ``formats``.
+The export stack takes seconds to import, so this module imports none of it: import
+``lowering.bundle`` to export, and ``formats`` to read a bundle.
 """

@@ -1,4 +1,4 @@
-"""Whether a bundle's program computes what its base model and adapters do."""
+"""Compare a bundle's program with its base model and adapters."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,15 +30,14 @@ from .slots import insert_slots
 
 @dataclass(frozen=True)
 class Verified:
-    """How far a bundle is from what it should be; all errors are relative.
+    """Relative errors of a bundle.
 
     Attributes:
-        deviation: of the model before it was quantised from transformers with the packed adapters.
-        program_error: of the program from transformers with the same quantised weights.
-        adapter_errors: task -> of the packed delta from that of the adapter given, mean over
-            modules.
-        answer_errors: task -> of the program's answer from that of transformers in float32 with
-            the adapter given.
+        deviation: model before quantisation, against transformers with the packed adapters.
+        program_error: program, against PyTorch with the same quantised weights.
+        adapter_errors: task -> packed delta, against the given adapter's; mean over modules.
+        answer_errors: task -> output of the program, against transformers in float32 with the given
+            adapter.
     """
 
     deviation: float
@@ -48,21 +47,21 @@ class Verified:
 
 
 def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -> Verified:
-    """Compare a bundle with its base model and, if some are given, the adapters of its tasks.
+    """Compare a bundle with its base model and, optionally, the adapters of its tasks.
 
-    The first and the last task are compared, or those whose adapters are given.
+    Compares the first and the last task, or the tasks whose adapters are given.
 
     Args:
-        bundle: with packs.
-        base: directory or hub id of the base model that it was exported with.
-        sources: PEFT directories or hub ids, ``NAME=SOURCE`` where the task has another name.
+        bundle: directory of a bundle with packs.
+        base: directory or hub id of the base model that the bundle was exported with.
+        sources: PEFT directories or hub ids; ``NAME=SOURCE`` if the task has another name.
 
     Raises:
-        BundleError: a damaged bundle, one without packs, or a program that computes other numbers
-            than PyTorch with the same weights.
-        TaskError: an adapter of a task that the bundle does not have.
-        AdapterError: an adapter that a task was not made of.
-        LoweringError: another base model, or one that the program does not compute.
+        BundleError: the bundle is damaged or has no packs, or its program differs from PyTorch with
+            the same weights.
+        TaskError: an adapter is for a task that the bundle lacks.
+        AdapterError: a pack was not made from the given adapter.
+        LoweringError: the base is another model, or the restructured model differs from it.
     """
     bundle = Path(bundle)
     manifest = Manifest.read(bundle)
@@ -109,7 +108,7 @@ def _adapter_errors(given: AdapterSet, coded: CodedAdapters) -> dict[str, float]
         task: mean(by_module.values()) for task, by_module in relative_errors(given, coded).items()
     }
     for task, error in errors.items():
-        if error >= 1:  # that of no adapter at all
+        if error >= 1:  # as large as without any adapter
             raise AdapterError(
                 f"the pack of task {task!r} differs from the adapter given by {error:.2f} of it, "
                 "expected less than 1; it was made of another adapter"
@@ -125,7 +124,7 @@ def _deviation(
     tasks: Collection[str],
     given: AdapterSet | None,
 ) -> tuple[float, list[Expected]]:
-    """The float model's deviation; and what transformers computes with the adapters given."""
+    """Return the float model's deviation, and transformers' outputs with the given adapters."""
     loaded, settings = load_base_of(manifest, base), ExportSettings.of(manifest)
     packed = {task: slot_factors(coded.task_factors(task)) for task in tasks}
     expected = expect(loaded, settings, {task: coded.task_factors(task) for task in tasks})
@@ -143,7 +142,7 @@ def _deviation(
 def _program_error(
     bundle: Path, manifest: Manifest, base: str, coded: CodedAdapters, tasks: Collection[str]
 ) -> tuple[float, dict[str, torch.Tensor]]:
-    """The program's largest error, and its answer for each task, ``[1, n]``."""
+    """Return the program's largest error, and its output for each task, ``[1, n]``."""
     report_stage("Running the program beside PyTorch")
     loaded, session, settings = (
         load_base_of(manifest, base),
@@ -159,10 +158,10 @@ def _program_error(
     names, answers, errors = factor_shapes(coded.layout, static_rows=static), {}, []
     for task in tasks:
         inputs.update(zip(names, unpack(*shared, coded.payloads[task]), strict=True))
-        wanted = _last(loaded.kind.reference(loaded.model, probe), manifest, task)
+        reference = _last(loaded.kind.reference(loaded.model, probe), manifest, task)
         session.switch(task)
         answers[task] = _answer(session, loaded, probe)
-        errors.append(relative_error(answers[task], wanted))
+        errors.append(relative_error(answers[task], reference))
     limit = settings.scheme.limit
     if not max(errors) <= limit:
         raise BundleError(
@@ -173,14 +172,14 @@ def _program_error(
 
 
 def _answer(session: Session, base: BaseModel, probe: Probe) -> torch.Tensor:
-    """The program's last row of outputs for a probe, ``[1, n]``."""
+    """Return the last row of the program's outputs for a probe, ``[1, n]``."""
     if base.kind.generates:
         return session.forward(probe.inputs[0].tolist())[None]
     given = probe.inputs[0]
-    found = session.run(given if given.is_floating_point() else given.tolist())
-    return found.reshape(-1, found.shape[-1])[-1:]
+    output = session.run(given if given.is_floating_point() else given.tolist())
+    return output.reshape(-1, output.shape[-1])[-1:]
 
 
 def _last(outputs: torch.Tensor, manifest: Manifest, task: str) -> torch.Tensor:
-    """The last row of transformers' outputs, of a head only the task's own classes, ``[1, n]``."""
+    """Return the last row of outputs, cut to the task's classes if it has a head, ``[1, n]``."""
     return outputs[-1:, : manifest.classes.get(task)]

@@ -1,8 +1,8 @@
-"""The other ways to ship one task's adapter in ExecuTorch, lowered to be measured beside a bundle.
+"""Other ways to ship adapters with ExecuTorch, lowered as baselines for profiling.
 
-- ``baked``: the adapter merged into the base's weights, the floor of latency; a program per task;
-- ``constants``: slots whose factors are constants of the program; a program per task;
-- ``ptd``: one program for all tasks and a .ptd file of factors for each.
+- ``baked``: adapter merged into the base's weights, one program per task; the lowest latency;
+- ``constants``: factors as constants of the slots, one program per task;
+- ``ptd``: one program for all tasks, and a .ptd file of factors per task.
 
 All three switch tasks by loading again.
 """
@@ -60,14 +60,14 @@ def write_alternatives(
     """Lower alternatives for one task, quantised like the bundle.
 
     Args:
-        factors: the task's, by module.
-        manifest: of the bundle.
+        factors: the task's factors by module.
+        manifest: the bundle's manifest.
         base: directory or hub id of the base model that the bundle was exported with.
-        directory: where to write ``NAME.pte`` and ``ptd.ptd``; it exists.
-        names: of the alternatives.
+        directory: existing directory for ``NAME.pte`` and ``ptd.ptd``.
+        names: alternatives to write.
 
     Raises:
-        LoweringError: another base model than the bundle's.
+        LoweringError: ``base`` is not the bundle's base model.
     """
     lower_as = {"baked": _baked, "constants": _constants, "ptd": _with_data}
     for alternative in tqdm(names, desc="lower alternatives", disable=None):
@@ -76,7 +76,7 @@ def write_alternatives(
 
 
 def read_alternatives(directory: Path) -> dict[str, Alternative]:
-    """What :func:`write_alternatives` wrote, by name."""
+    """Return the files of :func:`write_alternatives` by name."""
     return {
         "baked": Alternative(directory / "baked.pte"),
         "constants": Alternative(directory / "constants.pte"),
@@ -85,10 +85,10 @@ def read_alternatives(directory: Path) -> dict[str, Alternative]:
 
 
 def load_base_of(manifest: Manifest, base: str) -> BaseModel:
-    """The bundle's base model, checked by the hash of its configuration.
+    """Load a bundle's base model and compare the hash of its configuration.
 
     Raises:
-        LoweringError: it is another one, or cannot be loaded.
+        LoweringError: the base is another model or cannot be loaded.
     """
     model, task_type = manifest.model, None
     if isinstance(model, Encoder):

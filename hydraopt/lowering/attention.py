@@ -1,11 +1,11 @@
-"""Attention over a KV cache that is part of the program, in two forms.
+"""Attention over a KV cache inside the program, in two variants.
 
-``llm`` is ExecuTorch's own: ``llama::update_cache`` and ``llama::custom_sdpa``, which attend over
-the filled part of the cache only and read grouped queries in place. ``portable`` is made of
-operators that every runtime has and attends over all positions.
+``llm`` uses ExecuTorch's operators ``llama::update_cache`` and ``llama::custom_sdpa``, which attend
+over the filled part of the cache only and support grouped queries. ``portable`` uses operators of
+every runtime and attends over all positions.
 
-Both are registered with transformers' ``AttentionInterface``, so that a model's own code stays as
-it is: each attention layer finds its cache in itself, see :func:`add_caches`.
+Both are registered with transformers' ``AttentionInterface``, so that model code is unchanged; each
+attention layer holds its cache as a submodule, see :func:`add_caches`.
 """
 
 from dataclasses import dataclass, field
@@ -21,20 +21,20 @@ from ..private.executorch import register_operators
 from .refusing import refusing
 
 ATTENTION = ("llm", "portable")
-# Not -inf: a block of keys that are all masked would give exp(-inf + inf).
+# Not -inf: a fully masked block of keys would compute exp(-inf + inf).
 MASKED = -1e9
 TRIAL = 8  # tokens
-UNSUPPORTED = ("softcap", "s_aux")  # of attention functions' arguments
+UNSUPPORTED = ("softcap", "s_aux")  # arguments of attention functions
 
 
 @dataclass
 class Step:
-    """The running call, as the layers see it.
+    """State of the current call, shared by all attention layers.
 
     Attributes:
-        positions: of its tokens, int64 ``[S]``; none before the first call.
-        start: the first of them as a number.
-        masks: by window; layers share them.
+        positions: positions of the call's tokens, int64 ``[S]``; empty before the first call.
+        start: the first position as an integer.
+        masks: attention masks by window.
     """
 
     positions: torch.Tensor = field(default_factory=partial(torch.arange, 0))
@@ -42,12 +42,12 @@ class Step:
     masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
 
     def begin(self, positions: torch.Tensor, start: int) -> None:
-        """Another call."""
+        """Start a call."""
         self.positions, self.start = positions, start
         self.masks = {}
 
     def mask(self, length: int, window: int | None) -> torch.Tensor:
-        """What to add to the scores of a cache of ``length`` positions; see :func:`visible`."""
+        """Return the additive mask over a cache of ``length`` positions; see :func:`visible`."""
         if window not in self.masks:
             seen = visible(self.positions, length, window)
             self.masks[window] = torch.where(seen, 0.0, MASKED)
@@ -55,7 +55,7 @@ class Step:
 
 
 class LlmCache(nn.Module):
-    """Keys and values of one layer, ``[1, positions, heads, size]`` float32."""
+    """KV cache of one layer, ``[1, positions, heads, size]`` float32, for ``llm`` attention."""
 
     def __init__(
         self, key: torch.Tensor, value: torch.Tensor, length: int, window: int | None, step: Step
@@ -68,7 +68,7 @@ class LlmCache(nn.Module):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
-        """Store ``key`` and ``value [1, H, S, D]``, attend; ``[1, S, heads of query, D]``."""
+        """Store ``key`` and ``value [1, H, S, D]`` and attend; ``[1, S, query heads, D]``."""
         start, mask = self.step.start, None
         query, key, value = (x.transpose(1, 2) for x in (query, key, value))
         torch.ops.llama.update_cache(key, self.keys, start)
@@ -81,11 +81,10 @@ class LlmCache(nn.Module):
 
 
 class PortableCache(nn.Module):
-    """Keys and values of one layer, ``[heads * positions, size]`` float32.
+    """KV cache of one layer, ``[heads * positions, size]`` float32, for ``portable`` attention.
 
-    With one index for head and position, a write changes the cache where it lies, and a read is a
-    view ``[heads, positions, size]`` of it. The queries of a group are rows of one product, so
-    that no key is repeated.
+    Head and position share one index, so that a write happens in place and a read is a view
+    ``[heads, positions, size]``. Queries of a group are rows of one product; keys are not repeated.
     """
 
     def __init__(
@@ -112,20 +111,20 @@ class PortableCache(nn.Module):
         scores = torch.bmm(grouped, keys.transpose(1, 2))
         scores = scores.view(self.heads, -1, count, self.length)
         shares = torch.softmax(scores + self.step.mask(self.length, self.window), -1)
-        found = torch.bmm(shares.view(self.heads, -1, self.length), values)
-        return found.view(1, -1, count, values.shape[-1]).transpose(1, 2)
+        output = torch.bmm(shares.view(self.heads, -1, self.length), values)
+        return output.view(1, -1, count, values.shape[-1]).transpose(1, 2)
 
 
 CACHES = {"llm": LlmCache, "portable": PortableCache}
 
 
 def visible(positions: torch.Tensor, length: int, window: int | None) -> torch.Tensor:
-    """Which keys each query sees, bool ``[S, length]``.
+    """Return which keys each query attends to, bool ``[S, length]``.
 
     Args:
-        positions: of the queries, ``[S]``.
+        positions: positions of the queries, ``[S]``.
         length: positions of the cache.
-        window: each query sees so many keys, itself included; None: all before it.
+        window: number of keys per query, including its own; None for all earlier keys.
     """
     last, keys = positions[:, None], torch.arange(length)
     seen = keys <= last
@@ -133,21 +132,21 @@ def visible(positions: torch.Tensor, length: int, window: int | None) -> torch.T
 
 
 def add_caches(model: PreTrainedModel, kind: str, length: int) -> Step:
-    """Give every attention layer of ``model`` a cache of ``length`` positions, in place.
+    """Add a KV cache of ``length`` positions to every attention layer, in place.
 
-    The model runs on a token, to see the layers that attend, their sizes and their masks; then on
-    a few, whole and in pieces, since some architectures keep more than keys and values.
+    Runs the model on one token to find its attention layers, their sizes and masks, then on a few
+    tokens, at once and in pieces, to detect state other than keys and values.
 
     Args:
-        model: in float32, not changed yet.
+        model: unmodified model in float32.
         kind: one of :data:`ATTENTION`.
-        length: at least 8.
+        length: positions of the cache, at least 8.
 
     Returns:
-        Where to put each call's positions, for all layers.
+        The state that receives the positions of each call.
 
     Raises:
-        LoweringError: an unknown kind, or a model whose attention cannot be replaced.
+        LoweringError: ``kind`` is unknown, or the model's attention cannot be replaced.
     """
     if kind not in ATTENTION:
         raise LoweringError(f"unknown attention {kind!r}, expected {' or '.join(ATTENTION)}")
@@ -162,7 +161,7 @@ def add_caches(model: PreTrainedModel, kind: str, length: int) -> Step:
 
     _register("hydraopt_look", look, partial(_mask_rows, length))
     _register("hydraopt", _attend, lambda *_, **__: None)
-    wanted = _run(model, 0, TRIAL)
+    reference = _run(model, 0, TRIAL)
     model.set_attn_implementation("hydraopt_look")
     _run(model, 0, 1)
     layers = model.config.get_text_config().num_hidden_layers
@@ -174,12 +173,12 @@ def add_caches(model: PreTrainedModel, kind: str, length: int) -> Step:
     for module, cache in caches.items():
         module.add_module("cache", cache)
     model.set_attn_implementation("hydraopt")
-    _check_pieces(model, step, wanted)
+    _check_pieces(model, step, reference)
     return step
 
 
 def some_text(model: PreTrainedModel, length: int) -> torch.Tensor:
-    """Token ids of all over the vocabulary, without the one that pads, int64 ``[1, length]``."""
+    """Return token ids from all over the vocabulary, without padding, int64 ``[1, length]``."""
     vocabulary = model.get_input_embeddings().num_embeddings
     ids = (torch.arange(length) + 1) * 7919 % vocabulary
     padding = getattr(model.config.get_text_config(), "pad_token_id", None)
@@ -189,22 +188,22 @@ def some_text(model: PreTrainedModel, length: int) -> torch.Tensor:
 
 
 def _run(model: PreTrainedModel, start: int, end: int) -> torch.Tensor:
-    """Logits after tokens of some text at positions ``start`` to ``end``, float32 ``[n]``."""
+    """Run tokens ``start`` to ``end`` of a text; logits after the last, float32 ``[n]``."""
     positions = torch.arange(start, end)
     ids = some_text(model, end)[:, start:]
     what = f"{model.config.model_type} does not run without a cache of its own"
     with torch.no_grad(), refusing(what):
-        found = model(input_ids=ids, position_ids=positions[None], use_cache=False)
-    return found.logits[0, -1]
+        output = model(input_ids=ids, position_ids=positions[None], use_cache=False)
+    return output.logits[0, -1]
 
 
-def _check_pieces(model: PreTrainedModel, step: Step, wanted: torch.Tensor) -> None:
+def _check_pieces(model: PreTrainedModel, step: Step, reference: torch.Tensor) -> None:
     with native_log():
         for start, end in ((0, TRIAL - 3), (TRIAL - 3, TRIAL)):
             step.begin(torch.arange(start, end), start)
-            found = _run(model, start, end)
+            logits = _run(model, start, end)
     clear_caches(model)
-    if not (found - wanted).norm() <= 1e-3 * wanted.norm():
+    if not (logits - reference).norm() <= 1e-3 * reference.norm():
         raise LoweringError(
             f"{model.config.model_type} computes other logits in pieces than as a whole, so that "
             "it keeps more than keys and values; this architecture cannot be exported"
@@ -212,26 +211,26 @@ def _check_pieces(model: PreTrainedModel, step: Step, wanted: torch.Tensor) -> N
 
 
 def clear_caches(model: nn.Module) -> None:
-    """Fill the caches of ``model`` with zeros, as a program starts."""
+    """Zero the caches of ``model``, as when a program is loaded."""
     for cache in (x for x in model.modules() if isinstance(x, LlmCache | PortableCache)):
         cache.keys.zero_()
         cache.values.zero_()
 
 
 def _mask_rows(length: int, *_, mask_function, **__) -> torch.Tensor:
-    """What the queries at the first and the last two positions see, bool ``[1, 1, 3, length]``."""
+    """Return the mask rows of the first and the last two queries, bool ``[1, 1, 3, length]``."""
     zero = torch.zeros(1, 1, 1, 1, dtype=torch.int64)
     rows, keys = _rows(length), torch.arange(length)
     return mask_function(zero, zero, rows[:, None], keys).expand(1, 1, len(rows), length)
 
 
 def _rows(length: int) -> torch.Tensor:
-    """With these, causal masks and windows differ from chunks, which grow, and from all others."""
+    """Return the queries that tell causal masks and windows from chunked and other masks."""
     return torch.tensor([0, length - 2, length - 1])
 
 
 def _window(name: str, mask: torch.Tensor | None) -> int | None:
-    """The window with which the rows of a model's mask are :func:`visible`."""
+    """Return the window of a model's mask; raise ``LoweringError`` for any other mask."""
     if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
         length, count = mask.shape[-1], int(mask[0, 0, -1].sum())
         window = None if count == length else count

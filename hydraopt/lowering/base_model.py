@@ -1,4 +1,4 @@
-"""Loading the base model."""
+"""Load a base model with what the manifest states about it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ from .tokenizer import load_tokenizer
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model in float32 and what the bundle must know of it.
+    """A base model in float32.
 
     Attributes:
         model: the model.
-        kind: what it is.
-        tokenizer: its fast tokenizer; None if it has none, or reads no text.
+        kind: its kind.
+        tokenizer: its fast tokenizer; None for image models and without one.
         config_sha256: hash of its configuration.
-        vocabulary: number of token ids; None if it reads no text.
-        about: the manifest's fields that depend on the kind.
+        vocabulary: number of token ids; None for image models.
+        about: fields of the manifest that depend on the kind.
     """
 
     model: PreTrainedModel
@@ -44,11 +44,11 @@ class BaseModel:
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
-        """Tokens that end a generation, see :func:`.tokenizer.stop_tokens`; empty without any."""
+        """Tokens that end a generation, see :func:`.tokenizer.stop_tokens`; may be empty."""
         return self.about.get("eos_ids", ())
 
     def metadata(self, settings: ExportSettings) -> Mapping[str, Metadatum]:
-        """What its program tells ExecuTorch's LLM runners; ``settings`` are resolved."""
+        """Return the metadata for ExecuTorch's LLM runners; ``settings`` are resolved."""
         if not self.kind.generates:
             return NO_METADATA
         begin = self.tokenizer and self.tokenizer.bos_token_id
@@ -69,14 +69,14 @@ def load_base(
     Args:
         source: directory or hub id.
         trained_on: the base model that the adapters name.
-        task_type: that of the adapters; None if they tell none.
-        heads: whether its tasks have classifiers of their own.
+        task_type: PEFT task type of the adapters; None if unknown.
+        heads: whether the tasks have classifiers of their own.
         chat_arguments: variables of the chat template by name.
 
     Raises:
-        UsageError: arguments that are none of its chat template.
-        LoweringError: ``source`` cannot be loaded, or is a hub id other than ``trained_on``; or
-            its kind is none for adapters of this task type, or takes no classifiers.
+        UsageError: the chat template has no such variables.
+        LoweringError: ``source`` cannot be loaded, is a hub id other than ``trained_on``, or is of
+            a kind that does not fit the task type or the classifiers.
     """
     if not Path(source).is_dir() and source != trained_on:
         raise LoweringError(

@@ -1,4 +1,4 @@
-"""From adapters and a base model to the directory that goes to the phone: plan, lower, write."""
+"""Export a bundle: plan, lower, write."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Exported:
-    """What :func:`export_bundle` did: the manifest and the delegation table of each method."""
+    """Result of :func:`export_bundle`: the manifest and each method's delegation table."""
 
     manifest: Manifest
     delegation: Mapping[str, Sequence[OperatorCount]]
@@ -49,29 +49,29 @@ def export_bundle(
     chat_arguments: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Lower ``base`` with adapters and write a bundle; whole or not at all.
+    """Lower ``base`` with adapters and write a bundle atomically.
 
     Args:
-        adapters: of several tasks; or one for all, which becomes part of the base's weights.
-        base: directory or hub id of the base model they belong to.
+        adapters: adapters of several tasks, or one for all, which is merged into the weights.
+        base: directory or hub id of the base model.
         directory: the bundle to write.
-        settings: of the export.
-        swap: ``inputs``, the default: one method whose inputs are the factors, a pack per task.
-            ``methods``: a closed set of tasks, one method each, factors as constants, the base
-            stored once. ``data``: one method and a .ptd file per task, as ExecuTorch's
-            ``LlmModule`` takes them. One adapter for all tasks takes none of them.
-        single_pack: write the packs of all tasks into one file.
-        check: compare the model, before it is quantised, with transformers and the unpacked
-            adapters of the first and the last task.
-        chat_arguments: variables of the base's chat template by name, JSON values, such as
-            ``{"enable_thinking": False}``; all chats with the bundle have them.
+        settings: export settings; defaults if None.
+        swap: ``inputs`` (default): one method that takes factors as inputs, and a pack per task.
+            ``methods``: one method per task with constant factors; the set of tasks is closed, and
+            the base is stored once. ``data``: one method and a .ptd file per task, for
+            ExecuTorch's ``LlmModule``. Must be None with one adapter for all tasks.
+        single_pack: write all packs to one file.
+        check: compare the model before quantisation with transformers, for the first and the last
+            task.
+        chat_arguments: variables of the base's chat template with JSON values, such as
+            ``{"enable_thinking": False}``; they apply to every chat with the bundle.
         overwrite: replace an existing ``directory``.
 
     Raises:
-        UsageError: a ``swap`` that there is not, or for adapters that are not swapped; one file
-            of packs where there are none; chat arguments that the base's template does not take.
-        LoweringError: a base that does not fit the adapters, a model that computes other numbers
-            than transformers, or a slot that was not delegated.
+        UsageError: ``swap`` is unknown or does not fit the adapters, ``single_pack`` is set
+            without packs, or the chat template does not take the arguments.
+        LoweringError: the base does not fit the adapters, the model differs from transformers, or
+            a slot was not delegated.
         OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
     """
     with output_directory(directory, BUNDLE, overwrite=overwrite) as staging:
@@ -89,7 +89,7 @@ def export_bundle(
 
 
 def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
-    """Write program, tokenizer and manifest beside the packs that lie in ``directory``."""
+    """Write program, tokenizer and manifest to ``directory``, which holds the packs."""
     base, adapters, program = plan.base, plan.adapters, lowered.program
     write_bytes(directory / PROGRAM, program.buffer)
     logger.info("lowered to %d bytes", len(program.buffer))

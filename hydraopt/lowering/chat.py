@@ -1,7 +1,7 @@
-"""The base's chat template as data: what stands before and after a user's message.
+"""Reduce a chat template to the texts before and after a user's message.
 
-A bundle has the two texts, so that apps in any language need no Jinja. The template is a program
-of whoever wrote the base: it is rendered in a confined process.
+The bundle stores the two texts, so that apps need no Jinja. Templates are untrusted programs and
+are rendered in a confined process.
 """
 
 import json
@@ -18,8 +18,8 @@ from ..errors import LoweringError, UsageError
 from ..formats.models import Chat
 from ..reading import shortened
 
-CONTENT = "hydraopt-message"  # found in what a template makes of it
-# what a template may treat apart: lines, white space, other scripts, quotes, markup
+CONTENT = "hydraopt-message"  # marks the message in a rendered template
+# messages that templates may change: lines, white space, other scripts, quotes, markup
 MESSAGES = ("Hi", "two\n\nlines", " \twhite space \n", "Grüße, 世界 🙂", '{"a": "<b>"}')
 OURS = ("messages", "add_generation_prompt", "continue_final_message")
 LONGEST_TOKEN = 1000  # characters
@@ -30,22 +30,21 @@ logger = logging.getLogger(__name__)
 def read_chat(
     tokenizer: PreTrainedTokenizerBase | None, arguments: Mapping[str, Any] | None = None
 ) -> tuple[Chat | None, int | None]:
-    """What a chat's user turn is, and which token ends its answer.
+    """Read the prefix and suffix of a user turn, and the token that ends an answer.
 
-    A template that tells the date is taken as it is where there is no clock: a date that is put
-    into a bundle would soon be wrong.
+    Templates are rendered without a clock: a date stored in a bundle would soon be wrong.
 
     Args:
-        tokenizer: the base's, with the chat template.
-        arguments: variables of the template by name, such as ``enable_thinking``; JSON values.
+        tokenizer: the base's tokenizer, with the chat template.
+        arguments: variables of the template with JSON values, such as ``enable_thinking``.
 
     Returns:
-        The chat template for one user turn if it is a prefix and a suffix, else None and a
-        warning; the special token that it puts right after an answer, None if there is none.
+        The user turn, or None with a warning if it is more than a prefix and a suffix; and the
+        special token right after an answer, or None.
 
     Raises:
-        UsageError: arguments that are not the template's, or no JSON.
-        LoweringError: there is no template, or it does not fit with them.
+        UsageError: an argument is not JSON or not a variable of the template.
+        LoweringError: arguments are given and the template is missing or does not fit.
     """
     texts = {name: _text(name, value) for name, value in (arguments or {}).items()}
     if tokenizer is None or not tokenizer.chat_template:
@@ -70,14 +69,14 @@ def read_chat(
             logger.warning(
                 "the bundle has no chat template; the tokenizer's does not fit: %s", error
             )
-            if isinstance(error, EndedError):  # once is enough: it may have taken all its time
+            if isinstance(error, EndedError):  # a second attempt could take as long
                 return None, None
             chat = None
         return chat, _turn_end(tokenizer, template)
 
 
 class _Template:
-    """A tokenizer's chat template with its variables, rendered as ``apply_chat_template`` does."""
+    """A chat template with its variables, rendered as by ``apply_chat_template``."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any]):
         self._tokenizer, self._arguments = tokenizer, arguments
@@ -85,7 +84,7 @@ class _Template:
         self.close = self._process.close
 
     def render(self, **turns: str) -> str:
-        """The text for turns by role; it asks for an answer unless there is one."""
+        """Render turns by role; prompts for an answer unless one is given."""
         rendered = self._process.ask(
             "render",
             template=self._source(),
@@ -93,11 +92,11 @@ class _Template:
             asks="assistant" not in turns,
             given={**self._tokenizer.special_tokens_map, **self._arguments},
         )
-        rendered.encode()  # half a surrogate pair is no text, and a ValueError
+        rendered.encode()  # a lone surrogate raises UnicodeEncodeError, a ValueError
         return rendered
 
     def check_names(self) -> None:
-        """Raise ``UsageError`` for an argument that would change nothing, or not the chat alone."""
+        """Raise ``UsageError`` for an argument that is reserved or not a variable."""
         if not self._arguments:
             return
         known = self._process.ask("names", template=self._source())
@@ -120,26 +119,26 @@ class _Template:
         template = self._tokenizer.get_chat_template(tools=self._arguments.get("tools"))
         if not isinstance(template, str):
             raise ValueError(f"it is {shortened(template)}, expected text")
-        # undefined, as in runtimes without a clock; templates then use a fixed date
+        # undefined, as without a clock; templates then use a fixed date
         return template.replace("strftime_now", "no_clock")
 
 
 def _chat(template: _Template, arguments: Mapping[str, str]) -> Chat:
-    """The template's prefix and suffix; ``ValueError`` if it is more than that."""
+    """Return the template's prefix and suffix; raise ``ValueError`` if it is more than that."""
     rendered = template.render(user=CONTENT)
     prefix, *others = rendered.split(CONTENT)
     if len(others) != 1:
-        raise ValueError(f"it tells the user's message {len(others)} times, expected once")
+        raise ValueError(f"it has the user's message {len(others)} times, expected once")
     strip = template.render(user=f" {CONTENT} ") == rendered
     chat = Chat(prefix, others[0], strip, arguments)
     for message in MESSAGES:
         if template.render(user=message) != chat.render(message):
-            raise ValueError(f"it does not keep the message {message!r} as it is")
+            raise ValueError(f"it changes the message {message!r}")
     return chat
 
 
 def _turn_end(tokenizer: PreTrainedTokenizerBase, template: _Template) -> int | None:
-    """The special token that the template puts right after an answer; None if there is none."""
+    """Return the special token right after an answer; None if there is none."""
     try:
         rendered = template.render(user="Hi", assistant=CONTENT)
     except (ConfinedError, ValueError):  # as in read_chat
@@ -151,7 +150,7 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase, template: _Template) -> int | 
 
 
 def _text(name: str, value: object) -> str:
-    """An argument as it is told in the manifest."""
+    """Return an argument as JSON for the manifest."""
     try:
         return json.dumps(value, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:

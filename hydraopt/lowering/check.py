@@ -1,8 +1,8 @@
-"""Whether the model that is exported computes what transformers does with the unmerged adapter.
+"""Compare the module to export with transformers.
 
-The reference is the base model as transformers runs it, with the adapter beside its layers as PEFT
-applies it, ``layer(x) + B A x``. What is compared is the module that is traced, in float32: before
-anything is quantised both sides may differ by rounding only.
+The reference is the base model in transformers with the adapter unmerged, as PEFT runs it:
+``layer(x) + B A x``. The module is compared in float32, before quantisation, so that both may
+differ by rounding only.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,22 +23,22 @@ from .kinds import Kind, Probe
 from .kinds.kind import Inputs
 from .settings import ExportSettings
 
-LIMIT = 1e-3  # relative, about the rounding of factors in fp16, in which PEFT files keep them
-TINIEST = 1e-30  # of an output's size, so that zeros equal zeros
-SAMPLES = 256  # values of a layer's output that are kept to find the first one that differs
+LIMIT = 1e-3  # relative; about the rounding of factors to fp16, as PEFT saves them
+TINIEST = 1e-30  # smallest norm to divide by, so that zeros equal zeros
+SAMPLES = 256  # values kept of each layer's output, to find the first layer that differs
 
 Samples = dict[str, tuple[torch.Size, torch.Tensor]]  # layer -> shape and some values of its output
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What transformers computes.
+    """Reference outputs of transformers.
 
     Attributes:
-        probe: for this input.
-        task: with this task's adapter.
-        outputs: a row for each output that is compared.
-        samples: of all layers' outputs, in the order in which they ran.
+        probe: the input.
+        task: the task whose adapter was applied.
+        outputs: one row per output to compare.
+        samples: values of all layers' outputs, in the order in which they ran.
     """
 
     probe: Probe
@@ -50,11 +50,11 @@ class Expected:
 def expect(
     base: BaseModel, settings: ExportSettings, adapters: Mapping[str, Mapping[str, Factors]]
 ) -> list[Expected]:
-    """Run a base model as transformers has it, with some adapters.
+    """Compute reference outputs with transformers.
 
     Args:
-        base: loaded, not restructured yet.
-        settings: of the export, resolved.
+        base: base model, not restructured yet.
+        settings: export settings, resolved.
         adapters: task -> module -> factors, float32.
     """
     report_stage("Running the base model in transformers")
@@ -75,24 +75,24 @@ def _expected(base: BaseModel, probe: Probe, task: str, factors: Mapping[str, Fa
 def largest_deviation(
     kind: Kind, module: nn.Module, expected: Sequence[Expected], use: Callable[[str], Inputs]
 ) -> float | None:
-    """The largest relative error of a module's outputs; None if nothing is expected of it.
+    """Return the largest relative error of a module's outputs; None without references.
 
     Args:
-        kind: of the base model.
-        module: with slots, in float32.
-        expected: what :func:`expect` gave.
-        use: gives a task's factors as ``module`` takes them.
+        kind: kind of the base model.
+        module: restructured model with slots, in float32.
+        expected: references from :func:`expect`.
+        use: returns a task's factors by input name.
 
     Raises:
-        LoweringError: an error above :data:`LIMIT`, with the first layer that differs.
+        LoweringError: an error exceeds :data:`LIMIT`; names the first layer that differs.
     """
     report_stage("Comparing the model with transformers")
     errors = []
     for case in expected:
         with sampled(module.model) as samples:
-            found = kind.outputs(module, case.probe, use(case.task))
-        module.inputs.clear()  # a program may take others
-        error = relative_error(found, case.outputs)
+            outputs = kind.outputs(module, case.probe, use(case.task))
+        module.inputs.clear()  # methods may take other factors
+        error = relative_error(outputs, case.outputs)
         if not error <= LIMIT:
             raise LoweringError(
                 f"with task {case.task!r} and {case.probe.what} the model to export differs from "
@@ -105,22 +105,22 @@ def largest_deviation(
     return max(errors, default=None)
 
 
-def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """The largest relative error of a row; infinite for other shapes."""
-    if found.shape != wanted.shape:
+def relative_error(actual: torch.Tensor, reference: torch.Tensor) -> float:
+    """Return the largest relative error of a row; infinite if the shapes differ."""
+    if actual.shape != reference.shape:
         return torch.inf
-    found, wanted = found.flatten(1), wanted.flatten(1)
-    sizes = wanted.norm(dim=1).clamp_min(TINIEST)
-    return float(((found - wanted).norm(dim=1) / sizes).max())
+    actual, reference = actual.flatten(1), reference.flatten(1)
+    sizes = reference.norm(dim=1).clamp_min(TINIEST)
+    return float(((actual - reference).norm(dim=1) / sizes).max())
 
 
 @contextmanager
 def beside_layers(model: nn.Module, factors: Mapping[str, Factors]) -> Iterator[None]:
-    """Apply an adapter to ``model`` while the block runs, as PEFT applies one that is not merged.
+    """Apply an adapter to ``model`` for the block, as PEFT applies an unmerged one.
 
     Args:
-        model: a base model.
-        factors: by module, see :mod:`hydraopt.factors.targets`.
+        model: the base model.
+        factors: factors by module, see :mod:`hydraopt.factors.targets`.
     """
     with ExitStack() as stack:
         for module, (a, b) in factors.items():
@@ -142,7 +142,7 @@ def _low_rank(a: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> torch.Tensor
 
 @contextmanager
 def sampled(model: nn.Module) -> Iterator[Samples]:
-    """Some values of what each layer gives in its first call while the block runs."""
+    """Record some values of each layer's first output in the block."""
     samples: Samples = {}
     with ExitStack() as stack:
         for name, module in model.named_modules():
@@ -159,10 +159,10 @@ def _sample(samples: Samples, name: str, _module, _inputs, output) -> None:
         samples[name] = first.shape, values[::step].float().clone()
 
 
-def _where(wanted: Samples, found: Samples) -> str:
-    for name, (shape, values) in wanted.items():
-        if name in found and found[name][0] == shape:
-            error = (found[name][1] - values).norm() / values.norm().clamp_min(TINIEST)
+def _where(reference: Samples, actual: Samples) -> str:
+    for name, (shape, values) in reference.items():
+        if name in actual and actual[name][0] == shape:
+            error = (actual[name][1] - values).norm() / values.norm().clamp_min(TINIEST)
             if not error <= LIMIT:
                 return f"the first layer that differs is {name}"
-    return "no layer differs in one call, so that it must be several that do"
+    return "no layer differs in its first call"

@@ -1,6 +1,6 @@
-"""Factors outside the program: one .pte and, for each task, a .ptd file that is loaded with it.
+"""Programs with external factors: one .pte file and a .ptd file per task.
 
-This is how ExecuTorch itself ships LoRA: its ``LlmModule`` and ``TextLLMRunner`` take such a pair.
+ExecuTorch itself ships LoRA this way: ``LlmModule`` and ``TextLLMRunner`` load such a pair.
 Switching loads both again.
 """
 
@@ -22,7 +22,7 @@ BUFFER = "factor_"
 
 
 class OwnFactors(nn.Module):
-    """A decoder whose slots' inputs are buffers of this module, which can lie outside a program."""
+    """A decoder with factors as buffers, which a program can store externally."""
 
     def __init__(self, decoder: Decoder, factors: Mapping[str, torch.Tensor]):
         super().__init__()
@@ -43,21 +43,21 @@ class OwnFactors(nn.Module):
 
 @dataclass(frozen=True)
 class WithData:
-    """A program that finds its factors in a data file.
+    """A program with external factors.
 
     Attributes:
-        program: the .pte file's content.
-        entries: for each factor, in order, its key in a data file and its entry there.
+        program: content of the .pte file.
+        entries: key and entry of each factor in a .ptd file, in order.
     """
 
     program: Program
     entries: Sequence[tuple[str, Any]]
 
     def data(self, factors: Mapping[str, torch.Tensor]) -> bytes:
-        """The content of one task's .ptd file.
+        """Return the content of one task's .ptd file.
 
         Args:
-            factors: by name, float32, in the order and the shapes of those that were lowered.
+            factors: float32 factors by name, in the order and shapes of the lowered ones.
         """
         buffers = [factor.contiguous().numpy().tobytes() for factor in factors.values()]
         return data_file(buffers, self.entries)
@@ -71,20 +71,20 @@ def lower_with_data(
     slots: Sequence[str] = (),
     metadata: Mapping[str, Metadatum] = NO_METADATA,
 ) -> WithData:
-    """Lower ``decoder`` with factors that lie in a data file.
+    """Lower ``decoder`` with external factors.
 
     Args:
-        decoder: the model with its slots.
-        factors: of any task, by name; they give the shapes.
-        prefill_length: most tokens of one call.
-        backend: what runs its matrix products.
+        decoder: the model with slots.
+        factors: factors of any task by name, for their shapes.
+        prefill_length: maximum number of tokens per call.
+        backend: backend of the matrix products.
         slots: layers of the base model whose matrix products must be delegated.
-        metadata: constants that the program tells.
+        metadata: constants that the program returns.
 
     Raises:
         LoweringError: as :func:`.program.lower`.
     """
-    # Constants with equal bytes would share one entry, which other tasks' could not.
+    # Equal constants would share one entry, but other tasks' factors differ.
     unequal = {name: torch.full_like(x, 1.0 + i) for i, (name, x) in enumerate(factors.items())}
     exported = export_forward(OwnFactors(decoder, unequal), {}, prefill_length)
     edge, delegation = checked_backend({FORWARD: exported}, backend, slots, metadata)

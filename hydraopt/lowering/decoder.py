@@ -1,4 +1,4 @@
-"""The module that is exported: one decoding step of a Hugging Face causal LM."""
+"""The module to export: one decoding step of a Hugging Face causal LM."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from .simplify import delegate_norms
 
 
 class LastPosition(nn.Module):
-    """Applies ``head`` to the last position only: decoding needs no other logits."""
+    """Apply ``head`` to the last position only; decoding needs no other logits."""
 
     def __init__(self, head: nn.Module):
         super().__init__()
@@ -23,19 +23,17 @@ class LastPosition(nn.Module):
 
 
 def restructure(model: PreTrainedModel, settings: ExportSettings) -> Step:
-    """Rewrite ``model`` as its program needs it, in place; adapters come before or after it.
-
-    It still computes in float32.
+    """Rewrite ``model`` for export, in place and in float32; adapters may be added before or after.
 
     Args:
         model: a causal LM in float32.
-        settings: of the export, resolved.
+        settings: export settings, resolved.
 
     Returns:
-        Where its attention layers look for each call's positions.
+        The state that receives the positions of each call.
 
     Raises:
-        LoweringError: settings that the model cannot have.
+        LoweringError: the model does not support the settings.
     """
     max_length = require(settings.max_length, "max length")
     step = add_caches(model, require(settings.attention, "attention"), max_length)
@@ -47,14 +45,14 @@ def restructure(model: PreTrainedModel, settings: ExportSettings) -> Step:
 class Decoder(nn.Module):
     """``forward(input_ids [1, S], cache_position [S], factors) -> logits [1, 1, vocabulary]``.
 
-    The KV cache of ``max_length`` positions is a mutable buffer of the program. It is read up to
-    the largest cache position only, so starting again at position 0 forgets what it holds.
+    The KV cache of ``max_length`` positions is a mutable buffer of the program. Only positions up
+    to the current one are read, so that restarting at position 0 clears it.
 
     Args:
-        model: a causal LM, restructured.
-        step: what :func:`restructure` gave.
+        model: a restructured causal LM.
+        step: state from :func:`restructure`.
         max_length: positions of the cache.
-        inputs: the dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
+        inputs: dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """
 
     def __init__(
@@ -69,7 +67,7 @@ class Decoder(nn.Module):
         cache_position: torch.Tensor,
         factors: dict[str, torch.Tensor],
     ) -> torch.Tensor:
-        """One step; ``factors`` are the factor inputs by name."""
+        """Run one step; ``factors`` are the factor inputs by name."""
         start = cache_position[0].item()
         torch._check(start >= 0)
         torch._check(start + input_ids.shape[1] <= self.max_length)

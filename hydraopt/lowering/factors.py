@@ -1,4 +1,4 @@
-"""How coded adapters map to a program: inputs of ``forward``, or constants of a closed set."""
+"""Names and shapes of the factors that a program takes."""
 
 from collections.abc import Mapping
 
@@ -9,11 +9,11 @@ from ..formats.layout import Layout
 
 
 def factor_shapes(layout: Layout, *, static_rows: bool = False) -> dict[str, tuple[int, int, int]]:
-    """``module.A`` -> ``(1, in, n)``, ``module.B`` -> ``(1, R, out)``, in the inputs' order.
+    """Return ``module.A`` -> ``(1, in, n)`` and ``module.B`` -> ``(1, R, out)``, in input order.
 
     Args:
-        layout: of the packs.
-        static_rows: shared rows are layers of the program; A holds the n private rows alone.
+        layout: layout of the packs.
+        static_rows: shared rows are layers of the program, so that A has the n private rows only.
     """
     shapes = {}
     for name, side, directions in layout.factors(static_rows=static_rows):
@@ -24,12 +24,12 @@ def factor_shapes(layout: Layout, *, static_rows: bool = False) -> dict[str, tup
 
 
 def module_shapes(layout: Layout) -> dict[str, tuple[int, int]]:
-    """``(out, in)`` of every adapted module."""
+    """Return ``(out, in)`` of every adapted module."""
     return {name: module.shape for name, module in layout.modules.items()}
 
 
 def slot_factors(factors: Mapping[str, Factors]) -> dict[str, torch.Tensor]:
-    """One task's factors by input name, in the inputs' shapes; no row is a layer."""
+    """Return one task's factors by input name and in input shapes, with all rows."""
     return {
         f"{name}.{side}": factor.T[None].contiguous()
         for name, (a, b) in factors.items()

@@ -1,4 +1,4 @@
-"""Where adapters' layers lie in a base model that becomes a program."""
+"""Find adapted layers in a base model, before and after it is restructured."""
 
 from collections.abc import Mapping
 
@@ -22,16 +22,16 @@ def layer_places(
     shapes: Mapping[str, tuple[int, int]],
     weights: BaseWeights,
 ) -> Places:
-    """Where the layers of adapters are in their base, see :func:`.fitting.places`.
+    """Find the layers of adapters in their base, see :func:`.fitting.places`.
 
     Args:
-        base: as it was loaded.
-        settings: of the export, resolved.
+        base: the base model, not restructured yet.
+        settings: export settings, resolved.
         shapes: module -> ``(out, in)`` of the adapters.
-        weights: what the base must be equal in.
+        weights: copies of base weights to compare with the base.
 
     Raises:
-        LoweringError: a base that does not fit the adapters.
+        LoweringError: the base does not fit the adapters.
     """
 
     def run(model: PreTrainedModel) -> torch.Tensor:
@@ -42,16 +42,16 @@ def layer_places(
 
 
 def linear_layer(model: nn.Module, name: str, shape: tuple[int, int]) -> nn.Linear:
-    """:func:`.base_layers.linear_layer` of a base that may be restructured already."""
+    """:func:`.base_layers.linear_layer` for a base that may be restructured."""
     return base_layers.linear_layer(model, name, shape, LoweringError, place(model, name))
 
 
 def check_head(model: nn.Module, name: str, width: int) -> None:
-    """:func:`.base_layers.check_head` of a base that may be restructured already."""
+    """:func:`.base_layers.check_head` for a base that may be restructured."""
     base_layers.check_head(model, name, width, LoweringError, place(model, name))
 
 
 def place(model: nn.Module, name: str) -> str:
-    """Where a layer lies in a model: inside what applies the last one to one position only."""
+    """Return a layer's name in a model, where :class:`LastPosition` may wrap it."""
     layer = dict(model.named_modules()).get(name)
     return f"{name}.head" if isinstance(layer, LastPosition) else name

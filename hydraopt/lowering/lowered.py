@@ -1,4 +1,4 @@
-"""From a plan to a program, and to what a task needs beside it: one function per swap."""
+"""Lower a plan to a program and its packs: one function per swap."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping
@@ -34,13 +34,14 @@ DATA_SUFFIX = ".ptd"
 
 @dataclass(frozen=True)
 class Lowered:
-    """What was lowered.
+    """A lowered plan.
 
     Attributes:
-        program: all methods.
-        constant_bytes: of the factors that are constants of the program.
-        packs: task -> where its pack or .ptd file is.
-        deviation: from transformers, see :func:`.check.largest_deviation`; None if not compared.
+        program: the program with all methods.
+        constant_bytes: bytes of factors that are constants of the program.
+        packs: task -> place of its pack or .ptd file.
+        deviation: deviation from transformers, see :func:`.check.largest_deviation`; None if it was
+            not compared.
     """
 
     program: Program
@@ -53,8 +54,8 @@ def lower_plan(plan: Plan, directory: Path) -> Lowered:
     """Lower a plan and write its packs or .ptd files to ``directory``.
 
     Raises:
-        LoweringError: a base that does not fit the adapters, a model that computes other numbers
-            than transformers, or a slot that was not delegated.
+        LoweringError: the base does not fit the adapters, the model differs from transformers, or
+            a slot was not delegated.
     """
     if isinstance(plan, StaticPlan):
         return _static(plan)
@@ -62,7 +63,7 @@ def lower_plan(plan: Plan, directory: Path) -> Lowered:
 
 
 def _with_inputs(plan: SwapPlan, directory: Path) -> Lowered:
-    """Factors are inputs of ``forward``; ``unpack`` makes them of a task's pack."""
+    """Factors are inputs of ``forward``, made by ``unpack`` from a task's pack."""
     base, settings, coded = plan.base, plan.settings, plan.adapters
     module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
     methods = {
@@ -75,7 +76,7 @@ def _with_inputs(plan: SwapPlan, directory: Path) -> Lowered:
 
 
 def _with_methods(plan: SwapPlan, _: Path) -> Lowered:
-    """A closed set of tasks: each has its method, whose constants are its factors."""
+    """One method per task, with constant factors; the set of tasks is closed."""
     base, settings, coded = plan.base, plan.settings, plan.adapters
 
     def constants(module: nn.Module, task: str) -> Inputs:
@@ -94,9 +95,9 @@ def _with_methods(plan: SwapPlan, _: Path) -> Lowered:
 
 
 def _with_data(plan: SwapPlan, directory: Path) -> Lowered:
-    """A .ptd file of float32 factors for each task, which a runner loads with the program.
+    """One .ptd file of float32 factors per task, which a runner loads with the program.
 
-    All rows are in it: beside rows that are layers, XNNPACK does not take constants of a few rows.
+    It has all rows: XNNPACK does not take external constants of a few rows beside row layers.
     """
     base, settings, coded = plan.base, plan.settings, plan.adapters
     module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
@@ -117,7 +118,7 @@ def _with_data(plan: SwapPlan, directory: Path) -> Lowered:
 
 
 def _static(plan: StaticPlan) -> Lowered:
-    """All tasks are the method ``forward`` of a base that was changed before it is quantised."""
+    """One model for all tasks: the adapter changes the base before quantisation."""
     base, settings, adapter = plan.base, plan.settings, plan.adapters
     expected, task = [], adapter.tasks[0]
     if plan.check and adapter.factors:
@@ -140,12 +141,12 @@ _LOWER: Mapping[str, Callable[[SwapPlan, Path], Lowered]] = {
 
 
 def lower_base(base: BaseModel, settings: ExportSettings, layers: Collection[str] = ()) -> Program:
-    """The program of a base model without slots.
+    """Lower a base model without slots.
 
     Args:
-        base: the base model; it is changed in place.
-        settings: of the export, resolved.
-        layers: those whose matrix products must be delegated.
+        base: the base model, changed in place.
+        settings: export settings, resolved.
+        layers: layers whose matrix products must be delegated.
 
     Raises:
         LoweringError: as :func:`.program.lower`.
@@ -164,11 +165,11 @@ def _lower_forward(
 def _checked(
     plan: SwapPlan, use: Callable[[nn.Module, str], Inputs]
 ) -> tuple[nn.Module, float | None]:
-    """The module that is exported and its deviation from transformers.
+    """Return the module to export and its deviation from transformers.
 
     Args:
-        plan: of several tasks.
-        use: gives a task's factors as a module that is not quantised yet takes them.
+        plan: plan for several tasks.
+        use: sets a task's constants in a module, or returns its factors by input name.
     """
     base, settings, coded = plan.base, plan.settings, plan.adapters
     tasks = (coded.tasks[0], coded.tasks[-1]) if plan.check else ()
@@ -182,15 +183,15 @@ def _checked(
 def slotted(
     base: BaseModel, settings: ExportSettings, shapes: Mapping[str, tuple[int, int]]
 ) -> nn.Module:
-    """The module that is exported: a restructured base with slots; changes ``base`` in place.
+    """Return the module to export: a restructured, quantised base with slots, made in place.
 
     Args:
         base: the base model.
-        settings: of the export, resolved.
+        settings: export settings, resolved.
         shapes: dotted module name -> ``(out, in)`` of the adapters.
 
     Raises:
-        LoweringError: settings or slots that the base cannot have.
+        LoweringError: the base does not support the settings or the slots.
     """
     module = float_module(base, settings, shapes)
     quantize(base.model, settings)
@@ -200,7 +201,7 @@ def slotted(
 def float_module(
     base: BaseModel, settings: ExportSettings, shapes: Mapping[str, tuple[int, int]]
 ) -> nn.Module:
-    """As :func:`slotted`, before anything is quantised."""
+    """As :func:`slotted`, before quantisation."""
     make = base.kind.restructure(base.model, settings)
     product = find_backend(settings.backend).product
     return make(insert_slots(base.model, shapes, product))
@@ -211,7 +212,7 @@ def quantize(
     settings: ExportSettings,
     rows: Mapping[str, IntegerRows] | None = None,
 ) -> None:
-    """Quantise a restructured base in place; ``rows`` as in :func:`slotted`."""
+    """Quantise a restructured base in place; ``rows`` become layers of its slots."""
     report_stage("Quantising the base model")
     backend = find_backend(settings.backend)
     backend.quantize(model, settings.scheme)

@@ -1,7 +1,7 @@
-"""What ExecuTorch's own LLM runners ask a program: methods that return constants.
+"""Constant methods that ExecuTorch's LLM runners read from a program.
 
-Names as in ``extension/llm/runner/constants.h`` of ExecuTorch 1.5. ``TextLLMRunner`` (C++, Python,
-``LlmModule`` on Android) refuses a program without ``get_max_seq_len``.
+Names are from ``extension/llm/runner/constants.h`` of ExecuTorch 1.5. ``TextLLMRunner`` (C++,
+Python, ``LlmModule`` on Android) requires ``get_max_seq_len``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ NO_METADATA: Mapping[str, Metadatum] = MappingProxyType({})
 def runner_metadata(
     settings: ExportSettings, vocabulary: int, eos_ids: Sequence[int], bos_id: int | None
 ) -> dict[str, Metadatum]:
-    """Method name -> constant, for a program of a causal LM.
+    """Return method name -> constant for a causal LM.
 
     Args:
-        settings: of the export, resolved.
+        settings: export settings, resolved.
         vocabulary: number of token ids.
         eos_ids: tokens that end a generation.
-        bos_id: the token that begins a text; None: the program does not tell one.
+        bos_id: the token that begins a text; None leaves it out.
     """
     metadata: dict[str, Metadatum] = {
         "get_max_seq_len": require(settings.prefill_length, "prefill length"),

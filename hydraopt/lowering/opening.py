@@ -1,4 +1,4 @@
-"""What an export takes: a directory of adapters of any kind, told by the file that describes it."""
+"""Open a directory of adapters of any kind, recognised by its description file."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,11 +20,11 @@ def open_adapters(
 
     Args:
         directory: the adapters.
-        static: put those of several tasks into the base's weights; the others always are.
+        static: put compressed or merged adapters into the base's weights, as trained ones are.
 
     Raises:
-        BundleError: a missing, damaged or newer-format file.
-        LoweringError: adapters to put into the weights that differ between the tasks.
+        BundleError: a file is missing, damaged or of another format version.
+        LoweringError: ``static`` is set and the adapters differ between tasks.
     """
     for description, read in TRAINED.items():
         if (directory / description).exists():
@@ -34,7 +34,7 @@ def open_adapters(
 
 
 def _hydralora(directory: Path) -> StaticAdapter:
-    """Its task is named after the directory."""
+    """Read a HydraLoRA adapter; its task is named after the directory."""
     name = directory.resolve().name
     task = name if TASK_NAME.fullmatch(name) else "hydralora"
     return static_hydralora(HydraLora.load(directory), task)
@@ -45,4 +45,4 @@ def _sparse(directory: Path) -> StaticAdapter:
 
 
 TRAINED: Mapping[str, Callable[[Path], StaticAdapter]] = {HYDRALORA: _hydralora, SPARSE: _sparse}
-"""File that describes what ``train`` wrote -> its reader."""
+"""Description file of a trained adapter -> its reader."""

@@ -1,4 +1,4 @@
-"""What an export is going to make, decided before anything is lowered."""
+"""Plans: every decision about an export, made before anything is lowered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ SWAPS = (INPUTS, TASK_METHODS, DATA)
 
 
 class Adapters(Protocol):
-    """What lowering asks of adapters, be they several tasks' or one for all."""
+    """The interface of adapters to export, for several tasks or one for all."""
 
     @property
     def base_model(self) -> str:
@@ -39,40 +39,40 @@ class Adapters(Protocol):
 
     @property
     def adapter_bytes(self) -> int:
-        """fp16 bytes of the adapters that went in."""
+        """fp16 bytes of the original adapters."""
 
     @property
     def classes(self) -> Mapping[str, int]:
-        """Task -> number of classes of its head; empty if the tasks have none."""
+        """Task -> number of classes of its head; empty without heads."""
 
     @property
     def task_type(self) -> str | None:
-        """PEFT's name of the kind of base model; None if it is not told."""
+        """PEFT task type; None if unknown."""
 
     @property
     def base_weights(self) -> BaseWeights:
-        """What the base must be equal in."""
+        """Copies of base weights, to compare with the base."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, int]]:
         """Module -> ``(out, in)``."""
 
     def placed(self, places: Places) -> Self:
-        """The same of modules with other names, without those that have no place."""
+        """Rename modules to their places in the base, and drop those without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """One export.
+    """What all plans have.
 
     Attributes:
         base: the base model; lowering changes it in place.
-        settings: of the export, resolved.
-        adapters: what the program is made of beside the base.
-        classes: task -> number of classes of its head; empty if the tasks have none.
-        check: whether the model is compared with transformers before it is quantised.
-        layers: module of an adapter -> its name in the base, where that is another one; None if
-            the program never runs the layer.
+        settings: export settings, resolved.
+        adapters: the adapters to export.
+        classes: task -> number of classes of its head; empty without heads.
+        check: whether to compare the model with transformers before quantisation.
+        layers: module of an adapter -> its name in the base, if it differs; None if the program
+            never runs the layer.
     """
 
     base: BaseModel
@@ -84,28 +84,27 @@ class _Plan:
 
     @property
     def backend(self) -> Backend:
-        """What runs the program's matrix products."""
+        """The backend of the matrix products."""
         return find_backend(self.settings.backend)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StaticPlan(_Plan):
-    """One adapter for all tasks becomes part of the base's weights: nothing is swapped."""
+    """One adapter for all tasks is merged into the base's weights; nothing is swapped."""
 
     adapters: StaticAdapter
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwapPlan(_Plan):
-    """The program takes the factors of one of several tasks.
+    """Several tasks, of which the program runs one at a time.
 
     Attributes:
-        swap: how it takes them, as in the manifest.
-        methods: task -> name of its method; empty where tasks have packs or files.
-        factors: name -> shape of the factors that are inputs of ``forward``, in order.
-        rows: module -> rows that all tasks share and that become layers of the program; None if
-            rows are inputs like the rest.
-        single_pack: whether one file holds the packs of all tasks.
+        swap: how factors reach the program, as in the manifest.
+        methods: task -> name of its method; empty for other swaps.
+        factors: name -> shape of the factor inputs of ``forward``, in order.
+        rows: module -> shared rows that become layers of the program; None if all rows are inputs.
+        single_pack: whether one file holds all packs.
     """
 
     adapters: CodedAdapters
@@ -134,31 +133,31 @@ def make_plan(
     check: bool = True,
     chat_arguments: ChatArguments | None = None,
 ) -> Plan:
-    """Load the base and decide everything else.
+    """Load the base and plan the export.
 
     Args:
-        adapters: of several tasks, or one for all.
-        base: directory or hub id of the base model they belong to.
-        settings: of the export.
-        swap: as in the manifest; None: ``inputs``, or ``static`` for one adapter for all tasks.
-        single_pack: write the packs of all tasks into one file.
-        check: compare the model with transformers before it is quantised.
-        chat_arguments: as :func:`.bundle.export_bundle` takes them.
+        adapters: adapters of several tasks, or one for all.
+        base: directory or hub id of the base model.
+        settings: export settings; defaults if None.
+        swap: as in the manifest; None for ``inputs``, or ``static`` with one adapter for all tasks.
+        single_pack: write all packs to one file.
+        check: compare the model with transformers before quantisation.
+        chat_arguments: as in :func:`.bundle.export_bundle`.
 
     Raises:
-        UsageError: a ``swap`` that there is not, or for adapters that are not swapped; one file
-            of packs where there are none.
-        LoweringError: a base that does not fit the adapters, or settings that it cannot have.
+        UsageError: ``swap`` is unknown or does not fit the adapters, or ``single_pack`` is set
+            without packs.
+        LoweringError: the base does not fit the adapters or does not support the settings.
     """
     if single_pack and (isinstance(adapters, StaticAdapter) or swap not in (None, INPUTS)):
         raise UsageError(
-            "a single file of packs goes with factors as inputs only: nothing else has packs",
+            "a single file of packs requires swap 'inputs': the other swaps have no packs",
             options=["packs", "swap"],
         )
     if isinstance(adapters, StaticAdapter):
         if swap is not None:
             raise UsageError(
-                "a swap does not go with one model for all tasks: nothing is swapped",
+                "one model for all tasks has nothing to swap; leave swap out",
                 options=["swap"],
             )
         loaded, settings, found = _on_base(adapters, base, settings, chat_arguments)
@@ -186,7 +185,7 @@ def _on_base(
     settings: ExportSettings | None,
     chat_arguments: ChatArguments | None,
 ) -> tuple[BaseModel, ExportSettings, Places]:
-    """The base of some adapters, resolved settings, and where their layers are in it."""
+    """Load the base, resolve the settings, and find the adapters' layers in the base."""
     loaded = load_base(
         base,
         adapters.base_model,
@@ -228,9 +227,9 @@ def _swapping(
 
 
 def _layer_rows(coded: CodedAdapters, settings: ExportSettings) -> Mapping[str, IntegerRows] | None:
-    """The rows that become layers of a quantised base.
+    """Return the shared rows that become layers of a quantised base.
 
-    What tasks share as a whole is no layer of rows: it is decoded like the rest.
+    If tasks share whole factors, columns included, rows are unpacked like the rest.
     """
     if not settings.scheme.quantizes or coded.layout.shares_columns:
         return None

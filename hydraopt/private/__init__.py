@@ -1,8 +1,7 @@
-"""What is used of torch, executorch, torchao and transformers beside their public APIs.
+"""Private APIs of torch, executorch, torchao and transformers, one module per library.
 
-Each library has a module; each name in it says what it is for. They are looked up where they are
-used: without one that is gone a speed-up is left out, with one warning, and what a right program
-needs is refused in one line.
+Every name states its purpose and is looked up when used. If a name is gone, a speed-up is skipped
+with one warning, and what correctness needs raises an error of one line.
 """
 
 from .names import TESTED, GoneError, Name, slower, speedups

@@ -1,4 +1,4 @@
-"""ExecuTorch: faster lowering, files that its Python API neither writes nor reads, its wheel."""
+"""ExecuTorch: faster lowering, .ptd files and .pte headers, and the wheel's libraries."""
 
 import re
 import struct
@@ -16,15 +16,15 @@ SORT = Name(
     "executorch",
     "executorch.exir.lowered_backend_module",
     "legalize_graph",
-    "sorts a graph for every partition, and writes it as Python code each time",
+    "sorts a graph for every partition and regenerates its Python code each time",
 )
 PASS_MANAGER = Name(
     "executorch",
     "executorch.backends.xnnpack.xnnpack_preprocess",
     "XNNPACKPassManager",
-    "runs all passes on each partition, each of which traces it again",
+    "runs every pass on every partition, and each pass traces it again",
 )
-PASSES = {  # pass -> the operators that it rewrites; the others rewrite convolutions and the like
+PASSES = {  # pass -> operators that it rewrites; others rewrite convolutions
     Name("executorch", "executorch.backends.xnnpack._passes", x, "rewrites a partition"): rewrites
     for x, rewrites in {
         "XNNPACKRemoveCloneOpsTransform": "clone",
@@ -40,10 +40,10 @@ DECOMPOSITIONS = Name(
     "executorch",
     "executorch.exir.tracer",
     "_default_decomposition_table",
-    "says what ExecuTorch decomposes in three traces, for which one is enough",
+    "lists what ExecuTorch decomposes in three traces, where one is enough",
 )
 
-# What a right program needs
+# Needed for correct programs
 
 CUSTOM_OPERATORS = Name(
     "executorch",
@@ -88,7 +88,7 @@ DATA_SERIALIZER = Name(
 
 @contextmanager
 def sorted_without_code() -> Iterator[None]:
-    """A graph that is sorted again for every partition is not written as code each time."""
+    """Skip generating Python code when a graph is sorted for a partition."""
     from torch.fx import GraphModule
 
     from .torch import in_this_thread, replaced
@@ -109,13 +109,13 @@ def sorted_without_code() -> Iterator[None]:
 
 @contextmanager
 def few_passes(begins: Callable[[], None]) -> Iterator[None]:
-    """Run on each partition only the passes that may change it, in this thread.
+    """Run only the passes that may change a partition, in this thread.
 
-    A partition without operators that a pass rewrites is left alone by it; one that convolves gets
-    all passes.
+    A pass is skipped if the partition has none of the operators that it rewrites. A partition with
+    convolutions gets all passes.
 
     Args:
-        begins: is called before each partition.
+        begins: called before each partition.
     """
     from .torch import replaced
 
@@ -133,7 +133,7 @@ def few_passes(begins: Callable[[], None]) -> Iterator[None]:
 
 
 def _passes_for(program: Any, passes: Mapping[type, str]) -> list | None:
-    """The passes that may change a partition; None, which is all, if it convolves."""
+    """Return the passes that may change a partition; None, meaning all, with convolutions."""
     operators = " ".join({str(node.target) for node in program.graph.nodes})
     if "convolution" in operators:
         return None
@@ -141,10 +141,10 @@ def _passes_for(program: Any, passes: Mapping[type, str]) -> list | None:
 
 
 def decomposed(exported: Any, partitioner: Any) -> Any:
-    """A program in core operators and those that a backend takes whole.
+    """Decompose a program, except the operators that a backend takes whole.
 
     Raises:
-        GoneError: ExecuTorch does not tell which they are.
+        GoneError: ExecuTorch's table of decompositions is gone.
     """
     table = DECOMPOSITIONS.get()()
     for operator in partitioner.ops_to_not_decompose(exported)[0]:
@@ -153,16 +153,16 @@ def decomposed(exported: Any, partitioner: Any) -> Any:
 
 
 def register_operators() -> None:
-    """Register the operators of language models and of quantised embeddings with PyTorch."""
+    """Register ExecuTorch's operators for language models and quantised embeddings."""
     CUSTOM_OPERATORS.get()
     QUANTIZED_OPERATORS.get()
 
 
 def data_entries(manager: Any) -> list[tuple[str, Any]]:
-    """For each tensor outside a program, in order, its key in a data file and its entry there.
+    """Return the key and entry of every external tensor of a program, in order.
 
     Args:
-        manager: an ``ExecutorchProgramManager`` with one data file.
+        manager: ``ExecutorchProgramManager`` with one data file.
     """
     if not hasattr(manager, "_tensor_data"):
         raise EXTERNAL_DATA.gone()
@@ -173,11 +173,11 @@ def data_entries(manager: Any) -> list[tuple[str, Any]]:
 
 
 def data_file(buffers: Sequence[bytes], entries: Sequence[tuple[str, Any]]) -> bytes:
-    """The content of a .ptd file.
+    """Write the content of a .ptd file.
 
     Args:
-        buffers: of the tensors, float32, in the order of ``entries``.
-        entries: as :func:`data_entries` gives them.
+        buffers: float32 bytes of the tensors, in the order of ``entries``.
+        entries: from :func:`data_entries`.
     """
     entry = DATA_ENTRY.get()
     named = {
@@ -188,27 +188,26 @@ def data_file(buffers: Sequence[bytes], entries: Sequence[tuple[str, Any]]) -> b
     return bytes(DATA_SERIALIZER.get()().serialize(payload))
 
 
-# Files' first bytes: ExecuTorch prints identifiers that it does not know, and its bindings abort
-# the process if one is no UTF-8
+# File headers: ExecuTorch's bindings abort the process on an identifier that is not UTF-8
 
-PROGRAM_ID, DATA_ID = b"ET12", b"FT01"  # of a .pte and of a .ptd file, bytes 4 to 8
-# after them in a .pte file: magic, length of this header, bytes of the program itself, where its
-# data begin (0: none) and how many bytes they have
+PROGRAM_ID, DATA_ID = b"ET12", b"FT01"  # bytes 4 to 8 of a .pte and a .ptd file
+# next in a .pte file: magic, length of this header, size of the program, and offset (0: none) and
+# size of its data
 EXTENDED, MAGIC = struct.Struct("<4sIQQQ"), b"eh00"
 HEAD = 8 + EXTENDED.size
 
 
 def identifier(head: bytes) -> bytes:
-    """What the first :data:`HEAD` bytes of a file say it is."""
+    """Return the identifier in the first :data:`HEAD` bytes of a file."""
     return head[4:8]
 
 
 def bytes_of(head: bytes, size: int) -> int | None:
-    """The bytes that a .pte file should have; None if it may be right.
+    """Return the size that a .pte file should have; None if its size is consistent.
 
     Args:
-        head: its first :data:`HEAD` bytes.
-        size: the bytes that it has.
+        head: the file's first :data:`HEAD` bytes.
+        size: the file's size in bytes.
     """
     magic, _, program, start, length = EXTENDED.unpack_from(head, 8)
     fits = magic != MAGIC or not start or program <= start <= start + length == size
@@ -216,10 +215,10 @@ def bytes_of(head: bytes, size: int) -> int | None:
 
 
 def data_start(head: bytes) -> int | None:
-    """Where the data of a program begin, 0: nowhere; None if it is no .pte file with a header.
+    """Return the offset of a program's data, 0 without data; None without an extended header.
 
     Args:
-        head: its first :data:`HEAD` bytes.
+        head: the file's first :data:`HEAD` bytes.
     """
     if len(head) < HEAD:
         return None
@@ -242,21 +241,24 @@ LIBRARIES = (
     "executorch_etdump",
 )
 INCLUDED = ("include", "include/executorch/runtime/core/portable_type/c10")
-MEMBERS = ("executorch/lib/lib", "executorch/include/")  # of the wheel, that a runner is built with
+MEMBERS = (
+    "executorch/lib/lib",
+    "executorch/include/",
+)  # what a runner is built with
 
 
 def package() -> Path:
-    """Where ExecuTorch is installed; nothing of it is loaded."""
+    """Return ExecuTorch's directory without loading its libraries."""
     import executorch
 
     return Path(executorch.__path__[0])
 
 
 def kernel_libraries() -> list[Path]:
-    """Libraries of operators for language models, which ExecuTorch's modules load with compilers.
+    """Return the shared libraries of kernels for language models.
 
     Raises:
-        GoneError: the wheel does not hold them where it did.
+        GoneError: the wheel lacks one of them.
     """
     found = [next(package().glob(pattern), None) for pattern in KERNELS]
     for pattern, path in zip(KERNELS, found, strict=True):

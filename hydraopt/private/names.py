@@ -1,4 +1,4 @@
-"""Names of other libraries that are no public API, and what happens when one is gone."""
+"""Look up private names of other libraries, and handle those that are gone."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -13,22 +13,22 @@ from ..errors import HydraOptError
 TESTED = {"torch": "2.13", "executorch": "1.5.1", "torchao": "0.18", "transformers": "5.24"}
 
 logger = logging.getLogger(__name__)
-_told: set[str] = set()  # speed-ups that were warned of
+_warned: set[str] = set()  # messages of speed-ups that were skipped
 
 
 class GoneError(HydraOptError):
-    """A name that another version of a library does not have."""
+    """The installed version of a library lacks a private name."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A name of another library.
+    """A private name of another library.
 
     Attributes:
-        library: its distribution.
-        module: where the name is.
-        attribute: the name, with dots for those inside of it; empty for the module itself.
-        use: what it is for, to complete "which ...".
+        library: name of the distribution.
+        module: module that defines the name.
+        attribute: dotted path inside the module; empty for the module itself.
+        use: its purpose, to complete "which ...".
     """
 
     library: str
@@ -37,7 +37,7 @@ class Name:
     use: str
 
     def get(self) -> Any:
-        """What it names.
+        """Import the object.
 
         Raises:
             GoneError: the library has no such name.
@@ -54,7 +54,7 @@ class Name:
         return ".".join(filter(None, (self.module, self.attribute)))
 
     def gone(self) -> GoneError:
-        """The error that says so."""
+        """Return the error for a name that is gone."""
         try:
             installed = version(self.library)
         except PackageNotFoundError:
@@ -70,10 +70,10 @@ Speedup = Callable[[], AbstractContextManager[None]]
 
 @contextmanager
 def speedups(entering: Iterable[Speedup]) -> Iterator[None]:
-    """Enter context managers while the block runs; without those whose names are gone.
+    """Enter context managers for the block, and skip those whose names are gone.
 
     Args:
-        entering: each of them raises :class:`GoneError` before it changes anything.
+        entering: context managers that raise :class:`GoneError` before they change anything.
     """
     with ExitStack() as stack:
         for speedup in entering:
@@ -85,11 +85,11 @@ def speedups(entering: Iterable[Speedup]) -> Iterator[None]:
 
 
 def slower(error: GoneError) -> None:
-    """Warn, once, that a speed-up is left out; also while warnings are silenced."""
+    """Warn once that a speed-up is skipped, even while logging is disabled."""
     text = str(error)
-    if text in _told:
+    if text in _warned:
         return
-    _told.add(text)
+    _warned.add(text)
     silenced = logging.root.manager.disable
     logging.disable(logging.NOTSET)
     try:

@@ -1,6 +1,6 @@
-"""torch: ``torch.export`` traces a model far faster without what an export does not need.
+"""torch: make ``torch.export`` faster by skipping what an export does not need.
 
-Nothing here changes a program, and only the thread that entered a block is concerned.
+Nothing here changes a program. Patches apply only to the thread that entered the block.
 """
 
 import copy
@@ -21,40 +21,39 @@ GUARD_MANAGER = Name(
     "torch",
     "torch._dynamo.guards",
     "CheckFunctionManager.build_guards",
-    "tells what would have to hold for a compiled model to be called again; an export needs the "
-    "sizes alone",
+    "makes the guards of a compiled model; an export needs those of sizes alone",
 )
 GUARD_FUNCTIONS = Name(
     "torch",
     "torch._dynamo.guards",
     "GuardBuilder.add_python_lambda_leaf_guard_to_root",
-    "makes functions that check guards, which an export never calls",
+    "writes functions that check guards, which an export never calls",
 )
 NODE_SOURCE = Name(
     "torch",
     "torch.fx.traceback",
     "NodeSource",
-    "records the traces that a node went through, of which each trace copies all",
+    "records the traces that a node went through, and is copied in every trace",
 )
 FAKE_TENSOR = Name(
     "torch",
     "torch._subclasses.fake_tensor",
     "FakeTensor",
-    "is a tensor of a trace, which knows its shape and has no data",
+    "is a tensor with a shape and no data, used in traces",
 )
 DECOMPOSITIONS = Name(
     "torch",
     "torch._inductor.decomposition",
     "decompositions",
-    "holds what an operator of torchao consists of, to compute it where a tensor has data",
+    "holds the decompositions of torchao's operators, to compute them on real tensors",
 )
 LIBRARY_END = Name(
-    "torch", "torch.library", "Library._destroy", "takes back an operator's new implementation"
+    "torch", "torch.library", "Library._destroy", "removes an operator's overriding implementation"
 )
 
 
 def in_this_thread(replacement: Callable, original: Callable) -> Callable:
-    """``replacement`` in the thread that calls this, ``original`` in all others."""
+    """Return a function that is ``replacement`` in this thread and ``original`` in all others."""
     owner = threading.get_ident()
 
     @wraps(original, updated=())
@@ -67,10 +66,10 @@ def in_this_thread(replacement: Callable, original: Callable) -> Callable:
 
 @contextmanager
 def replaced(name: Name, make: Callable[[Callable], Callable]) -> Iterator[None]:
-    """Let a function be ``make(function)`` in this thread while the block runs.
+    """Patch a function with ``make(function)`` in this thread for the block.
 
     Raises:
-        GoneError: there is no such function.
+        GoneError: the library has no such function.
     """
     original = name.get()
     replacement = in_this_thread(make(original), original)
@@ -80,7 +79,7 @@ def replaced(name: Name, make: Callable[[Callable], Callable]) -> Iterator[None]
 
 @contextmanager
 def size_guards() -> Iterator[None]:
-    """In place of all guards, those of sizes; the others are not made."""
+    """Make only the guards of sizes."""
 
     def only_sizes(build: Callable) -> Callable:
         def guarded(manager: Any, guards: Sequence, *rest: Any, **options: Any) -> Any:
@@ -95,14 +94,14 @@ def size_guards() -> Iterator[None]:
 
 @contextmanager
 def no_guard_functions() -> Iterator[None]:
-    """No function is written that checks guards."""
+    """Skip writing functions that check guards."""
     with replaced(GUARD_FUNCTIONS, lambda _: _nothing):
         yield
 
 
 @contextmanager
 def shared_sources() -> Iterator[None]:
-    """A node's record is shared by its copies."""
+    """Share a node's record between its copies."""
     source = NODE_SOURCE.get()
     itself = in_this_thread(lambda record, _: record, _copied)
     with patch.object(source, "__deepcopy__", itself, create=True):
@@ -111,15 +110,15 @@ def shared_sources() -> Iterator[None]:
 
 @contextmanager
 def decomposed_if_any() -> Iterator[None]:
-    """A program that has nothing to decompose is not traced to find that out."""
+    """Skip the trace of ``run_decompositions`` if nothing needs decomposing."""
     original = ExportedProgram.run_decompositions
 
     def decompose(
         program: ExportedProgram, decomp_table: Mapping | None = None, **options: Any
     ) -> ExportedProgram:
-        functional = program.dialect == "ATEN"  # as a decomposition leaves it
+        functional = program.dialect == "ATEN"  # it was decomposed before
         if functional and decomp_table is not None:
-            # listed, but never rewritten
+            # sym_size is listed but never rewritten
             rewritten = set(decomp_table) - {torch.ops.aten.sym_size.int}
             if rewritten.isdisjoint(_operators(program.graph_module)):
                 return program
@@ -131,14 +130,14 @@ def decomposed_if_any() -> Iterator[None]:
 
 @contextmanager
 def known_shapes(library: str, shapes: Mapping[Any, Callable]) -> Iterator[None]:
-    """Let operators tell a trace the shapes of their outputs, in place of tracing what they do.
+    """Compute the output shapes of operators in a trace without tracing into them.
 
-    All threads trace alike: what it finds is the same.
+    Applies to all threads; the traces are the same.
 
     Args:
-        library: of the operators.
-        shapes: operator -> function of its arguments that gives tensors like its outputs, or None
-            for arguments that it does not know.
+        library: namespace of the operators.
+        shapes: operator -> function of its arguments that returns tensors like its outputs, or
+            None for arguments that it does not support.
     """
     fake, table, end = FAKE_TENSOR.get(), DECOMPOSITIONS.get(), LIBRARY_END.get()
     if not shapes.keys() <= table.keys():
@@ -158,7 +157,7 @@ def known_shapes(library: str, shapes: Mapping[Any, Callable]) -> Iterator[None]
 
 
 def _operators(module: GraphModule) -> set[Any]:
-    """What a graph and those inside of it call."""
+    """Return the operators that a graph and its subgraphs call."""
     graphs = [x.graph for x in module.modules() if isinstance(x, GraphModule)]
     return {node.target for graph in graphs for node in graph.nodes if node.op == "call_function"}
 
@@ -172,7 +171,7 @@ def _shape_if_fake(computed: Callable, shape: Callable, fake: type) -> Callable:
 
 
 def _copied(record: Any, memo: dict) -> Any:
-    """A copy as :func:`copy.deepcopy` makes it of an object without ``__deepcopy__``."""
+    """Copy as :func:`copy.deepcopy` copies an object without ``__deepcopy__``."""
     found = object.__new__(type(record))
     memo[id(record)] = found
     found.__dict__.update(copy.deepcopy(record.__dict__, memo))

@@ -1,4 +1,4 @@
-"""torchao: weights in the integers that a pack holds, and the shapes of its operators."""
+"""torchao: weights of given integers, and the output shapes of its operators."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ INT_TENSOR = Name(
     "torchao",
     "torchao.quantization",
     "IntxUnpackedToInt8Tensor",
-    "holds a weight in given integers and scales",
+    "is a weight of given integers and scales",
 )
 ACTIVATIONS = Name(
     "torchao",
@@ -25,27 +25,27 @@ UNWRAP = Name(
     "torchao",
     "torchao.utils",
     "unwrap_tensor_subclass",
-    "makes plain tensors of quantised weights, which torch.export takes",
+    "converts quantised weights to plain tensors for torch.export",
 )
 OPERATORS = {
     name: Name(
         "torchao",
         "torch",
         f"ops.torchao.{name}.default",
-        "consists of some twenty operators, which a trace would go through for each layer",
+        "decomposes into some twenty operators, which a trace would repeat for every layer",
     )
     for name in ("choose_qparams_affine", "quantize_affine", "dequantize_affine")
 }
 
 
 def integer_weight(values: torch.Tensor, scales: torch.Tensor, bits: int) -> nn.Parameter:
-    """A weight in the very integers that are given, with int8 activations.
+    """Build a quantised weight of exactly the given integers, with int8 activations.
 
-    torchao's public functions round float weights, and choose scales of their own.
+    torchao's public functions quantise float weights with scales of their own.
 
     Args:
-        values: of ``bits`` bits, int8 ``[out, in]``.
-        scales: float32 ``[out, in / group]``, of as many values each.
+        values: integers of ``bits`` bits, int8 ``[out, in]``.
+        scales: float32 ``[out, in / group]``.
         bits: 4 or 8.
     """
     weight = INT_TENSOR.get()(
@@ -61,18 +61,18 @@ def integer_weight(values: torch.Tensor, scales: torch.Tensor, bits: int) -> nn.
 
 
 def plain(module: nn.Module) -> None:
-    """Make plain tensors of quantised weights, in place, as ``torch.export`` takes them."""
+    """Convert quantised weights to plain tensors in place, as ``torch.export`` requires."""
     UNWRAP.get()(module)
 
 
 def integers_of(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The integers, int8 ``[out, in]``, and float32 scales of a weight that torchao quantised."""
+    """Return the int8 ``[out, in]`` integers and float32 scales of a quantised weight."""
     return weight.qdata, weight.scale.float()
 
 
 @contextmanager
 def operator_shapes() -> Iterator[None]:
-    """Operators of quantisation tell a trace the shapes of their outputs themselves."""
+    """Compute output shapes of quantisation operators without tracing into them."""
     import torchao.quantization  # noqa: F401  defines the operators
 
     shapes = (_scale_and_zero, _like_with_dtype, _like_dequantized)
@@ -93,7 +93,7 @@ def _scale_and_zero(
     zero_point_dtype: torch.dtype | None = None,
     keepdim: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """One scale and zero point for each row of ``x``; None for other blocks."""
+    """Return tensors like the scale and zero point of each row; None for other blocks."""
     *leading, last = block_size
     if any(size != 1 for size in leading) or last != x.shape[-1]:
         return None

@@ -1,4 +1,4 @@
-"""transformers: what it calls a checkpoint's layers, and files that it looks for on the hub."""
+"""transformers: how it renames a checkpoint's layers and finds files on the hub."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
@@ -12,19 +12,19 @@ MAPPING = Name(
     "transformers",
     "transformers.conversion_mapping",
     "get_model_conversion_mapping",
-    "says how layers of a checkpoint are renamed when a model is loaded",
+    "lists how layers of a checkpoint are renamed when a model is loaded",
 )
 RENAMING = Name(
     "transformers",
     "transformers.core_model_loading",
     "WeightRenaming",
-    "tells renamed layers from converted ones",
+    "distinguishes renamed layers from converted ones",
 )
 RENAME = Name(
     "transformers",
     "transformers.core_model_loading",
     "rename_source_key",
-    "renames a layer of a checkpoint as when a model is loaded",
+    "renames a layer of a checkpoint as loading does",
 )
 CACHED_FILE = Name(
     "transformers",
@@ -49,12 +49,12 @@ BYTE_SYMBOLS = Name(
 def loaded_names(
     model: "PreTrainedModel", own: Collection[str], layers: Collection[str]
 ) -> dict[str, str]:
-    """What layers of a checkpoint are called when they are loaded into ``model``.
+    """Map a checkpoint's layers to their names in ``model``.
 
     Args:
         model: the model.
         own: dotted names of its modules.
-        layers: dotted names of the checkpoint; those without a place in the model are left out.
+        layers: dotted names in the checkpoint; layers that the model lacks are left out.
     """
     renaming, rename = RENAMING.get(), RENAME.get()
     renamings = [x for x in MAPPING.get()(model) if isinstance(x, renaming)]
@@ -64,16 +64,16 @@ def loaded_names(
 
 
 def hub_file(source: str, name: str) -> str | None:
-    """A file of a model on the hub or in its cache; None if it is not there."""
+    """Return the path of a model's file from the hub or its cache; None if there is none."""
     quiet = {f"_raise_exceptions_for_{case}": False for case in ("missing_entries", "gated_repo")}
     return CACHED_FILE.get()(source, name, **quiet)
 
 
 def adapter_on_hub(source: str) -> str | None:
-    """The ``adapter_config.json`` beside a base model on the hub; None without one."""
+    """Return the path of an ``adapter_config.json`` beside a base model; None if there is none."""
     return ADAPTER_CONFIG.get()(source)
 
 
 def byte_symbols() -> Mapping[int, str]:
-    """Byte -> its name in the vocabulary of a byte-level tokenizer."""
+    """Map bytes to their names in the vocabulary of a byte-level tokenizer."""
     return BYTE_SYMBOLS.get()()

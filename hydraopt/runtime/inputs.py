@@ -1,4 +1,4 @@
-"""Inputs of programs that are no causal LM: checked, and in the form that the program takes."""
+"""Check the inputs of encoders and image models, and convert them to tensors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +11,13 @@ from ..formats.models import CausalLm, Encoder, Image, Model
 
 
 def inputs_of(given: Sequence[int] | torch.Tensor, model: Encoder | Image) -> list[torch.Tensor]:
-    """Token ids and attention mask, int64 ``[1, S]``; or pixel values, float32 ``[1, C, H, W]``.
+    """Convert an input to the tensors that ``forward`` takes before the factors.
+
+    Returns:
+        Token ids and attention mask, int64 ``[1, S]``, or pixel values, float32 ``[1, C, H, W]``.
 
     Raises:
-        TaskError: token ids or an image that the model cannot take.
+        TaskError: invalid token ids, too many of them, or an image of another shape.
     """
     if isinstance(model, Image):
         return [_image(given, model)]
@@ -30,7 +33,7 @@ def inputs_of(given: Sequence[int] | torch.Tensor, model: Encoder | Image) -> li
 
 
 def check_ids(ids: Sequence[int], model: CausalLm | Encoder) -> None:
-    """Raise ``TaskError`` if there are no token ids, or unknown ones."""
+    """Raise ``TaskError`` if ``ids`` is empty or holds an id outside the vocabulary."""
     if not ids:
         raise TaskError("the prompt is empty, expected at least one token")
     if wrong := [token for token in ids if not 0 <= token < model.vocabulary]:
@@ -38,7 +41,7 @@ def check_ids(ids: Sequence[int], model: CausalLm | Encoder) -> None:
 
 
 def check_classes(factors: Mapping[str, torch.Tensor], task: str, expected: int | None) -> None:
-    """Raise ``BundleError`` if a task's head has another number of classes than ``expected``."""
+    """Raise ``BundleError`` if a task's head does not have ``expected`` classes."""
     for name, factor in factors.items():
         module, _, side = name.rpartition(".")
         if is_head(module) and side == "A":
@@ -51,7 +54,7 @@ def check_classes(factors: Mapping[str, torch.Tensor], task: str, expected: int 
 
 
 def example(model: Model) -> list[int] | torch.Tensor:
-    """An input that any model of its kind takes: one token, or a black image."""
+    """Return an input that any model of this kind accepts: one token, or a black image."""
     return torch.zeros(model.shape) if isinstance(model, Image) else [0]
 
 

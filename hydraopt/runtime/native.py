@@ -1,4 +1,4 @@
-"""What the C++ runtime needs, and what it prints."""
+"""Loading kernels and programs into the C++ runtime, and capturing its log."""
 
 import logging
 import os
@@ -28,42 +28,43 @@ _process = os.getpid()
 
 
 def load_kernels() -> None:
-    """Register the operators that programs of language models use beside ExecuTorch's core ones.
+    """Register the kernels for language models, which ExecuTorch's core lacks.
 
-    The libraries are loaded by themselves: ExecuTorch's modules around them import compilers of
-    PyTorch, which takes seconds.
+    Loads the shared libraries directly: importing ExecuTorch's own modules for them pulls in
+    PyTorch's compilers, which takes seconds.
     """
     import torch
-    from executorch.extension.pybindings import portable_lib  # noqa: F401  they link to it
+    from executorch.extension.pybindings import portable_lib  # noqa: F401  the libraries link to it
 
     for library in kernel_libraries():
         torch.ops.load_library(library)
     if os.getpid() != _process:
-        # ExecuTorch makes new threads after a fork, OpenMP would wait for those of the parent
+        # ExecuTorch starts new threads after a fork; OpenMP would wait for the parent's
         torch.set_num_threads(1)
 
 
 def load_program(path: Path, version: str, data: Path | None = None) -> "Program":
-    """The program in a .pte file, with the weights in a .ptd file if it keeps them there.
+    """Load a .pte file, with its external weights if it has a .ptd file.
 
-    ExecuTorch verifies structure and bounds as it loads a program; the beginning of a file, and
-    where its data are, must be right before.
+    ExecuTorch verifies structure and bounds while it loads; the identifier and the size that the
+    header states are checked before.
 
     Args:
-        path: of the program.
-        version: of ExecuTorch that made it, for errors.
+        path: the .pte file.
+        version: version of ExecuTorch that wrote it, for error messages.
         data: the .ptd file.
 
     Raises:
-        BundleError: a file that is missing, cut or of another kind, or ExecuTorch refused them.
+        BundleError: a missing, truncated or foreign file, or one that ExecuTorch rejects.
     """
     from executorch.runtime import Runtime
 
     head = _head(path, PROGRAM_ID)
     size = path.stat().st_size
-    if (wanted := bytes_of(head, size)) is not None:
+    if (expected := bytes_of(head, size)) is not None:
         raise BundleError(
-            f"{path} has {size:,} bytes, expected {wanted:,} by its header; export or copy it again"
+            f"{path} has {size:,} bytes, expected {expected:,} by its header; export or copy it "
+            "again"
         )
     if data:
         _head(data, DATA_ID)
@@ -72,7 +73,7 @@ def load_program(path: Path, version: str, data: Path | None = None) -> "Program
 
 
 def _head(path: Path, expected: bytes) -> bytes:
-    """The first bytes of a file with this identifier."""
+    """Return a file's header after checking that it has the ``expected`` identifier."""
     try:
         check_regular(path)
     except UnreadableError as error:
@@ -88,16 +89,16 @@ def _head(path: Path, expected: bytes) -> bytes:
 
 
 class Running:
-    """A loaded method; whatever ExecuTorch finds wrong as it runs is a ``BundleError``."""
+    """A loaded method whose errors at run time are raised as ``BundleError``."""
 
     def __init__(self, method: "Method", what: str):
         self._method, self._what = method, what
 
     def execute(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        """The outputs; inputs as ExecuTorch takes them.
+        """Run the method and return its outputs.
 
         Raises:
-            BundleError: ExecuTorch refused them.
+            BundleError: ExecuTorch rejects the inputs.
         """
         with loading(self._what, "run"):
             return self._method.execute(inputs)
@@ -105,16 +106,20 @@ class Running:
 
 @contextmanager
 def loading(what: str, does: str = "load") -> Iterator[None]:
-    """Keep the C++ runtime's log of a load off the terminal; quote it if the load fails.
+    """Redirect the C++ runtime's log to ``logging``; if the block fails, quote its last line.
+
+    Args:
+        what: what is loaded or run.
+        does: the verb for the message.
 
     Raises:
-        BundleError: ExecuTorch refused to load, or whatever else it ``does``.
+        BundleError: the block raised an error of ExecuTorch.
     """
     failure = None
     with thread_log() as lines:
         try:
             yield
-        except (RuntimeError, MemoryError, ValueError) as error:  # also sizes and text of no sense
+        except (RuntimeError, MemoryError, ValueError) as error:  # invalid sizes and strings, too
             failure = error
     for line in lines:
         logger.info("executorch: %s", line)

@@ -10,15 +10,15 @@ from ..errors import UsageError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen: the likeliest, or drawn at random.
+    """Settings of greedy decoding and random sampling.
 
-    Temperature comes first, then ``top_k``, then ``top_p``, as in transformers.
+    Applied in the order of transformers: temperature, ``top_k``, ``top_p``.
 
     Attributes:
-        temperature: divides the logits; 0 is greedy, whatever the other fields are.
-        top_p: the likeliest tokens that have this probability together are kept.
-        top_k: so many of the likeliest tokens are kept, and what ties with the last; None for all.
-        seed: equal seeds give equal texts; None for another text every time.
+        temperature: divides the logits; 0 is greedy and ignores the other fields.
+        top_p: keep the most likely tokens whose probabilities add up to ``top_p``.
+        top_k: keep the ``top_k`` most likely tokens, and ties with the last; None keeps all.
+        seed: seed of the random numbers; None draws a new one for every text.
 
     Raises:
         UsageError: a value out of range.
@@ -40,7 +40,7 @@ class Sampling:
                 raise UsageError(f"{name} is {getattr(self, name)}, expected {expected}")
 
     def generator(self) -> torch.Generator:
-        """A new source of random numbers for one text."""
+        """Return a seeded random number generator for one text."""
         generator = torch.Generator()
         if self.seed is None:
             generator.seed()
@@ -53,23 +53,23 @@ GREEDY = Sampling()
 
 
 def next_token(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """Choose a token.
+    """Choose the next token.
 
     Args:
         logits: ``[vocabulary]``, float32.
-        sampling: how.
-        generator: gives the random number; greedy takes none.
+        sampling: temperature, ``top_k`` and ``top_p``.
+        generator: source of the random number; unused if greedy.
     """
     if sampling.temperature == 0:
         return int(logits.argmax())
     chances = probabilities(logits, sampling)
-    if chances.isnan().any():  # so cold that the logits overflow: greedy is the limit
+    if chances.isnan().any():  # logits overflow at tiny temperatures, whose limit is greedy
         return int(logits.argmax())
     return int(torch.multinomial(chances, 1, generator=generator))
 
 
 def probabilities(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """What a token is drawn from, ``[vocabulary]``, by a temperature that is not 0."""
+    """Return the sampling distribution ``[vocabulary]``; the temperature must not be 0."""
     scores = logits / sampling.temperature
     if sampling.top_k is not None:
         weakest = scores.topk(min(sampling.top_k, len(scores))).values[-1]
@@ -77,6 +77,6 @@ def probabilities(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.top_p < 1:
         rising, order = scores.sort()
         tail = rising.softmax(0).cumsum(0) <= 1 - sampling.top_p
-        tail[-1] = False  # the likeliest token stays, however rounding goes
+        tail[-1] = False  # keep the most likely token despite rounding
         scores = scores.index_fill(0, order[tail], -math.inf)
     return scores.softmax(0)

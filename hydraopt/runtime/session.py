@@ -1,4 +1,4 @@
-"""Running a bundle: open it once, switch tasks at will."""
+"""``Session`` opens a bundle once, switches between its tasks and runs them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,18 +17,17 @@ from .turns import Turns, in_turn
 
 
 class Session:
-    """A bundle in memory: one program, one current task, and of a causal LM one KV cache.
+    """A loaded bundle: one program, one current task and, for a causal LM, one KV cache.
 
-    A causal LM is asked by :meth:`forward`, :meth:`generate` and :meth:`stream`; an encoder or an
-    image model by :meth:`run`.
+    Use :meth:`generate`, :meth:`stream` or :meth:`forward` with a causal LM, and :meth:`run` with
+    an encoder or an image model.
 
-    Threads that share a session take turns call by call. A generation is many calls: one ends with
-    ``TaskError`` if a call in between changed the task or the KV cache, so that threads which
-    generate need a session each. In a process that was forked after :meth:`open` every call is a
-    ``UsageError``; open the bundle again there.
+    A session is thread-safe call by call. A generation makes many calls, and raises ``TaskError``
+    if another thread changes the task or the KV cache in between: open one session per generating
+    thread. After a fork every call raises ``UsageError``; open the bundle again in the child.
 
     Attributes:
-        manifest: what the bundle holds.
+        manifest: the bundle's manifest.
         position: number of tokens in the KV cache.
     """
 
@@ -48,7 +47,7 @@ class Session:
         """Check every file of ``bundle`` against the manifest and load the program.
 
         Raises:
-            BundleError: a file that is missing, damaged, from another bundle or of a newer format.
+            BundleError: a file is missing, damaged, foreign or of another version.
         """
         bundle = Path(bundle)
         manifest = Manifest.read(bundle)
@@ -65,25 +64,25 @@ class Session:
 
     @property
     def task(self) -> str | None:
-        """The current task, None before the first :meth:`switch`."""
+        """The current task; None before the first :meth:`switch`."""
         return self._current.task if self._current else None
 
     @property
     def factors(self) -> Sequence[torch.Tensor]:
-        """The current task's, float32, in the manifest's order; none unless they are inputs."""
+        """The current task's factors, float32, in manifest order; empty unless they are inputs."""
         return self._current.factors if self._current else ()
 
     @in_turn
     def switch(self, task: str) -> None:
-        """Make ``task`` the current one and forget the KV cache.
+        """Make ``task`` the current task and reset the KV cache.
 
-        Tokens cached under one adapter are never read under another. If it fails, task and KV
-        cache stay as they are.
+        Tokens cached under one adapter are never read under another. A switch that fails leaves
+        the task and the KV cache unchanged.
 
         Raises:
-            TaskError: no such task.
-            BundleError: its pack was damaged or replaced after :meth:`open`, or has a head of
-                another number of classes than the manifest says.
+            TaskError: the bundle has no such task.
+            BundleError: its pack was damaged or replaced after :meth:`open`, or its head does not
+                have the number of classes that the manifest states.
         """
         check_task(task, self.tasks)
         self._current = self._load(task)
@@ -97,18 +96,18 @@ class Session:
 
     @in_turn
     def run(self, given: str | Sequence[int] | torch.Tensor) -> torch.Tensor:
-        """What an encoder or an image model makes of one text or image with the current task.
+        """Run an encoder or an image model on one input with the current task.
 
         Args:
-            given: of an encoder a text or its token ids; of an image model pixel values, float32
+            given: a text or its token ids for an encoder; pixel values for an image model, float32
                 ``[C, H, W]`` or ``[1, C, H, W]``.
 
         Returns:
-            float32: an embedding ``[d]``, or the task's logits: ``[classes]``, or of every token
-            ``[S, classes]`` if the manifest says so.
+            float32: an embedding ``[d]``, logits ``[classes]``, or logits of every token
+            ``[S, classes]`` if the manifest has ``per_token``.
 
         Raises:
-            TaskError: a causal LM, no current task, or an input that the model cannot take.
+            TaskError: the model is a causal LM, no task is current, or the input is invalid.
         """
         model = self.manifest.model
         if isinstance(model, CausalLm):
@@ -120,7 +119,7 @@ class Session:
         return output[0, ..., : self.manifest.classes.get(current.task)]
 
     def _causal_lm(self) -> CausalLm:
-        """The base, where a task is current and it continues texts; else ``TaskError``."""
+        """Return the causal LM; raise ``TaskError`` for another kind or without a current task."""
         if not isinstance(self.manifest.model, CausalLm):
             raise self._of_kind("call run")
         self._ready()
@@ -137,13 +136,14 @@ class Session:
 
     @in_turn
     def forward(self, ids: Sequence[int]) -> torch.Tensor:
-        """Append ``ids`` to the sequence; logits ``[vocabulary]``, float32, after the last one.
+        """Append ``ids`` to the sequence, in calls of at most ``prefill_length`` tokens.
 
-        The program takes ``prefill_length`` of them at a time.
+        Returns:
+            Logits after the last token, float32 ``[vocabulary]``.
 
         Raises:
-            TaskError: no causal LM, no current task, no ids or unknown ones, or more than the
-                context holds.
+            TaskError: the model is no causal LM, no task is current, ``ids`` is empty or holds
+                unknown ids, or the sequence exceeds the context.
         """
         model, current = self._causal_lm(), self._ready()
         end, most = self.position + len(ids), model.max_length
@@ -165,16 +165,17 @@ class Session:
     def generate_ids(
         self, ids: Sequence[int], max_new_tokens: int = 64, *, sampling: Sampling | None = None
     ) -> Iterator[int]:
-        """Continuation of a new sequence ``ids``, to an end token or the context's end.
+        """Start a new sequence with ``ids`` and yield its continuation token by token.
+
+        Stops at an end token, after ``max_new_tokens``, or when the context is full.
 
         Args:
-            ids: the prompt.
-            max_new_tokens: most tokens to yield.
-            sampling: how each is chosen; greedy by default.
+            ids: token ids of the prompt.
+            max_new_tokens: maximum number of tokens to generate.
+            sampling: how tokens are chosen; greedy by default.
 
         Raises:
-            TaskError: as :meth:`forward`; also if another sequence was started in between, or this
-                one continued.
+            TaskError: as :meth:`forward`; or another call changed the sequence in between.
         """
         model = self._causal_lm()
         sampling = sampling or GREEDY
@@ -195,9 +196,9 @@ class Session:
     def _continue(
         self, ids: Sequence[int], state: tuple[int, int] | None
     ) -> tuple[torch.Tensor, tuple[int, int]]:
-        """Logits as of :meth:`forward`, and the state after it: sequence and position.
+        """Run :meth:`forward`; return its logits and the state after it: sequence and position.
 
-        It is a new sequence if ``state`` is None, and else the one that was left in that state.
+        Starts a new sequence if ``state`` is None, and otherwise continues the one in that state.
         """
         if state is None:
             self.reset()
@@ -216,13 +217,13 @@ class Session:
         sampling: Sampling | None = None,
         chat: bool = False,
     ) -> Iterator[str]:
-        """Continuation of ``text``, piece by piece as it is decoded.
+        """Generate a continuation of ``text`` and yield it piece by piece.
 
         Args:
             text: the prompt, or with ``chat`` the user's message.
-            max_new_tokens: most tokens to generate.
-            sampling: how each is chosen; greedy by default.
-            chat: answer ``text`` as one user turn of the base's chat template.
+            max_new_tokens: maximum number of tokens to generate.
+            sampling: how tokens are chosen; greedy by default.
+            chat: put ``text`` as one user turn into the base's chat template.
 
         Raises:
             TaskError: as :meth:`forward` and :meth:`encode`.
@@ -239,35 +240,35 @@ class Session:
         sampling: Sampling | None = None,
         chat: bool = False,
     ) -> str:
-        """Continuation of ``text``, without it; arguments and errors as :meth:`stream`."""
+        """Generate a continuation of ``text``; arguments and errors as :meth:`stream`."""
         self._causal_lm()
         ids = self.encode(text, chat=chat)
         return self.decode(list(self.generate_ids(ids, max_new_tokens, sampling=sampling)))
 
     def encode(self, text: str, *, chat: bool = False) -> list[int]:
-        """Token ids of ``text``, or with ``chat`` of a prompt that asks it as one user turn.
+        """Encode ``text`` to token ids; with ``chat`` as one user turn of the chat template.
 
         Raises:
-            TaskError: text that is no UTF-8 or that the tokenizer does not take; the bundle has no
-                tokenizer, or no chat template.
+            TaskError: the text is not valid UTF-8, the tokenizer rejects it, or the bundle has no
+                tokenizer or no chat template.
         """
         if self._tokenizer is None:
             raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
         return self._tokenizer.encode(text, chat=chat)
 
     def try_tokenizer(self) -> None:
-        """Wait until the tokenizer, if there is one, has held for texts of all sorts.
+        """Test the tokenizer, if there is one, on texts of many kinds.
 
         Raises:
-            BundleError: it fails.
+            BundleError: the tokenizer fails on one.
         """
         if self._tokenizer is not None:
             self._tokenizer.check(tried=True)
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Text of token ids, piece by piece; together they are what :meth:`decode` gives."""
+        """Decode token ids piece by piece; the pieces add up to what :meth:`decode` returns."""
         return require(self._tokenizer, "tokenizer").decode_stream(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids, empty if the bundle has no tokenizer."""
+        """Decode token ids to text; empty if the bundle has no tokenizer."""
         return "" if self._tokenizer is None else self._tokenizer.decode(ids)

@@ -1,4 +1,4 @@
-"""Making a task of a bundle ready to run, one way for each way to swap."""
+"""Load a task's factors or method: one loader for each way to swap."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ready:
-    """A task that is ready to run.
+    """A loaded task.
 
     Attributes:
         task: its name.
-        method: the program's method that computes it.
-        factors: the last inputs of the method, float32, in the manifest's order; none unless
-            factors are inputs.
+        method: the method of the program that runs it.
+        factors: the last inputs of the method, float32, in manifest order; empty unless factors
+            are inputs.
     """
 
     task: str
@@ -35,13 +35,14 @@ class Ready:
 
 
 def task_loader(bundle: Path, manifest: Manifest) -> Callable[[str], Ready]:
-    """Load a bundle's program; the result makes one of its tasks ready.
+    """Load a bundle's program and return a function that loads one of its tasks.
 
-    It raises ``BundleError`` for a pack or a .ptd file that was damaged or replaced, or that has a
-    head of another number of classes than the manifest says; tasks that are ready stay so.
+    That function raises ``BundleError`` if the task's pack or .ptd file was damaged or replaced, or
+    if its head does not have the number of classes that the manifest states. Tasks loaded before
+    remain valid.
 
     Raises:
-        BundleError: ExecuTorch refuses the program, or it lacks a method.
+        BundleError: ExecuTorch rejects the program, or it lacks a method.
     """
     path, swap = bundle / PROGRAM, manifest.swap
     program = load_program(path, manifest.executorch)
@@ -62,7 +63,7 @@ def _inputs_loader(
 
     def ready(task: str) -> Ready:
         payload = _payload(swap.packs[task], bundle, binding)
-        factors = unpack.execute([*first, payload])  # copied out by ExecuTorch
+        factors = unpack.execute([*first, payload])  # ExecuTorch copies the outputs
         named = dict(zip(swap.factors, factors, strict=True))
         check_classes(named, task, manifest.classes.get(task))
         return Ready(task, forward, factors)

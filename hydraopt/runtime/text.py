@@ -1,8 +1,8 @@
-"""Texts to token ids and back, by a bundle's tokenizer.
+"""Encoding and decoding text with a bundle's tokenizer.
 
-The tokenizer runs in a confined process, always: that it held for some texts says nothing of the
-next one, and a manifest that fits is no proof of who wrote it. The process starts, and reads the
-file, while the session reads all else; a call takes some 40 µs more than in this process.
+The tokenizer always runs in a confined process: it may fail on any text, and a valid manifest does
+not prove who wrote the bundle. The process starts and reads the file while the session loads the
+program; a call takes about 40 µs longer than in this process.
 """
 
 import re
@@ -15,11 +15,11 @@ from ..errors import BundleError, HydraOptError, TaskError
 from ..formats.manifest import TOKENIZER, Manifest
 from ..formats.models import CausalLm, Encoder
 
-BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # a token where a vocabulary falls back to bytes
+BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # a byte-fallback token
 
 
 class BundleTokenizer:
-    """The tokenizer of a bundle, with the chat template that its manifest holds."""
+    """A bundle's tokenizer and the chat template in its manifest."""
 
     def __init__(self, bundle: Path, manifest: Manifest):
         self._bundle = bundle
@@ -31,14 +31,14 @@ class BundleTokenizer:
 
     @classmethod
     def of(cls, bundle: Path, manifest: Manifest) -> "BundleTokenizer | None":
-        """That of a bundle, whose file is being read; None if it has none."""
+        """Start reading a bundle's tokenizer; None if it has none."""
         return cls(bundle, manifest) if TOKENIZER in manifest.files else None
 
     def check(self, *, tried: bool = False) -> None:
-        """Wait until the file is read, and with ``tried`` until it holds for texts of all sorts.
+        """Wait until the file is read; with ``tried``, test it on texts of many kinds.
 
         Raises:
-            BundleError: it is no tokenizer, or fails.
+            BundleError: the file is no tokenizer, or it fails on a text.
         """
         with self._translated(BundleError, "is no tokenizer", "export again"):
             self._tokenizer.ready()
@@ -46,12 +46,13 @@ class BundleTokenizer:
                 self._tokenizer.try_all()
 
     def encode(self, text: str, *, chat: bool = False) -> list[int]:
-        """Token ids of ``text``, or with ``chat`` of a prompt that asks it as one user turn.
+        """Encode ``text`` to token ids; with ``chat`` as one user turn of the chat template.
 
-        The prompt that an encoder puts before every text is part of them.
+        An encoder's default prompt is put before the text.
 
         Raises:
-            TaskError: text that is no UTF-8 or that the tokenizer does not take; no chat template.
+            TaskError: the text is not valid UTF-8, the tokenizer rejects it, or there is no chat
+                template.
         """
         try:
             text.encode()
@@ -69,23 +70,23 @@ class BundleTokenizer:
             return self._tokenizer.encode(prompt, special=not chat)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids.
+        """Decode token ids to text.
 
         Raises:
-            TaskError: the tokenizer makes none of them.
+            TaskError: the tokenizer fails on them.
         """
         with self._translated(TaskError, "makes no text of the tokens", "take token ids"):
             return self._tokenizer.decode(ids)
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Text of token ids, piece by piece; all of them together are what :meth:`decode` gives.
+        """Decode token ids piece by piece; the pieces add up to what :meth:`decode` returns.
 
-        A piece comes as soon as no later token can change it: not inside a character, and not in a
-        run of tokens that are bytes, which a decoder takes for text or for none as a whole. What is
-        no whole character at the end is U+FFFD there, too.
+        A piece is yielded once no later token can change it: never inside a character, and never
+        inside a run of byte tokens, which a decoder accepts or rejects as a whole. An incomplete
+        character at the end becomes U+FFFD, as in :meth:`decode`.
         """
         new: list[int] = []
-        last: list[int] = []  # of the last piece: what a decoder strips, it strips before that
+        last: list[int] = []  # tokens of the last piece: decoders strip at the start only
         piece, in_run = "", False
         for token in ids:
             new.append(token)

@@ -1,4 +1,4 @@
-"""Who may call a session: one thread at a time, of the process that opened it."""
+"""Lock a session to one thread at a time and to the process that opened it."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 class Turns:
-    """The turns of one object."""
+    """The lock of one object, with its process."""
 
     def __init__(self, what: str):
         self._what = what
@@ -22,10 +22,10 @@ class Turns:
         self._lock = RLock()
 
     def lock(self) -> AbstractContextManager:
-        """What a call holds.
+        """Return the lock that a call holds.
 
         Raises:
-            UsageError: in a fork, where another thread of the parent may hold it for ever.
+            UsageError: in a fork, where a thread of the parent may hold the lock forever.
         """
         if os.getpid() != self._process:
             raise UsageError(
@@ -44,7 +44,7 @@ S = TypeVar("S", bound=_TakesTurns)
 
 
 def in_turn(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Let a method wait until other threads have left all methods of its object that wait."""
+    """Decorate a method to hold its object's lock."""
 
     @wraps(method)
     def waiting(self: S, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""Whether a bundle is whole and each of its tasks runs."""
+"""Check that a bundle is complete and that every task runs."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from .session import Session
 
 
 def verify(bundle: str | Path) -> dict:
-    """Open a bundle, switch to every task and run one token, or a black image, with each.
+    """Open a bundle and run every task on one token or a black image.
 
     Raises:
-        BundleError: as :meth:`Session.open` and :meth:`Session.switch`, or non-finite outputs.
+        BundleError: as :meth:`Session.open` and :meth:`Session.switch`; or outputs are not finite.
     """
     session = Session.open(bundle)
     session.try_tokenizer()
