@@ -85,7 +85,7 @@ def gone(monkeypatch):
 
         monkeypatch.setattr(Name, "get", got)
 
-    monkeypatch.setattr(names, "_told", set())
+    monkeypatch.setattr(names, "_warned", set())
     return take
 
 

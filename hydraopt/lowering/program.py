@@ -1,4 +1,4 @@
-"""From PyTorch modules to one ExecuTorch program."""
+"""Export PyTorch modules and lower them to one ExecuTorch program."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ OPERATORS = "ExecuTorch's exporter does not take the operators of this base mode
 
 @dataclass(frozen=True)
 class OperatorCount:
-    """How often one operator was delegated to the backend and how often it was not."""
+    """Counts of one operator inside and outside the backend's partitions."""
 
     operator: str
     delegated: int
@@ -40,7 +40,7 @@ class OperatorCount:
 
 @dataclass(frozen=True)
 class Program:
-    """A lowered program: the .pte file's content and the delegation table of each method."""
+    """A lowered program: content of the .pte file, and each method's delegation table."""
 
     buffer: bytes
     delegation: Mapping[str, Sequence[OperatorCount]]
@@ -53,11 +53,11 @@ def export_forward(
 
     Args:
         decoder: the model.
-        shapes: of the factor inputs, by name.
-        prefill_length: most tokens of one call, at least 4; memory is planned for so many.
+        shapes: shapes of the factor inputs by name.
+        prefill_length: maximum number of tokens per call, at least 4; memory is planned for it.
 
     Raises:
-        LoweringError: a model that cannot be traced.
+        LoweringError: the model cannot be traced.
     """
     length = torch.export.Dim("sequence", min=1, max=prefill_length)
     arguments = (torch.zeros(1, 4, dtype=torch.int64), torch.arange(4))
@@ -75,29 +75,29 @@ def export_module(
 
     Args:
         module: the model.
-        arguments: examples of the other arguments.
-        dynamic: their dynamic sizes, by the arguments' names.
-        shapes: of the factor inputs, by name.
+        arguments: example values of the other arguments.
+        dynamic: dynamic sizes by argument name.
+        shapes: shapes of the factor inputs by name.
 
     Raises:
-        LoweringError: a model that cannot be traced.
+        LoweringError: the model cannot be traced.
     """
     factors = {name: torch.zeros(*shape) for name, shape in shapes.items()}
     sizes = {**dynamic, "factors": dict.fromkeys(factors)}
     report_stage("Tracing the model")
-    # torch prints whole graphs beside some of its exceptions
+    # thread_log: torch prints whole graphs with some exceptions
     with (
         torch.no_grad(),
         tracing(),
         thread_log(),
         refusing(MODEL),
     ):
-        # strict: without it the export succeeds, but lowering to XNNPACK fails
+        # a non-strict export succeeds, but lowering it to XNNPACK fails
         return torch.export.export(module, (*arguments, factors), dynamic_shapes=sizes, strict=True)
 
 
 def export_unpack(layout: Layout, *, static_rows: bool) -> torch.export.ExportedProgram:
-    """``torch.export`` of unpacking packs of ``layout``; see :class:`Unpack`."""
+    """``torch.export`` of :class:`Unpack` for packs of ``layout``."""
     sections = (layout.task,) if static_rows else (layout.shared, layout.task)
     payloads = tuple(torch.zeros(payload_bytes(x), dtype=torch.uint8) for x in sections)
     with torch.no_grad(), tracing():
@@ -110,17 +110,17 @@ def lower(
     slots: Collection[str] = (),
     metadata: Mapping[str, Metadatum] = NO_METADATA,
 ) -> Program:
-    """Lower exported methods into one program; equal weights are stored once.
+    """Lower exported methods to one program; equal weights are stored once.
 
     Args:
-        methods: by name.
-        backend: what runs their matrix products.
+        methods: exported methods by name.
+        backend: backend of the matrix products.
         slots: layers of the base model whose matrix products must be delegated.
-        metadata: constants that the program tells, see :mod:`.metadata`.
+        metadata: constants that the program returns, see :mod:`.metadata`.
 
     Raises:
-        LoweringError: operators that ExecuTorch lacks, or a slot's matrix product that the backend
-            did not take.
+        LoweringError: ExecuTorch lacks an operator, or the backend did not take the matrix product
+            of a slot.
     """
     edge, delegation = checked_backend(methods, backend, slots, metadata)
     with refusing(OPERATORS):
@@ -133,7 +133,7 @@ def checked_backend(
     slots: Collection[str],
     metadata: Mapping[str, Metadatum],
 ) -> tuple[EdgeProgramManager, dict[str, list[OperatorCount]]]:
-    """:func:`to_backend` with the delegation table of each method; errors as :func:`lower`."""
+    """As :func:`to_backend`, with each method's delegation table; errors as :func:`lower`."""
     with refusing(OPERATORS):
         edge = to_backend(methods, backend, metadata)
     lowered = {name: edge.exported_program(name) for name in methods}
@@ -152,10 +152,10 @@ def to_backend(
     backend: Backend,
     metadata: Mapping[str, Metadatum] = NO_METADATA,
 ) -> EdgeProgramManager:
-    """Exported methods with all that the backend takes handed to it.
+    """Delegate exported methods, except ``unpack``, to the backend.
 
-    ``unpack`` stays with ExecuTorch's own operators: XNNPACK has no look-ups, and handing
-    over the few products between them makes it no faster and takes three times as long to lower.
+    ``unpack`` uses ExecuTorch's portable operators: XNNPACK has no look-ups, and delegating the few
+    products between them makes it no faster and takes three times as long to lower.
     """
     report_stage("Converting the graph")
     with tracing():
@@ -166,15 +166,15 @@ def to_executorch(
     edge: EdgeProgramManager,
     external_constants: bool | Callable[[torch.fx.Node], str | None] = False,
 ) -> ExecutorchProgramManager:
-    """The final program; ``external_constants`` as in ``ExecutorchBackendConfig``."""
+    """Finish a program; ``external_constants`` as in ``ExecutorchBackendConfig``."""
     report_stage("Writing the program")
     with tracing():
         return edge.to_executorch(
             ExecutorchBackendConfig(
-                # the caller's factor tensors are used where they lie, not copied
+                # use the caller's factor tensors in place
                 memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
                 do_quant_fusion_and_const_prop=True,
-                run_reinplace_pass=True,  # a portable KV cache is written where it lies
+                run_reinplace_pass=True,  # write a portable KV cache in place
                 external_constants=external_constants,
             )
         )

@@ -1,4 +1,4 @@
-"""What an architecture or the export stack cannot do is told in one line; a bug of ours is not."""
+"""Turn exceptions of models and the export stack into one line, but not our own bugs."""
 
 import re
 import traceback
@@ -10,19 +10,19 @@ from ..errors import HydraOptError, LoweringError
 from ..reading import shortened
 
 PACKAGE = str(Path(__file__).resolve().parents[1])
-TRACED = re.compile(r'File "([^"]+)", line \d+')  # in torch's messages, of the code it traced
+TRACED = re.compile(r'File "([^"]+)", line \d+')  # traced code in torch's messages
 
 
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Let code of others run on a user's model while the block runs.
+    """Raise ``LoweringError`` for exceptions of other libraries in the block.
 
     Args:
-        what: does not work if it raises, for the message.
+        what: what failed, for the message.
 
     Raises:
-        LoweringError: it raised something, of whatever type and length. What code of this package
-            raised, or what concerns memory and files, stays as it is.
+        LoweringError: other code raised an exception. Exceptions of this package, and those about
+            memory and files, pass unchanged.
     """
     try:
         yield
@@ -36,7 +36,7 @@ def refusing(what: str) -> Iterator[None]:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether the deepest code, among that which torch traced, is of this package."""
+    """Return whether the deepest frame, traced code included, is in this package."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     _, _, user = str(error).partition("from user code:")
     deepest = [frame.f_code.co_filename, *TRACED.findall(user)][-1]

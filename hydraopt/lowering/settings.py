@@ -1,4 +1,4 @@
-"""The choices of an export: how a base model becomes a program."""
+"""``ExportSettings``: scheme, attention and lengths of a program."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,24 +12,25 @@ if TYPE_CHECKING:
     from ..formats.manifest import Manifest
 
 DEFAULT_LENGTH = 2048
-SHORTEST_CALL = 4  # tokens: the export traces as many
+SHORTEST_CALL = 4  # tokens; the export traces as many
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """How an export makes a program of a base model.
+    """Settings of an export; None stands for the default.
 
     Attributes:
-        quantize: scheme of the base's linear layers, one of :data:`~hydraopt.schemes.SCHEMES`.
+        quantize: scheme of the linear layers, one of :data:`~hydraopt.schemes.SCHEMES`.
         embedding: scheme of the token embedding, one of
-            :data:`~hydraopt.schemes.EMBEDDING_BITS`; by default that of the linear layers' scheme.
-        attention: ``llm``, ExecuTorch's operators for language models, or ``portable``; without
-            meaning for other kinds of base models.
-        max_length: positions of the KV cache, or the most tokens of a text for an encoder; by
-            default 2048 or the base's, whichever is smaller.
-        prefill_length: most tokens of one call of ``forward``, for which its memory is planned; by
-            default 128 or ``max_length - 1``, whichever is smaller.
-        backend: what runs the matrix products, one of :data:`~.backends.BACKENDS`.
+            :data:`~hydraopt.schemes.EMBEDDING_BITS`; by default the one that goes with
+            ``quantize``.
+        attention: ``llm`` for ExecuTorch's operators for language models, or ``portable``; ignored
+            for other kinds of base models.
+        max_length: length of the KV cache in tokens, or of an encoder's longest text; by default
+            2048 or the base's limit, whichever is smaller.
+        prefill_length: maximum number of tokens per call of ``forward``; memory is planned for it.
+            By default 128 or ``max_length - 1``, whichever is smaller.
+        backend: backend of the matrix products, one of :data:`~.backends.BACKENDS`.
     """
 
     quantize: str = DEFAULT_SCHEME
@@ -41,16 +42,16 @@ class ExportSettings:
 
     @property
     def scheme(self) -> Scheme:
-        """That of the linear layers.
+        """The scheme of the linear layers.
 
         Raises:
-            LoweringError: there is none of this name.
+            LoweringError: the scheme is unknown.
         """
         return find_scheme(self.quantize)
 
     @classmethod
     def of(cls, manifest: "Manifest") -> "ExportSettings":
-        """Those with which a bundle was exported."""
+        """Return the settings with which a bundle was exported."""
         model, found = manifest.model, cls(manifest.quantize, None, None, backend=manifest.backend)
         if isinstance(model, CausalLm | Encoder):
             found = replace(found, embedding=model.embedding, max_length=model.max_length)
@@ -61,10 +62,10 @@ class ExportSettings:
 
 
 def text_length(limit: int, max_length: int | None, shortest: int = SHORTEST_CALL) -> int:
-    """Most tokens of a text: as asked, or 2048 or ``limit``, whichever is smaller.
+    """Return ``max_length``, by default 2048 or ``limit``, whichever is smaller.
 
     Raises:
-        LoweringError: more than ``limit``, the base's, or fewer than ``shortest``.
+        LoweringError: ``max_length`` is below ``shortest`` or above ``limit``, the base's.
     """
     whose = "the base model's positions with one rope"
     if max_length is None:
@@ -73,10 +74,10 @@ def text_length(limit: int, max_length: int | None, shortest: int = SHORTEST_CAL
 
 
 def check_length(name: str, length: int, shortest: int, limit: int, whose: str) -> int:
-    """``length``, the setting of this name, if it lies within limits.
+    """Return ``length``, the value of setting ``name``, if it is within limits.
 
     Raises:
-        LoweringError: it does not; ``whose`` says what the limit is.
+        LoweringError: it is not; ``whose`` explains the limit.
     """
     if not shortest <= length <= limit:
         raise LoweringError(

@@ -1,7 +1,7 @@
-"""Layers of a model in forms that run faster: embeddings of few bits, norms that delegate.
+"""Replace layers by faster ones: quantised embeddings, and norms that can be delegated.
 
-A layer is known by what it computes, not by its class: a replacement must give what the layer
-gives on random inputs, else the layer stays.
+Layers are recognised by what they compute, not by class: a layer is replaced only if the
+replacement has the same outputs on random inputs.
 """
 
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from ..private.executorch import register_operators
 from ..private.torchao import integers_of
 from ..schemes import EMBEDDING_BITS
 
-CLOSE = 1e-5  # relative, of float32 sums in another order
+CLOSE = 1e-5  # relative; float32 sums in another order
 
 
 class QuantizedEmbedding(nn.Module):
-    """Rows of 4 or 8 bits per value, a scale for each group of 32.
+    """Embedding with 4 or 8 bits per value and a scale per group of 32.
 
     Args:
         weight: ``[n, d]`` float32.
@@ -42,7 +42,7 @@ class QuantizedEmbedding(nn.Module):
         )
         quantize_(layer, config, lambda module, _: isinstance(module, nn.Embedding))
         codes, scales = integers_of(layer.weight)
-        if bits == 4:  # two to a byte, the first one high
+        if bits == 4:  # two per byte, the first in the high bits
             shifted = (codes + 8).view(torch.uint8)
             codes = shifted[:, ::2] * 16 + shifted[:, 1::2]
         self.operator = {
@@ -59,14 +59,14 @@ class QuantizedEmbedding(nn.Module):
 
 
 def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
-    """Quantise the token embedding in place; an output head tied to it keeps its weights.
+    """Quantise the token embedding in place; a tied output head keeps its weights.
 
-    A program stores tied weights twice, as those of ExecuTorch's own exporter do: XNNPACK's int4
-    and the embedding's operator lay codes and scales out in different ways, and a float32 head is
-    among XNNPACK's data, which no operator outside it can read.
+    A program stores tied weights twice, as with ExecuTorch's own exporter: XNNPACK and the
+    embedding operator lay out codes and scales differently, and operators outside XNNPACK cannot
+    read its float32 data.
 
     Raises:
-        LoweringError: an unknown scheme, or rows that are no multiple of a group.
+        LoweringError: the scheme is unknown, or the width is no multiple of a group.
     """
     if scheme not in EMBEDDING_BITS:
         expected = ", ".join(EMBEDDING_BITS)
@@ -86,10 +86,10 @@ def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
     with torch.no_grad():
         ids = torch.arange(min(64, len(layer.weight)))
         plain, found = layer.weight[ids], layer(ids)
-        factor = (found * plain).sum() / plain.square().sum()  # Gemma's are scaled
+        factor = (found * plain).sum() / plain.square().sum()  # Gemma scales its embeddings
         if not _same(plain * factor, found):
             raise LoweringError(
-                f"the embedding, a {type(layer).__name__}, does more than to look rows up; "
+                f"the embedding, a {type(layer).__name__}, does more than look up rows; "
                 "export without quantising it",
                 options=["embedding=none"],
             )
@@ -98,7 +98,9 @@ def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
 
 
 class RootMeanSquareNorm(nn.Module):
-    """``x / sqrt(mean(x^2) + eps) * weight``, the mean as a product: XNNPACK takes no mean of it.
+    """RMS norm with the mean as a matrix product, which XNNPACK takes; it takes no mean.
+
+    ``x / sqrt(mean(x^2) + eps) * weight``.
 
     Args:
         weight: ``[d]``.
@@ -117,7 +119,7 @@ class RootMeanSquareNorm(nn.Module):
 
 
 def delegate_norms(model: nn.Module) -> None:
-    """Replace every RMS norm of ``model`` by :class:`RootMeanSquareNorm`, in place."""
+    """Replace every RMS norm of ``model`` with :class:`RootMeanSquareNorm`, in place."""
     for name, module in list(model.named_modules()):
         for norm in _candidates(module):
             x = torch.randn(2, len(norm.weight), generator=torch.Generator().manual_seed(0))
@@ -128,10 +130,10 @@ def delegate_norms(model: nn.Module) -> None:
 
 
 def _candidates(module: nn.Module) -> Iterator[RootMeanSquareNorm]:
-    """The norms that a layer with one vector and an epsilon may be; Gemma stores weight - 1."""
+    """Yield the norms that a layer may be; Gemma stores ``weight - 1``."""
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     weights = dict(module.named_parameters())
-    inputs = signature(module.forward).parameters  # of a gated norm two
+    inputs = signature(module.forward).parameters  # a gated norm has two
     vector = list(weights) == ["weight"] and weights["weight"].dim() == 1
     if isinstance(eps, float) and vector and len(inputs) == 1:
         yield from (RootMeanSquareNorm(weights["weight"] + more, eps) for more in (0.0, 1.0))

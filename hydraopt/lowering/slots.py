@@ -1,9 +1,9 @@
-"""Slots: the places in a base model that take one task's factors.
+"""Slots: the layers of a base model that take the current task's factors.
 
-A slot computes ``layer(x) + x A B``; a surgery's slot computes ``layer(x + relu(x A) B)``. A's
-columns are, in the layout's order, rows that all tasks share, a quantised layer of the program,
-and a task's private rows, which are an input of the program like B. Or A and B are constants,
-where each task has its own method. A head's slot computes ``x A + B`` in place of its layer.
+A slot computes ``layer(x) + x A B``, a surgery slot ``layer(x + relu(x A) B)``, and a head slot
+``x A + B`` in place of its layer. A has, in the layout's order, the shared rows, a quantised layer
+of the program, and the task's private rows, an input of the program like B. If each task has its
+own method, A and B are constants.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -26,13 +26,13 @@ class Slot(nn.Module):
     Args:
         layer: the base layer.
         name: its dotted name in the base model.
-        inputs: where the outer module puts the factors of the running call, by name:
-            ``A [1, in, n]``, unless all rows are shared, and ``B [1, R, out]``.
-        product: of ``[1, S, n]`` and one of them, as the backend takes it.
+        inputs: dict that holds the current call's factors by name: ``A [1, in, n]``, unless all
+            rows are shared, and ``B [1, R, out]``.
+        product: multiplies ``[1, S, n]`` by a factor, in a form that the backend takes.
 
     Attributes:
-        rows: the layer of the rows that all tasks share, ``[1, S, in] -> [1, S, R - n]``; None if
-            they are inputs, too.
+        rows: layer of the shared rows, ``[1, S, in] -> [1, S, R - n]``; None if all rows are
+            inputs.
     """
 
     rows: nn.Module | None
@@ -51,7 +51,7 @@ class Slot(nn.Module):
         self.register_buffer("b", None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x [1, S, in]`` -> ``[1, S, out]``; or ``[1, in] -> [1, out]``, after a pooling."""
+        """``x [1, S, in]`` -> ``[1, S, out]``; after pooling ``[1, in]`` -> ``[1, out]``."""
         if x.dim() == 2:
             return self.layer(x) + self.up(self.down(x[None]))[0]
         return self.layer(x) + self.up(self.down(x))
@@ -92,18 +92,18 @@ class HeadSlot(Slot):
 def insert_slots(
     model: nn.Module, shapes: Mapping[str, tuple[int, int]], product: Product = torch.bmm
 ) -> dict[str, torch.Tensor]:
-    """Wrap every module named in ``shapes`` into a :class:`Slot`, in place.
+    """Wrap every module in ``shapes`` in a :class:`Slot`, in place.
 
     Args:
         model: the base model.
         shapes: dotted module name -> ``(out, in)`` of the adapters.
-        product: of an activation and an input, see :meth:`.Backend.product`.
+        product: multiplies an activation by an input, see :meth:`.Backend.product`.
 
     Returns:
-        The dict through which the slots read their factors.
+        The dict from which the slots read their factors.
 
     Raises:
-        LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
+        LoweringError: the base lacks a module, or it is no linear layer of this shape.
     """
     inputs: dict[str, torch.Tensor] = {}
     for name, shape in shapes.items():
@@ -122,17 +122,17 @@ def insert_slots(
 
 
 def slot_layers(modules: Collection[str]) -> list[str]:
-    """Dotted names under which the slots of adapted modules lie in the base model."""
+    """Return the dotted names of the layers that have slots."""
     return [Target.parse(name).layer for name in modules]
 
 
 def set_rows(model: nn.Module, rows: Mapping[str, IntegerRows], backend: Backend) -> None:
-    """Make the rows that all tasks share quantised layers of the slots in ``model``, in place.
+    """Add the shared rows to the slots of ``model`` as quantised layers, in place.
 
     Args:
-        model: with slots; its linear layers are quantised already.
-        rows: by module, see :func:`~hydraopt.packing.rows.shared_rows`.
-        backend: what runs them.
+        model: model with slots, quantised already.
+        rows: rows by module, see :func:`~hydraopt.packing.rows.shared_rows`.
+        backend: backend of the layers.
     """
     for module in model.modules():
         if isinstance(module, Slot) and module.name in rows:
@@ -140,7 +140,7 @@ def set_rows(model: nn.Module, rows: Mapping[str, IntegerRows], backend: Backend
 
 
 def set_constants(model: nn.Module, factors: Mapping[str, Factors]) -> None:
-    """Give all slots in ``model`` one task's factors as constants, in place of inputs."""
+    """Set one task's factors as constants of all slots in ``model``."""
     for module in model.modules():
         if isinstance(module, Slot):
             module.a, module.b = factors[module.name]

@@ -1,7 +1,7 @@
-"""One adapter for all tasks: what changes the base is part of the program, which has no factors.
+"""One adapter for all tasks, built into the program.
 
-Adapters that are equal for all tasks are added to the base's weights before these are quantised,
-so that the program is as small and as fast as the base's own.
+LoRA and sparse adapters are added to the base's weights before quantisation, so that the program is
+as small and as fast as the base's own.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -24,21 +24,21 @@ from .slots import insert_slots, set_constants, slot_layers
 
 @dataclass(frozen=True)
 class StaticAdapter:
-    """What a base model gets for good.
+    """An adapter that becomes part of the base model.
 
     Attributes:
         base_model: identifier of the base model.
-        method: how it was made.
-        tasks: names of the tasks that it serves.
-        adapter_bytes: fp16 bytes of the adapters that it is made of.
-        constant_bytes: of what the program holds beside the base's own weights, float32.
-        apply: changes a base model in place, before it is restructured, and gives the names of the
-            layers whose matrix products must be delegated; raises ``LoweringError`` if it is
-            another model.
-        classes: task -> number of classes of its head, if the tasks have some.
-        task_type: PEFT's name of the kind of base model.
-        factors: by module, where it is a LoRA adapter.
-        base_weights: what the base must be equal in.
+        method: method that made the adapter.
+        tasks: names of its tasks.
+        adapter_bytes: fp16 bytes of the original adapters.
+        constant_bytes: float32 bytes that the program holds besides the base's weights.
+        apply: changes a base model in place, before it is restructured, and returns the names of
+            layers whose matrix products must be delegated; raises ``LoweringError`` if the base
+            does not fit.
+        classes: task -> number of classes of its head; empty without heads.
+        task_type: PEFT task type.
+        factors: factors by module; empty unless it is a LoRA adapter.
+        base_weights: copies of base weights, to compare with the base.
     """
 
     base_model: str
@@ -54,11 +54,11 @@ class StaticAdapter:
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """``(out, in)`` of the modules of ``factors``."""
+        """Module -> ``(out, in)`` of its factors."""
         return {module: update.shape for module, update in self.factors.items()}
 
     def placed(self, places: Places) -> "StaticAdapter":
-        """The same of modules with other names, without those that have no place."""
+        """Rename modules to their places in the base, and drop those without one."""
         if not self.factors:
             return self
         factors = placed(self.factors, places)
@@ -66,13 +66,13 @@ class StaticAdapter:
 
 
 def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collection[str]:
-    """Add ``B A`` to the weights of ``model``, in place; surgery and head become parts of it.
+    """Add ``B A`` to the weights of ``model`` in place; surgeries and heads become slots.
 
     Returns:
-        The names of the layers that became slots.
+        Names of the layers that became slots.
 
     Raises:
-        LoweringError: a module that the base lacks, that is no linear layer, or of another shape.
+        LoweringError: the base lacks a module, or it is no linear layer of this shape.
     """
     parts = {name: x for name, x in factors.items() if Target.parse(name).role}
     for name in factors.keys() - parts.keys():
@@ -84,7 +84,7 @@ def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collecti
 
 
 def static_merged(merged: StoredAdapters) -> StaticAdapter:
-    """Merged adapters as a change of the base's weights.
+    """Convert stored adapters that are equal for all tasks.
 
     Raises:
         LoweringError: the tasks have different adapters.
@@ -112,7 +112,7 @@ def static_merged(merged: StoredAdapters) -> StaticAdapter:
 
 
 def static_sparse(adapter: SparseAdapter) -> StaticAdapter:
-    """A sparse adapter as a change of the base's weights."""
+    """Convert a sparse adapter."""
 
     def apply(model: nn.Module) -> Collection[str]:
         with torch.no_grad():
@@ -125,7 +125,7 @@ def static_sparse(adapter: SparseAdapter) -> StaticAdapter:
 
 
 def static_hydralora(adapter: HydraLora, task: str) -> StaticAdapter:
-    """A HydraLoRA adapter as layers of the base: its routers run inside the program."""
+    """Convert a HydraLoRA adapter to layers of the base, with routers in the program."""
 
     def apply(model: nn.Module) -> Collection[str]:
         layers = {name: linear_layer(model, name, x.shape) for name, x in adapter.modules.items()}

@@ -1,7 +1,4 @@
-"""What a bundle takes from the base model's tokenizer: its file and stop tokens.
-
-Both are data in the bundle, so that apps in any language do without transformers.
-"""
+"""A bundle's tokenizer file and end tokens, so that apps need no transformers."""
 
 import logging
 from collections.abc import Sequence
@@ -16,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 def load_tokenizer(source: str, *, lower_case: bool = False) -> PreTrainedTokenizerBase | None:
-    """The base's fast tokenizer, which neither cuts nor pads; None, and a warning, without one.
+    """Load the base's fast tokenizer without truncation and padding; None, with a warning, if none.
 
     Args:
         source: directory or hub id of the base model.
-        lower_case: whether it has to read capitals as small letters.
+        lower_case: whether to convert texts to lower case.
 
     Raises:
-        ConfinedError, OSError, ValueError: there is a ``tokenizer.json`` that cannot be used.
+        ConfinedError, OSError, ValueError: ``tokenizer.json`` exists and cannot be used.
     """
     try:
         tokenizer = tokenizers.load_tokenizer(source)
@@ -38,7 +35,7 @@ def load_tokenizer(source: str, *, lower_case: bool = False) -> PreTrainedTokeni
 
 
 def _lowered(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """A tokenizer that reads capitals as small letters, changed in place unless it does so."""
+    """Make a tokenizer convert texts to lower case, in place."""
     backend = tokenizer.backend_tokenizer
     normalizer = backend.normalizer
     if normalizer is None:
@@ -49,7 +46,7 @@ def _lowered(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, path: Path) -> None:
-    """Write ``tokenizer.json`` to ``path``, if there is a tokenizer."""
+    """Write a tokenizer, if there is one, to ``path``."""
     if tokenizer is not None:
         tokenizer.backend_tokenizer.save(str(path))
 
@@ -57,12 +54,12 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, path: Path) -> Non
 def stop_tokens(
     tokenizer: PreTrainedTokenizerBase | None, generation: Sequence[int], turn_end: int | None
 ) -> tuple[int, ...]:
-    """The tokens that end a generation, each once.
+    """Return the tokens that end a generation, without duplicates.
 
     Args:
-        tokenizer: the base's, whose end of text is added.
-        generation: those of the base's ``generation_config``, which come first.
-        turn_end: that which ends a turn of the chat, see :func:`.chat.read_chat`.
+        tokenizer: the base's tokenizer, for its end of text.
+        generation: end tokens of the base's ``generation_config``; they come first.
+        turn_end: token that ends a turn of the chat, see :func:`.chat.read_chat`.
     """
     found = [*generation, tokenizer and tokenizer.eos_token_id, turn_end]
     return tuple(dict.fromkeys(token for token in found if token is not None))

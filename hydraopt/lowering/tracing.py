@@ -1,7 +1,7 @@
-"""Making the export stack fast: nearly all of its time goes into tracing the same graph again.
+"""Speed up the export stack, which spends nearly all of its time on tracing graphs again.
 
-Nothing here changes a program. A language model of 30 layers is traced a dozen times, each time
-operator by operator with fake tensors, which know shapes and have no data.
+Nothing here changes a program. A language model of 30 layers is traced a dozen times, operator by
+operator, with fake tensors that have shapes and no data.
 """
 
 import gc
@@ -26,10 +26,10 @@ _one = threading.RLock()
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """Trace fast, and without the deprecation warnings and logs that no user can act on.
+    """Trace fast, without deprecation warnings and logs that users cannot act on.
 
-    One thread does so at a time; another one waits. What is faster concerns this thread alone, but
-    warnings and logs below errors, and the collection of garbage, rest in all of them.
+    One thread at a time; others wait. Speed-ups apply to this thread only, but warnings, logs below
+    errors and garbage collection are off in all threads.
     """
     with _one:
         disabled = logging.root.manager.disable
@@ -44,9 +44,9 @@ def tracing() -> Iterator[None]:
 
 @contextmanager
 def fast_tracing() -> Iterator[None]:
-    """While the block runs, nothing is traced or written that nobody reads.
+    """Enable the speed-ups for the block, and disable garbage collection.
 
-    A graph is all cycles, and nothing of it is free before it is done: no garbage is collected.
+    Graphs are cyclic and stay alive until the end, so that collections would free nothing.
     """
     collecting = gc.isenabled()
     gc.disable()
