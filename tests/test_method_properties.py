@@ -148,7 +148,7 @@ def test_cores_that_do_not_fit_the_tasks_or_the_basis_are_refused(method, tmp_pa
         tensors = stored | {"layer0.B.of": damaged.contiguous()}
         save_file(tensors, tmp_path / "m" / "merged.safetensors")
         reseal(tmp_path / "m" / "adapters.json")
-        with pytest.raises(BundleError, match=r"layer0\.B does not belong to 6 tasks"):
+        with pytest.raises(BundleError, match=r"layer0\.B does not fit 6 tasks"):
             MergedAdapters.load(tmp_path / "m")
 
 

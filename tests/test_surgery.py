@@ -87,7 +87,7 @@ def test_surgery_is_saved_and_loaded_but_is_no_peft_adapter(tmp_path):
     for task in merged.tasks:
         first, second = (x.factors(task, "lm_head.surgery") for x in (merged, loaded))
         torch.testing.assert_close(first, second, atol=1e-3, rtol=1e-2)
-    with pytest.raises(MergeError, match="features of task 'task1' beside its adapter"):
+    with pytest.raises(MergeError, match="also corrects features of task 'task1', which PEFT"):
         loaded.to_peft("task1", tmp_path / "p")
     assert not (tmp_path / "p").exists()
 

@@ -1,4 +1,4 @@
-"""Low-rank updates of a base model's layers: their types and linear algebra, and nothing else."""
+"""Low-rank updates of a base model's layers: types and linear algebra."""
 
 from .coordinates import Coordinates, Stack
 from .factors import Factors, add_delta, relative_error

@@ -1,8 +1,8 @@
-"""One module's T deltas in coordinates, so that no dense ``[out, in]`` matrix is ever formed.
+"""The T deltas of a module in coordinates, without forming a dense ``[out, in]`` matrix.
 
-With all A's stacked, ``A = C Q`` (``Q [p, in]`` with orthonormal rows, ``p = min(N, in)``, N the
-sum of ranks), task t's delta is ``D_t = B_t C_t Q``. All that an assignment of tasks needs is a
-function of ``C [N, p]`` and of the Gram matrix ``BᵀB [N, N]``.
+Stack all A's and write ``A = C Q``, with orthonormal rows ``Q [p, in]``, ``p = min(N, in)`` and N
+the sum of ranks; then task t's delta is ``D_t = B_t C_t Q``. Assignments of tasks depend on
+``C [N, p]`` and the Gram matrix ``BᵀB [N, N]`` alone.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,12 @@ from .factors import Factors
 
 @dataclass(frozen=True)
 class Stack:
-    """All tasks' factors of one module: ``a [N, in]``, ``b [out, N]``, float64.
+    """All tasks' factors of one module, float64.
 
-    ``owner [N]`` is the task of each row of ``a``. A task without the module owns no row.
+    Attributes:
+        owner: task of each row of ``a``, int64 ``[N]``; a task without the module has no row.
+        a: all A's, ``[N, in]``.
+        b: all B's, ``[out, N]``.
     """
 
     owner: torch.Tensor
@@ -26,7 +29,7 @@ class Stack:
 
     @classmethod
     def of(cls, owned: Sequence[tuple[int, Factors]]) -> "Stack":
-        """Collect factors and the number of the task that each belongs to."""
+        """Stack pairs of a task's number and its factors."""
         return cls(
             torch.cat([torch.full((len(f.a),), task) for task, f in owned]),
             torch.cat([f.a for _, f in owned]).double(),
@@ -34,11 +37,11 @@ class Stack:
         )
 
     def transposed(self) -> "Stack":
-        """The stack of the transposed deltas, ``D_tᵀ = A_tᵀ B_tᵀ``."""
+        """Return the stack of the transposed deltas, ``D_tᵀ = A_tᵀ B_tᵀ``."""
         return Stack(self.owner, self.b.T, self.a.T)
 
     def split_a(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """``C [N, p]`` and ``Q [p, in]`` with orthonormal rows, ``a = C Q``."""
+        """Return ``C [N, p]`` and ``Q [p, in]`` with orthonormal rows such that ``a = C Q``."""
         rows, columns = self.a.shape
         if rows >= columns:
             return self.a, torch.eye(columns, dtype=self.a.dtype)
@@ -48,9 +51,11 @@ class Stack:
     def factors(
         self, weights: torch.Tensor, right: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """A ``[R, in]`` with orthonormal rows, and the B's ``[K, out, R]`` that go with it.
+        """Project weighted sums of the deltas on ``right [p, R]``; ``weights`` is ``[T, K]``.
 
-        B k is ``sum_t weights[t, k] D_t`` seen through ``right [p, R]``; ``weights`` is ``[T, K]``.
+        Returns:
+            A ``[R, in]`` with orthonormal rows, and B ``[K, out, R]`` of the K sums
+            ``sum_t weights[t, k] D_t``.
         """
         coords, basis = self.split_a()
         terms = coords @ right
@@ -60,7 +65,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """What the assignment needs of one module: ``coords [N, p]`` and ``gram_b [N, N]``."""
+    """The input of an assignment for one module: ``coords [N, p]`` and ``gram_b [N, N]``."""
 
     tasks: int
     owner: torch.Tensor
@@ -69,11 +74,11 @@ class Coordinates:
 
     @classmethod
     def from_stack(cls, stack: Stack, tasks: int) -> "Coordinates":
-        """Reduce a module's factors of ``tasks`` tasks."""
+        """Compute the coordinates of a module's stack of ``tasks`` tasks."""
         return cls(tasks, stack.owner, stack.b.T @ stack.b, stack.split_a()[0])
 
     def task_gram(self, right: torch.Tensor | None = None) -> torch.Tensor:
-        """``[T, T]`` inner products ``<D_s P, D_t P>``; P projects on ``right [p, R]``, or is 1."""
+        """Return ``<D_s P, D_t P>``, ``[T, T]``; P projects on ``right [p, R]`` if given."""
         coords = self.coords if right is None else self.coords @ right
         products = self.gram_b * (coords @ coords.T)
         rows = products.new_zeros(self.tasks, len(products)).index_add_(0, self.owner, products)
@@ -81,10 +86,10 @@ class Coordinates:
         return (gram + gram.T) / 2
 
     def best_right(self, mixing: torch.Tensor, rank: int) -> torch.Tensor:
-        """The ``[p, R]`` orthonormal directions that keep most of the mixed deltas.
+        """Return the orthonormal ``[p, R]`` basis that keeps most energy of the mixed deltas.
 
-        These are the top right singular vectors of the stack of ``M_k = sum_t mixing[t, k] D_t``,
-        with ``mixing [T, K]``. R is ``rank``, or p where that is smaller.
+        It consists of the top right singular vectors of the stacked ``M_k = sum_t mixing[t, k]
+        D_t``, with ``mixing [T, K]`` and R = min(``rank``, p).
         """
         weights = (mixing @ mixing.T)[self.owner][:, self.owner]
         square = self.coords.T @ (self.gram_b * weights) @ self.coords

@@ -6,14 +6,14 @@ import torch
 
 
 class Factors(NamedTuple):
-    """One module's low-rank update: ``a`` is ``[r, in]``, ``b`` is ``[out, r]``, both float32."""
+    """A module's low-rank update: ``a [r, in]`` and ``b [out, r]``, float32."""
 
     a: torch.Tensor
     b: torch.Tensor
 
     @classmethod
     def zero(cls, shape: tuple[int, int]) -> "Factors":
-        """A rank-1 zero delta of ``shape`` ``(out, in)``, for a task that lacks a module."""
+        """Return a rank-1 zero delta of ``shape`` ``(out, in)``, for a task without the module."""
         out, width = shape
         return cls(torch.zeros(1, width), torch.zeros(out, 1))
 
@@ -25,13 +25,13 @@ class Factors(NamedTuple):
 
 @torch.no_grad()
 def add_delta(weight: torch.Tensor, factors: Factors) -> None:
-    """Add ``B @ A`` to a layer's ``weight [out, in]``, in place and without a dense delta."""
+    """Add ``B @ A`` to a layer's ``weight [out, in]`` in place, without forming the delta."""
     a, b = (x.to(weight) for x in factors)
     weight.addmm_(b, a)
 
 
 def relative_error(original: Factors, approximation: Factors) -> float:
-    """``||D - D'|| / ||D||`` of two deltas from their factors; 0 if both are zero."""
+    """Return ``||D - D'|| / ||D||`` of two deltas, from their factors; 0 if both are zero."""
     b = torch.cat([original.b, -approximation.b], 1).double()
     a = torch.cat([original.a, approximation.a]).double()
     rank = len(original.a)

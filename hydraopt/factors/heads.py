@@ -1,9 +1,9 @@
-"""Heads beside adapters: a task's own classifier, one linear layer in place of the base's.
+"""Heads: a task's own linear classifier, which replaces the base's.
 
-It is kept as factors of a module named ``LAYER.task_head``: A is its weight ``[classes, d]`` and B
-its bias ``[1, classes]``. So it is stored, packed and switched as a task's other factors are. Where
-tasks have different numbers of classes, the smaller ones get zeros as further rows and biases; a
-class's own row is never zero, which tells how many a task has.
+A head is stored as factors of a module named ``LAYER.task_head``, with its weight ``[classes, d]``
+as A and its bias ``[1, classes]`` as B, so that it is packed and switched like other factors. If
+tasks have different numbers of classes, smaller heads are padded with zero rows and biases; the
+number of classes is the number of nonzero rows.
 """
 
 import torch
@@ -12,16 +12,16 @@ from .factors import Factors
 
 
 def head_factors(weight: torch.Tensor, bias: torch.Tensor) -> Factors:
-    """A head from its weight ``[classes, d]`` and bias ``[classes]``."""
+    """Return a head's factors from its weight ``[classes, d]`` and bias ``[classes]``."""
     return Factors(weight.float(), bias.float()[None])
 
 
 def head_tensors(head: Factors) -> tuple[torch.Tensor, torch.Tensor]:
-    """The inverse of :func:`head_factors`, without padding."""
+    """Return a head's weight and bias without padding: the inverse of :func:`head_factors`."""
     count = classes_of(head)
     return head.a[:count], head.b[0, :count]
 
 
 def classes_of(head: Factors) -> int:
-    """How many classes a head has, without those that pad it."""
+    """Return the number of classes of a head, without padding."""
     return int(head.a.any(1).sum())

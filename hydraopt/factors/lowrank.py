@@ -1,4 +1,4 @@
-"""Cutting a module's delta to a rank: in factor space where it is a product, else by SVD."""
+"""Truncate a delta to a rank: in factor space if it is a product, otherwise by SVD."""
 
 from typing import NamedTuple, TypeAlias
 
@@ -11,7 +11,7 @@ TOLERANCE = 1e-6  # of singular values, relative to the largest
 
 
 class Cut(NamedTuple):
-    """A delta cut to a rank: its factors and the squared norms of what was lost and of all."""
+    """A truncated delta: its factors, the squared norm of the error, and that of the delta."""
 
     factors: Factors
     lost: float
@@ -19,7 +19,7 @@ class Cut(NamedTuple):
 
 
 class Svd(NamedTuple):
-    """``U [out, p]``, singular values ``s [p]``, largest first, and ``Vᵀ [p, in]``."""
+    """``U [out, p]``, singular values ``s [p]`` in descending order, and ``Vᵀ [p, in]``."""
 
     u: torch.Tensor
     s: torch.Tensor
@@ -31,10 +31,11 @@ Delta: TypeAlias = Factors | Svd | torch.Tensor
 
 
 def cut(delta: Delta, rank: int) -> Cut:
-    """The best approximation of ``delta`` by ``A [r, in]`` and ``B [out, r]``, r at most ``rank``.
+    """Return the best approximation ``A [r, in]``, ``B [out, r]`` of ``delta`` with r <= ``rank``.
 
-    The factors are balanced and float32. A product is cut exactly, a dense delta by SVD: by a
-    seeded randomised one (Halko et al., arXiv 0909.4061) if ``rank`` is small beside its shape.
+    The factors are balanced and float32. A product is truncated exactly. A dense delta is
+    truncated by SVD: by a seeded randomised SVD (Halko et al., arXiv 0909.4061) if ``rank`` is
+    small compared with its shape.
     """
     if isinstance(delta, Factors) and len(delta.a) <= rank:
         return Cut(Factors(*balanced(delta.a, delta.b)), 0.0, inner(delta, delta))
@@ -50,9 +51,9 @@ def cut(delta: Delta, rank: int) -> Cut:
 
 
 def svd(delta: Delta, rank: int | None = None) -> Svd:
-    """The thin SVD: of a product in factor space, of a dense delta at least the top ``rank``.
+    """Return the thin SVD of ``delta``; of a dense one at least the top ``rank`` values.
 
-    A product's zero singular values, whose directions mean nothing, are left out.
+    A product is decomposed in factor space, without its zero singular values.
     """
     if isinstance(delta, Svd):
         return delta
@@ -66,12 +67,12 @@ def svd(delta: Delta, rank: int | None = None) -> Svd:
 
 
 def inner(x: Factors, y: Factors) -> float:
-    """``<B_x A_x, B_y A_y>``, the sum of the products of two deltas' entries."""
+    """Return the inner product ``<B_x A_x, B_y A_y>`` of two deltas."""
     return ((x.b.T @ y.b) * (x.a @ y.a.T)).sum().item()
 
 
 def balanced(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale A and the B's to equal root mean squares, so that neither underflows in fp16."""
+    """Scale A and the B's to equal root mean squares, to avoid underflow in fp16."""
     powers = (x.pow(2).mean().clamp_min(1e-30) for x in (b, a))
     scale = torch.div(*powers).pow(0.25)
     return (a * scale).float(), (b / scale).float()
@@ -87,7 +88,7 @@ def _dense_svd(delta: torch.Tensor, rank: int) -> Svd:
 
 
 def padded(factors: Factors, rank: int) -> Factors:
-    """The same delta with zero directions up to ``rank``, so that several factors stack."""
+    """Pad factors with zero directions up to ``rank``, so that several can be stacked."""
     missing = rank - len(factors.a)
     pad = torch.nn.functional.pad
     return Factors(pad(factors.a, (0, 0, 0, missing)), pad(factors.b, (0, missing)))

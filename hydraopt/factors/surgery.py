@@ -1,8 +1,8 @@
-"""Surgery beside adapters: a task's correction ``y + B relu(A y)`` of what goes into a layer.
+"""Surgery: a task's correction ``y + B relu(A y)`` of a layer's input.
 
-It is kept as factors of a module named ``LAYER.surgery``, A ``[r, in]`` and B ``[in, r]``, among a
-task's others, so that it is stored, packed and switched as they are; only what applies factors to
-a model tells it apart.
+It is stored as factors of a module named ``LAYER.surgery``, with A ``[r, in]`` and B ``[in, r]``,
+so that it is packed and switched like other factors; only code that applies factors to a model
+treats it differently.
 """
 
 import torch
@@ -10,5 +10,5 @@ from torch.nn.functional import linear
 
 
 def apply_surgery(y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``y + B relu(A y)`` for ``y [..., in]``."""
+    """Return ``y + B relu(A y)`` for ``y [..., in]``."""
     return y + linear(linear(y, a).relu(), b)

@@ -1,9 +1,9 @@
-"""The layout: which vectors a task's factors consist of, and how many bits each of them has.
+"""The layout: the directions of every module, and the bits of each row and column.
 
 A module's delta is ``D_t = sum_j b_tj a_jᵀ``, a sum of rank-one *directions*. Row ``a_j [in]`` and
-column ``b_tj [out]`` are vectors of codes with one step each; either may be shared by all tasks.
-The layout is the same for all tasks, so that a program's inputs have fixed shapes and an adapter
-that comes later is coded into the layout of those before it.
+column ``b_tj [out]`` are vectors, stored as codes with one step each; either may be shared by all
+tasks. All tasks have the same layout, which fixes the shapes of a program's inputs; an adapter
+that is added later is coded into it, too.
 """
 
 import hashlib
@@ -26,18 +26,18 @@ FORMAT_VERSION = 3
 LAYOUT = "layout.json"
 WRITER = "hydraopt compress"
 SIDES = "AB"
-MOST_DIRECTIONS = 1 << 22  # of all modules
+MOST_DIRECTIONS = 1 << 22  # in all modules
 
 
 class Code(NamedTuple):
-    """How a vector is stored: bits per value, and whether all tasks share it."""
+    """Storage of a vector: bits per value, and whether all tasks share it."""
 
     bits: float
     shared: bool = False
 
 
 class Direction(NamedTuple):
-    """One rank-one direction: its row (a row of A) and its column (a column of B)."""
+    """A rank-one direction: a row of A and a column of B."""
 
     row: Code
     column: Code
@@ -45,12 +45,12 @@ class Direction(NamedTuple):
 
 @dataclass(frozen=True)
 class ModuleLayout:
-    """One module's directions.
+    """The directions of one module.
 
     Attributes:
         shape: ``(out, in)`` of the adapted layer.
-        directions: R of them.
-        largest_steps: the largest step of a row and of a column, see docs/formats.md.
+        directions: its R directions.
+        largest_steps: largest step of a row and of a column, see docs/formats.md.
     """
 
     shape: tuple[int, int]
@@ -58,20 +58,20 @@ class ModuleLayout:
     largest_steps: tuple[float, float]
 
     def length(self, side: str) -> int:
-        """Values of a row (``A``: in) or a column (``B``: out)."""
+        """Return the length of a row (``A``: in) or column (``B``: out)."""
         return self.shape[SIDES[::-1].index(side)]
 
     def codes(self, side: str) -> tuple[Code, ...]:
-        """The codes of all rows (``A``) or columns (``B``)."""
+        """Return the codes of all rows (``A``) or columns (``B``)."""
         return tuple(direction[SIDES.index(side)] for direction in self.directions)
 
     @property
     def shared_rows(self) -> int:
-        """How many rows all tasks share: the first ones."""
+        """Number of shared rows, which come first."""
         return sum(code.shared for code in self.codes("A"))
 
     def bytes(self, *, shared: bool) -> int:
-        """Bytes of codes and steps: of what all tasks share, or of one task's own."""
+        """Return the bytes of codes and steps: of the shared vectors, or of one task's own."""
         return sum(
             packed_bytes(self.length(side), code.bits) + 1
             for side in SIDES
@@ -81,11 +81,11 @@ class ModuleLayout:
 
     @property
     def _runs(self) -> list[tuple[int, Direction]]:
-        """Equal directions that follow each other, once with their number."""
+        """Run-length encoding of the directions."""
         return [(len(list(same)), direction) for direction, same in groupby(self.directions)]
 
     def text(self) -> str:
-        """This module in ``layout.json``; equal directions that follow each other come once."""
+        """Return the module's JSON in ``layout.json``, with run-length encoded directions."""
         return _dump(
             {
                 "shape": self.shape,
@@ -98,12 +98,12 @@ class ModuleLayout:
         )
 
     def summary(self) -> str:
-        """Bits of row and column for each run of equal directions: ``8 x 4s/2`` (s: shared)."""
+        """Return the bits of row and column by run of directions: ``8 x 4s/2`` (s: shared)."""
         return ", ".join(f"{count} x {_name(d.row)}/{_name(d.column)}" for count, d in self._runs)
 
 
 class Vector(NamedTuple):
-    """One vector's place: number ``direction`` of ``side`` of ``module``, and its largest step."""
+    """A row (side ``A``) or column (``B``) of one direction of a module, and its largest step."""
 
     module: str
     side: str
@@ -113,9 +113,9 @@ class Vector(NamedTuple):
 
 @dataclass(frozen=True)
 class Section:
-    """Part of a payload: all its vectors of one length and number of bits.
+    """Part of a payload: all n vectors of one length and number of bits.
 
-    First the packed codes, ``[n, width]`` bytes, then the n steps, a byte each.
+    It consists of the packed codes, ``[n, width]`` bytes, and the n steps, one byte each.
     """
 
     offset: int
@@ -125,35 +125,35 @@ class Section:
 
     @property
     def width(self) -> int:
-        """Bytes of one vector's codes."""
+        """Bytes of a vector's codes."""
         return packed_bytes(self.length, self.bits)
 
     @property
     def steps(self) -> int:
-        """Where the steps start."""
+        """Offset of the steps."""
         return self.offset + len(self.vectors) * self.width
 
     @property
     def end(self) -> int:
-        """Where the next section starts."""
+        """Offset of the next section."""
         return self.steps + len(self.vectors)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The contract of all packs that belong together: dotted module name -> its directions."""
+    """The layout of all packs of a bundle: dotted module name -> its directions."""
 
     base_model: str
     modules: Mapping[str, ModuleLayout]
 
     @cached_property
     def shared(self) -> tuple[Section, ...]:
-        """Sections of the payload that all tasks share."""
+        """Sections of the shared payload."""
         return self._sections(shared=True)
 
     @cached_property
     def task(self) -> tuple[Section, ...]:
-        """Sections of every task's payload."""
+        """Sections of each task's payload."""
         return self._sections(shared=False)
 
     def _sections(self, *, shared: bool) -> tuple[Section, ...]:
@@ -171,10 +171,10 @@ class Layout:
         return tuple(sections)
 
     def factors(self, *, static_rows: bool) -> Iterator[tuple[str, str, range]]:
-        """``(module, side, directions that it has)`` of every factor, in a program's order.
+        """Yield ``(module, side, directions)`` of every factor, in the order of a program.
 
         Args:
-            static_rows: shared rows are layers of the program and not among the factors.
+            static_rows: leave out shared rows, which are layers of the program.
         """
         for name, module in self.modules.items():
             for side in SIDES:
@@ -184,15 +184,15 @@ class Layout:
 
     @property
     def shares_columns(self) -> bool:
-        """Whether tasks share columns too."""
+        """Whether any column is shared."""
         return any(code.shared for module in self.modules.values() for code in module.codes("B"))
 
     @classmethod
     def read(cls, path: Path) -> "Layout":
-        """The inverse of :meth:`text`.
+        """Read ``layout.json``.
 
         Raises:
-            BundleError: a missing or damaged file, or one of another format version.
+            BundleError: the file is missing, damaged or of another format version.
         """
         fields = read_document(path, "layout", FORMAT_VERSION, WRITER)
         described = fields["modules"]
@@ -212,25 +212,25 @@ class Layout:
         return cls(fields["base_model"], modules)
 
     def text(self) -> str:
-        """The content of ``layout.json``."""
+        """Return the content of ``layout.json``."""
         modules = ",".join(f"{_dump(name)}:{x.text()}" for name, x in self.modules.items())
         head = {"format_version": FORMAT_VERSION, "codec": CODEC, "base_model": self.base_model}
         return f'{_dump(head)[:-1]},"modules":{{{modules}}}}}\n'
 
     def binding(self, shared: np.ndarray) -> bytes:
-        """16 bytes that bind packs to this layout and to the payload that they share."""
+        """Return the 16 bytes that bind packs to this layout and its shared payload."""
         return hashlib.sha256(self.text().encode() + shared.tobytes()).digest()[:16]
 
 
 def read_layout(directory: Path, binding: str | None = None) -> tuple[Layout, np.ndarray]:
-    """The layout and the shared payload, uint8 ``[Ns]``, of compressed adapters or a bundle.
+    """Read the layout and the shared payload, uint8 ``[Ns]``, of compressed adapters or a bundle.
 
     Args:
-        directory: that holds them.
-        binding: hex, of the packs in the bundle; None: nothing to compare with.
+        directory: the directory of either.
+        binding: expected binding in hex, as in the bundle's manifest; None: no check.
 
     Raises:
-        BundleError: a missing or damaged file, or one of another bundle.
+        BundleError: a file is missing, damaged or from another bundle.
     """
     layout = Layout.read(directory / LAYOUT)
     shared = read_shared_pack(directory / SHARED, payload_bytes(layout.shared))
@@ -243,7 +243,7 @@ def read_layout(directory: Path, binding: str | None = None) -> tuple[Layout, np
 
 
 def payload_bytes(sections: Sequence[Section]) -> int:
-    """Size of a payload."""
+    """Return the size of a payload in bytes."""
     return sections[-1].end if sections else 0
 
 

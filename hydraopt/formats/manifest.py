@@ -1,4 +1,4 @@
-"""``manifest.json``: what a bundle holds and how its program is called."""
+"""``manifest.json``: the contents of a bundle, and how to call its program."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,28 +22,28 @@ BUNDLE = "bundle"
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything but the weights.
+    """The metadata of a bundle.
 
     Attributes:
         base_model: identifier of the base model.
-        base_config_sha256: hash of its ``config.json`` content.
-        executorch: version that lowered the program.
-        method: the merging method.
-        adapter_bytes: fp16 bytes of the adapters that went in.
+        base_config_sha256: SHA-256 of its ``config.json``.
+        executorch: version of ExecuTorch that lowered the program.
+        method: method that compressed or merged the adapters.
+        adapter_bytes: fp16 bytes of the original adapters.
         quantize: scheme of the base's linear layers, one of :data:`~hydraopt.schemes.SCHEMES`.
-        model: what the base is, and how its program is called.
-        swap: what a task is, and how it becomes the current one.
-        files: path inside the bundle -> size and hash, of every file that a phone needs but the
-            manifest and those that hold packs.
-        classes: task -> number of classes of its head, the first ones of the program's logits;
-            empty if the tasks have no heads.
-        deviation: how far the model before it was quantised was from transformers with the
-            unpacked adapters, the largest relative error found; None if it was not compared.
-        base_weights: name of a weight of the base -> shape and SHA-256 of its values in float32,
-            of each copy that the adapters held of it and that was compared with the base.
-        layers: module of an adapter -> its name in the program, where that is another one; None
-            if the program never runs the layer.
-        backend: what runs the program's matrix products.
+        model: kind of base model, and how to call its program.
+        swap: how the program switches tasks.
+        files: path inside the bundle -> size and hash of every file that a phone needs, except
+            the manifest and packs.
+        classes: task -> number of classes of its head, which are the first of the program's
+            logits; empty if the tasks have no heads.
+        deviation: largest relative error of the model before quantisation against transformers
+            with the unpacked adapters; None if not compared.
+        base_weights: name of a base weight -> shape and SHA-256 of the float32 values of each
+            copy that was saved with the adapters and compared with the base.
+        layers: adapter module -> its name in the program, if different; None if the program never
+            runs the layer.
+        backend: backend of the program.
     """
 
     base_model: str
@@ -68,58 +68,58 @@ class Manifest:
 
     @property
     def packs(self) -> Mapping[str, Pack]:
-        """Task -> where its pack or .ptd file is; empty if the tasks are in the program."""
+        """Task -> location of its pack or .ptd file; empty if the tasks are in the program."""
         return self.swap.packs if isinstance(self.swap, Inputs | Data) else {}
 
     @property
     def causal_lm(self) -> CausalLm:
-        """The record of a base that continues texts.
+        """The record of a causal language model.
 
         Raises:
             BundleError: the base is of another kind.
         """
         if not isinstance(self.model, CausalLm):
             raise BundleError(
-                f"the base model is of kind {self.model.kind}, expected {CausalLm.kind}: only such "
-                "models continue texts"
+                f"the base model is of kind {self.model.kind}, expected {CausalLm.kind}: only "
+                "causal language models generate text"
             )
         return self.model
 
     @property
     def growth(self) -> Mapping[str, FileRecord]:
-        """Path -> size and hash of what a phone does not need."""
+        """Path -> size and hash of files that a phone does not need."""
         return self.swap.growth if isinstance(self.swap, Inputs) else {}
 
     @property
     def phone_names(self) -> set[str]:
-        """Paths of all files that a phone needs but the manifest."""
+        """Paths of all files that a phone needs, except the manifest."""
         return {*self.files, *(pack.file for pack in self.packs.values())}
 
     @property
     def names(self) -> set[str]:
-        """Paths of all files but the manifest."""
+        """Paths of all files except the manifest."""
         return {*self.phone_names, *self.growth}
 
     @property
     def pack_sizes(self) -> tuple[int, ...]:
-        """Bytes of all packs or .ptd files, of what several tasks share once."""
+        """Bytes of all packs or .ptd files; a file shared by several tasks counts once."""
         return tuple(pack.length for pack in dict.fromkeys(self.packs.values()))
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all files that a phone needs but the manifest."""
+        """Bytes of all files that a phone needs, except the manifest."""
         return sum(record.bytes for record in self.files.values()) + sum(self.pack_sizes)
 
     @property
     def document(self) -> bytes:
-        """The content of its file, JSON with a digest."""
+        """Content of ``manifest.json``, with a digest."""
         fields = asdict(self)
         fields["model"] = {"kind": self.model.kind, **fields["model"]}
         fields["swap"] = {"mode": self.swap.mode, **fields["swap"]}
         return sealed({"format_version": FORMAT_VERSION, **fields})
 
     def write(self, path: Path) -> None:
-        """Write it as JSON with a digest."""
+        """Write ``manifest.json``."""
         write_bytes(path, self.document)
 
     @classmethod
@@ -127,7 +127,7 @@ class Manifest:
         """Read and check ``manifest.json``.
 
         Raises:
-            BundleError: no manifest, a damaged or changed one, or one of another format version.
+            BundleError: the manifest is missing, damaged, modified or of another format version.
         """
         path = bundle / MANIFEST
         fields = read_document(path, "manifest", FORMAT_VERSION, WRITER)
@@ -142,7 +142,7 @@ class Manifest:
         return manifest
 
     def _fitting(self) -> Mapping[str, bool]:
-        """What no schema says: which fields fit together."""
+        """Return by topic whether fields are consistent, which the schema cannot express."""
         model, swap = self.model, self.swap
         lengths = {pack.length for pack in self.packs.values()}
         return {
@@ -156,10 +156,10 @@ class Manifest:
         }
 
     def check_files(self, bundle: Path) -> None:
-        """Compare every file with its recorded size and hash; what only grows it may be missing.
+        """Check every file by size and hash; files of :attr:`growth` may be missing.
 
         Raises:
-            BundleError: the first file or pack that is missing or differs.
+            BundleError: a file or pack is missing or differs.
         """
         there = {name: x for name, x in self.growth.items() if (bundle / name).exists()}
         check_files(bundle, {**self.files, **there}, "export")

@@ -1,4 +1,4 @@
-"""What a manifest says of a base model, a record for each kind."""
+"""The manifest's record of the base model, one class for each kind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ CAUSAL_LM, ENCODER, IMAGE = "causal_lm", "encoder", "image"
 class Chat:
     """One user turn in the base model's own chat template: ``prefix + message + suffix``.
 
-    The text is encoded at once and as it is: special tokens in it are tokens, and none is added,
-    as the prefix begins with the one that begins a text where the template has it.
+    Encode the whole text in one call without adding special tokens: those in the text are parsed,
+    and the prefix includes the beginning-of-text token if the template does.
 
     Attributes:
-        prefix: system prompt, if the template has a default one, and head of the user's turn.
-        suffix: end of the user's turn and head of the answer.
-        strip: whether the template takes white space off both ends of the message.
-        arguments: variables of the template, name -> JSON, with which the others were found.
+        prefix: default system prompt, if any, and start of the user's turn.
+        suffix: end of the user's turn and start of the answer.
+        strip: whether the template strips white space from the message.
+        arguments: variables of the template for which the other fields hold, name -> JSON.
     """
 
     prefix: str
@@ -27,24 +27,24 @@ class Chat:
     arguments: Mapping[str, str] = field(default_factory=dict)
 
     def render(self, message: str) -> str:
-        """The prompt of one user turn."""
+        """Return the prompt of one user turn."""
         return self.prefix + (message.strip() if self.strip else message) + self.suffix
 
 
 @dataclass(frozen=True)
 class CausalLm:
-    """A language model that continues a text: ``forward`` takes token ids and positions.
+    """A causal language model; ``forward`` takes token ids and positions.
 
     Attributes:
         vocabulary: number of token ids.
-        max_length: positions of the KV cache.
-        prefill_length: most tokens of one call of ``forward``, less than ``max_length``; longer
-            prompts are fed in pieces.
-        embedding: ``none``, ``4w`` or ``8w``, the token embedding.
+        max_length: length of the KV cache in tokens.
+        prefill_length: largest number of tokens in a call of ``forward``, less than
+            ``max_length``; longer prompts are split.
+        embedding: quantisation of the token embedding: ``none``, ``4w`` or ``8w``.
         attention: ``llm`` (ExecuTorch's operators for language models) or ``portable``.
-        eos_ids: tokens that end a generation: those of the base's ``generation_config``, the
-            tokenizer's end of text, and the special token that ends a turn of the chat template.
-        chat: the base's chat template for one user turn; None where it has none that fits.
+        eos_ids: end-of-sequence tokens: those of the base's ``generation_config``, the
+            tokenizer's, and the special token that ends a turn of the chat template.
+        chat: the base's chat template for one user turn; None if it has none of this form.
     """
 
     kind: ClassVar[str] = CAUSAL_LM
@@ -59,12 +59,12 @@ class CausalLm:
 
 @dataclass(frozen=True)
 class Pooling:
-    """How an encoder's hidden states become the embedding of a text.
+    """Pooling of an encoder's hidden states to the embedding of a text.
 
     Attributes:
-        mode: in sentence-transformers' terms (``mean``, ``cls``, ``max``, ``lasttoken``, …).
-        normalized: whether the embedding has the length 1.
-        prompt: what is put before every text; token ids are taken as they are.
+        mode: sentence-transformers' name: ``mean``, ``cls``, ``max``, ``lasttoken``, ….
+        normalized: whether the embedding is scaled to length 1.
+        prompt: prefix of every text; not applied to token ids.
     """
 
     mode: str
@@ -74,14 +74,14 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model that reads a text as a whole: ``forward`` takes token ids and attention mask.
+    """A text encoder; ``forward`` takes token ids and attention mask.
 
     Attributes:
         vocabulary: number of token ids.
-        max_length: most tokens of a text.
-        embedding: ``none``, ``4w`` or ``8w``, the token embedding.
-        per_token: whether the output has a row for each token, ``[S, classes]``.
-        pooling: of a model that embeds texts; None if it gives classes.
+        max_length: largest number of tokens in a text.
+        embedding: quantisation of the token embedding: ``none``, ``4w`` or ``8w``.
+        per_token: whether there are logits for each token, ``[S, classes]``.
+        pooling: pooling of an embedding model; None for a classifier.
     """
 
     kind: ClassVar[str] = ENCODER
@@ -97,7 +97,7 @@ class Image:
     """An image model: ``forward`` takes pixel values.
 
     Attributes:
-        shape: channels, height and width of its input.
+        shape: channels, height and width of the input.
     """
 
     kind: ClassVar[str] = IMAGE
@@ -108,7 +108,7 @@ Model = CausalLm | Encoder | Image
 
 
 def read_model(fields: Mapping) -> Model:
-    """The record in a manifest's ``model``, which its schema has checked."""
+    """Parse a manifest's ``model``, which must match the schema."""
     match fields:
         case {"kind": "causal_lm", "eos_ids": eos_ids, "chat": chat, **rest}:
             return CausalLm(**rest, eos_ids=tuple(eos_ids), chat=chat and Chat(**chat))

@@ -1,4 +1,4 @@
-"""Packs: a header and a payload, as docs/formats.md describes them."""
+"""Read and write packs: a header and a payload, as in docs/formats.md."""
 
 import hashlib
 import stat
@@ -12,21 +12,21 @@ import numpy as np
 from ..errors import BundleError
 
 MAGIC = b"HYDRAPK1"
-ALIGNMENT = 64  # bytes, of packs in one file
+ALIGNMENT = 64  # bytes, of packs in a single file
 HEADER = struct.Struct("<8sQ16s32s")  # magic, payload bytes, binding, SHA-256 of the payload
 SHARED, PACKS, SUFFIX = "shared.pack", "packs", ".pack"
-SINGLE = "tasks.pack"  # holds the packs of all tasks, if they are not to be files of their own
+SINGLE = "tasks.pack"  # the file with the packs of all tasks, if they are not separate files
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Where a task's bytes are.
+    """Location of a task's bytes.
 
     Attributes:
         file: path inside the directory.
-        offset: of the first byte.
-        length: bytes.
-        sha256: hex SHA-256 of them.
+        offset: offset of the first byte.
+        length: number of bytes.
+        sha256: hex SHA-256 of these bytes.
     """
 
     file: str
@@ -36,24 +36,24 @@ class Pack:
 
     @property
     def payload_bytes(self) -> int:
-        """Size of the payload, which is behind the header."""
+        """Size of the payload in bytes, without the header."""
         return self.length - HEADER.size
 
     @classmethod
     def of(cls, directory: Path, file: str) -> "Pack":
-        """A whole file."""
+        """Return the location of a whole file."""
         return cls.holding((directory / file).read_bytes(), file)
 
     @classmethod
     def holding(cls, content: bytes, file: str, offset: int = 0) -> "Pack":
-        """Where ``content`` lies, or is going to."""
+        """Return the location of ``content`` in ``file``."""
         return cls(file, offset, len(content), hashlib.sha256(content).hexdigest())
 
     def read(self, directory: Path) -> np.ndarray:
-        """The bytes, uint8 ``[length]``.
+        """Read the bytes, uint8 ``[length]``.
 
         Raises:
-            BundleError: they are missing or others than recorded.
+            BundleError: bytes are missing or differ from the record.
         """
         path = directory / self.file
         content = _bytes(path, self.offset, self.length)
@@ -70,15 +70,15 @@ class Pack:
         return content
 
     def payload(self, directory: Path, size: int, binding: bytes) -> np.ndarray:
-        """The payload of a task's pack, uint8 ``[size]``.
+        """Read the payload of a task's pack, uint8 ``[size]``.
 
         Args:
-            directory: of the bundle, or of compressed adapters.
-            size: the payload's expected bytes.
-            binding: of the layout and of what all tasks share.
+            directory: directory of a bundle or of compressed adapters.
+            size: expected bytes of the payload.
+            binding: binding of the layout and its shared payload.
 
         Raises:
-            BundleError: a pack that is missing, damaged or of another layout.
+            BundleError: the pack is missing, damaged or of another layout.
         """
         path = directory / self.file
         payload, bound, _ = _opened(self.read(directory), path, size)
@@ -91,10 +91,10 @@ class Pack:
 
 
 def read_shared_pack(path: Path, size: int) -> np.ndarray:
-    """The payload that all tasks share, uint8 ``[size]``; the other packs are bound to it.
+    """Read the shared payload, uint8 ``[size]``, to which the other packs are bound.
 
     Raises:
-        BundleError: a pack that is missing, truncated, of another layout, or damaged.
+        BundleError: the pack is missing, truncated, damaged or of another layout.
     """
     content = _bytes(path, 0, HEADER.size + size + 1)
     payload, _, digest = _opened(content, path, size)
@@ -104,19 +104,19 @@ def read_shared_pack(path: Path, size: int) -> np.ndarray:
 
 
 def pack_bytes(payload: int) -> int:
-    """Size of the pack of ``payload`` bytes."""
+    """Return the size of a pack with ``payload`` bytes."""
     return HEADER.size + payload
 
 
 def pack(payload: np.ndarray, binding: bytes) -> bytes:
-    """A payload, uint8 ``[N]``, with its header; ``binding`` is that of its layout."""
+    """Return the pack of a payload, uint8 ``[N]``; ``binding`` is its layout's."""
     content = payload.tobytes()
     digest = hashlib.sha256(content).digest()
     return HEADER.pack(MAGIC, len(content), binding, digest) + content
 
 
 def write_each(directory: Path, contents: Mapping[str, bytes]) -> dict[str, Pack]:
-    """Write packs into files of their own; path inside ``directory`` -> where its pack is."""
+    """Write each pack to its own file; return path inside ``directory`` -> location."""
     (directory / PACKS).mkdir()
     for name, content in contents.items():
         (directory / name).write_bytes(content)
@@ -124,7 +124,7 @@ def write_each(directory: Path, contents: Mapping[str, bytes]) -> dict[str, Pack
 
 
 def write_single(directory: Path, contents: Mapping[str, bytes]) -> dict[str, Pack]:
-    """Write packs one behind the other into one file; the same name -> where its pack is."""
+    """Write all packs to a single file; return name -> location."""
     with open(directory / SINGLE, "xb") as file:
         places = {}
         for name, content in contents.items():
@@ -135,12 +135,12 @@ def write_single(directory: Path, contents: Mapping[str, bytes]) -> dict[str, Pa
 
 
 def pack_name(task: str) -> str:
-    """Path of a task's own pack inside a directory."""
+    """Return the path of a task's own pack inside a directory."""
     return f"{PACKS}/{task}{SUFFIX}"
 
 
 def is_pack_name(name: str) -> bool:
-    """Whether a path inside a directory is one of :func:`pack_name`, or of all packs in one."""
+    """Return whether a path is one of :func:`pack_name`, or the single file of all packs."""
     directory, _, file = name.rpartition("/")
     return name == SINGLE or (directory == PACKS and file.endswith(SUFFIX))
 
@@ -148,9 +148,9 @@ def is_pack_name(name: str) -> bool:
 def _bytes(path: Path, offset: int, count: int) -> np.ndarray:
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             raise BundleError(f"pack {path} is not a regular file; export or copy it again")
-        there = max(0, status.st_size - offset)  # a count may be petabytes
+        there = max(0, status.st_size - offset)  # an untrusted count may be petabytes
         return np.fromfile(path, dtype=np.uint8, count=min(count, there), offset=offset)
     except OSError as error:
         raise BundleError(
@@ -159,7 +159,7 @@ def _bytes(path: Path, offset: int, count: int) -> np.ndarray:
 
 
 def _opened(content: np.ndarray, path: Path, size: int) -> tuple[np.ndarray, bytes, bytes]:
-    """Payload, binding and the payload's SHA-256, which is not compared."""
+    """Split a pack into payload, binding and the payload's SHA-256, which is not checked."""
     if len(content) < HEADER.size or content[: len(MAGIC)].tobytes() != MAGIC:
         raise BundleError(f"{path} is not a pack: it does not start with {MAGIC!r}; copy it again")
     _, length, binding, digest = HEADER.unpack_from(content.data)

@@ -1,4 +1,4 @@
-"""Sizes and hashes of a directory's files, by which it is known to be whole."""
+"""Sizes and hashes of files, to check that a directory is complete."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,12 +17,12 @@ class FileRecord:
 
     @classmethod
     def of(cls, path: Path) -> "FileRecord":
-        """Measure a file."""
+        """Return the record of a file."""
         return cls(path.stat().st_size, sha256(path))
 
 
 def records(directory: Path, names: Iterable[str]) -> dict[str, dict]:
-    """Records of some files, ready for JSON."""
+    """Return the records of files as JSON values."""
     return {name: asdict(FileRecord.of(directory / name)) for name in names}
 
 
@@ -32,15 +32,15 @@ def parse_records(fields: Mapping[str, Mapping]) -> dict[str, FileRecord]:
 
 
 def check_files(directory: Path, files: Mapping[str, FileRecord], verb: str) -> None:
-    """Compare files with what is recorded of them.
+    """Check files against their records.
 
     Args:
-        directory: of the files.
-        files: path inside the directory -> its record.
-        verb: what a user does to get such files again, such as ``export``.
+        directory: directory of the files.
+        files: path inside the directory -> record.
+        verb: command that writes such files, such as ``export``, for messages.
 
     Raises:
-        BundleError: the first file that is missing or differs.
+        BundleError: a file is missing or differs.
     """
     again = f"{verb} or copy it again"
     for name, expected in files.items():

@@ -1,4 +1,4 @@
-"""``adapters.json``: what a directory of merged or compressed adapters holds."""
+"""``adapters.json``: the description of compressed or merged adapters."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from .records import check_files, parse_records, records
 
 FORMAT_VERSION = 4
 DESCRIPTION = "adapters.json"
-TENSORS = "merged.safetensors"  # of merged adapters; compressed ones have a layout and packs
+TENSORS = "merged.safetensors"  # of merged adapters; compressed adapters have a layout and packs
 STORED = "set of adapters"
 
 
@@ -23,13 +23,13 @@ def write_description(
     files: tuple[str, ...],
     packs: Mapping[str, Pack] | None = None,
 ) -> None:
-    """Write ``adapters.json`` beside files that are there already.
+    """Write ``adapters.json``, after the files that it describes.
 
     Args:
-        directory: of merged or compressed adapters.
+        directory: directory of the compressed or merged adapters.
         about: method, settings, base model, tasks, modules, sizes and errors.
-        files: those that hold factors, beside packs.
-        packs: task -> where its pack is; None: there are none.
+        files: names of the files of factors other than packs.
+        packs: task -> location of its pack; None for merged adapters.
     """
     fields = {
         "format_version": FORMAT_VERSION,
@@ -41,10 +41,10 @@ def write_description(
 
 
 def read_description(directory: Path) -> dict:
-    """The content of ``adapters.json``, ``packs`` as :class:`Pack`; files are compared with it.
+    """Read ``adapters.json``, with ``packs`` as :class:`Pack`, and check the files that it names.
 
     Raises:
-        BundleError: a file that is missing, damaged, changed, or of another format version.
+        BundleError: a file is missing, damaged, modified or of another format version.
     """
     path = directory / DESCRIPTION
     fields = read_document(path, "adapters", FORMAT_VERSION, _writer(directory))
@@ -58,7 +58,7 @@ def read_description(directory: Path) -> dict:
 
 
 def _writer(directory: Path) -> str:
-    """The command that wrote a directory, by the files beside a description that may be damaged."""
+    """Guess from the other files which command wrote a directory with a damaged description."""
     commands = {LAYOUT: "hydraopt compress", TENSORS: "hydraopt merge"}
     found = [command for file, command in commands.items() if (directory / file).exists()]
     return found[0] if len(found) == 1 else "` or `".join(commands.values())

@@ -1,4 +1,4 @@
-"""How a bundle's program changes from task to task, a record for each way."""
+"""The manifest's record of how a program switches tasks, one class for each mode."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class Inputs:
         factors: shapes by name: the outputs of ``unpack``, in the order in which ``forward`` takes
             them.
         binding: hex of the 16 bytes that bind packs to their layout and shared payload.
-        static_rows: whether the rows that all tasks share are layers of the program. Then
+        static_rows: whether shared rows are layers of the program. Then
             ``unpack`` takes a task's payload alone; else the shared payload, which is one of the
             bundle's files, and the task's.
         constant_bytes: bytes of these layers.
-        growth: path inside the bundle -> size and hash of what ``hydraopt add`` and ``verify
-            --base`` read and a phone does not: the layout, and the shared pack if its rows are
-            layers.
+        growth: path inside the bundle -> size and hash of files that ``hydraopt add`` and
+            ``verify --base`` read, but a phone does not: the layout, and the shared pack if
+            shared rows are layers.
     """
 
     mode: ClassVar[str] = INPUTS
@@ -44,7 +44,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Methods:
-    """A closed set of tasks, one method each.
+    """A fixed set of tasks, one method for each.
 
     Attributes:
         methods: task -> name of its method.
@@ -63,10 +63,10 @@ class Methods:
 
 @dataclass(frozen=True)
 class Data:
-    """A .ptd file of factors is loaded with the program.
+    """The program is loaded with a .ptd file of a task's factors.
 
     Attributes:
-        packs: task -> where its .ptd file is.
+        packs: task -> location of its .ptd file.
     """
 
     mode: ClassVar[str] = DATA
@@ -81,11 +81,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Static:
-    """One model for all tasks: the method ``forward``.
+    """One adapter for all tasks, in the method ``forward``.
 
     Attributes:
-        tasks: their names.
-        constant_bytes: bytes of the adapter that are not in the base's own weights.
+        tasks: names of the tasks.
+        constant_bytes: bytes of the adapter beside the base's own weights.
     """
 
     mode: ClassVar[str] = STATIC
@@ -97,7 +97,7 @@ Swap = Inputs | Methods | Data | Static
 
 
 def read_swap(fields: Mapping) -> Swap:
-    """The record in a manifest's ``swap``, which its schema has checked."""
+    """Parse a manifest's ``swap``, which must match the schema."""
     match fields:
         case {"mode": "inputs", "packs": packs, "factors": factors, "growth": growth, **rest}:
             shapes = {name: tuple(shape) for name, shape in factors.items()}

@@ -1,4 +1,4 @@
-"""Adapters of several tasks as ``merge`` and ``compress`` write them and everything later reads."""
+"""Adapters of several tasks, as ``compress`` and ``merge`` write them for later stages."""
 
 from .adapters import Setting, StoredAdapters
 from .merged import MergedAdapters

@@ -1,4 +1,4 @@
-"""``StoredAdapters``: what merging and compressing give, and all that later stages see."""
+"""``StoredAdapters``: the result of compressing or merging, and the input of later stages."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -10,14 +10,11 @@ from ..errors import MergeError
 from ..factors import Factors, Role, Target, classes_of, is_head
 from ..files import output_directory
 
-Setting = int | float | bool | str | None  # the value of a method's option
+Setting = int | float | bool | str | None  # value of a method's option
 
 
 class StoredAdapters(ABC):
-    """What merged and coded adapters have in common.
-
-    Each kind is a frozen dataclass that has these attributes and is written as a directory.
-    """
+    """Base class of compressed and merged adapters, frozen dataclasses saved as directories."""
 
     method: str
     settings: Mapping[str, Setting]
@@ -26,7 +23,7 @@ class StoredAdapters(ABC):
     task_type: str | None
     base_weights: BaseWeights
 
-    if TYPE_CHECKING:  # fields of one kind, derived by another; a field cannot replace a property
+    if TYPE_CHECKING:  # fields or properties of the subclasses; a field cannot replace a property
 
         @property
         def base_model(self) -> str:
@@ -47,7 +44,7 @@ class StoredAdapters(ABC):
 
     @abstractmethod
     def task_factors(self, task: str) -> dict[str, Factors]:
-        """All modules' factors of one task; raises ``TaskError`` if there is none."""
+        """Return all modules' factors of one task; raises ``TaskError`` for an unknown task."""
 
     @property
     @abstractmethod
@@ -59,7 +56,7 @@ class StoredAdapters(ABC):
         """Task -> number of classes of its head; empty if the tasks have none."""
         heads = list(filter(is_head, self.modules))
         if not heads:
-            return {}  # all factors would be decoded to find that out
+            return {}  # without decoding all factors
         return {
             task: classes_of(factors[name])
             for task in self.tasks
@@ -73,7 +70,7 @@ class StoredAdapters(ABC):
         return self.stored_bytes / self.adapter_bytes
 
     def describe(self) -> dict:
-        """Everything but the factors, ready for JSON."""
+        """Return everything but the factors as JSON values."""
         return {
             "method": self.method,
             "settings": dict(self.settings),
@@ -88,19 +85,19 @@ class StoredAdapters(ABC):
         }
 
     def to_peft(self, task: str, directory: str | Path, *, overwrite: bool = False) -> None:
-        """Write one task back as a plain PEFT adapter directory; whole or not at all.
+        """Write one task as a plain PEFT adapter directory, atomically.
 
         Raises:
-            TaskError: no such task.
-            MergeError: the task is more than an adapter.
-            AdapterError: values that exceed fp16.
+            TaskError: unknown task.
+            MergeError: the task also has surgery, which PEFT cannot store.
+            AdapterError: a value exceeds the range of fp16.
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
         """
         factors = self.task_factors(task)
         if any(Target.parse(module).role is Role.SURGERY for module in factors):
             raise MergeError(
-                f"method {self.method} corrects features of task {task!r} beside its adapter; "
-                "PEFT has no place for that, export a bundle"
+                f"method {self.method} also corrects features of task {task!r}, which PEFT cannot "
+                "store; export a bundle"
             )
         with output_directory(directory, ADAPTER, overwrite=overwrite) as staging:
             write_adapter(staging, factors, self.base_model, self.task_type)

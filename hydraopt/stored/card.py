@@ -1,4 +1,4 @@
-"""What people read beside the weights of a set of adapters: a card."""
+"""Write the model card of stored adapters."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ CARD, HEAT_MAP = "README.md", "errors.png"
 
 
 def write_card(directory: Path, about: Mapping, heat_map: bytes | None) -> None:
-    """Write a README.md, and a picture of the errors if there is one."""
+    """Write ``README.md`` and, if given, the heat map of errors."""
     if heat_map is not None:
         (directory / HEAT_MAP).write_bytes(heat_map)
     card = _card(about, drawn=heat_map is not None)

@@ -1,4 +1,4 @@
-"""``MergedAdapters``: what every merging method returns and all that later stages see."""
+"""``MergedAdapters``: the result of every merging method."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,18 +23,18 @@ from .side import Side
 
 @dataclass(frozen=True)
 class MergedAdapters(StoredAdapters):
-    """T tasks' factors after merging, with what they share stored once.
+    """The factors of T tasks after merging; shared factors are stored once.
 
     Attributes:
-        method: the merging method's name.
-        settings: the method's options, and the relative error of a projection, for the record.
+        method: name of the merging method.
+        settings: options of the method, and the relative error of a projection, for the record.
         base_model: identifier of the base model.
-        tasks: the T task names.
-        modules: dotted module name -> its two sides.
-        adapter_bytes: fp16 bytes of the adapters that went in.
+        tasks: names of the T tasks.
+        modules: dotted module name -> sides A and B.
+        adapter_bytes: fp16 bytes of the original adapters.
         errors: task -> module -> relative error of the delta.
-        task_type: PEFT's name of the kind of base model.
-        base_weights: what the base must be equal in.
+        task_type: PEFT's task type.
+        base_weights: fingerprints of weights that the base must have.
     """
 
     method: str
@@ -48,26 +48,26 @@ class MergedAdapters(StoredAdapters):
     base_weights: BaseWeights = field(default_factory=dict)
 
     def task_factors(self, task: str) -> dict[str, Factors]:
-        """:meth:`factors` of all modules."""
+        """Return :meth:`factors` of all modules."""
         return {module: self.factors(task, module) for module in self.modules}
 
     def factors(self, task: str, module: str) -> Factors:
-        """``A [r, in]`` and ``B [out, r]`` of one task and module, float32.
+        """Return ``A [r, in]`` and ``B [out, r]`` of one task and module, float32.
 
         Raises:
-            TaskError: no such task.
+            TaskError: unknown task.
         """
         index = self.index(task)
         a, b = self.modules[module]
         return Factors(a.factor(index), b.factor(index))
 
     def index(self, task: str) -> int:
-        """Position of ``task`` among the tasks; raises ``TaskError`` if there is none."""
+        """Return the index of ``task``; raises ``TaskError`` for an unknown task."""
         check_task(task, self.tasks)
         return self.tasks.index(task)
 
     def stored_tensors(self) -> dict[str, torch.Tensor]:
-        """Every tensor that :meth:`save` writes, each shared one once."""
+        """Return every tensor that :meth:`save` writes; shared tensors appear once."""
         return {
             name: tensor
             for module, sides in self.modules.items()
@@ -76,7 +76,7 @@ class MergedAdapters(StoredAdapters):
         }
 
     def placed(self, places: Places) -> "MergedAdapters":
-        """The same factors of modules with other names, without those that have no place."""
+        """Return the adapters with renamed modules, without those whose place is None."""
         errors = {task: placed(of_task, places) for task, of_task in self.errors.items()}
         return replace(self, modules=placed(self.modules, places), errors=errors)
 
@@ -88,7 +88,7 @@ class MergedAdapters(StoredAdapters):
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of the tensor file, header included."""
+        """Size of the tensor file in bytes, header included."""
         return safetensors_bytes(self.stored_tensors())
 
     def save(
@@ -98,12 +98,12 @@ class MergedAdapters(StoredAdapters):
         overwrite: bool = False,
         heat_map: bytes | None = None,
     ) -> None:
-        """Write the tensors in fp16, the description and a card; whole or not at all.
+        """Write the fp16 tensors, the description and a card, atomically.
 
         Args:
-            directory: to write.
+            directory: output directory.
             overwrite: replace an existing ``directory``.
-            heat_map: a PNG of the errors, for the card.
+            heat_map: PNG of the errors, for the card.
 
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
@@ -118,7 +118,7 @@ class MergedAdapters(StoredAdapters):
         """Read what :meth:`save` wrote.
 
         Raises:
-            BundleError: a missing, damaged or newer-format file.
+            BundleError: a file is missing, damaged or of another format version.
         """
         directory = Path(directory)
         about = read_description(directory)
@@ -144,7 +144,7 @@ class MergedAdapters(StoredAdapters):
 
 
 def _restored(module: str, tensors: Mapping[str, torch.Tensor], tasks: int) -> tuple[Side, Side]:
-    """Both sides of a module; raises ``ValueError`` if they do not fit each other."""
+    """Restore both sides of a module; raises ``ValueError`` if their ranks differ."""
     a = Side.restored(f"{module}.A", tensors, tasks)
     b = Side.restored(f"{module}.B", tensors, tasks)
     if a.stack.shape[1] != b.stack.shape[2]:

@@ -1,4 +1,4 @@
-"""How far merged adapters are from those that went in."""
+"""Relative errors of stored adapters against the originals."""
 
 from typing import Protocol
 
@@ -7,14 +7,14 @@ from ..factors import Factors, relative_error
 
 
 class HasTaskFactors(Protocol):
-    """Merged adapters of any kind."""
+    """Compressed or merged adapters."""
 
     def task_factors(self, task: str) -> dict[str, Factors]:
-        """All modules' factors of one task."""
+        """Return all modules' factors of one task."""
 
 
 def relative_errors(adapters: AdapterSet, merged: HasTaskFactors) -> dict[str, dict[str, float]]:
-    """``||D - D'|| / ||D||`` for every task and each module that its adapter has."""
+    """Return ``||D - D'|| / ||D||`` for every task and each module of its adapter."""
     errors = {}
     for adapter in adapters.adapters:
         approximations = merged.task_factors(adapter.name)

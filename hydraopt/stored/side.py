@@ -1,4 +1,4 @@
-"""``Side``: one side of a module for all tasks, with what they share stored once; making both."""
+"""``Side``: one side (A or B) of a module for all tasks, with shared factors stored once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,18 @@ from ..adapters import AdapterSet
 from ..errors import MergeError
 from ..factors import Factors, padded
 
-INDICES = (torch.int16, torch.int64)  # dtypes of an index into the stack
+INDICES = (torch.int16, torch.int64)  # dtypes of indices into the stack
 
 
 @dataclass(frozen=True)
 class Side:
     """One side (A or B) of one module for all T tasks.
 
-    ``stack`` holds the distinct factors, ``[n, r, in]`` or ``[n, out, r]``. ``assignment`` maps
-    tasks to them: int64 ``[T]``, indices into the stack; float ``[T, n]``, weights of a sum; or
-    float ``[T, c, c]`` with n = 1, the task's core, which multiplies the factor from the right
-    (``[T, 1, c]`` if it is diagonal).
+    Attributes:
+        stack: the n distinct factors, ``[n, r, in]`` or ``[n, out, r]``.
+        assignment: how a task's factor results from the stack: an index, int64 ``[T]``; weights
+            of a sum, float ``[T, n]``; or, with n = 1, a core that multiplies the factor from the
+            right, float ``[T, c, c]`` (``[T, 1, c]`` if diagonal).
     """
 
     stack: torch.Tensor
@@ -27,21 +28,21 @@ class Side:
 
     @classmethod
     def shared(cls, factor: torch.Tensor, tasks: int) -> "Side":
-        """One factor for all tasks."""
+        """Return the side in which all tasks have the same factor."""
         return cls(factor[None], torch.zeros(tasks, dtype=torch.int64))
 
     @property
     def is_shared(self) -> bool:
-        """Whether all tasks take the same factor."""
+        """Whether all tasks have the same factor."""
         return self.stack.shape[0] == 1 and not self.assignment.is_floating_point()
 
     @property
     def tasks(self) -> range:
-        """Numbers of all tasks."""
+        """Indices of all tasks."""
         return range(len(self.assignment))
 
     def factor(self, task: int) -> torch.Tensor:
-        """The float32 factor of one task."""
+        """Return the factor of one task, float32."""
         if self.assignment.dim() == 3:
             factor, core = self.stack[0].float(), self.assignment[task].float()
             return factor * core if len(core) == 1 else factor @ core
@@ -62,7 +63,7 @@ class Side:
 
     @classmethod
     def restored(cls, name: str, tensors: Mapping[str, torch.Tensor], tasks: int) -> "Side":
-        """The inverse of :meth:`stored`; raises ``ValueError`` if the tensors do not fit."""
+        """Restore a side from :meth:`stored`; raises ``ValueError`` if the tensors do not fit."""
         stack = tensors[name]
         if not stack.numel():
             raise ValueError(f"{name} is empty")
@@ -70,9 +71,9 @@ class Side:
         if assignment is None:
             assignment = torch.arange(len(stack)) if len(stack) > 1 else torch.zeros(tasks).long()
         if stack.dim() != 3 or stack.dtype != torch.float16 or not stack.isfinite().all():
-            raise ValueError(f"{name} is no finite fp16 [n, rows, columns]")
+            raise ValueError(f"{name} is not a finite fp16 tensor [n, rows, columns]")
         if assignment.dtype not in (torch.float16, *INDICES) or not assignment.isfinite().all():
-            raise ValueError(f"{name}.of is no finite fp16 or whole numbers")
+            raise ValueError(f"{name}.of is not finite fp16 or integers")
         assignment = assignment if assignment.dtype == torch.float16 else assignment.long()
         if assignment.is_floating_point():
             columns = stack.shape[2]
@@ -82,12 +83,12 @@ class Side:
             inside = assignment.clamp(0, len(stack) - 1).equal(assignment)
             fits = assignment.shape == (tasks,) and inside
         if not fits:
-            raise ValueError(f"{name} does not belong to {tasks} tasks")
+            raise ValueError(f"{name} does not fit {tasks} tasks")
         return cls(stack, assignment)
 
 
 def head_sides(adapters: AdapterSet) -> dict[str, tuple[Side, Side]]:
-    """Every task's own head, by module; those of fewer classes padded with zeros."""
+    """Return the sides of the tasks' heads by module; heads of fewer classes are zero-padded."""
     everyone = torch.arange(len(adapters.tasks))
     return {
         name: stacked([adapter.heads[name] for adapter in adapters.adapters], everyone)
@@ -96,7 +97,7 @@ def head_sides(adapters: AdapterSet) -> dict[str, tuple[Side, Side]]:
 
 
 def stacked(factors: Sequence[Factors], assignment: torch.Tensor) -> tuple[Side, Side]:
-    """Both sides of a module; task t takes ``factors[assignment[t]]``, and ranks may differ."""
+    """Stack factors, whose ranks may differ, to both sides; task t has number ``assignment[t]``."""
     rank = max(1, *(len(x.a) for x in factors))
     stacks = zip(*(padded(x, rank) for x in factors), strict=True)
     a, b = (Side(torch.stack(side), assignment) for side in stacks)
