@@ -1,4 +1,4 @@
-"""Bits on disk: the layout, the codec and the packs. Knows nothing of models or ExecuTorch."""
+"""The codec: adapters to codes within a byte budget, and packs back to factors."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from .verbatim import code_verbatim
 
 
 def open_stored(directory: str | Path) -> MergedAdapters | CodedAdapters:
-    """Read what ``compress`` or ``merge`` wrote.
+    """Read adapters that ``compress`` or ``merge`` wrote.
 
     Raises:
-        BundleError: a missing, damaged or newer-format file.
+        BundleError: a file is missing, damaged or of another format version.
     """
     kind = CodedAdapters if (Path(directory) / LAYOUT).exists() else MergedAdapters
     return kind.load(directory)

@@ -1,11 +1,11 @@
-"""How many bits each rank-one direction of each module gets: one layout for all tasks.
+"""Allocate bits to the directions of each module: one layout for all tasks.
 
-A module's delta is coded as ``D_t ~ sum_j b_tj a_j``. The first directions' rows ``a_j`` are
-shared by all tasks, the others' are private; columns are private. A direction that carries the
-energy ``e`` (mean over tasks) and is coded with relative squared errors x (row) and y (column),
-without a bias, gets noise of ``e (1 / ((1 - x) (1 - y)) - 1)``. Left out, it costs ``MISSING e``.
-With the Lagrange multiplier l, every direction takes the bits of least ``w cost + l bytes``, w
-being the module's weight, and every module the number of shared rows of least sum.
+A module's delta is coded as ``D_t ~ sum_j b_tj a_j``. The first rows ``a_j`` are shared by all
+tasks, the others are private, and so are columns. A direction of energy ``e`` (mean over tasks)
+whose row and column are coded without bias and with relative squared errors x and y has noise
+``e (1 / ((1 - x) (1 - y)) - 1)``; an omitted direction costs ``MISSING e``. For a Lagrange
+multiplier l and a module weight w, each direction takes the bits that minimise ``w cost + l
+bytes``, and each module the number of shared rows with the least sum.
 """
 
 import itertools
@@ -23,11 +23,11 @@ from ..factors import Stack
 from ..formats.codes import GROUPED, packed_bytes
 from ..formats.layout import Code, Direction, ModuleLayout
 
-# Relative squared error of coded Gaussian vectors. 16 bits are for storing factors as they are: 8
-# leave a relative error of .7 %, which no metric has seen.
+# Relative squared error of coded Gaussian vectors. 16 bits are only for factors stored exactly: 8
+# bits leave a relative error of 0.7 %, which affects no metric.
 DISTORTION = {1: 0.295, 2: 0.077, 4: 0.0051, GROUPED: 0.0075, 8: 5e-5}
-# Shared rows are static layers of a quantised program, one for each module: all of its shared rows
-# have the same bits, and such that the layer holds them as they are, or all but so.
+# A module's shared rows become one layer of a quantised program, so they all have the same bits,
+# with which the layer holds them exactly or almost.
 SHARED_BITS = (GROUPED, 8)
 PRIVATE_BITS = (1, 2, 4, 8)
 
@@ -35,13 +35,13 @@ MULTIPLIERS = (1e-12, 1e12)
 BISECTIONS = 40
 FILL = tuple(0.97**i for i in range(1, 30))
 
-# A missing direction is a bias, which adds up from layer to layer; noise does not.
+# An omitted direction is a bias, which accumulates over layers; noise does not.
 MISSING = 2.0
-# What training added to a common initial A is a sum of layer inputs: inputs are strong along the
-# directions that tasks differ in (on the zoo, 3 to 6 times the mean).
+# Training adds a sum of layer inputs to the initial A that tasks have in common, so inputs are
+# strong along the directions in which tasks differ (on the zoo, 3 to 6 times the mean).
 RESIDUAL_WEIGHT = 0.3
 LARGEST_ROW_STEP = 4.0  # rows have a mean square of 1
-HEADROOM = 16.0  # of the largest column step, over the largest root mean square of a delta
+HEADROOM = 16.0  # largest column step, relative to the largest root mean square of a delta
 
 
 class Choice(NamedTuple):
@@ -52,7 +52,7 @@ class Choice(NamedTuple):
 
     @property
     def cost(self) -> float:
-        """Of a direction that has them, per energy."""
+        """Cost of a direction with these bits, relative to its energy."""
         if not self.row:
             return MISSING
         return 1 / ((1 - DISTORTION[self.row]) * (1 - DISTORTION[self.column])) - 1
@@ -66,17 +66,17 @@ CHOICES = (
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What the bits of one module depend on.
+    """The input of the allocation for one module.
 
     Attributes:
         shape: ``(out, in)``.
-        tasks: T.
-        weight: of an error in this module.
-        largest_step: the largest step of a column.
-        rows: candidates for shared rows, best first, ``[n, in]`` float32 of mean square 1.
-        counts: of shared rows, one for each option.
-        energies: of each option's shared rows and of the best private directions for the rest,
-            ``[options, R]``, zero past the last one.
+        tasks: number of tasks T.
+        weight: weight of an error in this module.
+        largest_step: largest step of a column.
+        rows: candidates for shared rows, best first, float32 ``[n, in]`` of mean square 1.
+        counts: options for the number of shared rows.
+        energies: per option, energies of the shared rows and then of the best private directions
+            for the remainder, ``[options, R]``, padded with zeros.
     """
 
     shape: tuple[int, int]
@@ -89,7 +89,7 @@ class Spectrum:
 
     @classmethod
     def from_adapters(cls, adapters: AdapterSet, module: str) -> "Spectrum":
-        """Measure one module."""
+        """Compute the spectrum of one module."""
         tasks, rank = len(adapters.tasks), adapters.max_rank
         stack = adapters.stack(module)
         coords, basis = stack.split_a()
@@ -114,7 +114,7 @@ class Spectrum:
         return cls((out, width), tasks, weight, largest_step, rows.float(), counts, energies)
 
     def best(self, multiplier: float) -> ModuleLayout:
-        """The layout of least weighted cost + ``multiplier`` * bytes; never an empty one."""
+        """Return the nonempty layout of least weighted cost + ``multiplier`` * bytes."""
         cost, prices = self._prices
         costs = self.energies[:, None, :, None] * cost + multiplier * prices
         costs[:, :, 0, 0] = torch.inf
@@ -133,7 +133,7 @@ class Spectrum:
     def _prices(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weighted cost ``[C]`` of every choice, and its bytes ``[options, SHARED_BITS, R, C]``.
 
-        A choice that a place cannot have takes infinitely many.
+        A choice that is not allowed for a direction has infinitely many bytes.
         """
         out, width = self.shape
         rows, columns = (
@@ -171,9 +171,9 @@ def _squared_norms(stack: Stack, tasks: int) -> torch.Tensor:
 
 
 def _metric(stack: Stack, coords: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Square root and inverse root ``[p, p]`` of ``C = .7 I + .3 N``.
+    """Return square root and inverse square root ``[p, p]`` of ``C = 0.7 I + 0.3 N``.
 
-    N is the second moment of what the best ``rank`` shared rows miss, scaled to trace p.
+    N is the second moment of the residual after the best ``rank`` shared rows, scaled to trace p.
     """
     moment = _second_moment(stack, coords)
     missed = torch.linalg.eigh(moment).eigenvectors[:, : max(len(moment) - rank, 0)]
@@ -185,9 +185,10 @@ def _metric(stack: Stack, coords: torch.Tensor, rank: int) -> tuple[torch.Tensor
 
 
 def _private_energies(stack: Stack, coords: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """For shared directions ``[p, n]``: sums over tasks of the rest's squared singular values.
+    """Return a function of shared directions ``[p, n]``: the energies of private directions.
 
-    With ``B = Q R``, these are the eigenvalues of ``R A' A'ᵀ Rᵀ``, A' being what is left of A.
+    They are the squared singular values of each task's residual, summed over tasks. With
+    ``B = Q R`` and A' the residual of A, these are the eigenvalues of ``R A' A'ᵀ Rᵀ``.
     """
     parts = [stack.owner == task for task in stack.owner.unique()]
     lefts = [torch.linalg.qr(stack.b[:, mine]).R for mine in parts]
@@ -210,15 +211,15 @@ def allocate(
     limit: int,
     stored: Callable[[Mapping[str, ModuleLayout]], int],
 ) -> dict[str, ModuleLayout]:
-    """The layout of all modules that one multiplier gives for at most ``limit`` bytes.
+    """Return the layout of all modules within ``limit`` bytes, by bisection of the multiplier.
 
     Args:
-        spectra: module -> its spectrum.
-        limit: bytes.
-        stored: bytes of everything that a layout stores.
+        spectra: module -> spectrum.
+        limit: byte budget.
+        stored: computes the total bytes of a layout.
 
     Raises:
-        MergeError: ``limit`` is below the smallest layout.
+        MergeError: ``limit`` is below the bytes of the smallest layout.
     """
 
     def layout_at(multiplier: float) -> dict[str, ModuleLayout]:
@@ -238,7 +239,7 @@ def allocate(
             low = middle
         else:
             high, layout = middle, candidate
-    # A module's layout jumps with the multiplier: spend what is left on modules that still fit.
+    # A module's layout changes in jumps: spend the remaining bytes on modules that still fit.
     used = stored(layout)
     for factor in FILL:
         for module, spectrum in spectra.items():

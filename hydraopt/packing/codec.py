@@ -1,4 +1,4 @@
-"""Vectors to bytes and back, with 1, 2, 4, 4.5, 8 or 16 bits per value.
+"""Encode vectors with 1, 2, 4, 4.5, 8 or 16 bits per value, and decode them.
 
 A vector ``x [n]`` is stored as bytes and a step, and decodes as ``levels(bytes) * step``. The step
 is a byte on a logarithmic grid below the layout's largest step. Up to 4 bits, the levels are
@@ -16,24 +16,24 @@ from .halves import LARGEST, encode_halves, half_levels
 from .trellis import Tables, search, tables, trellis_values
 
 TRELLIS_BITS = (1, 2, 4)
-STEPS_PER_OCTAVE = 16  # neighbours differ by 4.4 %; 255 of them span 16 octaves
-ZERO = 128  # the byte of an int8 that is 0
-ROUND_UP = 2 ** (0.5 / STEPS_PER_OCTAVE)  # then the nearest step on the grid is no smaller
+STEPS_PER_OCTAVE = 16  # neighbours differ by 4.4 %; 255 steps span 16 octaves
+ZERO = 128  # code of the int8 value 0
+ROUND_UP = 2 ** (0.5 / STEPS_PER_OCTAVE)  # makes the nearest step on the grid not smaller
 
 
 class Coded(NamedTuple):
-    """Vectors: bytes, uint8 ``[..., width]``, and their steps, uint8 ``[...]``."""
+    """Coded vectors: codes, uint8 ``[..., width]``, and steps, uint8 ``[...]``."""
 
     codes: torch.Tensor
     step: torch.Tensor
 
 
 def encode(x: torch.Tensor, bits: float, largest_step: float) -> Coded:
-    """Code the vectors ``x [N, n]``; no step is larger than ``largest_step``.
+    """Encode the vectors ``x [N, n]``; no step exceeds ``largest_step``.
 
-    The step of a trellis code is such that ``<x, decoded> = <x, x>``. Codes of least squared error
-    would shrink x (1 bit: by 29 %), in every layer alike, towards the base model; noise averages
-    out, a shrunken delta does not.
+    The step of a trellis code makes ``<x, decoded> = <x, x>``. Codes of least squared error would
+    shrink x (1 bit: by 29 %) in every layer, towards the base model; noise averages out, but a
+    shrunken delta does not.
     """
     if bits == GROUPED:
         return _encode_grouped(x, largest_step)
@@ -49,16 +49,17 @@ def encode(x: torch.Tensor, bits: float, largest_step: float) -> Coded:
 
 
 def decode(coded: Coded, bits: float, count: int, largest_step: float) -> torch.Tensor:
-    """The inverse of :func:`encode`, float32 ``[..., count]``."""
+    """Decode vectors of ``count`` values, float32 ``[..., count]``."""
     return levels(coded.codes, bits, count) * decode_steps(coded.step, largest_step)[..., None]
 
 
 def levels(
     packed: torch.Tensor, bits: float, count: int, trellis: Tables | None = None
 ) -> torch.Tensor:
-    """What bytes ``[..., width]`` stand for, per unit of step: float32 ``[..., count]``.
+    """Decode codes ``[..., width]`` to levels, float32 ``[..., count]``; values are levels * step.
 
-    Made of operators that ExecuTorch has. ``trellis`` are the format's tables, loaded if missing.
+    Only operators that ExecuTorch supports are used. ``trellis`` are the codec's tables, loaded
+    by default.
     """
     if bits in TRELLIS_BITS:
         values = trellis_values(packed, trellis or tables(bits))
@@ -77,26 +78,26 @@ def encode_steps(steps: torch.Tensor, largest_step: float) -> torch.Tensor:
 
 
 def step_table() -> torch.Tensor:
-    """``2^((c - 255) / 16)`` of every byte c, 0 for c = 0; float32 ``[256, 1]``."""
+    """Return ``2^((c - 255) / 16)`` of every byte c, 0 for c = 0; float32 ``[256, 1]``."""
     table = torch.exp2((torch.arange(256.0) - 255) / STEPS_PER_OCTAVE)
     table[0] = 0
     return table[:, None]
 
 
 def decode_steps(codes: torch.Tensor, largest_step: float) -> torch.Tensor:
-    """The inverse of :func:`encode_steps`, float32."""
+    """Decode steps, float32: the inverse of :func:`encode_steps`."""
     return largest_step * step_table()[:, 0][codes.long()]
 
 
 def scaled(coded: Coded, gain: torch.Tensor, largest_step: float) -> Coded:
-    """Vectors multiplied by ``gain``, through their steps."""
+    """Multiply vectors by ``gain``, by changing their steps."""
     return coded._replace(
         step=encode_steps(decode_steps(coded.step, largest_step) * gain, largest_step)
     )
 
 
 def _encode_grouped(x: torch.Tensor, largest_step: float) -> Coded:
-    """The step is a power of two, so that a group's scale times it is a bfloat16 like itself."""
+    """Encode with a power of two as step, so that scale * step stays a bfloat16."""
     steps = encode_steps(
         torch.exp2(torch.log2(x.square().mean(-1).sqrt() + TINY).floor()), largest_step
     )
@@ -107,16 +108,16 @@ def _encode_grouped(x: torch.Tensor, largest_step: float) -> Coded:
 
 
 def _encode_bytes(x: torch.Tensor, largest_step: float) -> Coded:
-    """An int8 each, -127 to 127: the range is x's own."""
+    """Encode as int8, -127 to 127 times a step that covers the range of x."""
     steps = encode_steps(x.abs().amax(-1) * ROUND_UP / 127, largest_step)
     size = decode_steps(steps, largest_step)[:, None].clamp_min(TINY)
     return Coded((ZERO + (x / size).round().clamp(-127, 127)).to(torch.uint8), steps)
 
 
 def _encode_halves(x: torch.Tensor, largest_step: float) -> Coded:
-    """An fp16 each; by powers of two of ``largest_step``, so that those of fp16 stay what they are.
+    """Encode as fp16; steps are ``largest_step`` times powers of two, so fp16 input stays exact.
 
-    The step is the smallest with which none overflows, so that few are subnormal.
+    The step is the smallest without overflow, to keep subnormal values few.
     """
     octaves = torch.log2((x.abs().amax(-1) / largest_step).clamp_min(TINY)).floor() - 14
     steps = (255 + STEPS_PER_OCTAVE * octaves.clamp(-15, 0)).to(torch.uint8)

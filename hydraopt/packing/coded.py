@@ -1,4 +1,4 @@
-"""``CodedAdapters``: adapters as packs, what a byte budget gives and what lowering takes."""
+"""``CodedAdapters``: adapters as packs, the result of compression and the input of lowering."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -20,24 +20,24 @@ from ..stored.card import write_card
 from .codec import Coded
 from .unpack import Unpack
 
-# (module, side, index of the direction) -> the vector there
+# (module, side, index of the direction) -> coded vector
 Vectors = Mapping[tuple[str, str, int], Coded]
 
 
 @dataclass(frozen=True)
 class CodedAdapters(StoredAdapters):
-    """T tasks' adapters as codes of one layout.
+    """The adapters of T tasks as codes of one layout.
 
     Attributes:
-        method: the method's name.
-        settings: its options, for the record.
-        layout: which vectors there are, and their bits.
-        shared: the payload that all tasks share, uint8 ``[Ns]``.
-        payloads: task -> its payload, uint8 ``[Nt]``.
-        adapter_bytes: fp16 bytes of the adapters that went in.
+        method: name of the method.
+        settings: options of the method, for the record.
+        layout: directions of every module, and their bits.
+        shared: shared payload, uint8 ``[Ns]``.
+        payloads: task -> payload, uint8 ``[Nt]``.
+        adapter_bytes: fp16 bytes of the original adapters.
         errors: task -> module -> relative error of the delta.
-        task_type: PEFT's name of the kind of base model.
-        base_weights: what the base must be equal in.
+        task_type: PEFT's task type.
+        base_weights: fingerprints of weights that the base must have.
     """
 
     method: str
@@ -81,12 +81,12 @@ class CodedAdapters(StoredAdapters):
         return Unpack(self.layout)
 
     def task_factors(self, task: str) -> dict[str, Factors]:
-        """All modules' ``A [R, in]`` and ``B [out, R]`` as a phone unpacks them, float32.
+        """Return all modules' ``A [R, in]`` and ``B [out, R]`` as a phone unpacks them, float32.
 
-        Each owns its memory: the exporter takes a whole storage for a constant, not a view of it.
+        Each tensor owns its memory, because the exporter stores a constant's whole storage.
 
         Raises:
-            TaskError: no such task.
+            TaskError: unknown task.
         """
         check_task(task, self.tasks)
         with torch.no_grad():
@@ -98,14 +98,14 @@ class CodedAdapters(StoredAdapters):
         }
 
     def with_columns(self, task: str, columns: Mapping[str, Sequence[Coded]]) -> torch.Tensor:
-        """A task's payload with other columns: module -> R codes."""
+        """Return a task's payload with other columns: module -> R coded columns."""
         vectors = dict(split_payload(self.layout.task, self.payloads[task]))
         for module, codes in columns.items():
             vectors |= {(module, "B", index): code for index, code in enumerate(codes)}
         return join_vectors(self.layout.task, vectors)
 
     def placed(self, places: Places) -> "CodedAdapters":
-        """The same codes of modules with other names, without those that have no place."""
+        """Return the codes with renamed modules, without those whose place is None."""
         layout = Layout(self.base_model, placed(self.layout.modules, places))
         if layout == self.layout:
             return self
@@ -130,13 +130,13 @@ class CodedAdapters(StoredAdapters):
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of all files that go to the phone: layout, shared pack and packs, with headers."""
+        """Bytes of layout, shared pack and packs, with headers."""
         packs = {pack: len(self.payloads[task]) for task, pack in self.pack_names().items()}
         layout = len(self.layout.text().encode())
         return layout + pack_bytes(len(self.shared)) + sum(map(pack_bytes, packs.values()))
 
     def pack_names(self) -> dict[str, str]:
-        """Task -> path of its pack; tasks with equal payloads have one in common."""
+        """Return task -> path of its pack; tasks with equal payloads share one."""
         first: dict[bytes, str] = {}
         return {
             task: first.setdefault(hashlib.sha256(payload.numpy()).digest(), pack_name(task))
@@ -144,11 +144,11 @@ class CodedAdapters(StoredAdapters):
         }
 
     def write_packs(self, directory: Path, *, single: bool = False) -> dict[str, Pack]:
-        """Write layout, shared pack and packs; task -> where its pack is.
+        """Write layout, shared pack and packs; return task -> location of its pack.
 
         Args:
-            directory: gets the files.
-            single: write the packs of all tasks into one file.
+            directory: directory to write into.
+            single: write the packs of all tasks to a single file.
         """
         (directory / LAYOUT).write_text(self.layout.text(), encoding="utf-8")
         binding = self.layout.binding(self.shared.numpy())
@@ -169,12 +169,12 @@ class CodedAdapters(StoredAdapters):
         overwrite: bool = False,
         heat_map: bytes | None = None,
     ) -> None:
-        """Write packs, the description and a card; whole or not at all.
+        """Write packs, the description and a card, atomically.
 
         Args:
-            directory: to write.
+            directory: output directory.
             overwrite: replace an existing ``directory``.
-            heat_map: a PNG of the errors, for the card.
+            heat_map: PNG of the errors, for the card.
 
         Raises:
             OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
@@ -189,7 +189,7 @@ class CodedAdapters(StoredAdapters):
         """Read what :meth:`save` wrote.
 
         Raises:
-            BundleError: a missing, damaged or foreign file.
+            BundleError: a file is missing, damaged or from other adapters.
         """
         directory = Path(directory)
         about = read_description(directory)
@@ -219,13 +219,13 @@ def _turned(x: torch.Tensor) -> torch.Tensor:
 
 
 def read_coded_layout(directory: Path, binding: str | None = None) -> tuple[Layout, torch.Tensor]:
-    """As :func:`~hydraopt.formats.layout.read_layout`, with the shared payload as a tensor."""
+    """Call :func:`~hydraopt.formats.layout.read_layout`, with the shared payload as a tensor."""
     layout, shared = read_layout(directory, binding)
     return layout, torch.from_numpy(shared)
 
 
 def join_vectors(sections: Sequence[Section], vectors: Vectors) -> torch.Tensor:
-    """A payload, uint8 ``[N]``, from its vectors."""
+    """Join coded vectors to a payload, uint8 ``[N]``."""
     parts = [torch.zeros(0, dtype=torch.uint8)]
     for section in sections:
         coded = [vectors[vector[:3]] for vector in section.vectors]
@@ -235,7 +235,7 @@ def join_vectors(sections: Sequence[Section], vectors: Vectors) -> torch.Tensor:
 
 
 def split_payload(sections: Sequence[Section], payload: torch.Tensor) -> Vectors:
-    """The inverse of :func:`join_vectors`."""
+    """Split a payload into its coded vectors: the inverse of :func:`join_vectors`."""
     vectors = {}
     for section in sections:
         codes = payload[section.offset : section.steps].view(-1, section.width)

@@ -1,4 +1,4 @@
-"""The byte budget: from adapters to codes, and one more adapter into an existing layout."""
+"""Code adapters within a byte budget, or one more adapter into an existing layout."""
 
 import json
 from collections.abc import Mapping
@@ -23,14 +23,14 @@ from .verbatim import encode_heads, layout_of
 
 @dataclass(frozen=True)
 class Coder:
-    """Adapters, measured once, ready to be coded into any number of bytes."""
+    """Adapters with their spectra, which are computed once for any number of budgets."""
 
     adapters: AdapterSet
     spectra: Mapping[str, Spectrum]
 
     @classmethod
     def from_adapters(cls, adapters: AdapterSet) -> "Coder":
-        """Measure every module."""
+        """Compute the spectrum of every module."""
         modules = progress(adapters.shapes, "measure")
         return cls(
             adapters, {module: Spectrum.from_adapters(adapters, module) for module in modules}
@@ -38,19 +38,19 @@ class Coder:
 
     @cached_property
     def heads(self) -> dict[str, ModuleLayout]:
-        """Layouts of the tasks' heads, which are kept as they are."""
+        """Layouts of the tasks' heads, which are stored exactly."""
         return {name: layout_of(x) for name, x in head_sides(self.adapters).items()}
 
     @cached_property
     def smallest(self) -> int:
-        """The least bytes that a budget can have."""
+        """Smallest possible budget in bytes."""
         return self._stored({m: x.best(MULTIPLIERS[1]) for m, x in self.spectra.items()})
 
     def code(self, limit: int) -> CodedAdapters:
-        """The best use of at most ``limit`` bytes, everything counted.
+        """Code the adapters within ``limit`` bytes, which include layout and headers.
 
         Raises:
-            MergeError: fewer than :attr:`smallest`.
+            MergeError: ``limit`` is less than :attr:`smallest`.
         """
         modules = allocate(self.spectra, limit, self._stored)
         layout = Layout(self.adapters.base_model, {**modules, **self.heads})
@@ -83,7 +83,7 @@ class Coder:
         return replace(coded, errors=relative_errors(self.adapters, coded))
 
     def _stored(self, modules: Mapping[str, ModuleLayout]) -> int:
-        """Bytes of layout.json, the shared pack and all tasks' packs."""
+        """Return the bytes of layout.json, the shared pack and all tasks' packs."""
         tasks = len(self.adapters.tasks)
         empty = len(Layout(self.adapters.base_model, {}).text().encode())
         headers = pack_bytes(0) * (1 + tasks)
@@ -93,21 +93,21 @@ class Coder:
 
 @cache
 def _size(name: str, module: ModuleLayout, tasks: int) -> int:
-    """Bytes of one module in layout.json, in the shared pack and in all tasks' packs."""
+    """Return the bytes of one module in layout.json, the shared pack and all tasks' packs."""
     text = len(f"{json.dumps(name, ensure_ascii=False)}:{module.text()},".encode())
     return text + module.bytes(shared=True) + tasks * module.bytes(shared=False)
 
 
 def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -> torch.Tensor:
-    """One adapter's payload, uint8 ``[Nt]``, in a layout that other tasks use already.
+    """Code one adapter into an existing layout; return its payload, uint8 ``[Nt]``.
 
     Args:
-        layout: the layout.
-        shared: the payload that all tasks share, uint8 ``[Ns]``.
-        adapter: its modules are among the layout's; a head has no more classes than the layout.
+        layout: the layout of a bundle.
+        shared: its shared payload, uint8 ``[Ns]``.
+        adapter: an adapter of modules in the layout; its head may have fewer classes.
 
     Raises:
-        BundleError: a layout whose tasks share columns too, so that no task has its own.
+        BundleError: the layout has shared columns, so that all tasks have the same adapter.
     """
     first = split_payload(layout.shared, shared)
     own = {**adapter.factors, **adapter.heads}
@@ -124,7 +124,7 @@ def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -
 def _private(
     name: str, module: ModuleLayout, shared: list[Coded], factors: list[Factors]
 ) -> dict[tuple[str, str, int], Coded]:
-    """Private rows and all columns of N tasks, each with N vectors."""
+    """Code the private rows and all columns of N tasks, each with N vectors."""
     if is_head(name):
         rows, columns = encode_heads(module, factors)
     else:

@@ -1,7 +1,7 @@
-"""Codes of int4 in groups of 32, the form in which a program's quantised layers hold weights.
+"""Codes of int4 in groups of 32, the format of weights in quantised layers.
 
-Each group has a scale, a bfloat16; a value is ``(nibble - 8) * scale``. With their scales, values
-take 4.5 bits. What lowering makes a layer of is what a pack decodes to, bit for bit.
+Each group has a bfloat16 scale; a value is ``(nibble - 8) * scale``. Values take 4.5 bits with
+their scales. A layer of a program holds exactly the values that a pack decodes to.
 """
 
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from torch.nn.functional import embedding, pad
 from ..formats.codes import GROUP
 
 SMALLEST, LARGEST = -8, 7
-SHRINK = torch.arange(0.6, 1.05, 0.04)  # of the scale that clips nothing
-TINY = 1e-20  # in place of 0, to divide by and to take logarithms of
+SHRINK = torch.arange(0.6, 1.05, 0.04)  # candidates, relative to the scale without clipping
+TINY = 1e-20  # replaces 0 in divisions and logarithms
 
 
 class Groups(NamedTuple):
@@ -24,9 +24,9 @@ class Groups(NamedTuple):
 
 
 def encode_groups(x: torch.Tensor) -> torch.Tensor:
-    """Bytes, uint8 ``[N, width]``, of vectors ``x [N, n]``: all nibbles, then all scales.
+    """Encode vectors ``x [N, n]`` to uint8 ``[N, width]``: all nibbles, then all scales.
 
-    Each group has the scale of least squared error among some below the one that clips nothing.
+    Each group takes the candidate scale of least squared error.
     """
     groups = pad(x, (0, -x.shape[1] % GROUP)).unflatten(1, (-1, GROUP))
     widest = (groups.abs().amax(-1) / (LARGEST + 0.5)).clamp_min(TINY)
@@ -42,18 +42,18 @@ def encode_groups(x: torch.Tensor) -> torch.Tensor:
 
 
 def read_groups(packed: torch.Tensor, count: int) -> Groups:
-    """The integers and scales of bytes ``[..., width]``; ``count`` is a multiple of 32."""
+    """Return integers and scales of codes ``[..., width]``; ``count`` is a multiple of 32."""
     codes, scales = packed.split([count // 2, count // GROUP * 2], -1)
     nibbles = torch.stack([codes >> 4, codes & 15], -1).flatten(-2)
-    # a pack's groups may start at any byte, a bfloat16 only at an even one
+    # scales may start at an odd byte, a bfloat16 view may not
     own = scales.clone(memory_format=torch.contiguous_format)
     return Groups(nibbles.to(torch.int8) + SMALLEST, own.view(torch.bfloat16))
 
 
 def group_levels(packed: torch.Tensor, count: int) -> torch.Tensor:
-    """What bytes ``[..., width]`` stand for, per unit of step: float32 ``[..., count]``.
+    """Decode codes ``[..., width]`` to levels, float32 ``[..., count]``.
 
-    Made of operators that ExecuTorch has: a bfloat16 is read through tables of its two bytes.
+    Only operators that ExecuTorch supports are used: tables decode the two bytes of a bfloat16.
     """
     groups = -(-count // GROUP)
     codes, scales = packed.split([groups * GROUP // 2, groups * 2], -1)
@@ -62,7 +62,7 @@ def group_levels(packed: torch.Tensor, count: int) -> torch.Tensor:
     pairs = torch.stack([byte // 16, byte % 16], 1).float() + SMALLEST
     values = embedding(codes.to(torch.int32), pairs).flatten(-2).unflatten(-1, (groups, GROUP))
     low, high = (scales.unflatten(-1, (groups, 2)).to(torch.int32)[..., i] for i in (0, 1))
-    # a positive bfloat16: the high byte has 7 bits of the exponent, the low one the last of them
+    # positive bfloat16: the high byte holds 7 bits of the exponent, the low byte its last bit
     exponent = torch.exp2(2.0 * byte - 127)[:, None].clamp(max=1e30)
     mantissa = ((1 + byte // 128) * (1 + byte % 128 / 128))[:, None]
     size = embedding(high, exponent) * embedding(low, mantissa)

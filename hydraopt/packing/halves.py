@@ -1,4 +1,4 @@
-"""fp16 as two planes of bytes: all high bytes of a vector, then all low ones."""
+"""Codes of fp16 as two planes of bytes: all high bytes of a vector, then all low bytes."""
 
 import torch
 from torch.nn.functional import embedding
@@ -7,16 +7,16 @@ LARGEST = 65504.0
 
 
 def encode_halves(x: torch.Tensor) -> torch.Tensor:
-    """Bytes, uint8 ``[N, 2 n]``, of ``x [N, n]`` rounded to fp16."""
+    """Encode ``x [N, n]``, rounded to fp16, to uint8 ``[N, 2 n]``."""
     bits = x.to(torch.float16).view(torch.int16).int()
     return torch.cat([bits >> 8 & 255, bits & 255], -1).to(torch.uint8)
 
 
 def half_levels(packed: torch.Tensor, count: int) -> torch.Tensor:
-    """What bytes ``[..., 2 count]`` stand for, float32 ``[..., count]``, exactly.
+    """Decode codes ``[..., 2 count]`` exactly to float32 ``[..., count]``.
 
-    Made of operators that ExecuTorch has: a high byte, with the sign, the exponent and two bits of
-    the mantissa, gives a value and what one of the low byte adds to it.
+    Only operators that ExecuTorch supports are used: tables of the high byte (sign, exponent, two
+    bits of the mantissa) give a value, and the increment per unit of the low byte.
     """
     byte = torch.arange(256)
     exponent, mantissa = byte % 128 // 4, byte % 4

@@ -1,4 +1,4 @@
-"""The rows that all tasks share, as the integers in which a quantised program keeps them."""
+"""Shared rows as the integers and scales of a quantised program's layers."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -16,12 +16,12 @@ LARGEST = 127
 
 
 class IntegerRows(NamedTuple):
-    """Rows ``values * scales``, each scale for one group of a row.
+    """Rows ``values * scales``, with one scale for each group of a row.
 
     Attributes:
         values: int8 ``[n, in]``.
         scales: float32 ``[n, in / group]``.
-        bits: of a value, 4 or 8.
+        bits: bits of a value, 4 or 8.
     """
 
     values: torch.Tensor
@@ -35,24 +35,24 @@ class IntegerRows(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """As a program stores them: a bfloat16 per group of int4, a float32 per row of int8."""
+        """Bytes in a program: a bfloat16 scale per int4 group, a float32 scale per int8 row."""
         size = 2 if self.bits == 4 else 4
         return self.values.numel() * self.bits // 8 + self.scales.numel() * size
 
     def dense(self) -> torch.Tensor:
-        """float32 ``[n, in]``."""
+        """Return the rows, float32 ``[n, in]``."""
         return (self.values.unflatten(1, (-1, self.group)) * self.scales[..., None]).flatten(1)
 
 
 def shared_rows(layout: Layout, shared: torch.Tensor) -> Mapping[str, IntegerRows]:
-    """Shared rows of every module that has some.
+    """Return the shared rows of every module that has any.
 
-    Codes of 4.5 and 8 bits are such integers and scales, which stay what they are; rows with other
+    Codes of 4.5 and 8 bits already are such integers and scales, and stay exact; rows of other
     codes are rounded to int8.
 
     Args:
         layout: the layout.
-        shared: the payload that all tasks share, uint8 ``[Ns]``.
+        shared: the shared payload, uint8 ``[Ns]``.
     """
     vectors = split_payload(layout.shared, shared)
     coded = {
@@ -63,7 +63,7 @@ def shared_rows(layout: Layout, shared: torch.Tensor) -> Mapping[str, IntegerRow
 
 
 def rounded_rows(rows: torch.Tensor) -> IntegerRows:
-    """The nearest int8, with a scale per row, of ``rows [n, in]``."""
+    """Round ``rows [n, in]`` to int8, with a scale per row."""
     scales = (rows.abs().amax(1, keepdim=True) / LARGEST).clamp_min(torch.finfo().tiny)
     return IntegerRows((rows / scales).round().to(torch.int8), scales, 8)
 

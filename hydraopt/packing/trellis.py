@@ -1,15 +1,15 @@
-"""Trellis codes of 1, 2 and 4 bits per value: each byte's values depend on the byte before it.
+"""Trellis codes of 1, 2 and 4 bits per value: a byte's values also depend on the previous byte.
 
-A byte stands for ``d = 8 / bits`` values: row ``byte`` of a table ``current [256, d]`` plus row
-``byte before`` of a table ``previous [256, d]``, two lookups and an addition. The bytes of a vector
-form a ring: before the first comes the last. This is vector quantisation with a memory of one
-byte; a Viterbi search over the bytes finds codes that neither scalar levels nor a single table
-reach. Squared error of a unit Gaussian (scalar levels; Shannon's bound): .29 (.36; .25) at 1 bit,
-.077 (.119; .0625) at 2 bits, .0051 (.0115; .0039) at 4 bits. Trellis coding of weights: QTIP, arXiv
-2406.11235, whose codes slide bit by bit; these slide by bytes, which decodes without shifts.
+A byte decodes to ``d = 8 / bits`` values: its row of a table ``current [256, d]`` plus the previous
+byte's row of a table ``previous [256, d]``, two lookups and an addition. The bytes of a vector form
+a ring: the last precedes the first. This is vector quantisation with a memory of one byte, encoded
+by a Viterbi search. Squared error of a unit Gaussian (scalar quantisation; Shannon's bound): 0.29
+(0.36; 0.25) at 1 bit, 0.077 (0.119; 0.0625) at 2 bits, 0.0051 (0.0115; 0.0039) at 4 bits. QTIP
+(arXiv 2406.11235) codes weights with a trellis that advances by bits; this one advances by bytes,
+which decodes without shifts.
 
-The tables are part of the codec, see ``CODEC`` in formats/codes.py; they were made by
-``tests/benchmarks/train_trellis.py``.
+The tables are part of the codec, see ``CODEC`` in formats/codes.py;
+``tests/benchmarks/train_trellis.py`` trained them.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from torch.nn.functional import embedding
 from ..errors import BundleError
 
 TABLES = Path(__file__).with_name("trellis.safetensors")
-# With other tables every pack decodes to nonsense, and nothing else would notice.
+# With other tables every pack decodes to nonsense, which no other check would detect.
 TABLES_SHA256 = "cee2c504739ce4267ea40533160dfd18f2b62ee918987a11c09cd98aac26f93b"
-SEAM = 4  # bytes on each side of the ring's seam that decide its state
-MEMORY = 1 << 27  # bytes of one table of a search
+SEAM = 4  # bytes on each side of the ring's seam that determine its state
+MEMORY = 1 << 27  # bytes of a search's table
 
 
 class Tables(NamedTuple):
-    """Values ``[256, d]`` by the current and by the previous byte, float32, for a unit Gaussian."""
+    """Values ``[256, d]`` by current and by previous byte, float32, for a unit Gaussian."""
 
     current: torch.Tensor
     previous: torch.Tensor
@@ -40,16 +40,16 @@ class Tables(NamedTuple):
 
 @cache
 def tables(bits: int) -> Tables:
-    """The codec's tables for 1, 2 or 4 bits. Errors as :func:`read_tables`."""
+    """Return the codec's tables for 1, 2 or 4 bits; errors as :func:`read_tables`."""
     stored = read_tables(TABLES)
     return Tables(stored[f"current.{bits}"].float(), stored[f"previous.{bits}"].float())
 
 
 def read_tables(path: Path) -> Mapping[str, torch.Tensor]:
-    """The codec's tables by name, float16 ``[256, d]``.
+    """Read the codec's tables by name, float16 ``[256, d]``.
 
     Raises:
-        BundleError: a missing file, or one whose bytes are not those of the codec.
+        BundleError: the file is missing or does not hold the codec's tables.
     """
     try:
         content = path.read_bytes()
@@ -66,14 +66,14 @@ def read_tables(path: Path) -> Mapping[str, torch.Tensor]:
 
 
 def trellis_values(packed: torch.Tensor, table: Tables) -> torch.Tensor:
-    """Values ``[..., width * d]`` of bytes ``[..., width]``."""
+    """Decode codes ``[..., width]`` to values ``[..., width * d]``."""
     current = packed.to(torch.int32)
     before = torch.cat([current[..., -1:], current[..., :-1]], -1)
     return (embedding(current, table.current) + embedding(before, table.previous)).flatten(-2)
 
 
 def search(x: torch.Tensor, table: Tables) -> torch.Tensor:
-    """Bytes, uint8 ``[N, width]``, whose values are nearest to ``x [N, n]``, of mean square 1."""
+    """Return the codes, uint8 ``[N, width]``, nearest to ``x [N, n]`` of mean square 1."""
     d = table.current.shape[1]
     groups = torch.nn.functional.pad(x, (0, -x.shape[1] % d)).unflatten(1, (-1, d))
     rows = max(1, MEMORY // (4 * 256 * groups.shape[1]))
@@ -81,7 +81,7 @@ def search(x: torch.Tensor, table: Tables) -> torch.Tensor:
 
 
 def _ring(x: torch.Tensor, table: Tables) -> torch.Tensor:
-    """Fix the last byte by a search around the seam, then search from it to it."""
+    """Choose the last byte by a search around the seam, then search the ring from it."""
     half = min(SEAM, x.shape[1])
     around = torch.arange(-half, half) % x.shape[1]
     seam = _viterbi(x[:, around], table, None)[:, half - 1].long()
@@ -89,12 +89,12 @@ def _ring(x: torch.Tensor, table: Tables) -> torch.Tensor:
 
 
 def _viterbi(x: torch.Tensor, table: Tables, seam: torch.Tensor | None) -> torch.Tensor:
-    """Bytes of least squared error for ``x [N, width, d]``, from byte ``seam [N]`` to it.
+    """Return the bytes of least squared error for ``x [N, width, d]``; ``seam [N]`` is the last.
 
-    A group's error is ``|x - C_c|^2 + |x - P_p|^2 + 2 <P_p, C_c> - |x|^2``, c being the current
-    byte and p the previous one.
+    The error of d values is ``|x - C_c|^2 + |x - P_p|^2 + 2 <P_p, C_c> - |x|^2`` for the current
+    byte c and the previous byte p.
     """
-    from .viterbi import best_bytes  # decoding does without a compiler
+    from .viterbi import best_bytes  # decoding does not need numba
 
     current, previous = table
     by_current = current.square().sum(1) - 2 * x @ current.T

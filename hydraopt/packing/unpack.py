@@ -1,4 +1,4 @@
-"""Payloads to factors: one module, run by PyTorch on the desk and by ExecuTorch on the phone."""
+"""Unpack payloads to factors, in a module that PyTorch and ExecuTorch both run."""
 
 from itertools import groupby
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from .trellis import Tables, tables
 
 
 class Span(NamedTuple):
-    """Neighbouring directions of one factor: vectors ``start`` to ``stop`` of a section."""
+    """Consecutive directions of one factor: vectors ``start`` to ``stop`` of a section."""
 
     section: int
     start: int
@@ -22,12 +22,12 @@ class Span(NamedTuple):
 class Unpack(nn.Module):
     """``unpack(shared uint8 [Ns], task uint8 [Nt]) -> A [1, in, R], B [1, R, out], A, B, …``.
 
-    The factors are float32, in the layout's order; ``x A B`` is what they add to a layer.
+    The factors are float32, in the layout's order, and add ``x A B`` to a layer.
 
     Args:
         layout: the layout.
-        static_rows: shared rows are layers of the program. Then the only argument is ``task``, and
-            A holds a module's private rows; it is left out where there are none.
+        static_rows: shared rows are layers of the program. The only argument is then ``task``, and
+            A holds the private rows; it is omitted for a module without private rows.
     """
 
     def __init__(self, layout: Layout, *, static_rows: bool = False):
@@ -39,7 +39,7 @@ class Unpack(nn.Module):
         self.spans = _spans(layout, static_rows=static_rows)
 
     def forward(self, *payloads: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Unpack the payload that all tasks share, if it is an argument, and that of one task."""
+        """Unpack the payload of a task, after the shared payload unless ``static_rows``."""
         values = [section(payloads[0]) for section in self.shared]
         values += [section(payloads[-1]) for section in self.task]
         factors = []
@@ -51,7 +51,7 @@ class Unpack(nn.Module):
 
 
 class UnpackSection(nn.Module):
-    """``unpack(payload uint8 [N]) -> [n, length]`` for one section of it, float32."""
+    """``unpack(payload uint8 [N]) -> [n, length]`` for one section, float32."""
 
     def __init__(self, section: Section):
         super().__init__()
@@ -65,7 +65,7 @@ class UnpackSection(nn.Module):
         )
 
     def forward(self, payload: torch.Tensor) -> torch.Tensor:
-        """Look up levels and steps of all vectors at once."""
+        """Look up the levels and steps of all vectors at once."""
         section = self.section
         codes = payload[section.offset : section.steps].view(len(section.vectors), section.width)
         steps = payload[section.steps : section.end].to(torch.int32)
@@ -75,7 +75,7 @@ class UnpackSection(nn.Module):
 
 
 def _spans(layout: Layout, *, static_rows: bool) -> list[list[Span]]:
-    """Of every factor, in the layout's order, the spans that it consists of."""
+    """Return the spans of every factor, in the layout's order."""
     sections = layout.task if static_rows else layout.shared + layout.task
     places = {
         vector[:3]: (number, place)
@@ -86,7 +86,7 @@ def _spans(layout: Layout, *, static_rows: bool) -> list[list[Span]]:
     for name, side, directions in layout.factors(static_rows=static_rows):
         vectors = [places[name, side, index] for index in directions]
         spans = []
-        # neighbours have the same section and the same distance from their number
+        # consecutive: same section, and a constant difference between place and index
         for _, neighbours in groupby(enumerate(vectors), lambda x: (x[1][0], x[1][1] - x[0])):
             members = [place for _, place in neighbours]
             spans.append(Span(members[0][0], members[0][1], members[-1][1] + 1))

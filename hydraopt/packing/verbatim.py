@@ -1,4 +1,4 @@
-"""Merged adapters as packs: the fp16 that a set of adapters holds, bit for bit."""
+"""Pack merged adapters exactly, as fp16."""
 
 import math
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ VERBATIM_BITS = 16
 
 
 def code_verbatim(merged: MergedAdapters | CodedAdapters) -> CodedAdapters:
-    """Code what ``merged`` stores; what its tasks share goes into the shared pack.
+    """Code merged adapters in fp16, with shared factors in the shared payload.
 
-    Codes stay as they are.
+    Compressed adapters are returned unchanged.
     """
     if isinstance(merged, CodedAdapters):
         return merged
@@ -44,7 +44,7 @@ def code_verbatim(merged: MergedAdapters | CodedAdapters) -> CodedAdapters:
 
 
 def layout_of(sides: tuple[Side, Side]) -> ModuleLayout:
-    """The layout of one module, factors or a head, at 16 bits per value."""
+    """Return the layout of one module or head at 16 bits per value."""
     a, b = sides
     direction = Direction(Code(VERBATIM_BITS, a.is_shared), Code(VERBATIM_BITS, b.is_shared))
     shape = (b.stack.shape[1], a.stack.shape[2])
@@ -53,7 +53,7 @@ def layout_of(sides: tuple[Side, Side]) -> ModuleLayout:
 
 
 def encode_heads(layout: ModuleLayout, heads: Sequence[Factors]) -> tuple[list[Coded], list[Coded]]:
-    """Code the heads of N tasks: all rows and all biases, in order, each with N vectors."""
+    """Encode the heads of N tasks: all rows and all biases, in order, each with N vectors."""
     rank = len(layout.directions)
     together = [padded(head, rank) for head in heads]
     rows = torch.stack([head.a for head in together], 1)
@@ -66,13 +66,13 @@ def encode_heads(layout: ModuleLayout, heads: Sequence[Factors]) -> tuple[list[C
 
 
 def _largest_step(side: Side) -> float:
-    """The largest step: 1, or what keeps factors that exceed fp16 inside of it."""
+    """Return the largest step: 1, or more if factors exceed the range of fp16."""
     largest = max(float(side.factor(task).abs().max()) for task in side.tasks)
     return 2.0 ** max(0, math.frexp(largest)[1] - 15)
 
 
 def _rows(side: Side, letter: str, task: int) -> torch.Tensor:
-    """One task's vectors of a side, ``[R, length]``."""
+    """Return one task's vectors of a side, ``[R, length]``."""
     factor = side.factor(task)
     return factor if letter == "A" else factor.T
 
@@ -80,7 +80,7 @@ def _rows(side: Side, letter: str, task: int) -> torch.Tensor:
 def _vectors(
     merged: MergedAdapters, layout: Layout, task: int, *, shared: bool
 ) -> dict[tuple[str, str, int], Coded]:
-    """The shared vectors, or one task's."""
+    """Encode the shared vectors, or those of one task."""
     coded = {}
     for name, sides in merged.modules.items():
         for side, letter, largest_step in zip(

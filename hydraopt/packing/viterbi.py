@@ -1,4 +1,4 @@
-"""The search over a trellis of bytes, compiled: nearly all time of coding is spent here."""
+"""The compiled Viterbi search, which takes nearly all time of coding."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,20 +7,20 @@ import numba
 import numpy as np
 
 BYTES = 256
-RELAXED = {"nnan", "nsz"}  # no NaN, no sign of zero: then a minimum is one vector instruction
+RELAXED = {"nnan", "nsz"}  # without NaN and signed zero, a minimum is one vector instruction
 
 
 def _compiled(function: Callable) -> Callable:
-    """Compile on first use, once per machine; once per process if no directory can be written."""
+    """Compile on first use, cached on disk; once per process if no directory can be written."""
     try:
         return numba.njit(function, cache=True, fastmath=RELAXED, nogil=True)
-    except RuntimeError:  # numba has nowhere to keep what it compiles
+    except RuntimeError:  # no writable cache directory
         return numba.njit(function, fastmath=RELAXED, nogil=True)
 
 
 @_compiled
 def _step(costs: np.ndarray, both: np.ndarray, least: np.ndarray) -> None:
-    """``least[c] = min_p costs[p] + both[p, c]``; of four p at a time, to store less often."""
+    """Set ``least[c] = min_p costs[p] + both[p, c]``; four p at a time, for fewer stores."""
     least[:] = np.inf
     for p in range(0, BYTES, 4):
         first, second, third, fourth = costs[p : p + 4]
@@ -37,16 +37,16 @@ def best_bytes(
     seam: np.ndarray,
     threads: int,
 ) -> np.ndarray:
-    """The bytes of least cost, uint8 ``[N, width]``.
+    """Return the bytes of least cost, uint8 ``[N, width]``.
 
-    A byte c after a byte p costs ``by_current[c] + by_previous[p] + both[p, c]`` at its place.
+    Byte c after byte p costs ``by_current[c] + by_previous[p] + both[p, c]`` at its position.
 
     Args:
         by_current: float32 ``[N, width, 256]``.
         by_previous: float32 ``[N, width, 256]``.
         both: float32 ``[256, 256]``.
-        seam: int64 ``[N]``, the byte before the first, which is also the last; -1: any.
-        threads: at most so many.
+        seam: int64 ``[N]``, the last byte, which also precedes the first; -1: any.
+        threads: largest number of threads.
     """
     count, width = by_current.shape[:2]
     codes = np.empty((count, width), np.uint8)
@@ -73,7 +73,7 @@ def _search(
 ) -> None:
     count, width = by_current.shape[:2]
     for n in range(count):
-        costs = np.empty((width, BYTES), np.float32)  # of all before a place, by the byte before it
+        costs = np.empty((width, BYTES), np.float32)  # of the path up to a position, by last byte
         cost = np.zeros(BYTES, np.float32)
         if seam[n] >= 0:
             cost[:] = np.inf
