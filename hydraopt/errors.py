@@ -78,7 +78,7 @@ def require(value: T | None, what: str) -> T:
         HydraOptError: ``value`` is None.
     """
     if value is None:
-        raise HydraOptError(f"there is no {what}, expected one for what was asked; report this")
+        raise HydraOptError(f"internal error: {what} is missing; please report this")
     return value
 
 

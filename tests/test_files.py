@@ -161,9 +161,9 @@ def test_a_file_that_comes_while_the_old_output_is_removed_stays_and_is_told(tmp
         os.close(descriptor)
         remove(handle, ours)
 
-    remove, told = outputs.remove_held, logging.handlers.BufferingHandler(9)
+    remove, told = outputs.remove_listed, logging.handlers.BufferingHandler(9)
     staging.logger.addHandler(told)
-    with mock.patch.object(outputs, "remove_held", late):
+    with mock.patch.object(outputs, "remove_listed", late):
         write(out, overwrite=True, new="2")
     staging.logger.removeHandler(told)
     assert entries(out) == ["new"]

@@ -94,7 +94,7 @@ def test_a_pack_that_was_changed_stays(copied):
 def test_what_a_call_left_that_was_killed_between_pack_and_manifest_goes(
     copied, adapter_dirs, call
 ):
-    place = bundle_tasks.Held._place
+    place = bundle_tasks.LockedDirectory._place
 
     def killed(directory, source, name):
         if name == MANIFEST:
@@ -103,7 +103,7 @@ def test_what_a_call_left_that_was_killed_between_pack_and_manifest_goes(
 
     pid = os.fork()
     if not pid:
-        with mock.patch.object(bundle_tasks.Held, "_place", killed):
+        with mock.patch.object(bundle_tasks.LockedDirectory, "_place", killed):
             add_task(copied, str(adapter_dirs[0]), "later")
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9

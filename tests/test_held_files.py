@@ -8,13 +8,13 @@ import pytest
 from own_outputs import entries, listing, write
 
 from hydraopt.errors import OutputError
-from hydraopt.files import LIST, held
+from hydraopt.files import LIST, locked_directory
 
 pytestmark = pytest.mark.usefixtures("system")
 
 
 def change(path, contents, gone=()):
-    with held(path) as directory:
+    with locked_directory(path) as directory:
         directory.change(directory.listing(), contents, gone)
 
 
@@ -53,7 +53,7 @@ def test_files_that_are_not_ours_are_neither_replaced_nor_removed(out, tmp_path)
 def test_who_waited_for_a_directory_gets_the_one_that_is_there_then(tmp_path, out):
     """As when a bundle is exported again while a task is added to it."""
     found = []
-    with held(out):
+    with locked_directory(out):
         waiting = threading.Thread(target=lambda: found.append(entries_held(out)))
         waiting.start()
         waiting.join(0.1)
@@ -65,12 +65,12 @@ def test_who_waited_for_a_directory_gets_the_one_that_is_there_then(tmp_path, ou
 
 
 def entries_held(path):
-    with held(path) as directory:
+    with locked_directory(path) as directory:
         return sorted({*os.listdir(directory.handle)} - {LIST})
 
 
 def test_a_directory_that_was_moved_meanwhile_is_not_written(tmp_path, out):
-    with held(out) as directory:
+    with locked_directory(out) as directory:
         out.rename(tmp_path / "moved")
         write(out, later="2")
         before = listing(tmp_path)

@@ -16,7 +16,7 @@ from ..adapters import (
 )
 from ..errors import AdapterError, BundleError, TaskError, check_task
 from ..factors import is_head
-from ..files import Held, Listing, held, sha256
+from ..files import Listing, LockedDirectory, locked_directory, sha256
 from ..formats.layout import Layout
 from ..formats.manifest import BUNDLE, MANIFEST, Manifest
 from ..formats.models import Encoder
@@ -49,7 +49,7 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
         BundleError: the bundle is damaged or has no packs.
         OutputError: the bundle cannot be written.
     """
-    with _held(Path(bundle)) as directory:
+    with _locked(Path(bundle)) as directory:
         bundle = directory.path
         manifest = Manifest.read(bundle)
         swap = _growing(bundle, manifest, task)
@@ -84,7 +84,7 @@ def remove_task(bundle: str | Path, task: str) -> None:
         BundleError: the bundle is damaged or has no packs.
         OutputError: the bundle cannot be written.
     """
-    with _held(Path(bundle)) as directory:
+    with _locked(Path(bundle)) as directory:
         bundle = directory.path
         manifest = Manifest.read(bundle)
         check_task(task, manifest.tasks)
@@ -107,8 +107,8 @@ def remove_task(bundle: str | Path, task: str) -> None:
 
 
 @contextmanager
-def _held(bundle: Path) -> Iterator[Held]:
-    with held(bundle) as directory:
+def _locked(bundle: Path) -> Iterator[LockedDirectory]:
+    with locked_directory(bundle) as directory:
         if not directory.locked:
             raise BundleError(
                 f"{bundle} cannot be locked: its file system has no locks; copy the bundle to "
@@ -117,7 +117,7 @@ def _held(bundle: Path) -> Iterator[Held]:
         yield directory
 
 
-def _listing(directory: Held) -> Listing:
+def _listing(directory: LockedDirectory) -> Listing:
     """Return the files that hydraopt wrote, by the bundle's list and its manifest."""
     manifest = Manifest.read(directory.path)
     listed = directory.listing() or Listing(BUNDLE, {})
@@ -128,7 +128,7 @@ def _listing(directory: Held) -> Listing:
     return listed.with_more(sealed)
 
 
-def _write(directory: Held, manifest: Manifest, packs: Mapping[str, bytes]) -> None:
+def _write(directory: LockedDirectory, manifest: Manifest, packs: Mapping[str, bytes]) -> None:
     """Write packs, then the manifest, then delete packs that no task uses.
 
     Unused packs belong to a removed task or to a call that was killed.
@@ -138,7 +138,7 @@ def _write(directory: Held, manifest: Manifest, packs: Mapping[str, bytes]) -> N
     directory.change(listing, {**packs, MANIFEST: manifest.document}, gone)
 
 
-def _free_name(task: str, content: bytes, manifest: Manifest, directory: Held) -> str:
+def _free_name(task: str, content: bytes, manifest: Manifest, directory: LockedDirectory) -> str:
     """Return a name for a task's pack that neither a task nor a foreign file uses."""
     taken = {place.file for place in manifest.packs.values()}
     name = pack_name(task)

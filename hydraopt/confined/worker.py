@@ -60,20 +60,23 @@ class Tokenizing:
 
 
 def render(
-    template: str, messages: Sequence[Mapping[str, str]], asks: bool, given: Mapping[str, Any]
+    template: str,
+    messages: Sequence[Mapping[str, str]],
+    add_generation_prompt: bool,
+    variables: Mapping[str, Any],
 ) -> str:
     """Render messages with a chat template, as transformers does.
 
     Args:
         template: Jinja template.
         messages: maps with ``role`` and ``content``.
-        asks: whether to append the generation prompt.
-        given: further variables of the template.
+        add_generation_prompt: whether to append the generation prompt.
+        variables: further variables of the template.
     """
     from transformers.utils.chat_template_utils import render_jinja_template
 
     texts, _ = render_jinja_template(
-        [messages], chat_template=template, add_generation_prompt=asks, **given
+        [messages], chat_template=template, add_generation_prompt=add_generation_prompt, **variables
     )
     return texts[0]
 

@@ -1,8 +1,8 @@
 """Write outputs atomically, and remove or replace only files that this library wrote."""
 
 from .content import json_bytes, safetensors_bytes, sha256, write_bytes, write_json, write_tensors
-from .held import Held, held
 from .listing import LIST, Listing
+from .locked import LockedDirectory, locked_directory
 from .outputs import (
     check_files,
     check_output,
@@ -14,12 +14,12 @@ from .staging import remove_unfinished, replaced_file
 
 __all__ = [
     "LIST",
-    "Held",
     "Listing",
+    "LockedDirectory",
     "check_files",
     "check_output",
-    "held",
     "json_bytes",
+    "locked_directory",
     "output_directory",
     "remove_output",
     "remove_unfinished",

@@ -120,7 +120,7 @@ class Checked:
                 raise OutputError(f"output {path} holds {entry.path}, which {NEW}, {STEP}")
 
 
-def check_ours(handle: int, path: Path, output_type: str) -> Checked:
+def check_listed(handle: int, path: Path, output_type: str) -> Checked:
     """Check that hydraopt wrote every file of an output.
 
     Args:
@@ -154,7 +154,7 @@ def check_ours(handle: int, path: Path, output_type: str) -> Checked:
     return Checked(found)
 
 
-def remove_held(handle: int, listing: Listing | Checked) -> None:
+def remove_listed(handle: int, listing: Listing | Checked) -> None:
     """Remove all files of ``listing``; the list itself last, so that a killed run can resume."""
     remove(handle, lambda entry: entry.path != LIST and listing.holds(entry))
     remove(handle, lambda entry: entry.path == LIST and listing.holds(entry))

@@ -7,10 +7,10 @@ from pathlib import Path
 from ..errors import OutputError
 from .content import write_bytes
 from .handles import opened
-from .held import held
-from .listing import LIST, Listing, remove_held
+from .listing import LIST, Listing, remove_listed
+from .locked import locked_directory
 from .renames import Place, exchange, rename, rename_new
-from .staging import NEW, OLD, Staging, settle_stale, staged
+from .staging import NEW, OLD, Staging, remove_stale, staged
 
 
 @contextmanager
@@ -51,11 +51,11 @@ def check_output(path: Path, output_type: str, *, overwrite: bool) -> None:
         raise OutputError(f"output {path} holds the current directory; choose another output")
     if path.parent.is_dir():
         with opened(path.parent) as parent:
-            settle_stale(path, parent)
+            remove_stale(path, parent)
     if path.exists():
         _check_replaceable(path, overwrite=overwrite)
-        with held(path) as directory:
-            directory.check_ours(output_type)
+        with locked_directory(path) as directory:
+            directory.check_listed(output_type)
 
 
 def remove_output(path: Path, output_type: str) -> None:
@@ -64,8 +64,8 @@ def remove_output(path: Path, output_type: str) -> None:
     Raises:
         OutputError: it is of another type, or holds files that hydraopt did not write.
     """
-    with held(path) as directory:
-        remove_held(directory.handle, directory.check_ours(output_type))
+    with locked_directory(path) as directory:
+        remove_listed(directory.handle, directory.check_listed(output_type))
     with suppress(OSError):  # a file was added in the meantime
         path.rmdir()
 
@@ -82,7 +82,7 @@ def write_files(directory: Path, output_type: str, contents: Mapping[str, bytes]
         OutputError: a name is taken by a file that hydraopt did not write, or cannot be written.
         BundleError: the file list is damaged.
     """
-    with held(directory) as there:
+    with locked_directory(directory) as there:
         there.change(there.listing() or Listing(output_type, {}), contents)
 
 
@@ -92,7 +92,7 @@ def check_files(directory: Path, output_type: str, names: Iterable[str]) -> None
         return
     if not directory.is_dir():
         raise OutputError(f"output {directory} is a file, expected a directory; choose another")
-    with held(directory) as there:
+    with locked_directory(directory) as there:
         listing = there.listing()
         if listing is None and any(directory.iterdir()):
             raise OutputError(
@@ -123,22 +123,22 @@ def _publish(staging: Staging, output_type: str, *, overwrite: bool) -> None:
             return rename_new((handle, NEW), staging.place)
         except FileExistsError:  # possibly created during the block
             _check_replaceable(staging.target, overwrite=overwrite)
-        with held(staging.target) as directory:
-            ours = directory.check_ours(output_type)
+        with locked_directory(staging.target) as directory:
+            ours = directory.check_listed(output_type)
             _replace(handle, staging.place)
             try:
                 ours.check_again(directory.handle, directory.path)
             except OutputError:
                 _put_back(handle, staging.place)
                 raise
-            remove_held(directory.handle, ours)
+            remove_listed(directory.handle, ours)
 
 
 def _replace(handle: int, output: Place) -> None:
     """Swap staging into place: ``new`` becomes the output, and the output becomes ``old``.
 
     ``new`` is renamed to ``old`` first, so that a kill at any point leaves an output with a file
-    list under ``old``. Without an atomic exchange, :meth:`Staging.settle` restores the output.
+    list under ``old``. Without an atomic exchange, :meth:`Staging.remove` restores the output.
     """
     old, new = (handle, OLD), (handle, NEW)
     rename(new, old)

@@ -24,7 +24,7 @@ from secrets import token_hex
 
 from ..errors import BundleError, OutputError
 from .handles import FILE, content, lock, opened, status_of, write_locked
-from .listing import Listing, remove_held
+from .listing import Listing, remove_listed
 from .renames import Place, rename
 
 NEW, OLD, MARKER = "new", "old", "hydraopt-unfinished.txt"
@@ -76,7 +76,7 @@ class Staging:
         with opened(self.name, self.parent) as handle:
             return write_locked(MARKER, handle, self._mark)
 
-    def settle(self) -> None:
+    def remove(self) -> None:
         """Remove the directory; restore an output that was moved into it if its name is free."""
         with suppress(OSError), opened(self.name, self.parent) as handle:
             if content(MARKER, handle, 1 << 16) == self._mark:
@@ -90,15 +90,15 @@ class Staging:
         except OSError:
             logger.warning("%s is kept: it holds files that hydraopt did not write", self.path)
 
-    def settle_stale(self) -> None:
-        """Call :meth:`settle` if the marker is valid and its writer has died."""
+    def remove_stale(self) -> None:
+        """Call :meth:`remove` if the marker is valid and its writer has died."""
         with opened(self.name, self.parent) as handle:
             marker = os.open(MARKER, os.O_RDWR | FILE, dir_fd=handle)
             try:
                 if content(MARKER, handle, 1 << 16) != self._mark:
                     return
                 if lock(marker, wait=False):
-                    self.settle()
+                    self.remove()
                 else:  # without locks the writer may be alive: only restore the output
                     self._bring_back(handle)
             finally:
@@ -118,7 +118,7 @@ class Staging:
         with suppress(FileNotFoundError), opened(OLD, handle) as old:
             try:
                 if listing := Listing.read(old, self.path / OLD):
-                    remove_held(old, listing)
+                    remove_listed(old, listing)
             except BundleError as error:
                 logger.warning("%s", error)
         with suppress(OSError):  # not empty: it holds other files
@@ -131,7 +131,7 @@ def staged(target: Path, parent: int) -> Iterator[Staging]:
 
     Staging directories of killed writers of ``target`` are removed first.
     """
-    settle_stale(target, parent)
+    remove_stale(target, parent)
     staging = Staging(target, parent, f".{target.name}.{token_hex(TOKEN_BYTES)}")
     marker = -1
     _unfinished.add(staging)
@@ -139,18 +139,18 @@ def staged(target: Path, parent: int) -> Iterator[Staging]:
         marker = staging.make()
         yield staging
     finally:
-        staging.settle()
+        staging.remove()
         _unfinished.discard(staging)
         if marker >= 0:
             os.close(marker)
 
 
-def settle_stale(target: Path, parent: int) -> None:
+def remove_stale(target: Path, parent: int) -> None:
     """Remove the staging directories of killed writers of ``target`` from ``parent``."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{{2 * TOKEN_BYTES}}}")
     for name in filter(pattern.fullmatch, os.listdir(parent)):
         with suppress(OSError):  # not a staging directory, or in use
-            Staging(target, parent, name).settle_stale()
+            Staging(target, parent, name).remove_stale()
 
 
 def remove_unfinished() -> None:
@@ -160,7 +160,7 @@ def remove_unfinished() -> None:
     then no ``finally`` runs.
     """
     for staging in tuple(_unfinished):
-        staging.settle()
+        staging.remove()
 
 
 @contextmanager

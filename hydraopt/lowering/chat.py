@@ -89,8 +89,8 @@ class _Template:
             "render",
             template=self._source(),
             messages=[{"role": role, "content": content} for role, content in turns.items()],
-            asks="assistant" not in turns,
-            given={**self._tokenizer.special_tokens_map, **self._arguments},
+            add_generation_prompt="assistant" not in turns,
+            variables={**self._tokenizer.special_tokens_map, **self._arguments},
         )
         rendered.encode()  # a lone surrogate raises UnicodeEncodeError, a ValueError
         return rendered

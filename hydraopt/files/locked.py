@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import OutputError
 from .handles import DIRECTORY, Entry, is_at, lock, opened, status_of, write
-from .listing import LIST, Checked, Listing, check_ours
+from .listing import LIST, Checked, Listing, check_listed
 from .renames import Place, rename
-from .staging import NEW, settle_stale, staged
+from .staging import NEW, remove_stale, staged
 
 
 @dataclass(frozen=True)
-class Held:
+class LockedDirectory:
     """An open directory, locked if its file system has locks.
 
     Attributes:
@@ -36,9 +36,9 @@ class Held:
         """
         return Listing.read(self.handle, self.path)
 
-    def check_ours(self, output_type: str) -> Checked:
-        """Call :func:`~hydraopt.files.listing.check_ours` on this directory."""
-        return check_ours(self.handle, self.path, output_type)
+    def check_listed(self, output_type: str) -> Checked:
+        """Call :func:`~hydraopt.files.listing.check_listed` on this directory."""
+        return check_listed(self.handle, self.path, output_type)
 
     def may_write(self, name: str, listing: Listing) -> bool:
         """Return whether ``name`` is free or on the list and unmodified.
@@ -136,19 +136,19 @@ class Held:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[Held]:
+def locked_directory(path: Path) -> Iterator[LockedDirectory]:
     """Open and lock a directory; other processes that want to change or replace it wait.
 
     A process that waited gets the directory that is at ``path`` afterwards. What a killed call of
-    :meth:`Held.change` left in it is removed.
+    :meth:`LockedDirectory.change` left in it is removed.
 
     Raises:
         OutputError: the directory is missing or cannot be opened.
     """
     path = path.resolve()
     with _locked(path) as (handle, is_locked):
-        settle_stale(path / LIST, handle)
-        yield Held(path, handle, is_locked)
+        remove_stale(path / LIST, handle)
+        yield LockedDirectory(path, handle, is_locked)
 
 
 @contextmanager
