@@ -139,7 +139,7 @@ FOREIGN_TENSORS = {
     "base_model.model.model.embed_tokens.lora_embedding_A": r"LoRA of an embedding",
     f"base_model.model.{LAYER}.lora_B.bias": "a bias on B",
     f"base_model.model.{LAYER}.hada_w1_a": r"LoHa.*save_as_lora",
-    f"{LAYER}.lora_a": r"adapter of MLX.*PEFT's format",
+    f"{LAYER}.lora_a": r"MLX adapter.*PEFT's format",
     "lora_unet_down_blocks_0.lora_down.weight": "image generator",
     "base_model.model.score.modules_to_save.default.weight": "save_pretrained",
     f"base_model.model.{LAYER}.lora_A.other.weight": r"of 2 adapters \(None, other\).*each",
@@ -162,7 +162,7 @@ def test_a_tensor_of_another_kind_of_adapter_is_refused_by_what_it_is(tmp_path, 
 
 FOREIGN_DIRECTORIES = {
     "config.json": "it is a whole model; pass the directory of an adapter",
-    "adapters.safetensors": "an adapter of MLX",
+    "adapters.safetensors": "an MLX adapter",
     "pytorch_lora_weights.safetensors": "a LoRA of an image generator",
     "checkpoint-7/adapter_config.json": "a directory of adapters; pass one of them, such as .*-7",
 }
@@ -179,7 +179,7 @@ def test_a_directory_without_configuration_is_refused_by_what_it_holds(tmp_path,
 def test_an_mlx_configuration_is_named(tmp_path):
     config = {"fine_tune_type": "lora", "lora_parameters": {"rank": 8, "scale": 20.0}}
     (tmp_path / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(AdapterError, match="of an adapter of MLX"):
+    with pytest.raises(AdapterError, match="of an MLX adapter"):
         read_adapter(tmp_path)
 
 

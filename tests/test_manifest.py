@@ -158,7 +158,7 @@ def assert_refused(bundle, message):
         (b"{", "is damaged"),
         (b"[" * 100_000, "is damaged"),
         (b"\xff\xfe", "is damaged"),
-        (b'{"format_version": NaN}', "NaN is no number"),
+        (b'{"format_version": NaN}', "NaN is not a JSON number"),
         (b'{"format_version": ' + b"9" * 400 + b"}", "a number of 400 digits"),
         (b" " * ((64 << 20) + 1), "expected at most 67,108,864"),
     ],

@@ -17,7 +17,7 @@ PLAIN = "train a plain LoRA adapter"
 CONVERT = "convert it to LoRA with peft.save_as_lora"
 PROMPTS = Found("trains a prompt and changes no layer", PLAIN)
 MLX = Found(
-    "an MLX adapter, whose names and scale differ",
+    "an MLX adapter, which has other names and another scale",
     "convert it to PEFT's format, or train it with PEFT",
 )
 DIFFUSERS = Found("a LoRA of an image generator", "pass adapters of a model that transformers runs")

@@ -89,7 +89,7 @@ def outputs() -> Iterator[Case]:
     bundle = (*overwrite[:-2], "bundle", overwrite[-1])
     yield Case("another kind", bundle, "is a bundle, expected a set of adapters")
     add = ("add", "bundle", "alpha", "--task", "later")
-    yield Case("packs elsewhere", add, "is a link or no directory", _in("bundle", _elsewhere))
+    yield Case("packs elsewhere", add, "is a link or not a directory", _in("bundle", _elsewhere))
 
 
 def _in(directory: str, change: Callable[[Path], object]) -> Change:
@@ -112,7 +112,7 @@ def hubs() -> Iterator[Case]:
             ("train", "sparse", "--base", "some/base", "--data", "data.jsonl", "-o", "out"),
         ):
             fine = command[0] == "info"
-            says = "" if fine else "cannot load base" if command[0] == "train" else "in reach"
+            says = "" if fine else "cannot load base" if command[0] == "train" else "reachable"
             yield Case(f"{name}: {command[0]}", command, says, run=run, may_pass=fine)
     for name in ("some/adapter", "a" * 300 + "/b", "a--b/c..d", "x/-", "ä/ö"):
         command = ("compress", name, "-o", "out")
