@@ -62,7 +62,7 @@ def _check_magic(file: Path) -> None:
         ) from None
     if found != MAGIC:
         raise BaseModelError(
-            f"{file} is no GGUF file: it starts with {found!r}, expected {MAGIC!r}; pass the "
+            f"{file} is not a GGUF file: it starts with {found!r}, expected {MAGIC!r}; pass the "
             ".gguf file of a language model"
         )
 

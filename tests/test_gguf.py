@@ -145,7 +145,7 @@ def test_what_is_no_gguf_file_is_refused(tmp_path):
     text = tmp_path / "notes.gguf"
     text.write_text("notes")
     out = tmp_path / "base"
-    assert "notes.gguf is no GGUF file: it starts with b'note', expected b'GGUF'" in fails(
+    assert "notes.gguf is not a GGUF file: it starts with b'note', expected b'GGUF'" in fails(
         "base", "from-gguf", text, "-o", out
     )
     assert "none.gguf (No such file or directory); pass the .gguf" in fails(

@@ -28,7 +28,7 @@ PEFT_TYPES = {
     ),
     **dict.fromkeys(
         ("LOHA", "LOKR", "HIRA", "VERA", "SHIRA", "MISS", "FOURIERFT", "RANDLORA", "C3A"),
-        Found("is no LoRA", CONVERT),
+        Found("is not LoRA", CONVERT),
     ),
 }
 KEYS = {  # pattern of a tensor's name -> what it is; the first match counts

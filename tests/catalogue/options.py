@@ -286,6 +286,6 @@ WRONG = {
     ),
     "budgets that are none": (("frontier", "-o", "out", "--budgets", "0,200"), "--budgets"),
     "a frontier without base": (("frontier", "alpha", "-o", "out"), "--base and --data"),
-    "a GGUF file that is text": (("base", "from-gguf", "data.jsonl", "-o", "out"), "no GGUF file"),
+    "a GGUF file that is text": (("base", "from-gguf", "data.jsonl", "-o", "out"), "a GGUF file:"),
     "a GGUF file that is a folder": (("base", "from-gguf", "base", "-o", "out"), "not a regular"),
 }
