@@ -126,7 +126,7 @@ def test_tables_errors_and_logs_show_names_as_they_are(tmp_path):
     flat = "".join(x.strip() for x in shown.splitlines()).replace(" ", "")
     assert f"{HOSTILE}\\x1b[31m".replace(" ", "") in flat
     assert fails("info", tmp_path / "\x1b[31m:smile:[bold]").startswith(
-        f"error: {tmp_path}/\\x1b[31m:smile:[bold] is no adapter"
+        f"error: {tmp_path}/\\x1b[31m:smile:[bold] is not an adapter"
     )
     record = logging.LogRecord("hydraopt", logging.INFO, "", 0, "a %s", ("\x1b[31m",), None)
     assert Visible("%(message)s").format(record) == "a \\x1b[31m"
