@@ -94,7 +94,7 @@ def test_padding_does_not_exist_and_masks_hide(embedders):
 def test_the_manifest_says_what_the_base_is(embedders):
     _, bundle = embedders
     manifest = Manifest.read(bundle)
-    assert manifest.model == Encoder(258, 32, "none", pooling=Pooling("mean"))
+    assert manifest.model == Encoder(258, 32, "none", pooling=Pooling("mean", normalized=True))
     assert verify(bundle)["tasks"] == 2
 
 
