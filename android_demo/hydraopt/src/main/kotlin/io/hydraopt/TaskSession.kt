@@ -40,6 +40,9 @@ class TaskSession private constructor(
     /**
      * Switches to [task] and clears the KV cache.
      *
+     * If its pack is refused, the task and the KV cache stay as they are; if the program fails, no
+     * task is current.
+     *
      * @return the times of the switch.
      * @throws TaskException the task does not exist.
      * @throws BundleException its pack was damaged or truncated after [open].

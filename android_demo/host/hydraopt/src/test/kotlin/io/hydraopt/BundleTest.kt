@@ -60,6 +60,25 @@ class BundleTest {
     }
 
     @Test
+    fun aSwitchThatFailsLeavesTaskAndCacheAsTheyWere() {
+        val directory = Fixtures.copied("pieces")
+        TaskSession.open(directory).use { session ->
+            session.switch("alpha")
+            session.forward(intArrayOf(9, 8))
+            val wanted = session.forward(intArrayOf(7)).copyOf()
+            session.reset()
+            session.forward(intArrayOf(9, 8))
+            RandomAccessFile(File(directory, "packs/beta.pack"), "rw").use { it.setLength(100) }
+            refuses<BundleException>("beta.pack is damaged") { session.switch("beta") }
+            refuses<TaskException>("no task 'delta'") { session.switch("delta") }
+            assertEquals("alpha", session.task)
+            assertEquals(2, session.position)
+            assertEquals(wanted.toList(), session.forward(intArrayOf(7)).toList())
+        }
+        directory.deleteRecursively()
+    }
+
+    @Test
     fun aPackThatIsReplacedByRenamingChangesNothing() {
         val directory = Fixtures.copied("pieces")
         TaskSession.open(directory).use { session ->
