@@ -20,7 +20,7 @@ from hydraopt.adapters import read_adapters
 from hydraopt.errors import HydraOptError, OutputError
 from hydraopt.evaluation.points import Benchmark
 from hydraopt.evaluation.reports import write_experts, write_frontier
-from hydraopt.files import held, output_directory
+from hydraopt.files import locked_directory, output_directory
 from hydraopt.profiling.cache import COMPLETE, cached, drop_unused
 from hydraopt.profiling.page import write_report
 from hydraopt.stored import MergedAdapters
@@ -163,7 +163,7 @@ def random_output(chance, path):
 
 def grow(chance, path):
     """Write and remove files in it, also such as are not ours."""
-    with suppress(HydraOptError), held(path) as directory:
+    with suppress(HydraOptError), locked_directory(path) as directory:
         contents = {name: chance.randbytes(3) for name in chance.sample((*OURS, *NAMES[:7]), 2)}
         directory.change(directory.listing(), contents, chance.sample((*OURS, *NAMES), 9))
 
