@@ -1,7 +1,7 @@
-"""Backends: what runs the matrix products of a program, one package each.
+"""Backends, which run the matrix products of a program: one package each.
 
-A backend takes seconds to import, so that the names are here and the packages are imported when
-one is used. [docs/new-backend.md](docs/new-backend.md) says how to write one.
+Backends take seconds to import and are imported when used. See docs/new-backend.md for how to write
+one.
 """
 
 from importlib import import_module
@@ -20,10 +20,10 @@ DEFAULT = "xnnpack"
 
 
 def find_backend(name: str = DEFAULT) -> "Backend":
-    """The backend of a name.
+    """Return a backend by name.
 
     Raises:
-        LoweringError: there is none.
+        LoweringError: the name is unknown.
     """
     if name not in BACKENDS:
         raise LoweringError(f"unknown backend {name!r}, expected {' or '.join(BACKENDS)}")

@@ -1,4 +1,4 @@
-"""What lowering asks of a backend."""
+"""The interface of backends."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -14,7 +14,7 @@ from ..metadata import Metadatum
 
 
 class Backend(ABC):
-    """What runs the matrix products of a program.
+    """Runs the matrix products of a program.
 
     Attributes:
         title: its name in messages.
@@ -24,21 +24,21 @@ class Backend(ABC):
 
     @abstractmethod
     def quantize(self, model: nn.Module, scheme: Scheme) -> None:
-        """Quantise all linear layers in place; a task's factors are none and stay float32.
+        """Quantise all linear layers in place; factors stay float32.
 
         Raises:
-            LoweringError: a scheme that the backend does not take, or a layer that does not fit it.
+            LoweringError: the backend does not support the scheme, or a layer does not fit it.
         """
 
     @abstractmethod
     def row_layer(self, rows: IntegerRows) -> nn.Module:
-        """A layer of the rows that all tasks share: ``x [1, S, in] -> [1, S, n]``.
+        """Build a layer of shared rows, ``x [1, S, in] -> [1, S, n]``, of exactly their integers.
 
-        It is asked for where the base is quantised, and holds the integers as they are.
+        Only called if the base is quantised.
         """
 
     def product(self, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-        """``x [1, S, n]`` times an input ``[1, n, m]`` of the program, ``S`` dynamic."""
+        """Multiply ``x [1, S, n]``, S dynamic, by a program input ``[1, n, m]``."""
         return torch.bmm(x, factor)
 
     @abstractmethod
@@ -48,19 +48,19 @@ class Backend(ABC):
         delegated: Collection[str],
         metadata: Mapping[str, Metadatum],
     ) -> EdgeProgramManager:
-        """Hand over all that the backend takes of some methods; the others stay as they are.
+        """Convert methods to an edge program and delegate what the backend takes.
 
         Args:
-            methods: exported, by name.
-            delegated: names of those to hand over.
-            metadata: method name -> the constant that it returns.
+            methods: exported methods by name.
+            delegated: names of the methods to delegate; the others stay as they are.
+            metadata: method name -> constant that it returns.
         """
 
     @abstractmethod
     def undelegated(
         self, exported: torch.export.ExportedProgram, layers: Collection[str]
     ) -> list[str]:
-        """Those of ``layers`` with a matrix product that it should have taken, and did not.
+        """Return the ``layers`` with a matrix product that was not delegated, but should be.
 
         Args:
             exported: a lowered method.

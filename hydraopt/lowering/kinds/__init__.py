@@ -1,4 +1,4 @@
-"""Kinds of base models: how each is loaded, exported and described, one module per kind."""
+"""Kinds of base models, one module each: loading, restructuring, export, description."""
 
 from collections.abc import Sequence
 
@@ -21,16 +21,16 @@ DECODERS = ("ForCausalLM", "LMHeadModel")
 
 
 def kind_of(config: PretrainedConfig, task_type: str | None = None) -> Kind:
-    """The kind of a base model, by its architectures and, where these say nothing, its type.
+    """Return the kind of a base model by its architectures or, without them, its model type.
 
-    To adapters for features of a text, or classes of its tokens, a language model is an encoder.
+    For adapters of feature extraction or token classification, a language model is an encoder.
 
     Args:
-        config: of the base model.
-        task_type: that of the adapters; None if they tell none.
+        config: configuration of the base model.
+        task_type: PEFT task type of the adapters; None if unknown.
 
     Raises:
-        UnfitError: none.
+        UnfitError: the model is of no supported kind.
     """
     architectures: Sequence[str] = getattr(config, "architectures", None) or ()
     causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING

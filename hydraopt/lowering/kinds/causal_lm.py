@@ -1,4 +1,4 @@
-"""Language models that continue a text; the KV cache is part of the program."""
+"""Causal language models; the KV cache is part of the program."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -41,7 +41,7 @@ SHORTEST = 8  # positions of the KV cache
 
 
 class CausalLM(Kind):
-    """Language models that continue a text; the KV cache is part of the program."""
+    """Causal language models; the KV cache is part of the program."""
 
     name = NAME
     generates = True
@@ -49,7 +49,7 @@ class CausalLM(Kind):
     def load(
         self, source: str, config: PretrainedConfig, task_type: str | None, heads: bool
     ) -> PreTrainedModel:
-        """As :meth:`.Kind.load`; adapters of one task type fit, and none with classifiers."""
+        """As :meth:`.Kind.load`; classifiers were refused before."""
         check_dense(AutoModelForCausalLM, config)
         return load_whole(AutoModelForCausalLM, source, config)
 
@@ -74,7 +74,7 @@ class CausalLM(Kind):
     def export(
         self, module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
     ) -> torch.export.ExportedProgram:
-        """As :meth:`.Kind.export`; calls of 1 to ``settings.prefill_length`` tokens."""
+        """As :meth:`.Kind.export`, for calls of 1 to ``settings.prefill_length`` tokens."""
         return export_forward(module, shapes, require(settings.prefill_length, "prefill length"))
 
     def describe(
@@ -83,26 +83,26 @@ class CausalLM(Kind):
         tokenizer: PreTrainedTokenizerBase | None,
         arguments: ChatArguments,
     ) -> dict[str, Any]:
-        """The tokens that end a generation, and the chat template."""
+        """Return the tokens that end a generation, and the chat template."""
         chat, turn_end = read_chat(tokenizer, arguments)
         return {"eos_ids": stop_tokens(tokenizer, end_tokens(model), turn_end), "chat": chat}
 
     def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
-        """A short text, and a long one where length matters."""
+        """Return a short text and, if length matters, a long one."""
         most = require(settings.max_length, "max length")
         piece = require(settings.prefill_length, "prefill length")
         short, long = short_text(model, piece), long_text(model, most, piece)
         return [short, long] if long else [short]
 
     def reference(self, model: PreTrainedModel, probe: Probe) -> torch.Tensor:
-        """Logits at all ends of calls, ``[n, vocabulary]``, of the text as a whole, uncached."""
+        """Run the whole text without a cache; logits at the calls' ends, ``[n, vocabulary]``."""
         ends = torch.tensor([end - 1 for split in probe.splits for end in split])
         head = model.get_output_embeddings()
         with first_layers(model, probe.layers), input_changed(head, lambda x: x[:, ends]):
             return model(input_ids=probe.inputs, use_cache=False).logits[0]
 
     def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
-        """The same, ``[n, vocabulary]``, in calls; the caches are empty afterwards."""
+        """Run the text call by call, then clear the caches; logits ``[n, vocabulary]``."""
         logits = []
         with first_layers(module.model, probe.layers), native_log():
             for split in probe.splits:
@@ -114,7 +114,7 @@ class CausalLM(Kind):
 
 
 def _one_rope(model: PreTrainedModel, limit: int) -> int:
-    """``limit``, or the tokens after which a longrope changes: a program has one of its two."""
+    """Cap ``limit`` where a longrope changes its factors: a program has only one set."""
     rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
     if rope.get("rope_type") != "longrope":
         return limit
@@ -122,7 +122,7 @@ def _one_rope(model: PreTrainedModel, limit: int) -> int:
 
 
 def _call_length(max_length: int, prefill_length: int | None) -> int:
-    """Most tokens of one call: as asked, or 128 or all but one position, whichever is smaller."""
+    """Return ``prefill_length``, by default 128 or ``max_length - 1``, whichever is smaller."""
     limit = max_length - 1
     whose = "one less than the positions of the KV cache"
     if prefill_length is None:

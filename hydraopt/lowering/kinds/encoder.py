@@ -1,4 +1,4 @@
-"""Text encoders such as BERT and MiniLM: embeddings, or classes of a text or of its tokens."""
+"""Text encoders such as BERT and MiniLM: embeddings, text or token classification."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -33,9 +33,9 @@ from .pooling import pooled
 from .sentence import read_sentence, sentence_of
 from .texts import BEYOND, SHORT, long_limit
 
-HEADS, POOLER = ("classifier.", "score."), ("pooler.",)  # layers that a program may have no use for
-TRACED = 4  # tokens of the text that the export traces
-AUTO = {  # task type -> transformers' class for what gives it
+HEADS, POOLER = ("classifier.", "score."), ("pooler.",)  # layers that a program may not use
+TRACED = 4  # tokens of the traced text
+AUTO = {  # task type -> class of transformers
     FEATURES: AutoModel,
     SEQ_CLS: AutoModelForSequenceClassification,
     TOKEN_CLS: AutoModelForTokenClassification,
@@ -44,14 +44,14 @@ SAVED = {SEQ_CLS: "ForSequenceClassification", TOKEN_CLS: "ForTokenClassificatio
 
 
 class Encoder(Kind):
-    """Text encoders such as BERT and MiniLM, and language models that are used as one."""
+    """Text encoders, and language models used as encoders."""
 
     name = NAME
 
     def load(
         self, source: str, config: PretrainedConfig, task_type: str | None, heads: bool
     ) -> PreTrainedModel:
-        """As :meth:`.Kind.load`, with what sentence-transformers says of its embeddings."""
+        """As :meth:`.Kind.load`, with the settings of sentence-transformers."""
         gives = _gives(config, task_type, heads)
         unneeded = HEADS if heads else POOLER if gives == FEATURES else ()
         model = load_eager(AUTO[gives], source, config, *unneeded)
@@ -60,7 +60,7 @@ class Encoder(Kind):
         return model
 
     def resolve(self, settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
-        """As :meth:`.Kind.resolve`; a text is read at once, and attention is the model's own."""
+        """As :meth:`.Kind.resolve`; encoders have no prefill and keep their own attention."""
         if settings.prefill_length is not None:
             raise LoweringError(
                 "an encoder reads a text at once; leave prefill_length out",
@@ -80,7 +80,7 @@ class Encoder(Kind):
         self, model: PreTrainedModel, settings: ExportSettings
     ) -> Callable[[Inputs], nn.Module]:
         """As :meth:`.Kind.restructure`."""
-        model.config.use_cache = False  # of a decoder that embeds
+        model.config.use_cache = False  # for language models
         row = row_masks(model, require(settings.max_length, "max length"))
         delegate_norms(model)
         return partial(EncoderModule, model, row)
@@ -88,7 +88,7 @@ class Encoder(Kind):
     def export(
         self, module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
     ) -> torch.export.ExportedProgram:
-        """As :meth:`.Kind.export`; texts of 1 to ``settings.max_length`` tokens."""
+        """As :meth:`.Kind.export`, for texts of 1 to ``settings.max_length`` tokens."""
         length = torch.export.Dim("sequence", min=1, max=settings.max_length)
         arguments = (torch.zeros(1, TRACED, dtype=torch.int64), torch.ones(1, TRACED).long())
         dynamic = {"input_ids": {1: length}, "attention_mask": {1: length}}
@@ -100,21 +100,21 @@ class Encoder(Kind):
         tokenizer: PreTrainedTokenizerBase | None,
         arguments: ChatArguments,
     ) -> dict[str, Any]:
-        """Whether a classifier gives classes of every token, or how states become an embedding."""
+        """Return ``per_token`` for classifiers, and the pooling for embeddings."""
         name, sentence = type(model).__name__, sentence_of(model)
         if name.endswith(tuple(SAVED.values())):
             return {"per_token": name.endswith(SAVED[TOKEN_CLS])}
         return {"pooling": Pooling(sentence.pooling, sentence.normalized, sentence.prompt)}
 
     def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
-        """A text that is longer than the model's windows."""
+        """Return a text longer than the model's windows."""
         most = require(settings.max_length, "max length")
         limit = long_limit(model.config, most) or 0
         length = min(most, max(limit + BEYOND, SHORT, exercising(model, most)))
         return [Probe(f"a text of {length} tokens", some_text(model, length))]
 
     def reference(self, model: PreTrainedModel, probe: Probe) -> torch.Tensor:
-        """``[1, d]``, ``[1, classes]`` or of every token ``[S, classes]``."""
+        """As :meth:`.Kind.reference`, ``[1, d]``, ``[1, classes]`` or ``[S, classes]``."""
         mask = torch.ones_like(probe.inputs)
         found = model(input_ids=probe.inputs, attention_mask=mask)
         return _output(model, found, mask.float()).flatten(0, -2)
@@ -127,13 +127,13 @@ class Encoder(Kind):
 class EncoderModule(nn.Module):
     """``forward(input_ids [1, S], attention_mask [1, S], factors)``.
 
-    The output is the logits of a model with a classifier, ``[1, classes]`` or of every token
-    ``[1, S, classes]``; of one without, an embedding ``[1, d]`` of the hidden states.
+    The output is logits if the model has a classifier, ``[1, classes]`` or of every token
+    ``[1, S, classes]``, else an embedding ``[1, d]`` pooled from the hidden states.
 
     Args:
-        model: the base, restructured.
+        model: the restructured base.
         row: whether its layers take one row as a mask, see :func:`.masks.row_masks`.
-        inputs: the dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
+        inputs: dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """
 
     def __init__(self, model: PreTrainedModel, row: bool, inputs: Inputs):
@@ -146,7 +146,7 @@ class EncoderModule(nn.Module):
         attention_mask: torch.Tensor,
         factors: dict[str, torch.Tensor],
     ) -> torch.Tensor:
-        """One text; ``factors`` are the factor inputs by name."""
+        """Run one text; ``factors`` are the factor inputs by name."""
         self.inputs.update(factors)
         seen = attention_mask.to(torch.float32)
         mask = row_of(seen) if self.row else attention_mask
@@ -154,7 +154,7 @@ class EncoderModule(nn.Module):
 
 
 def _output(model: PreTrainedModel, found: ModelOutput, mask: torch.Tensor) -> torch.Tensor:
-    """The logits of a model, or the embedding of a text whose mask is ``[1, S]`` float32."""
+    """Return logits, or the embedding of a text with mask ``[1, S]`` float32."""
     if "logits" in found:
         return found.logits
     sentence = sentence_of(model)
@@ -163,7 +163,7 @@ def _output(model: PreTrainedModel, found: ModelOutput, mask: torch.Tensor) -> t
 
 
 def _gives(config: PretrainedConfig, task_type: str | None, heads: bool) -> str:
-    """The task type of a base's outputs: that of the adapters, or else what it was saved for."""
+    """Return the task type of the outputs: the adapters', or the one the base was saved for."""
     if task_type in AUTO and not (heads and task_type == FEATURES):
         return require(task_type, "task type")
     saved = [kind for kind, suffix in SAVED.items() if is_classifier(config, suffix)]
@@ -171,7 +171,7 @@ def _gives(config: PretrainedConfig, task_type: str | None, heads: bool) -> str:
 
 
 def _positions(model: PreTrainedModel) -> int:
-    """Tokens of the longest text; RoBERTa and its like count them from behind a padding's row."""
+    """Return the longest text in tokens; RoBERTa numbers positions after its padding index."""
     for name, layer in model.named_modules():
         if name.endswith("position_embeddings") and getattr(layer, "padding_idx", None) is not None:
             return layer.num_embeddings - layer.padding_idx - 1

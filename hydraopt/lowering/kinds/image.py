@@ -1,4 +1,4 @@
-"""Image models such as ViT: classes of an image, or its features."""
+"""Image models such as ViT, with a classifier or pooled features."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ class ImageModel(Kind):
         return load_eager(make, source, config, *(["classifier."] if heads else []))
 
     def resolve(self, settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
-        """As :meth:`.Kind.resolve`; all settings of tokens are out of place."""
+        """As :meth:`.Kind.resolve`; settings of tokens are refused."""
         for option in ("max_length", "prefill_length", "embedding"):
             if getattr(settings, option) not in (None, "none"):
                 raise LoweringError(
@@ -50,13 +50,13 @@ class ImageModel(Kind):
     def restructure(
         self, model: PreTrainedModel, settings: ExportSettings
     ) -> Callable[[Inputs], nn.Module]:
-        """As :meth:`.Kind.restructure`: it stays as it is."""
+        """As :meth:`.Kind.restructure`; the model needs no changes."""
         return partial(ImageModule, model)
 
     def export(
         self, module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
     ) -> torch.export.ExportedProgram:
-        """As :meth:`.Kind.export`; images of one size."""
+        """As :meth:`.Kind.export`, for images of one size."""
         example = torch.zeros(1, *image_shape(module.model.config))
         return export_module(module, (example,), {"pixel_values": None}, shapes)
 
@@ -66,16 +66,16 @@ class ImageModel(Kind):
         tokenizer: PreTrainedTokenizerBase | None,
         arguments: ChatArguments,
     ) -> dict[str, Any]:
-        """The shape of an image."""
+        """Return the shape of an image."""
         return {"shape": image_shape(model.config)}
 
     def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
-        """An image of noise."""
+        """Return an image of noise."""
         generator = torch.Generator().manual_seed(0)
         return [Probe("an image", torch.rand(1, *image_shape(model.config), generator=generator))]
 
     def reference(self, model: PreTrainedModel, probe: Probe) -> torch.Tensor:
-        """``[1, d]`` or ``[1, classes]``."""
+        """As :meth:`.Kind.reference`, ``[1, d]`` or ``[1, classes]``."""
         return features(model(pixel_values=probe.inputs))
 
     def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
@@ -86,12 +86,12 @@ class ImageModel(Kind):
 class ImageModule(nn.Module):
     """``forward(pixel_values [1, C, H, W], factors) -> [1, classes]`` or ``[1, d]``.
 
-    The output is the logits of a model with a classifier; of one without, its pooled features, or
-    the first hidden state, ViT's own summary, where it has no pooler.
+    The output is logits if the model has a classifier, else its pooled features or, without a
+    pooler, the first hidden state, which is ViT's class token.
 
     Args:
-        model: the base, restructured.
-        inputs: the dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
+        model: the restructured base.
+        inputs: dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """
 
     def __init__(self, model: PreTrainedModel, inputs: Inputs):
@@ -99,13 +99,13 @@ class ImageModule(nn.Module):
         self.model, self.inputs = model, inputs
 
     def forward(self, pixel_values: torch.Tensor, factors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """One image, float32; ``factors`` are the factor inputs by name."""
+        """Run one image, float32; ``factors`` are the factor inputs by name."""
         self.inputs.update(factors)
         return features(self.model(pixel_values=pixel_values))
 
 
 def features(found: ModelOutput) -> torch.Tensor:
-    """Logits, pooled features, or the first hidden state, ``[1, n]``."""
+    """Return logits, pooled features, or the first hidden state, ``[1, n]``."""
     if "logits" in found:
         return found.logits
     pooled = found.pooler_output
@@ -113,10 +113,10 @@ def features(found: ModelOutput) -> torch.Tensor:
 
 
 def image_shape(config: PretrainedConfig) -> tuple[int, int, int]:
-    """Channels, height and width of the images that a model takes.
+    """Return channels, height and width of a model's images.
 
     Raises:
-        LoweringError: the configuration does not say.
+        LoweringError: the configuration has no ``image_size``.
     """
     size = getattr(config, "image_size", None)
     if size is None:

@@ -1,4 +1,4 @@
-"""What lowering must know of a base model, whatever it is."""
+"""The interface of kinds of base models."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -12,19 +12,19 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from ...bases.weights import check_dense, load_whole
 from ..settings import ExportSettings
 
-Inputs = dict[str, torch.Tensor]  # that the slots read
-ChatArguments = Mapping[str, Any]  # of a chat template
+Inputs = dict[str, torch.Tensor]  # factor inputs by name
+ChatArguments = Mapping[str, Any]  # variables of a chat template
 
 
 @dataclass(frozen=True)
 class Probe:
-    """An input on which the model that is exported is compared with transformers.
+    """An input on which the exported model is compared with transformers.
 
     Attributes:
-        what: it is, in words.
+        what: description for messages.
         inputs: token ids, int64 ``[1, S]``, or pixel values, float32 ``[1, C, H, W]``.
-        splits: of a causal LM: ways to cut the text into calls, each by where its calls end.
-        layers: how many of a causal LM's layers run; None for all.
+        splits: ways to cut a causal LM's text into calls, each as the ends of its calls.
+        layers: number of a causal LM's layers to run; None for all.
     """
 
     what: str
@@ -37,8 +37,8 @@ class Kind(ABC):
     """A kind of base model.
 
     Attributes:
-        name: in the manifest.
-        generates: whether it continues texts; only of other kinds tasks may have classifiers.
+        name: its name in the manifest.
+        generates: whether it generates text; if so, tasks cannot have classifiers.
     """
 
     name: ClassVar[str]
@@ -48,41 +48,41 @@ class Kind(ABC):
     def load(
         self, source: str, config: PretrainedConfig, task_type: str | None, heads: bool
     ) -> PreTrainedModel:
-        """The base model in float32.
+        """Load the base model in float32.
 
         Args:
             source: directory or hub id.
             config: its configuration.
-            task_type: that of the adapters; None if they tell none.
+            task_type: PEFT task type of the adapters; None if unknown.
             heads: whether the adapters have classifiers.
 
         Raises:
-            UnfitError: it cannot be lowered, or does not fit the adapters.
+            UnfitError: the model cannot be lowered or does not fit the adapters.
         """
 
     @abstractmethod
     def resolve(self, settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
-        """``settings`` with every default filled in for ``model``.
+        """Fill in the defaults of ``settings`` for ``model``.
 
         Raises:
-            LoweringError: a setting that the model cannot have.
+            LoweringError: the model does not support a setting.
         """
 
     @abstractmethod
     def restructure(
         self, model: PreTrainedModel, settings: ExportSettings
     ) -> Callable[[Inputs], nn.Module]:
-        """Rewrite a model as its program needs it, in place and still in float32.
+        """Rewrite a model for export, in place and in float32.
 
         Args:
-            model: loaded, without slots.
-            settings: resolved.
+            model: loaded model without slots.
+            settings: export settings, resolved.
 
         Returns:
-            What makes the module that is exported from the dict that its slots read.
+            A function that makes the module to export from the dict that its slots read.
 
         Raises:
-            LoweringError: settings that the model cannot have.
+            LoweringError: the model does not support the settings.
         """
 
     @abstractmethod
@@ -92,12 +92,12 @@ class Kind(ABC):
         """``torch.export`` of a restructured model.
 
         Args:
-            module: what :meth:`restructure` told how to make.
-            shapes: of the factor inputs, by name.
-            settings: resolved.
+            module: module made by the function of :meth:`restructure`.
+            shapes: shapes of the factor inputs by name.
+            settings: export settings, resolved.
 
         Raises:
-            LoweringError: a model that cannot be traced.
+            LoweringError: the model cannot be traced.
         """
 
     @abstractmethod
@@ -107,37 +107,35 @@ class Kind(ABC):
         tokenizer: PreTrainedTokenizerBase | None,
         arguments: ChatArguments,
     ) -> dict[str, Any]:
-        """The manifest's fields that depend on the kind.
+        """Return the fields of the manifest that depend on the kind.
 
         Args:
-            model: before it is restructured.
-            tokenizer: the base's; None if it has none.
-            arguments: variables of its chat template, by name.
+            model: the model, not restructured yet.
+            tokenizer: the base's tokenizer, if any.
+            arguments: variables of its chat template by name.
         """
 
     @abstractmethod
     def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
-        """Inputs on which a model in resolved settings is compared."""
+        """Return the inputs for comparisons; ``settings`` are resolved."""
 
     @abstractmethod
     def reference(self, model: PreTrainedModel, probe: Probe) -> torch.Tensor:
-        """What transformers computes of a probe before ``model`` is restructured, ``[n, d]``."""
+        """Run a model that is not restructured on a probe, ``[n, d]``."""
 
     @abstractmethod
     def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
-        """The same of the module that is exported, with a task's factors by name, ``[n, d]``."""
+        """Run the module to export on a probe with a task's factors by name, ``[n, d]``."""
 
 
 def load_eager(make: Any, source: str, config: PretrainedConfig, *unneeded: str) -> PreTrainedModel:
-    """Load a model whose layers and weights are all as its program needs them, in float32.
-
-    Its attention is eager: scores as products and a softmax, which XNNPACK takes.
+    """Load a model in float32 with eager attention, whose products and softmax XNNPACK takes.
 
     Args:
         make: an ``AutoModel…`` class.
         source: directory or hub id.
         config: its configuration.
-        unneeded: starts of the names of weights that may be missing; transformers draws them.
+        unneeded: name prefixes of weights that may be missing; transformers initialises them.
 
     Raises:
         UnfitError: as :func:`~hydraopt.bases.weights.load_whole` and ``check_dense``.
@@ -147,5 +145,5 @@ def load_eager(make: Any, source: str, config: PretrainedConfig, *unneeded: str)
 
 
 def is_classifier(config: PretrainedConfig, suffix: str) -> bool:
-    """Whether the base itself was saved with a classifier."""
+    """Return whether the base was saved with a classifier."""
     return any(name.endswith(suffix) for name in config.architectures or ())

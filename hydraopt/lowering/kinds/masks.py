@@ -1,4 +1,4 @@
-"""What the layers of an encoder see of a text, by the masks that transformers makes."""
+"""Read an encoder's attention patterns from the masks of transformers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from ..attention import MASKED, some_text
 from ..refusing import refusing
 
 MaskFunction = Callable[..., torch.Tensor]
-TRIAL, HIDDEN = 8, 3  # tokens of a short text, and those at its end that nobody may see
+TRIAL, HIDDEN = 8, 3  # tokens of a short text, and masked tokens at its end
 
 
 def row_of(mask: torch.Tensor) -> torch.Tensor:
-    """What hides tokens from all others, to be added to the scores.
+    """Return the additive mask that hides tokens from all others.
 
     Args:
-        mask: of a text, ``[1, S]`` float32; 0 hides a token.
+        mask: mask of a text, ``[1, S]`` float32; 0 hides a token.
 
     Returns:
         ``[1, 1, 1, S]`` float32.
@@ -27,46 +27,45 @@ def row_of(mask: torch.Tensor) -> torch.Tensor:
 
 
 def row_masks(model: PreTrainedModel, length: int) -> bool:
-    """Whether :func:`row_of` masks all layers as the text's own mask does.
+    """Return whether :func:`row_of` can replace the text's mask in all layers.
 
-    That row is cheaper than what transformers makes of a mask, and many models hand it on to every
-    layer as it is. It is wrong for layers that see a part of the text, and for models that take
-    it for a mask of ones and zeros.
+    The row is cheaper than the masks of transformers, and many models pass it on to every layer. It
+    does not suit layers with windows, or models that expect a mask of ones and zeros.
 
     Args:
-        model: with eager attention.
-        length: tokens of the longest text.
+        model: model with eager attention.
+        length: length of the longest text in tokens.
     """
     functions = mask_functions(model)
     if not functions or any(_is_partial(function, length) for function in functions):
         return False
     mask = _trial_mask()
-    wanted = _seen(model, mask)
+    reference = _seen(model, mask)
     try:
-        found = _seen(model, row_of(mask.float()))
-    except LoweringError:  # of code that expects another shape
+        output = _seen(model, row_of(mask.float()))
+    except LoweringError:  # the model expects another shape
         return False
-    return torch.allclose(found, wanted, atol=1e-5)
+    return torch.allclose(output, reference, atol=1e-5)
 
 
 def exercising(model: PreTrainedModel, length: int) -> int:
-    """Tokens of a text, at most ``length``, whose ends lie outside each other's windows.
+    """Return a length, at most ``length``, of a text whose ends are outside each other's windows.
 
     Args:
-        model: with eager attention.
-        length: tokens of the longest text.
+        model: model with eager attention.
+        length: length of the longest text in tokens.
     """
     reaches = [_reach(function, length) for function in mask_functions(model)]
     return min(length, max([TRIAL, *(2 * reach for reach in reaches if reach < length)]))
 
 
 def mask_functions(model: PreTrainedModel) -> list[MaskFunction]:
-    """What says ``(batch, head, query, key)`` by ``(batch, head, query, key)`` who sees whom.
+    """Return the functions of ``(batch, head, query, key)`` behind a model's masks.
 
-    One for each mask that ``model`` asks transformers for; none if it makes its own.
+    One for each mask that ``model`` requests from transformers; none if it makes its own.
 
     Raises:
-        LoweringError: a model that takes more than token ids and a mask.
+        LoweringError: the model needs more inputs than token ids and a mask.
     """
     functions: list[MaskFunction] = []
     with _recorded(functions):
@@ -76,7 +75,7 @@ def mask_functions(model: PreTrainedModel) -> list[MaskFunction]:
 
 @contextmanager
 def _recorded(functions: list[MaskFunction]) -> Iterator[None]:
-    """Keep the function of every mask that is made for eager attention while the block runs."""
+    """Record the function of every mask made for eager attention in the block."""
     eager_mask = AttentionMaskInterface()["eager"]
 
     def record(*sizes: int, mask_function: MaskFunction, **options) -> torch.Tensor | None:
@@ -95,7 +94,7 @@ def _trial_mask() -> torch.Tensor:
 
 
 def _seen(model: PreTrainedModel, mask: torch.Tensor) -> torch.Tensor:
-    """The first output for the tokens that are not hidden, ``[S, d]`` or ``[1, classes]``."""
+    """Return the first output for unmasked tokens, ``[S, d]`` or ``[1, classes]``."""
     what = f"{model.config.model_type} does not run on token ids and their mask alone"
     with torch.no_grad(), refusing(what):
         found = model(input_ids=some_text(model, TRIAL), attention_mask=mask)[0]
@@ -103,18 +102,18 @@ def _seen(model: PreTrainedModel, mask: torch.Tensor) -> torch.Tensor:
 
 
 def _is_partial(function: MaskFunction, length: int) -> bool:
-    """Whether some token of a text of ``length`` does not see all others."""
+    """Return whether some token of a text of ``length`` does not attend to all others."""
     ends = torch.tensor([0, length // 2, length - 1])
     return not bool(_visible(function, ends, torch.arange(length)).all())
 
 
 def _reach(function: MaskFunction, length: int) -> int:
-    """How many tokens the first one is seen by, itself among them."""
+    """Return how many tokens attend to the first, itself included."""
     return int(_visible(function, torch.arange(length), torch.tensor([0])).sum())
 
 
 def _visible(function: MaskFunction, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """Who sees whom, bool ``[queries, keys]``."""
+    """Evaluate a mask function, bool ``[queries, keys]``."""
     zero = torch.zeros(1, 1, dtype=torch.int64)
     seen = function(zero, zero, queries[:, None], keys[None])
     return seen.expand(len(queries), len(keys))

@@ -1,6 +1,6 @@
-"""How the hidden states of a text become one embedding, in the modes of sentence-transformers.
+"""Pool the hidden states of a text into one embedding, in the modes of sentence-transformers.
 
-Each mode but ``max`` is a row of weights for the tokens; a token whose mask is 0 has the weight 0.
+Every mode but ``max`` is a weighted sum over tokens; masked tokens have the weight 0.
 Source: the documentation of sentence-transformers' ``Pooling``.
 """
 
@@ -20,7 +20,7 @@ def _mean_sqrt_len(mask: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
 
 
 def _weighted_mean(mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Later tokens count more: the first one once, the second one twice."""
+    """Weight tokens by position: the first by 1, the second by 2."""
     weights = mask * (places - _first(mask, places))
     return weights / weights.sum(1, keepdim=True)
 
@@ -34,7 +34,7 @@ def _last_token(mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
 
 def _first(mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """The index of the first token whose mask is 1, ``[1, 1]``."""
+    """Return the index of the first unmasked token, ``[1, 1]``."""
     return (mask / places).argmax(1, keepdim=True)
 
 
@@ -50,7 +50,7 @@ MODES = (*WEIGHTS, MAX)
 
 
 def pooled(mode: str, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """One embedding of a text, ``[1, d]`` float32.
+    """Return the embedding of a text, ``[1, d]`` float32.
 
     Args:
         mode: one of :data:`MODES`.

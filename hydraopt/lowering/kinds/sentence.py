@@ -1,7 +1,7 @@
-"""What sentence-transformers says beside a model: how a text becomes one embedding.
+"""Read a model's sentence-transformers settings: how a text becomes an embedding.
 
-``modules.json`` lists the steps: Transformer, Pooling and perhaps Normalize. What else is in it,
-and settings that change numbers and have no place in a program, are refused by name.
+``modules.json`` lists the modules: Transformer, Pooling and optionally Normalize. Other modules,
+and settings that change outputs and cannot be part of a program, are refused by name.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from .pooling import MODES
 
 MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
-TRANSFORMERS = tuple(  # the first that there is; the others are of older versions
+TRANSFORMERS = tuple(  # the first one found; older versions have the others
     f"sentence_{name}_config.json"
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 TOKENIZER = "tokenizer_config.json"
 STEPS = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
-FLAGS = {  # of a Pooling of older versions
+FLAGS = {  # Pooling settings of older versions
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
@@ -32,7 +32,7 @@ FLAGS = {  # of a Pooling of older versions
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-FIXED = {  # settings of a Transformer whose other values give other numbers
+FIXED = {  # Transformer settings with the only supported value
     "transformer_task": "feature-extraction",
     "module_output_name": "token_embeddings",
     "tokenizer_name_or_path": None,
@@ -41,15 +41,15 @@ FIXED = {  # settings of a Transformer whose other values give other numbers
 
 @dataclass(frozen=True)
 class Sentence:
-    """How a text becomes one embedding.
+    """Settings of sentence-transformers.
 
     Attributes:
         pooling: one of :data:`.pooling.MODES`.
-        normalized: whether the embedding gets the length 1.
-        max_length: most tokens of a text; longer ones are cut by sentence-transformers. None: as
-            many as the model takes.
-        lower_case: whether capitals are read as small letters.
-        prompt: what is put before every text.
+        normalized: whether embeddings are scaled to unit length.
+        max_length: maximum length of a text in tokens, beyond which sentence-transformers
+            truncates; None for the model's limit.
+        lower_case: whether texts are converted to lower case.
+        prompt: prefix of every text.
     """
 
     pooling: str = "mean"
@@ -60,18 +60,18 @@ class Sentence:
 
 
 def sentence_of(model: PreTrainedModel) -> Sentence:
-    """What :func:`read_sentence` found beside a model that gives embeddings."""
+    """Return the settings that :func:`read_sentence` read for a model."""
     return vars(model).get("sentence", Sentence())
 
 
 def read_sentence(source: str) -> Sentence:
-    """What lies beside a model; without ``modules.json`` it is the mean, of length 1.
+    """Read a model's settings; without ``modules.json`` the normalized mean.
 
     Args:
         source: directory or hub id of the model.
 
     Raises:
-        LoweringError: a file that cannot be read, or steps and settings that a program lacks.
+        LoweringError: a file cannot be read, or a module or setting is not supported.
     """
     modules = _read(source, MODULES, list)
     if modules is None:
@@ -89,7 +89,7 @@ def read_sentence(source: str) -> Sentence:
 
 
 def _paths(source: str, modules: Sequence[Any]) -> Sequence[str]:
-    """Where the settings of the steps are, which must be those that a program has."""
+    """Return the paths of the modules' settings; refuse unsupported modules."""
     steps = [_step(module) for module in modules]
     names, paths = [name for name, _ in steps], [path for _, path in steps]
     if names not in STEPS or paths[0] or not all(paths[1:]):
@@ -105,9 +105,9 @@ def _paths(source: str, modules: Sequence[Any]) -> Sequence[str]:
 
 
 def _step(module: Any) -> tuple[str, str]:
-    """A step's name and the path of its settings; a class that is not theirs keeps its whole name.
+    """Return a module's name and the path of its settings.
 
-    A path outside of the directory is none.
+    Classes of other packages keep their full name; paths outside the directory are refused.
     """
     fields = module if isinstance(module, dict) else {}
     kind, path = str(fields.get("type")), PurePosixPath(str(fields.get("path")))
@@ -124,18 +124,18 @@ def _pooling(source: str, path: str) -> dict[str, Any]:
 
 
 def _mode(source: str, config: dict[str, Any]) -> str:
-    """The mode of a Pooling; the mean if it sets none, as in sentence-transformers."""
+    """Return the mode of a Pooling; by default the mean, as in sentence-transformers."""
     flags = [mode for flag, mode in FLAGS.items() if config.get(flag)]
     found = config.get("pooling_mode", flags or "mean")
     modes = found if isinstance(found, list) else [found]
     if len(modes) != 1 or modes[0] not in MODES:
-        told = " and ".join(map(str, modes))
-        _refuse(source, "Pooling", f"the mode {told}", f"one of {', '.join(MODES)}")
+        listed = " and ".join(map(str, modes))
+        _refuse(source, "Pooling", f"the mode {listed}", f"one of {', '.join(MODES)}")
     return modes[0]
 
 
 def _transformer(source: str) -> dict[str, Any]:
-    """The settings of the Transformer, of which a program has some."""
+    """Read the settings of the Transformer; refuse unsupported ones."""
     config: dict[str, Any] = {}
     for where in TRANSFORMERS:
         if config := _read(source, where) or {}:
@@ -153,7 +153,7 @@ def _transformer(source: str) -> dict[str, Any]:
 
 
 def _length(source: str, transformer: dict[str, Any]) -> int | None:
-    """Most tokens of a text: those of the Transformer's settings, or else of the tokenizer's."""
+    """Return the maximum length of a text by the Transformer's or the tokenizer's settings."""
     found = transformer.get("max_seq_length")
     if found is None:
         found = (_read(source, TOKENIZER) or {}).get("model_max_length")
@@ -161,7 +161,7 @@ def _length(source: str, transformer: dict[str, Any]) -> int | None:
 
 
 def _prompt(source: str, settings: dict[str, Any], pooling: dict[str, Any]) -> str:
-    """The text that ``encode`` puts before every other one unless it is told another."""
+    """Return the default prompt of ``encode``."""
     name = settings.get("default_prompt_name")
     if name is None:
         return ""
@@ -179,13 +179,13 @@ def _prompt(source: str, settings: dict[str, Any], pooling: dict[str, Any]) -> s
 
 
 def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    """A group of settings; empty without one."""
+    """Return a group of settings; empty if there is none."""
     found = settings.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def _read(source: str, name: str, kind: type = dict) -> Any:
-    """What a JSON file beside a model holds; None if there is no such file."""
+    """Read a JSON file of a model; None if there is no such file."""
     try:
         path = Path(source) / name if Path(source).is_dir() else repository_file(source, name)
         value = None if path is None else file_json(path)

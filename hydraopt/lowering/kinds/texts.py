@@ -1,4 +1,4 @@
-"""Texts on which a model is compared with transformers: short ones, and as long as it matters."""
+"""Short and long texts on which a model is compared with transformers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from transformers import PretrainedConfig, PreTrainedModel
 from ..attention import some_text
 from .kind import Probe
 
-SHORT, BEYOND = 24, 8  # tokens of a text; how many more than a limit a long one has
+SHORT, BEYOND = 24, 8  # tokens of a short text; tokens of a long one beyond a limit
 LIMITS = ("sliding_window", "local_attention", "original_max_position_embeddings")
 
 
 def short_text(model: PreTrainedModel, most: int) -> Probe:
-    """A text in one call, then in pieces, of which one is a single token."""
+    """Return a text to run in one call, then in pieces, one of them a single token."""
     length = min(SHORT, most)
     half = length // 2
     splits = [(length,), (half, half + 1, length)]
@@ -23,17 +23,17 @@ def short_text(model: PreTrainedModel, most: int) -> Probe:
 
 
 def long_text(model: PreTrainedModel, most: int, piece: int) -> Probe | None:
-    """A text that is longer than the model's windows and than its rope's original length.
+    """Return a text longer than the model's windows and its rope's original length.
 
-    A few layers run, of which there is one of each kind: the whole model sees short texts.
+    Only the first layers run, up to one of each type; the whole model runs on short texts.
 
     Args:
         model: a causal LM.
-        most: tokens of the longest text.
-        piece: tokens of a call.
+        most: length of the longest text in tokens.
+        piece: tokens per call.
 
     Returns:
-        None if ``most`` is below all of these.
+        The text; None if no limit is below ``most``.
     """
     limit = long_limit(model.config, most)
     if limit is None:
@@ -45,7 +45,7 @@ def long_text(model: PreTrainedModel, most: int, piece: int) -> Probe | None:
 
 
 def long_limit(config: PretrainedConfig, most: int) -> int | None:
-    """The longest window or original rope of a model that texts of ``most`` tokens go beyond."""
+    """Return the longest window or original rope length below ``most`` tokens, if any."""
     found = [limit for limit in _limits(config.to_dict()) if limit < most]
     return max(found, default=None)
 
@@ -59,14 +59,14 @@ def _limits(settings: Any) -> Iterator[int]:
 
 
 def _layers(config: PretrainedConfig) -> int | None:
-    """The fewest first layers of which there is one of each kind."""
+    """Return how many first layers include every layer type."""
     kinds: Sequence[str] = getattr(config.get_text_config(), "layer_types", None) or ["all"]
     return max(kinds.index(kind) for kind in kinds) + 1
 
 
 @contextmanager
 def first_layers(model: PreTrainedModel, count: int | None) -> Iterator[None]:
-    """Let ``model`` run its first ``count`` layers only while the block runs; None for all."""
+    """Run only the first ``count`` layers of ``model`` in the block; None for all."""
     layers = model.config.get_text_config().num_hidden_layers
     places = [
         name

@@ -1,4 +1,4 @@
-"""XNNPACK, which runs matrix products on CPUs: all that is particular to it."""
+"""The XNNPACK backend, which runs matrix products on CPUs."""
 
 from collections.abc import Collection, Mapping
 
@@ -17,8 +17,8 @@ from .partition import delegate, undelegated
 class Xnnpack(Backend):
     """ExecuTorch's backend for CPUs.
 
-    A product with an input of the program is ``torch.bmm``, the one form with an operand that is
-    no constant that it takes. It packs the factor in every call.
+    Products with program inputs are ``torch.bmm``, the only product without a constant operand that
+    XNNPACK takes. It packs the factor in every call.
     """
 
     title = "XNNPACK"

@@ -1,4 +1,4 @@
-"""Quantised layers in the forms that XNNPACK takes."""
+"""Quantised layers in the formats that XNNPACK takes."""
 
 import torch
 from torch import nn
@@ -11,14 +11,14 @@ from ....packing import IntegerRows
 from ....private.torchao import integer_weight, plain
 from ....schemes import Scheme
 
-TAKEN = {(4, GROUP, 8), (8, None, 8)}  # bits of weights, group, bits of activations
+TAKEN = {(4, GROUP, 8), (8, None, 8)}  # weight bits, group, activation bits
 
 
 def quantize_linear(model: nn.Module, scheme: Scheme) -> None:
     """Quantise all linear layers of ``model`` in place.
 
     Raises:
-        LoweringError: a scheme that XNNPACK does not take, or a layer whose input is no multiple
+        LoweringError: XNNPACK does not support the scheme, or a layer's input size is no multiple
             of its group.
     """
     if not scheme.quantizes:
@@ -40,7 +40,7 @@ def quantize_linear(model: nn.Module, scheme: Scheme) -> None:
 
 
 def row_layer(rows: IntegerRows) -> nn.Linear:
-    """A quantised layer of shared rows, of their integers: ``x [1, S, in] -> [1, S, n]``."""
+    """Build a layer of exactly the rows' integers: ``x [1, S, in] -> [1, S, n]``."""
     count, width = rows.values.shape
     with torch.device("meta"):
         layer = nn.Linear(width, count, bias=False)

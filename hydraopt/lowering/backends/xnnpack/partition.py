@@ -1,4 +1,4 @@
-"""What of a program is handed to XNNPACK."""
+"""Delegate a program to XNNPACK and find what it left out."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -22,10 +22,7 @@ def delegate(
     delegated: Collection[str],
     metadata: Mapping[str, Metadatum],
 ) -> EdgeProgramManager:
-    """Hand to XNNPACK all that it takes of ``delegated`` methods; the others stay as they are.
-
-    ``metadata`` become methods that return constants.
-    """
+    """Delegate what XNNPACK takes of the ``delegated`` methods; see :meth:`.Backend.delegate`."""
     partitions = count(1)
 
     def begins() -> None:
@@ -41,7 +38,7 @@ def delegate(
 
 
 def _decomposed(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Decomposed in one trace; as it is, for ExecuTorch to take three, where that is not known."""
+    """Decompose in one trace; if ExecuTorch's table is gone, leave it to its three traces."""
     try:
         return decomposed(exported, XnnpackPartitioner())
     except GoneError as error:
@@ -50,10 +47,10 @@ def _decomposed(exported: torch.export.ExportedProgram) -> torch.export.Exported
 
 
 def undelegated(exported: torch.export.ExportedProgram, layers: Collection[str]) -> list[str]:
-    """Those of ``layers`` with a matrix product that stayed outside XNNPACK.
+    """Return the ``layers`` with a matrix product outside XNNPACK.
 
     Args:
-        exported: a lowered method of a :class:`~.decoder.Decoder`.
+        exported: a lowered method.
         layers: dotted names in the base model.
     """
     outside = {
