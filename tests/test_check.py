@@ -130,7 +130,7 @@ def test_what_differs_in_several_calls_only_is_found():
     """Beyond its original length this rope depends on how long the text of a call is."""
     model = tiny("phi3", **LONGROPE)
     settings = ExportSettings(embedding="none", max_length=CONTEXT, prefill_length=CONTEXT - 1)
-    with pytest.raises(LoweringError, match="no layer differs in one call"):
+    with pytest.raises(LoweringError, match="no layer differs in its first call"):
         checked(model, settings=settings)
 
 
