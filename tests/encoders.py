@@ -62,7 +62,10 @@ def save_base(model: PreTrainedModel, directory: Path) -> Path:
 def save_lora(
     directory: Path, model: PreTrainedModel, base_id: str, seed: int, **config
 ) -> PeftModel:
-    """Write a random adapter of ``model`` with PEFT and return the PEFT model."""
+    """Write a random adapter of ``model`` with PEFT and return the PEFT model.
+
+    Its values are fp16 numbers, as those in packs: a program can compute what PEFT computes.
+    """
     settings = {"r": 4, "lora_alpha": 8, "init_lora_weights": False}
     peft = get_peft_model(model, LoraConfig(**(settings | config)))
     peft.peft_config["default"].base_model_name_or_path = base_id
@@ -70,7 +73,8 @@ def save_lora(
     with torch.no_grad():
         for name, parameter in peft.named_parameters():
             if "lora_" in name or "modules_to_save" in name:
-                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+                random = 0.1 * torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(random.half())
     peft.save_pretrained(directory, save_embedding_layers=False)
     return peft.eval()
 
