@@ -39,7 +39,7 @@ def slow_model() -> LlamaForCausalLM:
         intermediate_size=8192,
         num_attention_heads=12,
         num_key_value_heads=4,
-        max_position_embeddings=192,
+        max_position_embeddings=384,
     )
     with torch.no_grad():
         model.lm_head.weight[model.config.eos_token_id] = 0  # never the likeliest

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from conftest import tiny_llama
+from conftest import FLOAT32, tiny_llama
 
 import hydraopt
 from hydraopt.evaluation import adapted
@@ -37,7 +37,7 @@ def test_importing_it_imports_nothing_heavy():
 def test_adapters_to_answers(adapter_dirs, base, tmp_path):
     adapters = hydraopt.read_adapters(adapter_dirs)
     for merged in (hydraopt.compress(adapters, "50%"), hydraopt.merge("hydraopt", adapters)):
-        hydraopt.export(merged, str(base), tmp_path / "bundle", overwrite=True)
+        hydraopt.export(merged, str(base), tmp_path / "bundle", FLOAT32, overwrite=True)
         session = hydraopt.Session.open(tmp_path / "bundle")
         session.switch("beta")
         model = tiny_llama()
