@@ -32,8 +32,8 @@ def test_a_base_saved_with_its_adapter_inside_is_told_by_the_nearest_name(tmp_pa
     tensors = {name: x.clone() for name, x in model.base_model.model.state_dict().items()}
     saved(tmp_path / "base", tiny_llama(), lambda _: tensors)
     said = refused(tmp_path / "base")
-    assert "(first: model.layers.0.mlp.up_proj.weight), expected none; the nearest that" in said
-    assert "that it has is model.layers.0.mlp.up_proj." in said
+    assert "(first: model.layers.0.mlp.up_proj.weight), expected none; the nearest is" in said
+    assert "the nearest is model.layers.0.mlp.up_proj." in said
 
 
 def test_a_base_without_its_head_is_refused(tmp_path):

@@ -57,7 +57,7 @@ def texts(tmp_path_factory):
     for name, tokenizer in TOKENIZERS.items():
         directory = tmp_path_factory.mktemp("tokenizer")
         tokenizer.save(str(directory / "tokenizer.json"))
-        found[name] = BundleTokenizer(directory, SimpleNamespace(chat=None, prompt=""))
+        found[name] = BundleTokenizer(directory, SimpleNamespace(model=None))
     return found
 
 
