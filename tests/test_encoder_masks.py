@@ -11,7 +11,7 @@ from hydraopt.adapters import read_adapters
 from hydraopt.errors import LoweringError
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.factors import module_shapes, slot_factors
+from hydraopt.lowering.factors import slot_factors
 from hydraopt.lowering.kinds.masks import exercising, mask_functions, row_masks
 from hydraopt.lowering.lowered import float_module
 from hydraopt.lowering.settings import ExportSettings
@@ -92,7 +92,7 @@ def test_what_is_exported_computes_what_peft_computes(family, tmp_path):
     coded = code_verbatim(private(read_adapters([adapter])))
     loaded = load_base(str(base), ENCODER_ID, coded.task_type)
     settings = loaded.kind.resolve(ExportSettings(max_length=LENGTH), loaded.model)
-    module = float_module(loaded, settings, module_shapes(coded.layout))
+    module = float_module(loaded, settings, coded.layout.shapes)
     assert module.row == (family in ROW)
     factors = slot_factors(coded.task_factors("one"))
     for ids, mask in texts():

@@ -26,7 +26,7 @@ from hydraopt.formats.manifest import Manifest
 from hydraopt.formats.models import Encoder, Image, Pooling
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.factors import module_shapes, slot_factors
+from hydraopt.lowering.factors import slot_factors
 from hydraopt.lowering.kinds import kind_of
 from hydraopt.lowering.lowered import slotted
 from hydraopt.lowering.settings import ExportSettings
@@ -51,7 +51,7 @@ def quantised_eager(base, coded, task, *inputs):
     heads = any(map(is_head, coded.layout.modules))
     loaded = load_base(base, coded.base_model, coded.task_type, heads=heads)
     settings = loaded.kind.resolve(ExportSettings(quantize="8da4w"), loaded.model)
-    module = slotted(loaded, settings, module_shapes(coded.layout))
+    module = slotted(loaded, settings, coded.layout.shapes)
     with torch.no_grad():
         return module(*inputs, slot_factors(coded.task_factors(task)))[0]
 

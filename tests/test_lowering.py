@@ -20,7 +20,7 @@ from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder, restructure
-from hydraopt.lowering.factors import factor_shapes, module_shapes, slot_factors
+from hydraopt.lowering.factors import factor_shapes, slot_factors
 from hydraopt.lowering.kinds import CausalLM
 from hydraopt.lowering.program import export_forward
 from hydraopt.lowering.settings import ExportSettings
@@ -93,7 +93,7 @@ def quantised_eager(base, coded, task, scheme):
     XNNPACK.quantize(model, scheme)
     quantize_embedding(model, scheme.embedding)
     rows = shared_rows(coded.layout, coded.shared)
-    inputs = insert_slots(model, module_shapes(coded.layout))
+    inputs = insert_slots(model, coded.layout.shapes)
     set_rows(model, rows, XNNPACK)
     factors = Unpack(coded.layout, static_rows=True)(coded.payloads[task])
     inputs.update(zip(factor_shapes(coded.layout, static_rows=True), factors, strict=True))
@@ -190,7 +190,7 @@ def test_a_slot_that_is_not_delegated_is_found(merged, base):
     model = load_base(str(base), BASE_ID).model
     layout = code_verbatim(merged).layout
     step = restructure(model, CausalLM().resolve(ExportSettings(), model))
-    inputs = insert_slots(model, module_shapes(layout))
+    inputs = insert_slots(model, layout.shapes)
     exported = export_forward(Decoder(model, step, 32, inputs), factor_shapes(layout), 31)
     config = EdgeCompileConfig(_check_ir_validity=False)
     not_lowered = to_edge(exported, compile_config=config).exported_program()

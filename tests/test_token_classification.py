@@ -19,7 +19,7 @@ from hydraopt.errors import AdapterError, LoweringError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.factors import module_shapes, slot_factors
+from hydraopt.lowering.factors import slot_factors
 from hydraopt.lowering.lowered import float_module
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged
@@ -210,7 +210,7 @@ def test_a_language_model_classifies_tokens_by_its_score(tmp_path):
     assert "score.task_head" in coded.layout.modules
     loaded = load_base(str(tmp_path / "base"), "tests/tiny-llama", coded.task_type, heads=True)
     settings = loaded.kind.resolve(ExportSettings(), loaded.model)
-    module = float_module(loaded, settings, module_shapes(coded.layout))
+    module = float_module(loaded, settings, coded.layout.shapes)
     ids = sequence(16)[None]
     with torch.no_grad():
         found = module(ids, torch.ones_like(ids), slot_factors(coded.task_factors("one")))[0]

@@ -186,7 +186,7 @@ def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> Non
             f"adapter {adapter.name!r} has task_type {adapter.task_type}, but the bundle gives "
             f"{gives}; export a new bundle"
         )
-    shapes = {name: module.shape for name, module in layout.modules.items()}
+    shapes = layout.shapes
     for module, factors in (*adapter.factors.items(), *adapter.heads.items()):
         if shapes.get(module) != factors.shape:
             raise AdapterError(

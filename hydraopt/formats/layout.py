@@ -183,6 +183,11 @@ class Layout:
                     yield name, side, found
 
     @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Module -> ``(out, in)``."""
+        return {name: module.shape for name, module in self.modules.items()}
+
+    @property
     def shares_columns(self) -> bool:
         """Whether any column is shared."""
         return any(code.shared for module in self.modules.values() for code in module.codes("B"))

@@ -21,7 +21,7 @@ from ..stored import relative_errors
 from .alternatives import load_base_of
 from .base_model import BaseModel
 from .check import Expected, expect, largest_deviation, relative_error
-from .factors import factor_shapes, module_shapes, slot_factors
+from .factors import factor_shapes, slot_factors
 from .kinds import Probe
 from .lowered import float_module, quantize
 from .settings import ExportSettings
@@ -133,7 +133,7 @@ def _deviation(
     }
     check_base_weights(loaded.model, given.base_weights if given else {}, LoweringError)
     plain = expect(loaded, settings, unmerged)
-    module = float_module(loaded, settings, module_shapes(coded.layout))
+    module = float_module(loaded, settings, coded.layout.shapes)
     deviation = largest_deviation(loaded.kind, module, expected, packed.__getitem__)
     return deviation or 0.0, plain
 
@@ -152,7 +152,7 @@ def _program_error(
     static = isinstance(manifest.swap, Inputs) and manifest.swap.static_rows
     rows = shared_rows(coded.layout, coded.shared) if static else None
     probe = next(x for x in loaded.kind.probes(loaded.model, settings) if x.layers is None)
-    inputs = insert_slots(loaded.model, module_shapes(coded.layout))
+    inputs = insert_slots(loaded.model, coded.layout.shapes)
     quantize(loaded.model, settings, rows)
     unpack, shared = Unpack(coded.layout, static_rows=static), () if static else (coded.shared,)
     names, answers, errors = factor_shapes(coded.layout, static_rows=static), {}, []

@@ -23,11 +23,6 @@ def factor_shapes(layout: Layout, *, static_rows: bool = False) -> dict[str, tup
     return shapes
 
 
-def module_shapes(layout: Layout) -> dict[str, tuple[int, int]]:
-    """Return ``(out, in)`` of every adapted module."""
-    return {name: module.shape for name, module in layout.modules.items()}
-
-
 def slot_factors(factors: Mapping[str, Factors]) -> dict[str, torch.Tensor]:
     """Return one task's factors by input name and in input shapes, with all rows."""
     return {

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import torch
 
-from ..adapters import PEFT_CAUSAL_LM, BaseWeights, read_weights
+from ..adapters import PEFT_CAUSAL_LM, BaseWeights
 from ..errors import BundleError, check_task
 from ..factors import Factors, Places, placed
-from ..files import output_directory
 from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
 from ..formats.pack import SHARED, Pack, pack, pack_bytes, pack_name, write_each, write_single
-from ..formats.stored import DESCRIPTION, STORED, read_description, write_description
-from ..stored import StoredAdapters
-from ..stored.card import write_card
+from ..formats.stored import DESCRIPTION, read_description
+from ..stored import StoredAdapters, described
 from .codec import Coded
 from .unpack import Unpack
 
@@ -68,7 +66,7 @@ class CodedAdapters(StoredAdapters):
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
         """``(out, in)`` of the adapted modules."""
-        return {name: module.shape for name, module in self.layout.modules.items()}
+        return self.layout.shapes
 
     @property
     def one_for_all(self) -> bool:
@@ -162,31 +160,13 @@ class CodedAdapters(StoredAdapters):
         places = write_single(directory, contents) if single else write_each(directory, contents)
         return {task: places[name] for task, name in names.items()}
 
-    def save(
-        self,
-        directory: str | Path,
-        *,
-        overwrite: bool = False,
-        heat_map: bytes | None = None,
-    ) -> None:
-        """Write packs, the description and a card, atomically.
-
-        Args:
-            directory: output directory.
-            overwrite: replace an existing ``directory``.
-            heat_map: PNG of the errors, for the card.
-
-        Raises:
-            OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
-        """
-        with output_directory(directory, STORED, overwrite=overwrite) as staging:
-            packs = self.write_packs(staging)
-            write_description(staging, self.describe(), (LAYOUT, SHARED), packs)
-            write_card(staging, self.describe(), heat_map)
+    def write_factors(self, directory: Path) -> tuple[tuple[str, ...], dict[str, Pack]]:
+        """Write layout and packs."""
+        return (LAYOUT, SHARED), self.write_packs(directory)
 
     @classmethod
     def load(cls, directory: str | Path) -> "CodedAdapters":
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`~.StoredAdapters.save` wrote.
 
         Raises:
             BundleError: a file is missing, damaged or from other adapters.
@@ -201,17 +181,7 @@ class CodedAdapters(StoredAdapters):
             task: torch.from_numpy(about["packs"][task].payload(directory, size, binding))
             for task in about["tasks"]
         }
-        return cls(
-            about["method"],
-            about["settings"],
-            layout,
-            shared,
-            payloads,
-            about["adapter_bytes"],
-            about["errors"],
-            about["task_type"],
-            read_weights(about.get("base_weights", {})),
-        )
+        return cls(layout=layout, shared=shared, payloads=payloads, **described(about))
 
 
 def _turned(x: torch.Tensor) -> torch.Tensor:

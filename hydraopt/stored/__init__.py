@@ -1,6 +1,6 @@
 """Adapters of several tasks, as ``compress`` and ``merge`` write them for later stages."""
 
-from .adapters import Setting, StoredAdapters
+from .adapters import Setting, StoredAdapters, described
 from .merged import MergedAdapters
 from .quality import relative_errors
 from .side import Side, head_sides, stacked
@@ -10,6 +10,7 @@ __all__ = [
     "Setting",
     "Side",
     "StoredAdapters",
+    "described",
     "head_sides",
     "relative_errors",
     "stacked",

@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..adapters import ADAPTER, BaseWeights, write_adapter, written_weights
+from ..adapters import ADAPTER, BaseWeights, read_weights, write_adapter, written_weights
 from ..errors import MergeError
 from ..factors import Factors, Role, Target, classes_of, is_head
 from ..files import output_directory
+from ..formats.pack import Pack
+from ..formats.stored import STORED, write_description
+from .card import write_card
 
 Setting = int | float | bool | str | None  # value of a method's option
 
@@ -84,6 +87,35 @@ class StoredAdapters(ABC):
             "errors": {task: dict(errors) for task, errors in self.errors.items()},
         }
 
+    @abstractmethod
+    def write_factors(self, directory: Path) -> tuple[tuple[str, ...], Mapping[str, Pack] | None]:
+        """Write the factors; return the names of files other than packs, and task -> pack.
+
+        Merged adapters have no packs: None.
+        """
+
+    def save(
+        self,
+        directory: str | Path,
+        *,
+        overwrite: bool = False,
+        heat_map: bytes | None = None,
+    ) -> None:
+        """Write the factors, the description and a card, atomically.
+
+        Args:
+            directory: output directory.
+            overwrite: replace an existing ``directory``.
+            heat_map: PNG of the errors, for the card.
+
+        Raises:
+            OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
+        """
+        with output_directory(directory, STORED, overwrite=overwrite) as staging:
+            files, packs = self.write_factors(staging)
+            write_description(staging, self.describe(), files, packs)
+            write_card(staging, self.describe(), heat_map)
+
     def to_peft(self, task: str, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write one task as a plain PEFT adapter directory, atomically.
 
@@ -101,3 +133,10 @@ class StoredAdapters(ABC):
             )
         with output_directory(directory, ADAPTER, overwrite=overwrite) as staging:
             write_adapter(staging, factors, self.base_model, self.task_type)
+
+
+def described(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of both kinds of stored adapters, by name, from their description."""
+    names = ("method", "settings", "adapter_bytes", "errors", "task_type")
+    weights = read_weights(about.get("base_weights", {}))
+    return {**{name: about[name] for name in names}, "base_weights": weights}

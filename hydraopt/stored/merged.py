@@ -6,18 +6,13 @@ from pathlib import Path
 
 import torch
 
-from ..adapters import (
-    PEFT_CAUSAL_LM,
-    BaseWeights,
-    read_weights,
-)
+from ..adapters import PEFT_CAUSAL_LM, BaseWeights
 from ..errors import BundleError, check_task
 from ..factors import Factors, Places, placed
-from ..files import output_directory, safetensors_bytes, write_tensors
-from ..formats.stored import DESCRIPTION, STORED, TENSORS, read_description, write_description
+from ..files import safetensors_bytes, write_tensors
+from ..formats.stored import DESCRIPTION, TENSORS, read_description
 from ..reading import file_tensors, shortened
-from .adapters import Setting, StoredAdapters
-from .card import write_card
+from .adapters import Setting, StoredAdapters, described
 from .side import Side
 
 
@@ -67,7 +62,7 @@ class MergedAdapters(StoredAdapters):
         return self.tasks.index(task)
 
     def stored_tensors(self) -> dict[str, torch.Tensor]:
-        """Return every tensor that :meth:`save` writes; shared tensors appear once."""
+        """Return every tensor that is written; shared tensors appear once."""
         return {
             name: tensor
             for module, sides in self.modules.items()
@@ -91,31 +86,14 @@ class MergedAdapters(StoredAdapters):
         """Size of the tensor file in bytes, header included."""
         return safetensors_bytes(self.stored_tensors())
 
-    def save(
-        self,
-        directory: str | Path,
-        *,
-        overwrite: bool = False,
-        heat_map: bytes | None = None,
-    ) -> None:
-        """Write the fp16 tensors, the description and a card, atomically.
-
-        Args:
-            directory: output directory.
-            overwrite: replace an existing ``directory``.
-            heat_map: PNG of the errors, for the card.
-
-        Raises:
-            OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
-        """
-        with output_directory(directory, STORED, overwrite=overwrite) as staging:
-            write_tensors(staging / TENSORS, self.stored_tensors())
-            write_description(staging, self.describe(), (TENSORS,))
-            write_card(staging, self.describe(), heat_map)
+    def write_factors(self, directory: Path) -> tuple[tuple[str, ...], None]:
+        """Write the fp16 tensors."""
+        write_tensors(directory / TENSORS, self.stored_tensors())
+        return (TENSORS,), None
 
     @classmethod
     def load(cls, directory: str | Path) -> "MergedAdapters":
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`~.StoredAdapters.save` wrote.
 
         Raises:
             BundleError: a file is missing, damaged or of another format version.
@@ -126,15 +104,10 @@ class MergedAdapters(StoredAdapters):
             tensors = file_tensors(directory / TENSORS)
             tasks = tuple(about["tasks"])
             return cls(
-                about["method"],
-                about["settings"],
-                about["base_model"],
-                tasks,
-                {module: _restored(module, tensors, len(tasks)) for module in about["modules"]},
-                about["adapter_bytes"],
-                about["errors"],
-                about["task_type"],
-                read_weights(about.get("base_weights", {})),
+                base_model=about["base_model"],
+                tasks=tasks,
+                modules={x: _restored(x, tensors, len(tasks)) for x in about["modules"]},
+                **described(about),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(

@@ -33,7 +33,7 @@ from hydraopt.files import replaced_file, write_json
 from hydraopt.formats.manifest import PROGRAM
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.factors import module_shapes, slot_factors
+from hydraopt.lowering.factors import slot_factors
 from hydraopt.lowering.lowered import slotted
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.private import private
@@ -113,7 +113,7 @@ def eager_logits(trained: Trained, merged: CodedAdapters, settings: ExportSettin
     loaded = load_base(str(trained.base), merged.base_model, merged.task_type, heads=True)
     settings, classes = loaded.kind.resolve(settings, loaded.model), merged.classes
     tokenizer = require(loaded.tokenizer, "tokenizer")
-    module = slotted(loaded, settings, module_shapes(merged.layout))
+    module = slotted(loaded, settings, merged.layout.shapes)
     found = {}
     for name, task in trained.tasks.items():
         factors = slot_factors(merged.task_factors(name))
