@@ -11,7 +11,7 @@ from ..schemes import SCHEMES
 from .models import CausalLm, Encoder, Model, read_model
 from .pack import SHARED, Pack
 from .records import FileRecord, check_files, parse_records
-from .swaps import Data, Inputs, Swap, read_swap
+from .swaps import Inputs, Swap, read_swap
 
 FORMAT_VERSION = 7
 WRITER = "hydraopt export"
@@ -69,7 +69,7 @@ class Manifest:
     @property
     def packs(self) -> Mapping[str, Pack]:
         """Task -> location of its pack or .ptd file; empty if the tasks are in the program."""
-        return self.swap.packs if isinstance(self.swap, Inputs | Data) else {}
+        return self.swap.packs
 
     @property
     def causal_lm(self) -> CausalLm:
@@ -88,7 +88,7 @@ class Manifest:
     @property
     def growth(self) -> Mapping[str, FileRecord]:
         """Path -> size and hash of files that a phone does not need."""
-        return self.swap.growth if isinstance(self.swap, Inputs) else {}
+        return self.swap.growth
 
     @property
     def phone_names(self) -> set[str]:

@@ -52,6 +52,8 @@ class Methods:
     """
 
     mode: ClassVar[str] = TASK_METHODS
+    packs: ClassVar[Mapping[str, Pack]] = {}
+    growth: ClassVar[Mapping[str, FileRecord]] = {}
     methods: Mapping[str, str]
     constant_bytes: int
 
@@ -70,6 +72,7 @@ class Data:
     """
 
     mode: ClassVar[str] = DATA
+    growth: ClassVar[Mapping[str, FileRecord]] = {}
     packs: Mapping[str, Pack]
     constant_bytes: ClassVar[int] = 0
 
@@ -89,6 +92,8 @@ class Static:
     """
 
     mode: ClassVar[str] = STATIC
+    packs: ClassVar[Mapping[str, Pack]] = {}
+    growth: ClassVar[Mapping[str, FileRecord]] = {}
     tasks: tuple[str, ...]
     constant_bytes: int
 

@@ -103,7 +103,6 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         if file.is_file() and file not in packed
     }
     swap = _swap(plan, lowered, files)
-    growth = swap.growth if isinstance(swap, Inputs) else {}
     manifest = Manifest(
         base_model=adapters.base_model,
         base_config_sha256=base.config_sha256,
@@ -113,7 +112,7 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         quantize=plan.settings.quantize,
         model=_model(base, plan.settings),
         swap=swap,
-        files={name: record for name, record in files.items() if name not in growth},
+        files={name: record for name, record in files.items() if name not in swap.growth},
         classes=plan.classes,
         deviation=lowered.deviation,
         base_weights=written_weights(adapters.base_weights),
