@@ -59,7 +59,7 @@ def _inputs_loader(
 ) -> Callable[[str], Ready]:
     forward, unpack = (_method(name, program, bundle / PROGRAM) for name in (FORWARD, UNPACK))
     binding = bytes.fromhex(swap.binding)
-    first = () if swap.static_rows else (_payload(Pack.of(bundle, SHARED), bundle, binding),)
+    first = () if swap.static_rows else (_payload(_shared_pack(manifest), bundle, binding),)
 
     def ready(task: str) -> Ready:
         payload = _payload(swap.packs[task], bundle, binding)
@@ -81,6 +81,11 @@ def _data_loader(bundle: Path, manifest: Manifest, swap: Data) -> Callable[[str]
         return Ready(task, _method(FORWARD, program, path))
 
     return ready
+
+
+def _shared_pack(manifest: Manifest) -> Pack:
+    record = manifest.files[SHARED]
+    return Pack(SHARED, 0, record.bytes, record.sha256)
 
 
 def _payload(pack: Pack, bundle: Path, binding: bytes) -> torch.Tensor:
