@@ -1,6 +1,6 @@
 """Parse option values: comma-separated numbers and NAME=VALUE pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..errors import UsageError
@@ -37,17 +37,7 @@ def settings(option: str, texts: Sequence[str]) -> dict[str, str]:
         UsageError: a text is not ``NAME=VALUE``, or a name occurs twice; the message names
             ``option``.
     """
-    values: dict[str, str] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not (separator and name):
-            raise UsageError(
-                f"{option} {shortened(text)!r}: expected NAME=VALUE, for example density=0.2"
-            )
-        if name in values:
-            raise UsageError(f"{option} gives {shortened(name)!r} twice; give it once")
-        values[name] = value
-    return values
+    return dict(_pairs(option, texts, bool, "density=0.2"))
 
 
 def arguments(option: str, texts: Sequence[str]) -> dict[str, Any]:
@@ -58,20 +48,30 @@ def arguments(option: str, texts: Sequence[str]) -> dict[str, Any]:
             message names ``option``.
     """
     values: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError(
-                f"{option} {shortened(text)!r}: expected NAME=VALUE, for example "
-                "enable_thinking=false"
-            )
-        if name in values:
-            raise UsageError(f"{option} gives {shortened(name)!r} twice; give it once")
+    for name, value in _pairs(option, texts, str.isidentifier, "enable_thinking=false"):
         try:
-            text.encode()
+            f"{name}={value}".encode()
             values[name] = json_value(value)
         except UnicodeEncodeError:
-            raise UsageError(f"{option} {shortened(text)!r} is not UTF-8; correct it") from None
+            text = shortened(f"{name}={value}")
+            raise UsageError(f"{option} {text!r} is not UTF-8; correct it") from None
         except UnreadableError:
             values[name] = value
     return values
+
+
+def _pairs(
+    option: str, texts: Sequence[str], is_name: Callable[[str], bool], example: str
+) -> Iterator[tuple[str, str]]:
+    """Split ``NAME=VALUE`` texts; raise ``UsageError`` for another form or a repeated name."""
+    names: set[str] = set()
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not (separator and is_name(name)):
+            raise UsageError(
+                f"{option} {shortened(text)!r}: expected NAME=VALUE, for example {example}"
+            )
+        if name in names:
+            raise UsageError(f"{option} gives {shortened(name)!r} twice; give it once")
+        names.add(name)
+        yield name, value
