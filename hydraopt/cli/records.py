@@ -101,16 +101,17 @@ def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
     from ..packing import CodedAdapters
 
     if isinstance(merged, CodedAdapters):
+        written_by = "compressed"
         about = {"directions": sorted({len(m.directions) for m in merged.layout.modules.values()})}
     else:
-        sides = list(merged.modules.values())
+        written_by, sides = "merged", list(merged.modules.values())
         about = {
             "ranks": sorted({a.stack.shape[1] for a, _ in sides}),
             "a_per_module": sorted({len(a.stack) for a, _ in sides}),
             "b_per_module": sorted({len(b.stack) for _, b in sides}),
         }
     return {
-        "type": "compressed" if isinstance(merged, CodedAdapters) else "merged",
+        "type": written_by,
         "method": merged.method,
         "settings": dict(merged.settings),
         "base_model": merged.base_model,
