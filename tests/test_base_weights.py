@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from command_line import fails
 from conftest import tiny_llama
 from encoders import save_base, tiny_bert, tiny_vit
 from families import tiny
 from peft import LoraConfig, get_peft_model
 from saved_bases import IDS, assert_computes, configured, refused, refused_to_export, saved
-from test_cli import fails
 
 PROJECTION = "model.layers.0.mlp.up_proj.weight"
 

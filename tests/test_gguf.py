@@ -10,8 +10,8 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
+from command_line import fails, succeeds
 from conftest import save_adapter, tiny_llama
-from test_cli import fails, succeeds
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from hydraopt.zoo.model import EOS_ID, new_tokenizer

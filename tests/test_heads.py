@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from command_line import fails, succeeds
 from conftest import FLOAT32
 from encoders import (
     ENCODER_ID,
@@ -17,7 +18,6 @@ from encoders import (
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from sealed_files import reseal
-from test_cli import fails, succeeds
 from test_kinds import quantised_eager
 from transformers import BertForMaskedLM, BertForSequenceClassification
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
+from command_line import succeeds
 from conftest import BASE_ID, tiny_llama
 from safetensors.torch import load_file, save_file
 from sealed_files import reseal
-from test_cli import succeeds
 from trained_llama import HYDRA, hydra_llama
 
 from hydraopt.errors import BundleError, LoweringError, OutputError, TrainingError

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
+from command_line import fails, hydraopt, names, succeeds
 from conftest import BASE_ID, tiny_llama
-from test_cli import fails, hydraopt, names, succeeds
 from trained_llama import HYDRA, ROWS, hydra_llama
 from transformers import Trainer, TrainingArguments
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import succeeds
 from conftest import FLOAT32
 from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
 from executorch.runtime import Runtime
 from huggingface_hub import constants
-from test_cli import succeeds
 from test_heads import classifier
 from torch import nn
 from torch.nn import functional as F

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from command_line import fails
 from sealed_files import reseal
-from test_cli import fails
 
 pytestmark = pytest.mark.slow
 

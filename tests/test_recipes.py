@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from command_line import call
 from table import table as markdown
 from table import with_new
-from test_cli import call
 
 from hydraopt.cli import main
 from hydraopt.cli.records import describe

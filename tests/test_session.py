@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 from chat_templates import END
+from command_line import fails, hydraopt, succeeds
 from executorch.exir._serialize._program import deserialize_pte_binary
-from test_cli import fails, hydraopt, succeeds
 from transformers import AutoTokenizer
 
 from hydraopt.cli.run import clocked, speeds

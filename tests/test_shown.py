@@ -12,11 +12,11 @@ from html.parser import HTMLParser
 from unittest import mock
 
 import pytest
+from command_line import fails, succeeds
 from conftest import save_adapter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from test_cli import fails, succeeds
 from test_profile_results import result
 
 from hydraopt.cli import main

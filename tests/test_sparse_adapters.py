@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
+from command_line import fails, succeeds
 from conftest import BASE_ID, tiny_llama
 from safetensors.torch import load_file, save_file
 from sealed_files import reseal
-from test_cli import fails, succeeds
 from trained_llama import randn, sparse_command, trained_sparse, write_examples
 
 from hydraopt.adapters import read_adapter

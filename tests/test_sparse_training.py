@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
+from command_line import fails, hydraopt, names, succeeds
 from conftest import tiny_llama
-from test_cli import fails, hydraopt, names, succeeds
 from trained_llama import (
     ROWS,
     SPARSE_TARGETS,

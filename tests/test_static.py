@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 import torch
+from command_line import fails, succeeds
 from conftest import tiny_llama
-from test_cli import fails, succeeds
 from test_lowering import assert_session_computes
 
 from hydraopt.adapters import read_adapters

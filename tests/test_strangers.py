@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from catalogue.command import time_limit
 from chat_templates import CHATML, SIZE, chat_tokenizer
+from command_line import fails, succeeds
 from conftest import BASE_ID, FLOAT32, tiny_llama
 from sealed_files import reseal
 from strangers import CUT, HUGE, LIMITED, TEMPLATES, TOKENIZERS, padding, split, write_tokenizer
-from test_cli import fails, succeeds
 from tokenizers import Tokenizer
 
 from hydraopt.confined import (

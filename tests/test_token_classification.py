@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 import torch
+from command_line import succeeds
 from conftest import FLOAT32
 from encoders import ENCODER_ID, bert_config, save_base, save_lora, tiny_bert
 from families import sequence, tiny
 from peft import PeftModel
-from test_cli import succeeds
 from test_kinds import quantised_eager
 from transformers import AutoModelForTokenClassification, BertForTokenClassification
 
