@@ -13,7 +13,8 @@ from hydraopt.errors import HydraOptError, UsageError
 
 PACKAGES = (
     *("adapters", "bases", "bundles", "calibration", "evaluation", "factors", "files", "formats"),
-    *("hydralora", "merging", "packing", "runtime", "sparse", "stored", "training"),
+    *("hydralora", "lowering", "merging", "packing", "recipes", "runtime", "sparse", "stored"),
+    "training",
 )
 
 
