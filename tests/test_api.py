@@ -43,4 +43,5 @@ def test_adapters_to_answers(adapter_dirs, base, tmp_path):
         model = tiny_llama()
         with adapted(model, merged.task_factors("beta")), torch.no_grad():
             wanted = model(torch.tensor([[1, 2, 3]])).logits[0, -1]
-        torch.testing.assert_close(session.forward([1, 2, 3]), wanted, atol=1e-4, rtol=0)
+        # a bundle keeps merged factors as fp16
+        torch.testing.assert_close(session.forward([1, 2, 3]), wanted, atol=1e-3, rtol=0)

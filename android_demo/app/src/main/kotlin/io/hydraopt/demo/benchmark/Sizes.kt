@@ -17,7 +17,7 @@ internal fun sizes(bundle: Bundle): Map<String, Any?> {
         "tasks" to tasks,
         "bundle" to parts,
         "separate_adapters" to separate,
-        "separate_adapters_counted" to "fp16 factors of the merged adapters",
+        "separate_adapters_counted" to "fp16 factors of the adapters",
         "programs_included" to false,
         "variants" to mapOf(
             "bundle" to own.record(tasks, null),
