@@ -104,7 +104,7 @@ def test_a_head_as_peft_saves_it_by_default_leaves_a_fingerprint_of_the_base(tmp
     assert not is_copy(weight[1:], found)
 
 
-def test_a_resized_vocabulary_is_told_by_the_shape_of_its_copy(tmp_path):
+def test_a_resized_vocabulary_is_recognised_by_the_shape_of_its_copy(tmp_path):
     """With a resized vocabulary PEFT saves embedding and head in full, without base_layer."""
     model = tiny_llama()
     model.resize_token_embeddings(300)

@@ -54,7 +54,7 @@ def test_no_adb(tmp_path, monkeypatch):
         ((), None, "adb sees no device; connect one with USB debugging on, or run hydraopt emulat"),
         ((), "R58", "adb sees no device R58; it sees none"),
         (["R59\tdevice"], "R58", "adb sees no device R58; it sees R59"),
-        (["R58\tdevice", "R59\tdevice"], None, "several devices: R58, R59; choose one with --seri"),
+        (["R58\tdevice", "R59\tdevice"], None, "several devices: R58, R59; choose one"),
         (["R58\tunauthorized"], None, "device R58 is unauthorized; unlock it and accept the debug"),
         (["R58\toffline"], "R58", "device R58 is offline; reconnect it, or run: adb reconnect off"),
         (["R58\tno permissions (user in plugdev group?)"], None, "R58 may not be opened by this u"),

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hydraopt.errors import LoweringError
-from hydraopt.lowering.attention import ATTENTION, CACHES, Step
+from hydraopt.lowering.attention import ATTENTION, CACHES, Call
 from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.decoder import Decoder, restructure
@@ -95,7 +95,7 @@ def test_windows_are_those_of_the_model_and_masks_are_shared():
     caches = [x for x in module.modules() if isinstance(x, CACHES["portable"])]
     assert [x.window for x in caches] == [WINDOW] * 4
     module(torch.zeros(1, 3, dtype=torch.int64), torch.arange(3), {})
-    assert [mask.shape for mask in module.step.masks.values()] == [(3, CONTEXT)]
+    assert [mask.shape for mask in module.call.masks.values()] == [(3, CONTEXT)]
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
@@ -115,11 +115,11 @@ def test_long_contexts_of_which_whole_blocks_are_masked(attention, window):
         seen &= positions > positions[:, None] - window
     repeated = (x.repeat_interleave(2, dim=1) for x in (key, value))
     wanted = F.scaled_dot_product_attention(query, *repeated, seen, scale=scale).transpose(1, 2)
-    step = Step()
-    cache = CACHES[attention](key, value, length, window, step)
+    call = Call()
+    cache = CACHES[attention](key, value, length, window, call)
     bounds = [0, 700, 1023, 1024, 1025, 1230, *range(1231, end)]
     for start, stop in pairwise(bounds):
-        step.begin(positions[start:stop], start)
+        call.begin(positions[start:stop], start)
         found = cache(*(x[:, :, start:stop] for x in (query, key, value)), scale)
         torch.testing.assert_close(found, wanted[:, start:stop], atol=2e-5, rtol=0)
 

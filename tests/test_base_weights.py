@@ -20,14 +20,14 @@ def test_a_base_that_lacks_a_projection_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "base_model.model.model."])
-def test_names_under_a_prefix_are_told(tmp_path, prefix):
+def test_names_under_a_prefix_are_refused(tmp_path, prefix):
     saved(tmp_path / "base", tiny_llama(), lambda t: {f"{prefix}{k}": v for k, v in t.items()})
     said = refused(tmp_path / "base")
     assert "(first: lm_head.weight), expected none; it has" in said
     assert f"it has {prefix}lm_head.weight: save the model itself, not what wraps it" in said
 
 
-def test_a_base_saved_with_its_adapter_inside_is_told_by_the_nearest_name(tmp_path):
+def test_a_base_saved_with_its_adapter_inside_is_refused_with_the_nearest_name(tmp_path):
     model = get_peft_model(tiny_llama(), LoraConfig(target_modules=["up_proj"]))
     tensors = {name: x.clone() for name, x in model.base_model.model.state_dict().items()}
     saved(tmp_path / "base", tiny_llama(), lambda _: tensors)
@@ -85,7 +85,7 @@ def test_encoders_and_image_models_are_whole_too(tmp_path, make, stored, name):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reason"),
     [
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes, 4 bits"),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes, 8 bits"),
@@ -99,12 +99,12 @@ def test_encoders_and_image_models_are_whole_too(tmp_path, make, stored, name):
     ],
 )
 @pytest.mark.parametrize("nested", [False, True])
-def test_quantised_weights_are_refused_before_they_are_read(tmp_path, settings, told, nested):
+def test_quantised_weights_are_refused_before_they_are_read(tmp_path, settings, reason, nested):
     quantised = {"quantization_config": settings}
     inner = {"text_config": {"model_type": "qwen3", **quantised}}
     configured(tmp_path, model_type="qwen3", **(inner if nested else quantised))
     said = refused(tmp_path)
-    assert f"has quantised weights ({told}), expected floating-point ones" in said
+    assert f"has quantised weights ({reason}), expected floating-point ones" in said
     assert said.endswith("pass the unquantised model")
 
 

@@ -112,23 +112,23 @@ def test_a_base_that_peft_merged_and_saved_is_refused_until_the_adapter_is_moved
     assert_computes(tmp_path / "base", merged)
 
 
-def test_an_adapter_in_place_of_a_base_is_told(tmp_path):
+def test_an_adapter_in_place_of_a_base_is_refused(tmp_path):
     save_adapter(tmp_path / "adapter")
     assert "is an adapter (adapter_config.json without config" in refused(tmp_path / "adapter")
 
 
-def test_a_diffusion_pipeline_is_told(tmp_path):
+def test_a_diffusion_pipeline_is_refused(tmp_path):
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     assert "is a diffusion pipeline (model_index.json), expected a causal" in refused(tmp_path)
 
 
-def test_parts_of_a_model_that_a_training_saved_are_told(tmp_path):
+def test_parts_of_a_model_that_a_training_saved_are_refused(tmp_path):
     base = save_base(tiny_llama(), tmp_path / "base")
     (base / WEIGHTS).rename(base / "shard-00000-model-00001-of-00001.safetensors")
     assert "holds a distributed checkpoint (shard-00000-model-" in refused(base)
 
 
-def test_an_adapter_beside_a_base_of_the_hub_is_told(tmp_path, monkeypatch):
+def test_an_adapter_beside_a_base_of_the_hub_is_refused(tmp_path, monkeypatch):
     """As the hub's cache on this machine has it."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     repository = tmp_path / "models--tests--tiny-llama"
@@ -142,14 +142,14 @@ def test_an_adapter_beside_a_base_of_the_hub_is_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["t5", "bart", "whisper", "t5gemma", "vision-encoder-decoder"])
-def test_an_encoder_decoder_is_told_before_its_weights_are_read(tmp_path, kind):
+def test_an_encoder_decoder_is_refused_before_its_weights_are_read(tmp_path, kind):
     parts = {"encoder": {"model_type": "vit"}, "decoder": {"model_type": "gpt2"}}
     configured(tmp_path, model_type=kind, **(parts if "vision" in kind else {}))
     assert f"is an encoder-decoder ({kind}), expected a causal" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "sam", "clap"])
-def test_a_model_of_no_kind_that_is_exported_is_told_by_its_type(tmp_path, kind):
+def test_a_model_of_no_kind_that_is_exported_is_refused_by_its_type(tmp_path, kind):
     configured(tmp_path, model_type=kind)
     assert f"is of type {kind}, expected a causal language" in refused_to_export(tmp_path)
 

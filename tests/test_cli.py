@@ -143,6 +143,7 @@ def test_wrong_usage_is_exit_code_2(adapter_dirs, bundle, merged_dir, base, tmp_
         (("nonsense",), "No such command 'nonsense'"),
         (("info",), "Missing argument"),
         (("run", "b", "--task", "t", "--seed", "x"), "Invalid value for '--seed'"),
+        (("export", "x", "--quantize", "8da5"), "'--quantize': '8da5' is not one of '8da4w', "),
         (("compress", "x", "-o", "y", "--surprise"), "No such option: --surprise"),
     ],
 )
@@ -249,8 +250,8 @@ def test_a_full_disk_leaves_nothing_behind(adapter_dirs, tmp_path):
         finally:
             os._exit(code)
     os.close(writing)
-    with open(reading, encoding="utf-8") as told:
-        assert told.read().startswith("error: cannot write")
+    with open(reading, encoding="utf-8") as printed:
+        assert printed.read().startswith("error: cannot write")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert names(tmp_path) == set()
 

@@ -146,7 +146,7 @@ def test_outlives_the_command_that_started_it(own):
     assert emulator.stop("a")
 
 
-def test_dies_with_its_parent_if_told_so(own):
+def test_dies_with_its_parent_if_asked_to(own):
     result = subprocess.run([sys.executable, "-c", START.format(die=True)], check=False)
     assert result.returncode == -signal.SIGKILL
     pid = int(Path(os.environ["XDG_RUNTIME_DIR"], "pid").read_text())

@@ -12,7 +12,7 @@ from hydraopt.errors import LoweringError
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import slot_factors
-from hydraopt.lowering.kinds.masks import exercising, mask_functions, row_masks
+from hydraopt.lowering.kinds.masks import exercising, mask_functions, takes_key_mask
 from hydraopt.lowering.lowered import float_module
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.private import private
@@ -47,7 +47,7 @@ FAMILIES = {  # settings of each, and the layers that adapters change
     "gemma3_text": (GEMMA | {"use_bidirectional_attention": True}, ["q_proj", "v_proj"]),
     "qwen3": ({"num_key_value_heads": 1, "head_dim": 32}, ["q_proj", "v_proj"]),
 }
-ROW = {"bert", "roberta", "electra", "albert", "distilbert"}
+WITH_KEY_MASK = {"bert", "roberta", "electra", "albert", "distilbert"}
 EMBEDDER = {"task_type": "FEATURE_EXTRACTION", "init_lora_weights": False}
 
 
@@ -93,7 +93,7 @@ def test_what_is_exported_computes_what_peft_computes(family, tmp_path):
     loaded = load_base(str(base), ENCODER_ID, coded.task_type)
     settings = loaded.kind.resolve(ExportSettings(max_length=LENGTH), loaded.model)
     module = float_module(loaded, settings, coded.layout.shapes)
-    assert module.row == (family in ROW)
+    assert module.by_key == (family in WITH_KEY_MASK)
     factors = slot_factors(coded.task_factors("one"))
     for ids, mask in texts():
         with torch.no_grad():
@@ -132,8 +132,8 @@ def test_a_text_that_exercises_windows_reaches_over_two(family, tokens):
 
 def test_a_window_wider_than_the_longest_text_is_none():
     model = tiny("modernbert")
-    assert row_masks(model, WINDOW + 1)
-    assert not row_masks(model, WINDOW + 2)
+    assert takes_key_mask(model, WINDOW + 1)
+    assert not takes_key_mask(model, WINDOW + 2)
 
 
 def test_looking_at_masks_leaves_transformers_as_it_was():

@@ -155,22 +155,22 @@ def test_a_file_that_comes_at_the_last_moment_stays(tmp_path, out, moment):
     assert entries(tmp_path) == ["out"]
 
 
-def test_a_file_that_comes_while_the_old_output_is_removed_stays_and_is_told(tmp_path, out):
+def test_a_file_that_comes_while_the_old_output_is_removed_stays_and_is_reported(tmp_path, out):
     def late(handle, ours):
         descriptor = os.open("photo", os.O_CREAT | os.O_WRONLY, dir_fd=handle)
         os.close(descriptor)
         remove(handle, ours)
 
-    remove, told = outputs.remove_listed, logging.handlers.BufferingHandler(9)
-    staging.logger.addHandler(told)
+    remove, log = outputs.remove_listed, logging.handlers.BufferingHandler(9)
+    staging.logger.addHandler(log)
     with mock.patch.object(outputs, "remove_listed", late):
         write(out, overwrite=True, new="2")
-    staging.logger.removeHandler(told)
+    staging.logger.removeHandler(log)
     assert entries(out) == ["new"]
     (left,) = tmp_path.glob(".out.*")
     assert entries(left) == ["old"]
     assert entries(left / "old") == ["photo"]
-    (record,) = told.buffer
+    (record,) = log.buffer
     assert record.getMessage() == f"{left} is kept: it holds files that hydraopt did not write"
 
 

@@ -36,8 +36,8 @@ Q = "self_attn.q_proj"
 
 
 @pytest.fixture
-def told():
-    """What a user is told while a test runs, line by line."""
+def warned():
+    """Warnings while a test runs, line by line."""
     lines: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage())
@@ -103,12 +103,12 @@ def test_an_adapter_of_a_headless_model_is_applied_as_peft_applies_it(tmp_path):
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
-def test_what_the_program_never_runs_is_left_out_and_told_in_one_line(told):
+def test_what_the_program_never_runs_is_left_out_with_one_warning(warned):
     modules = [f"encoder.layer.0.attention.{x}" for x in ("self.query", "output.dense")]
     shapes = dict.fromkeys([*modules, "pooler.dense"], (64, 64))
     found = places(tiny_bert(), shapes, hidden, LoweringError)
     assert found == {**{name: name for name in modules}, "pooler.dense": None}
-    (line,) = told
+    (line,) = warned
     assert line.startswith("left out 1 of 3 layers") and line.endswith("(first: pooler.dense)")
 
 
@@ -130,11 +130,11 @@ def test_a_part_of_the_checkpoint_that_the_text_model_does_without_is_left_out()
     assert found == dict(zip(modules, (f"model.layers.0.{Q}", None), strict=True))
 
 
-def test_nothing_is_told_of_adapters_that_run_as_they_are(told):
+def test_adapters_that_run_as_they_are_cause_no_warning(warned):
     shapes = {**llama_set().shapes, "lm_head": (258, 64)}
     found = places(tiny_llama(), shapes, next_logits, LoweringError)
     assert found == {name: name for name in shapes}
-    assert not told
+    assert not warned
 
 
 @pytest.mark.parametrize(

@@ -164,18 +164,18 @@ def test_a_cut_file_is_refused(written, tmp_path, share):
 
 
 @pytest.mark.parametrize(
-    ("lacks", "told"),
+    ("lacks", "reason"),
     [
         ("blk.0.ffn_up", "(first: model.layers.0.mlp.up_proj.weight), expected none"),
         ("token_embd", "(first: model.embed_tokens.weight), expected none"),
         ("blk.0.attn_norm", "(first: model.layers.0.input_layernorm.weight), expected none"),
     ],
 )
-def test_a_file_that_lacks_a_tensor_is_refused(tmp_path, lacks, told):
+def test_a_file_that_lacks_a_tensor_is_refused(tmp_path, lacks, reason):
     path = tmp_path / "less.gguf"
     write_gguf(path, tiny_llama(), lacks=lacks)
     said = fails("base", "from-gguf", path, "-o", tmp_path / "base")
-    assert "less.gguf lacks 1 weights of a LlamaForCausalLM" in said and told in said
+    assert "less.gguf lacks 1 weights of a LlamaForCausalLM" in said and reason in said
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -165,7 +165,7 @@ def test_a_report_compares_with_itself(report):
 def test_this_machine_without_the_other_variants(compiler, bundle, tmp_path):
     done, found = profile(bundle, "--serial", "host", "--rounds", 1, output=tmp_path / "report")
     assert done.exit_code == 0, done.exception
-    assert any("without --base" in note for note in found["notes"])
+    assert any("without a base model" in note for note in found["notes"])
     assert {row["variant"] for row in found["measurements"]} == {"bundle"}
     assert found["device"]["device_type"] == "host"
     assert "this bundle" in done.stdout
@@ -265,7 +265,7 @@ def test_what_cannot_be_profiled_is_refused_before_anything_runs(
     swap = {"mode": "methods", "methods": {"alpha": "task_0"}, "constant_bytes": 0}
     reseal(closed / "manifest.json", swap=swap)
     for arguments, error, message in (
-        ([closed], BundleError, "has one method per task; profile a bundle that was exported"),
+        ([closed], BundleError, "has one method per task; profile a bundle whose factors are"),
         ([bundle, "--threads", "1,999"], UsageError, "expected numbers from 1 to"),
         ([bundle, "--threads", "many"], UsageError, "expected integers such as 1,2,4"),
         ([bundle, "--runner", tmp_path / "none"], ProfilingError, "there is no runner"),

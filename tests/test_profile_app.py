@@ -1,4 +1,4 @@
-"""`hydraopt profile --via app`: a device that is played, and one that is no Android."""
+"""`hydraopt profile --via app`: a device that is played, and one that is not Android."""
 
 import json
 import re
@@ -211,7 +211,7 @@ def test_an_app_that_ends_or_takes_too_long(device, bundle, monkeypatch):
         (["--base", "x"], "--via app measures only the bundle"),
         (["--runner", "x"], "--via app measures only the bundle"),
         (["--apk", "none.apk"], "there is no none.apk; build it with make apk"),
-        (["--threads", "99"], "--threads 99: expected numbers from 1 to 9"),
+        (["--threads", "99"], "99 threads: expected numbers from 1 to 9"),
     ],
 )
 def test_options_that_do_not_go_together(device, bundle, options, message):

@@ -61,7 +61,7 @@ def test_sizes_are_those_of_files(tmp_path):
 
 def test_a_file_that_is_no_program_is_refused(tmp_path):
     (tmp_path / "model.pte").write_bytes(bytes(100))
-    with pytest.raises(ProfilingError, match="is no ExecuTorch program"):
+    with pytest.raises(ProfilingError, match="is not an ExecuTorch program"):
         program_parts(tmp_path / "model.pte")
 
 

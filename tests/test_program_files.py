@@ -65,9 +65,9 @@ def test_random_cut_and_foreign_programs_are_refused(copied):
 def test_a_command_says_so_in_one_line(copied):
     (copied / "model.pte").write_bytes(random.Random(0).randbytes(5000))
     reseal(copied / "manifest.json")
-    told = fails("run", copied, "--task", "alpha", "--ids", "1,2")
-    assert "model.pte is no file of ExecuTorch: its identifier is" in told
-    assert told.count("\n") == 1
+    said = fails("run", copied, "--task", "alpha", "--ids", "1,2")
+    assert "model.pte is not an ExecuTorch file: its identifier is" in said
+    assert said.count("\n") == 1
 
 
 def test_a_data_file_of_another_kind_is_refused(copied):
@@ -75,12 +75,12 @@ def test_a_data_file_of_another_kind_is_refused(copied):
     from hydraopt.runtime.native import load_program
 
     (copied / "x.ptd").write_bytes(b"\xff" * 100)
-    with pytest.raises(BundleError, match=r"x.ptd is no file of ExecuTorch: .* expected b'FT01'"):
+    with pytest.raises(BundleError, match=r"x.ptd is not an ExecuTorch file: .* expected b'FT01'"):
         load_program(copied / "model.pte", "1.5.1", copied / "x.ptd")
 
 
 def test_a_program_that_crashes_the_runtime_ends_no_verify(copied):
-    """The runtime prints the name of an operator that it does not know, which is no UTF-8."""
+    """The runtime prints the name of an operator that it does not know, which is not UTF-8."""
     program = copied / "model.pte"
     content = program.read_bytes()
     name = b"llama::custom_sdpa"

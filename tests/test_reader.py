@@ -70,9 +70,9 @@ def test_each_pack_of_one_file(read, tmp_path):
 def damaged():
     """(what, content of a file, place in it, message)."""
     whole = packs(30)["30"]
-    yield "nothing", b"", (), "is no pack: expected one that starts with HYDRAPK1"
-    yield "short", whole[:50], (), "is no pack"
-    yield "foreign", b"X" + whole[1:], (), "is no pack"
+    yield "nothing", b"", (), "is not a pack: expected one that starts with HYDRAPK1"
+    yield "short", whole[:50], (), "is not a pack"
+    yield "foreign", b"X" + whole[1:], (), "is not a pack"
     yield "cut", whole[:-1], (), "holds 29 payload bytes, its header says 30; copy it again"
     yield "longer", whole + b"x", (), "holds 31 payload bytes, its header says 30"
     huge = HEADER.pack(MAGIC, 2**64 - 1, BINDING, bytes(32)) + whole[HEADER.size :]
@@ -80,7 +80,7 @@ def damaged():
     yield "offset", whole, (200, 94), "ends after 94 bytes, expected 294; copy it again"
     yield "length", whole, (0, 95), "ends after 94 bytes, expected 95"
     yield "overflow", whole, (64, 2**64 - 32), "ends after 94 bytes"
-    yield "inside", whole, (1, 93), "is no pack"
+    yield "inside", whole, (1, 93), "is not a pack"
 
 
 def test_damage_is_refused_in_words(read, tmp_path):
@@ -94,5 +94,5 @@ def test_damage_is_refused_in_words(read, tmp_path):
 def test_what_is_no_regular_file_is_refused(read, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
-        assert "is no regular file" in read(path)
+        assert "is not a regular file" in read(path)
     assert "cannot open" in read(tmp_path / "none")

@@ -34,9 +34,9 @@ def exported(model: Model) -> torch.export.ExportedProgram:
     "code", [lambda x: x if x.sum() > 0 else -x, lambda x: x.no_such_attribute, lambda x: x @ x]
 )
 def test_a_model_that_cannot_be_traced_is_one_line(code):
-    with pytest.raises(LoweringError, match=r"not take this base model .* exported") as told:
+    with pytest.raises(LoweringError, match=r"not take this base model .* exported") as raised:
         exported(Model(code))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_operators_that_the_backend_fails_on_are_one_line(monkeypatch):
@@ -44,9 +44,9 @@ def test_operators_that_the_backend_fails_on_are_one_line(monkeypatch):
         raise RuntimeError("no such operator\nand its graph")
 
     monkeypatch.setattr(partition, "to_edge_transform_and_lower", failing)
-    with pytest.raises(LoweringError, match=r"operators of this base model .*no such") as told:
+    with pytest.raises(LoweringError, match=r"operators of this base model .*no such") as raised:
         lower({"forward": exported(Model())}, find_backend())
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_bug_in_what_hands_over_to_a_backend_keeps_its_traceback(monkeypatch):
@@ -58,12 +58,12 @@ def test_a_bug_in_what_hands_over_to_a_backend_keeps_its_traceback(monkeypatch):
 def test_a_bug_in_a_slot_keeps_its_traceback():
     model = Model()
     model.slot.product = None
-    with pytest.raises(Exception, match="NoneType") as told:
+    with pytest.raises(Exception, match="NoneType") as raised:
         exported(model)
-    assert not isinstance(told.value, LoweringError)
+    assert not isinstance(raised.value, LoweringError)
 
 
 @pytest.mark.parametrize("error", [OutputError("no space"), MemoryError(), OSError("disk full")])
-def test_what_is_told_already_or_no_fault_of_the_model_stays_as_it_is(error):
+def test_our_own_errors_and_those_of_the_system_stay_as_they_are(error):
     with pytest.raises(type(error)), refusing("It fails"):
         raise error

@@ -135,9 +135,9 @@ def test_writes_an_etdump(host, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no pack"),
-        (b"HYDRAPK1", "is no pack"),
-        (b"something else" * 9, "is no pack: expected one that starts with HYDRAPK1"),
+        (b"", "is not a pack"),
+        (b"HYDRAPK1", "is not a pack"),
+        (b"something else" * 9, "is not a pack: expected one that starts with HYDRAPK1"),
         (struct.pack("<8sQ48x", b"HYDRAPK1", 64) + bytes(63), "holds 63 payload bytes, its header"),
         (struct.pack("<8sQ48x", b"HYDRAPK1", 63) + bytes(63), "the program takes 64"),
     ],
@@ -199,7 +199,7 @@ def test_refuses_an_abi_without_runner():
         device_runner("armeabi-v7a")
 
 
-def test_a_device_lost_in_a_run_is_told_from_a_failing_runner(private_adb, tier_a):
+def test_a_device_lost_in_a_run_is_distinguished_from_a_failing_runner(private_adb, tier_a):
     with tier_a.workspace() as workspace:
         result = workspace.run(["sh", "-c", "exit 3"], timeout=10)
         assert result.returncode == 3

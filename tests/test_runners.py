@@ -106,7 +106,7 @@ def test_what_needs_packs_says_so(pair):
     assert verify(pair)["tasks"] == len(PROMPTS)
     with pytest.raises(BundleError, match="takes no further one"):
         add_task(pair, str(ADAPTERS / "date-fr"), "date-fr")
-    with pytest.raises((BundleError, ProfilingError), match="--swap inputs"):
+    with pytest.raises((BundleError, ProfilingError), match="whose factors are inputs"):
         profile(ProfileRequest(pair, [1], 1), Host())
 
 

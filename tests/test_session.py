@@ -225,16 +225,16 @@ def test_run_samples_chats_and_tells_its_speed(pieces_bundle):
     assert text == succeeds(*sampled, "--seed", 7) != succeeds(*ask, "--prompt", "hello")
     record = json.loads(succeeds(*sampled, "--seed", 7, "--json"))
     assert text == record["text"] + "\n"
-    told = hydraopt(*ask, "--prompt", "Hi", "--chat", "-v")
-    assert told.code == 0
+    logged = hydraopt(*ask, "--prompt", "Hi", "--chat", "-v")
+    assert logged.code == 0
     number = r"[\d,.]+"
     assert re.search(
         f"^prefill {number} tokens/s, first token after {number} ms, decode {number} tokens/s$",
-        told.stderr,
+        logged.stderr,
         re.MULTILINE,
     )
     assert hydraopt(*ask, "--prompt", "Hi", "--chat").stderr == ""
-    assert succeeds(*ask, "--prompt", "Hi", "--chat") == told.stdout
+    assert succeeds(*ask, "--prompt", "Hi", "--chat") == logged.stdout
 
 
 def test_wrong_options_are_one_clear_line(pieces_bundle):

@@ -127,10 +127,10 @@ if not os.fork():
     try:
         session.forward([1])
     except UsageError as error:
-        told = str(error)
+        message = str(error)
     session = Session.open({str(bundle)!r})
     assert generated() == expected
-    os._exit(0 if "was opened before this process was forked" in told else 1)
+    os._exit(0 if "was opened before this process was forked" in message else 1)
 assert os.wait()[1] == 0
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}

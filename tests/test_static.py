@@ -130,4 +130,6 @@ def test_a_static_bundle_is_profiled_on_this_machine(compiler, static_bundle, tm
     assert {row["variant"] for row in found["measurements"]} == {"bundle"}
     assert {"decode_ms", "prefill_ms"} <= {row["metric"] for row in found["measurements"]}
     assert found["sizes"]["bundle"]["packs"] == 0
-    assert "profile it without --base" in fails(*arguments, "--base", tmp_path, code=2)
+    assert "profile it without a base model (--base)" in fails(
+        *arguments, "--base", tmp_path, code=2
+    )

@@ -162,7 +162,7 @@ def test_arguments_of_a_template_give_what_transformers_gives():
             UsageError,
             "messages of the chat template is set by",
         ),
-        (THINKING, {"effort": object()}, UsageError, "'effort' of the chat template is no JSON"),
+        (THINKING, {"effort": object()}, UsageError, "'effort' of the chat template is not JSON"),
         (THINKING, {"effort": None}, LoweringError, r"fit with effort=null \('None' has no att"),
         (THINKING + "{{ n * 10**9 }}", {"n": "x"}, LoweringError, rf'n="x" \(({LIMITED})'),
         (None, {"enable_thinking": False}, LoweringError, "no chat template, expected one that"),
@@ -224,7 +224,7 @@ def with_tokenizer(bundle, directory, changes):
 @pytest.mark.parametrize("kind", ["a charsmap of 4 GiB", "a pattern that is none"])
 def test_a_bundle_whose_tokenizer_cannot_be_read_does_not_open(kind, bundle, tmp_path):
     changes, says = TOKENIZERS[kind]
-    with pytest.raises(BundleError, match=rf"tokenizer.json is no tokenizer \(.*({says})"):
+    with pytest.raises(BundleError, match=rf"tokenizer.json is not a tokenizer \(.*({says})"):
         Session.open(with_tokenizer(bundle, tmp_path / "bundle", changes))
 
 
@@ -247,7 +247,7 @@ def test_a_decoder_that_fails_is_a_line_and_verify_finds_it(bundle, tmp_path):
         session.decode([97])
     with pytest.raises(TaskError, match="makes no text of the tokens"):
         list(session.decode_stream([97, 97]))
-    with pytest.raises(BundleError, match=r"is no tokenizer \(index out of bounds"):
+    with pytest.raises(BundleError, match=r"is not a tokenizer \(index out of bounds"):
         verify(directory)
 
 

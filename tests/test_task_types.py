@@ -73,7 +73,7 @@ def test_a_task_type_that_no_program_serves_has_its_own_next_step(bases):
 
 
 @pytest.mark.parametrize(
-    ("make", "task_type", "kind", "told"),
+    ("make", "task_type", "kind", "message"),
     [
         (BertForQuestionAnswering, "QUESTION_ANS", "encoder", "for the span of an answer"),
         (BertLMHeadModel, "CAUSAL_LM", "encoder", r"for continuations of texts\), but the base"),
@@ -87,13 +87,13 @@ def test_a_task_type_that_no_program_serves_has_its_own_next_step(bases):
     ],
 )
 def test_what_peft_trains_for_another_kind_is_refused_by_its_task(
-    bases, tmp_path, make, task_type, kind, told
+    bases, tmp_path, make, task_type, kind, message
 ):
     config = bert_config(is_decoder=True) if "Bert" in make.__name__ else tiny_llama().config
     config.num_labels = 2
     targets = ["query"] if "Bert" in make.__name__ else ["q_proj"]
     save_lora(tmp_path / "a", make(config), BASE_ID, 1, task_type=task_type, target_modules=targets)
-    with pytest.raises(HydraOptError, match=told):
+    with pytest.raises(HydraOptError, match=message):
         export_bundle(
             private(read_adapters([tmp_path / "a"])), bases[kind], tmp_path / "out", FLOAT32
         )

@@ -185,7 +185,7 @@ def no_losses(state):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
         (halved, r"w is torch.float32 \(1,\), expected torch.float32 \(3,\)"),
         (broadcast, r"w is torch.float32 \(\), expected torch.float32 \(3,\)"),
@@ -197,7 +197,7 @@ def no_losses(state):
         (no_losses, "could not convert string to float"),
     ],
 )
-def test_a_checkpoint_of_other_tensors_is_refused_and_stays(tmp_path, change, told):
+def test_a_checkpoint_of_other_tensors_is_refused_and_stays(tmp_path, change, reason):
     path, parameters = tmp_path / "checkpoint", weights()
     with pytest.raises(KeyboardInterrupt):
         fit(
@@ -212,7 +212,7 @@ def test_a_checkpoint_of_other_tensors_is_refused_and_stays(tmp_path, change, to
     change(state)
     torch.save(state, path)
     before, again = path.read_bytes(), weights()
-    with pytest.raises(DataError, match=f"is damaged or belongs to another training .*{told}"):
+    with pytest.raises(DataError, match=f"is damaged or belongs to another training .*{reason}"):
         fit(again, distance(again), TARGETS, SCHEDULE, checkpoint=path)
     assert path.read_bytes() == before
     assert torch.equal(again["w"], torch.zeros(3))

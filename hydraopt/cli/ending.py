@@ -91,6 +91,7 @@ def _flag(option: str) -> str:
 
 def _fail_of_usage(error: TyperException) -> None:
     message = getattr(error, "format_message", error.__str__)()
+    message = message.replace(": Value error, ", ": ")  # how pydantic begins what Typer says
     if not message:  # no arguments: the help was printed
         sys.exit(2)
     context = getattr(error, "ctx", None)

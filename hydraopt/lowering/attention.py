@@ -28,7 +28,7 @@ UNSUPPORTED = ("softcap", "s_aux")  # arguments of attention functions
 
 
 @dataclass
-class Step:
+class Call:
     """State of the current call, shared by all attention layers.
 
     Attributes:
@@ -58,10 +58,10 @@ class LlmCache(nn.Module):
     """KV cache of one layer, ``[1, positions, heads, size]`` float32, for ``llm`` attention."""
 
     def __init__(
-        self, key: torch.Tensor, value: torch.Tensor, length: int, window: int | None, step: Step
+        self, key: torch.Tensor, value: torch.Tensor, length: int, window: int | None, call: Call
     ):
         super().__init__()
-        self.window, self.step = window, step
+        self.window, self.call = window, call
         for name, x in (("keys", key), ("values", value)):
             self.register_buffer(name, x.new_zeros(1, length, x.shape[1], x.shape[3]))
 
@@ -69,12 +69,12 @@ class LlmCache(nn.Module):
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """Store ``key`` and ``value [1, H, S, D]`` and attend; ``[1, S, query heads, D]``."""
-        start, mask = self.step.start, None
+        start, mask = self.call.start, None
         query, key, value = (x.transpose(1, 2) for x in (query, key, value))
         torch.ops.llama.update_cache(key, self.keys, start)
         torch.ops.llama.update_cache(value, self.values, start)
         if self.window is not None:
-            mask = self.step.mask(self.keys.shape[1], self.window)
+            mask = self.call.mask(self.keys.shape[1], self.window)
         return torch.ops.llama.custom_sdpa(
             query, self.keys, self.values, start, mask, 0.0, mask is None, scale
         )
@@ -88,10 +88,10 @@ class PortableCache(nn.Module):
     """
 
     def __init__(
-        self, key: torch.Tensor, value: torch.Tensor, length: int, window: int | None, step: Step
+        self, key: torch.Tensor, value: torch.Tensor, length: int, window: int | None, call: Call
     ):
         super().__init__()
-        self.window, self.step = window, step
+        self.window, self.call = window, call
         self.heads, self.length = key.shape[1], length
         for name, x in (("keys", key), ("values", value)):
             self.register_buffer(name, x.new_zeros(self.heads * length, x.shape[3]))
@@ -101,7 +101,7 @@ class PortableCache(nn.Module):
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """As :meth:`LlmCache.forward`."""
-        positions = self.step.positions
+        positions = self.call.positions
         places = (self.first + positions).flatten()
         self.keys.index_put_([places], key.reshape(-1, key.shape[-1]))
         self.values.index_put_([places], value.reshape(-1, value.shape[-1]))
@@ -110,7 +110,7 @@ class PortableCache(nn.Module):
         grouped = (query * scale).reshape(self.heads, -1, size)
         scores = torch.bmm(grouped, keys.transpose(1, 2))
         scores = scores.view(self.heads, -1, count, self.length)
-        shares = torch.softmax(scores + self.step.mask(self.length, self.window), -1)
+        shares = torch.softmax(scores + self.call.mask(self.length, self.window), -1)
         output = torch.bmm(shares.view(self.heads, -1, self.length), values)
         return output.view(1, -1, count, values.shape[-1]).transpose(1, 2)
 
@@ -131,7 +131,7 @@ def visible(positions: torch.Tensor, length: int, window: int | None) -> torch.T
     return seen if window is None else seen & (keys > last - window)
 
 
-def add_caches(model: PreTrainedModel, kind: str, length: int) -> Step:
+def add_caches(model: PreTrainedModel, attention: str, length: int) -> Call:
     """Add a KV cache of ``length`` positions to every attention layer, in place.
 
     Runs the model on one token to find its attention layers, their sizes and masks, then on a few
@@ -139,27 +139,27 @@ def add_caches(model: PreTrainedModel, kind: str, length: int) -> Step:
 
     Args:
         model: unmodified model in float32.
-        kind: one of :data:`ATTENTION`.
+        attention: one of :data:`ATTENTION`.
         length: positions of the cache, at least 8.
 
     Returns:
         The state that receives the positions of each call.
 
     Raises:
-        LoweringError: ``kind`` is unknown, or the model's attention cannot be replaced.
+        LoweringError: ``attention`` is unknown, or the model's attention cannot be replaced.
     """
-    if kind not in ATTENTION:
-        raise LoweringError(f"unknown attention {kind!r}, expected {' or '.join(ATTENTION)}")
+    if attention not in ATTENTION:
+        raise LoweringError(f"unknown attention {attention!r}, expected {' or '.join(ATTENTION)}")
     register_operators()
-    name, step = model.config.model_type, Step()
+    name, call = model.config.model_type, Call()
     caches: dict[nn.Module, nn.Module] = {}
 
     def look(module: nn.Module, query, key, value, mask, **options) -> tuple[torch.Tensor, None]:
-        _check_arguments(name, kind, key, value, options)
-        caches[module] = CACHES[kind](key, value, length, _window(name, mask), step)
+        _check_arguments(name, attention, key, value, options)
+        caches[module] = CACHES[attention](key, value, length, _window(name, mask), call)
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3]), None
 
-    _register("hydraopt_look", look, partial(_mask_rows, length))
+    _register("hydraopt_look", look, partial(_trial_mask, length))
     _register("hydraopt", _attend, lambda *_, **__: None)
     reference = _run(model, 0, TRIAL)
     model.set_attn_implementation("hydraopt_look")
@@ -173,8 +173,8 @@ def add_caches(model: PreTrainedModel, kind: str, length: int) -> Step:
     for module, cache in caches.items():
         module.add_module("cache", cache)
     model.set_attn_implementation("hydraopt")
-    _check_pieces(model, step, reference)
-    return step
+    _check_pieces(model, call, reference)
+    return call
 
 
 def some_text(model: PreTrainedModel, length: int) -> torch.Tensor:
@@ -197,10 +197,10 @@ def _run(model: PreTrainedModel, start: int, end: int) -> torch.Tensor:
     return output.logits[0, -1]
 
 
-def _check_pieces(model: PreTrainedModel, step: Step, reference: torch.Tensor) -> None:
+def _check_pieces(model: PreTrainedModel, call: Call, reference: torch.Tensor) -> None:
     with native_log():
         for start, end in ((0, TRIAL - 3), (TRIAL - 3, TRIAL)):
-            step.begin(torch.arange(start, end), start)
+            call.begin(torch.arange(start, end), start)
             logits = _run(model, start, end)
     clear_caches(model)
     if not (logits - reference).norm() <= 1e-3 * reference.norm():
@@ -217,14 +217,14 @@ def clear_caches(model: nn.Module) -> None:
         cache.values.zero_()
 
 
-def _mask_rows(length: int, *_, mask_function, **__) -> torch.Tensor:
-    """Return the mask rows of the first and the last two queries, bool ``[1, 1, 3, length]``."""
+def _trial_mask(length: int, *_, mask_function, **__) -> torch.Tensor:
+    """Return the mask of the first and the last two queries, bool ``[1, 1, 3, length]``."""
     zero = torch.zeros(1, 1, 1, 1, dtype=torch.int64)
-    rows, keys = _rows(length), torch.arange(length)
-    return mask_function(zero, zero, rows[:, None], keys).expand(1, 1, len(rows), length)
+    queries, keys = _trial_queries(length), torch.arange(length)
+    return mask_function(zero, zero, queries[:, None], keys).expand(1, 1, len(queries), length)
 
 
-def _rows(length: int) -> torch.Tensor:
+def _trial_queries(length: int) -> torch.Tensor:
     """Return the queries that tell causal masks and windows from chunked and other masks."""
     return torch.tensor([0, length - 2, length - 1])
 
@@ -234,7 +234,7 @@ def _window(name: str, mask: torch.Tensor | None) -> int | None:
     if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
         length, count = mask.shape[-1], int(mask[0, 0, -1].sum())
         window = None if count == length else count
-        if torch.equal(mask[0, 0], visible(_rows(length), length, window)):
+        if torch.equal(mask[0, 0], visible(_trial_queries(length), length, window)):
             return window
     raise LoweringError(
         f"the attention of {name} masks other keys than later ones and those before a window; "
@@ -248,7 +248,7 @@ def _attend(module: nn.Module, query, key, value, _mask, scaling=None, **_):
 
 
 def _check_arguments(
-    name: str, kind: str, key: torch.Tensor, value: torch.Tensor, options: dict
+    name: str, attention: str, key: torch.Tensor, value: torch.Tensor, options: dict
 ) -> None:
     for option in UNSUPPORTED:
         if options.get(option) is not None:
@@ -256,7 +256,7 @@ def _check_arguments(
                 f"the attention of {name} takes {option}, which ExecuTorch's attention operator "
                 "lacks; this architecture cannot be exported"
             )
-    if kind == "llm" and key.shape != value.shape:
+    if attention == "llm" and key.shape != value.shape:
         raise LoweringError(
             f"the attention of {name} has keys of {key.shape[3]} and values of {value.shape[3]} "
             "numbers, expected as many for ExecuTorch's attention operator; export with "

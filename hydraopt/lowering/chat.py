@@ -155,7 +155,7 @@ def _text(name: str, value: object) -> str:
         return json.dumps(value, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"the argument {shortened(name)!r} of the chat template is no JSON ({error}); pass "
+            f"the argument {shortened(name)!r} of the chat template is not JSON ({error}); pass "
             "a value that is"
         ) from None
 

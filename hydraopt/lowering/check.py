@@ -20,7 +20,7 @@ from ..hooks import input_changed, output_replaced, outputs_plus
 from ..progress import report_stage
 from .base_model import BaseModel
 from .kinds import Kind, Probe
-from .kinds.kind import Inputs
+from .kinds.kind import FactorInputs
 from .settings import ExportSettings
 
 LIMIT = 1e-3  # relative; about the rounding of factors to fp16, as PEFT saves them
@@ -73,7 +73,7 @@ def _expected(base: BaseModel, probe: Probe, task: str, factors: Mapping[str, Fa
 
 @torch.no_grad()
 def largest_deviation(
-    kind: Kind, module: nn.Module, expected: Sequence[Expected], use: Callable[[str], Inputs]
+    kind: Kind, module: nn.Module, expected: Sequence[Expected], use: Callable[[str], FactorInputs]
 ) -> float | None:
     """Return the largest relative error of a module's outputs; None without references.
 

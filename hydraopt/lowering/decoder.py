@@ -1,11 +1,11 @@
-"""The module to export: one decoding step of a Hugging Face causal LM."""
+"""The module to export: one call of a Hugging Face causal LM."""
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import require
-from .attention import Step, add_caches
+from .attention import Call, add_caches
 from .settings import ExportSettings
 from .simplify import delegate_norms
 
@@ -22,7 +22,7 @@ class LastPosition(nn.Module):
         return self.head(hidden[:, -1:])
 
 
-def restructure(model: PreTrainedModel, settings: ExportSettings) -> Step:
+def restructure(model: PreTrainedModel, settings: ExportSettings) -> Call:
     """Rewrite ``model`` for export, in place and in float32; adapters may be added before or after.
 
     Args:
@@ -36,10 +36,10 @@ def restructure(model: PreTrainedModel, settings: ExportSettings) -> Step:
         LoweringError: the model does not support the settings.
     """
     max_length = require(settings.max_length, "max length")
-    step = add_caches(model, require(settings.attention, "attention"), max_length)
+    call = add_caches(model, require(settings.attention, "attention"), max_length)
     delegate_norms(model)
     model.set_output_embeddings(LastPosition(model.get_output_embeddings()))
-    return step
+    return call
 
 
 class Decoder(nn.Module):
@@ -50,16 +50,16 @@ class Decoder(nn.Module):
 
     Args:
         model: a restructured causal LM.
-        step: state from :func:`restructure`.
+        call: state from :func:`restructure`.
         max_length: positions of the cache.
         inputs: dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """
 
     def __init__(
-        self, model: PreTrainedModel, step: Step, max_length: int, inputs: dict[str, torch.Tensor]
+        self, model: PreTrainedModel, call: Call, max_length: int, inputs: dict[str, torch.Tensor]
     ):
         super().__init__()
-        self.model, self.step, self.max_length, self.inputs = model, step, max_length, inputs
+        self.model, self.call, self.max_length, self.inputs = model, call, max_length, inputs
 
     def forward(
         self,
@@ -67,11 +67,11 @@ class Decoder(nn.Module):
         cache_position: torch.Tensor,
         factors: dict[str, torch.Tensor],
     ) -> torch.Tensor:
-        """Run one step; ``factors`` are the factor inputs by name."""
+        """Run one call; ``factors`` are the factor inputs by name."""
         start = cache_position[0].item()
         torch._check(start >= 0)
         torch._check(start + input_ids.shape[1] <= self.max_length)
-        self.step.begin(cache_position, start)
+        self.call.begin(cache_position, start)
         self.inputs.update(factors)
         return self.model(
             input_ids=input_ids, position_ids=cache_position[None], use_cache=False

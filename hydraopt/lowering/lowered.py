@@ -20,7 +20,7 @@ from .base_model import BaseModel
 from .check import expect, largest_deviation
 from .data_files import lower_with_data
 from .factors import slot_factors
-from .kinds.kind import Inputs
+from .kinds.kind import FactorInputs
 from .plan import Plan, StaticPlan, SwapPlan
 from .program import Program, export_unpack, lower
 from .settings import ExportSettings
@@ -79,7 +79,7 @@ def _with_methods(plan: SwapPlan, _: Path) -> Lowered:
     """One method per task, with constant factors; the set of tasks is closed."""
     base, settings, coded = plan.base, plan.settings, plan.adapters
 
-    def constants(module: nn.Module, task: str) -> Inputs:
+    def constants(module: nn.Module, task: str) -> FactorInputs:
         set_constants(module, coded.task_factors(task))
         return {}
 
@@ -163,7 +163,7 @@ def _lower_forward(
 
 
 def _checked(
-    plan: SwapPlan, use: Callable[[nn.Module, str], Inputs]
+    plan: SwapPlan, use: Callable[[nn.Module, str], FactorInputs]
 ) -> tuple[nn.Module, float | None]:
     """Return the module to export and its deviation from transformers.
 

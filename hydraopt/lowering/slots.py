@@ -103,7 +103,7 @@ def insert_slots(
         The dict from which the slots read their factors.
 
     Raises:
-        LoweringError: the base lacks a module, or it is no linear layer of this shape.
+        LoweringError: the base lacks a module, or it is not a linear layer of this shape.
     """
     inputs: dict[str, torch.Tensor] = {}
     for name, shape in shapes.items():

@@ -72,7 +72,7 @@ def add_to_weights(model: nn.Module, factors: Mapping[str, Factors]) -> Collecti
         Names of the layers that became slots.
 
     Raises:
-        LoweringError: the base lacks a module, or it is no linear layer of this shape.
+        LoweringError: the base lacks a module, or it is not a linear layer of this shape.
     """
     parts = {name: x for name, x in factors.items() if Target.parse(name).role}
     for name in factors.keys() - parts.keys():

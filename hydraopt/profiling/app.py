@@ -64,13 +64,15 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
     if not isinstance(manifest.swap, Inputs):
         raise BundleError(
             f"{request.bundle} has its adapters in the weights: there is no switch to measure in "
-            "the app; profile it without --via app"
+            "the app; profile it with the runner",
+            options=["via=runner"],
         )
     facts = device.facts()
     if facts.device_type not in ANDROID:
         raise DeviceError(
             f"device {device.serial} is not Android ({facts.device_type}): it cannot run the app; "
-            "use a phone or an Android emulator, or profile without --via app"
+            "use a phone or an Android emulator, or profile with the runner",
+            options=["via=runner"],
         )
     threads = thread_counts(request.threads, facts.cores)
     separate = separate_bytes(manifest, request.adapters)
@@ -108,7 +110,8 @@ def _install(device: Device, apk: Path | None) -> None:
         if not found.startswith("package:"):
             raise DeviceError(
                 f"device {device.serial} has no app {PACKAGE}; build it with make apk and pass "
-                "--apk FILE"
+                "the file",
+                options=["apk"],
             )
     elif not apk.is_file():
         raise UsageError(f"there is no {apk}; build it with make apk")
@@ -199,7 +202,8 @@ def _run(device: Device, rounds: int, threads: Sequence[int]) -> dict:
     if errors:
         raise DeviceError(
             f"device {device.serial} cannot start {ACTIVITY} ({errors[0]}); install the app of "
-            "this version with --apk"
+            "this version",
+            options=["apk"],
         )
     return _checked(_wait(device, run_id), device.serial, run_id)
 
@@ -222,7 +226,8 @@ def _wait(device: Device, run_id: str) -> str:
         time.sleep(POLL_SECONDS)
     raise DeviceError(
         f"the app on {device.serial} wrote no results of run {run_id} in {WAIT_SECONDS:.0f} s; "
-        "look at its screen, or measure less with --rounds and --threads"
+        "look at its screen, or measure fewer rounds or numbers of threads",
+        options=["rounds", "threads"],
     )
 
 
@@ -236,7 +241,8 @@ def _checked(text: str, serial: str, run_id: str) -> dict:
     if number != FORMAT_VERSION:
         raise ProfilingError(
             f"the app on {serial} writes format version {number}, expected {FORMAT_VERSION}; "
-            "install the app of this version with --apk"
+            "install the app of this version",
+            options=["apk"],
         )
     if found != run_id:
         raise DeviceError(

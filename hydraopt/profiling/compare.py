@@ -66,7 +66,8 @@ def _check(before: Mapping, after: Mapping) -> None:
     if first != second:
         raise UsageError(
             f"the results have prompts of {first} and {second} tokens; compare bundles of one "
-            "--max-length"
+            "maximum length",
+            options=["max_length"],
         )
 
 

@@ -21,7 +21,7 @@ def find_device(serial: str | None = None) -> Device:
     states = _states()
     ready = [name for name, state in states.items() if state == "device"]
     if serial is None and len(ready) > 1:
-        raise DeviceError(f"several devices: {', '.join(ready)}; choose one with --serial")
+        raise DeviceError(f"several devices: {', '.join(ready)}; choose one", options=["serial"])
     if serial is None and not states:
         raise DeviceError(
             "adb sees no device; connect one with USB debugging on, or run hydraopt emulator start"

@@ -22,7 +22,9 @@ from .sizes import separate_bytes, sizes
 from .variants import bundle_variant, lowered_variants, reloading_variant
 
 THREADS = (1, 2, 4)
-NO_BASE = "Measured without --base, so without the alternatives (baked in, constants, .pte + .ptd)."
+NO_BASE = (
+    "Measured without a base model, so without the alternatives (baked in, constants, .pte + .ptd)."
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
     if isinstance(swap, Static) and base:
         raise UsageError(
             f"the adapters of {request.bundle} are in its weights; no alternative can be "
-            "exported; profile it without --base"
+            "exported; profile it without a base model",
+            options=["base"],
         )
     facts = device.facts()
     threads = thread_counts(request.threads, facts.cores)
@@ -126,8 +129,8 @@ def profiled_manifest(request: ProfileRequest) -> Manifest:
     if isinstance(manifest.swap, Methods | Data):
         what = "method" if isinstance(manifest.swap, Methods) else "data file"
         raise BundleError(
-            f"{request.bundle} has one {what} per task; profile a bundle that was exported with "
-            "--swap inputs"
+            f"{request.bundle} has one {what} per task; profile a bundle whose factors are inputs",
+            options=["swap=inputs"],
         )
     return manifest
 
@@ -154,8 +157,9 @@ def thread_counts(counts: Sequence[int] | None, cores: int) -> Sequence[int]:
     threads = counts or [count for count in THREADS if count <= cores]
     if min(threads) < 1 or max(threads) > cores:
         raise UsageError(
-            f"--threads {','.join(map(str, threads))}: expected numbers from 1 to {cores}, the "
-            "device's cores"
+            f"{','.join(map(str, threads))} threads: expected numbers from 1 to {cores}, the "
+            "device's cores",
+            options=["threads"],
         )
     return threads
 

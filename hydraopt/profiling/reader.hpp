@@ -26,7 +26,7 @@ class File {
     size_ = regular ? status.st_size : 0;
     if (size_ > 0) data_ = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
     close(file);
-    if (!regular) throw std::runtime_error(path + " is no regular file");
+    if (!regular) throw std::runtime_error(path + " is not a regular file");
     if (data_ == MAP_FAILED) throw std::runtime_error("cannot map " + path);
   }
   File(const File&) = delete;
@@ -65,7 +65,7 @@ class Pack {
     start_ = file_.data() + offset;
     uint64_t held = length ? length : file_.size() - offset;
     if (held < kHeader || memcmp(start_, kMagic, sizeof kMagic - 1) != 0) {
-      throw std::runtime_error(path + " is no pack: expected one that starts with " + kMagic);
+      throw std::runtime_error(path + " is not a pack: expected one that starts with " + kMagic);
     }
     memcpy(&size_, start_ + sizeof kMagic - 1, sizeof size_);
     if (size_ != held - kHeader) {

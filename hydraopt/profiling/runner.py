@@ -153,7 +153,8 @@ def _build(abi: str) -> Path:
     if abi not in TOOLCHAINS:
         raise ProfilingError(
             f"no runner for ABI {abi}, only for {' and '.join(TOOLCHAINS)}; "
-            f"build {SOURCE} and {KERNELS.name} for it and pass --runner PATH"
+            f"build {SOURCE} and {KERNELS.name} for it and pass its path",
+            options=["runner"],
         )
     wheel = _package(abi)
     command = [_compiler(abi), *FLAGS, *(f"-I{wheel}/{name}" for name in INCLUDED)]

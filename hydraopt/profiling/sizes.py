@@ -34,7 +34,9 @@ def program_parts(path: Path) -> tuple[int, int]:
     with path.open("rb") as file:
         start = data_start(file.read(HEAD))
     if start is None:
-        raise ProfilingError(f"{path} is no ExecuTorch program with a data segment; export again")
+        raise ProfilingError(
+            f"{path} is not an ExecuTorch program with a data segment; export again"
+        )
     data = start or size
     return data, size - data
 

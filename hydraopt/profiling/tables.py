@@ -202,7 +202,7 @@ def _tasks(results: Mapping) -> Table:
     head = ("", *(f"{count} tasks, MB" for count in counts), "bundle smaller from")
     note = f"Separate adapters: {sizes['separate_adapters_counted']}."
     if not sizes["programs_included"]:
-        note += " Without programs: pass --base to count them."
+        note += " Without programs: profile with a base model to count them."
     return Table("Size against number of tasks", head, rows, note)
 
 

@@ -82,7 +82,7 @@ def _head(path: Path, expected: bytes) -> bytes:
         head = file.read(HEAD).ljust(HEAD, b"\0")
     if identifier(head) != expected:
         raise BundleError(
-            f"{path} is no file of ExecuTorch: its identifier is {identifier(head)!r}, expected "
+            f"{path} is not an ExecuTorch file: its identifier is {identifier(head)!r}, expected "
             f"{expected!r}; export or copy it again"
         )
     return head

@@ -142,7 +142,7 @@ class Session:
             Logits after the last token, float32 ``[vocabulary]``.
 
         Raises:
-            TaskError: the model is no causal LM, no task is current, ``ids`` is empty or holds
+            TaskError: the model is not a causal LM, no task is current, ``ids`` is empty or holds
                 unknown ids, or the sequence exceeds the context.
         """
         model, current = self._causal_lm(), self._ready()

@@ -38,9 +38,9 @@ class BundleTokenizer:
         """Wait until the file is read; with ``tried``, test it on texts of many kinds.
 
         Raises:
-            BundleError: the file is no tokenizer, or it fails on a text.
+            BundleError: the file is not a tokenizer, or it fails on a text.
         """
-        with self._translated(BundleError, "is no tokenizer", "export again"):
+        with self._translated(BundleError, "is not a tokenizer", "export again"):
             self._tokenizer.ready()
             if tried:
                 self._tokenizer.try_all()
@@ -58,7 +58,7 @@ class BundleTokenizer:
             text.encode()
         except UnicodeEncodeError as error:
             raise TaskError(
-                f"the prompt is no UTF-8 at character {error.start:,}; correct it"
+                f"the prompt is not UTF-8 at character {error.start:,}; correct it"
             ) from None
         if chat and self._chat is None:
             raise TaskError(

@@ -110,7 +110,7 @@ def checkpoint_of(base: Path, config: LlamaConfig) -> dict[str, torch.Tensor]:
 def meta_name(name: str) -> str:
     """``model.layers.0.mlp.up_proj.weight`` -> ``layers.0.feed_forward.w3.weight``."""
     found = re.fullmatch(r"(?:model\.)?(layers\.\d+\.)?(.+)\.weight", name)
-    assert found, f"{name} is no weight"
+    assert found, f"{name} is not a weight"
     layer, kind = found.groups()
     return f"{layer or ''}{NAMES.get(kind, kind)}.weight"
 

@@ -82,7 +82,7 @@ class Case:
 
 
 def content(directory: Path) -> Iterator[tuple[str, str]]:
-    """Path and hash of every file; of what is no regular file, its kind."""
+    """Path and hash of every file; of what is not a regular file, its kind."""
     for path in sorted(directory.rglob("*")):
         regular = path.is_file() and not path.is_symlink()
         digest = hashlib.sha256(path.read_bytes()).hexdigest() if regular else path.lstat().st_mode

@@ -96,9 +96,9 @@ def _checkpoint(command: tuple[str, ...], change: Change) -> Change:
 
     def place(world: Path) -> None:
         with chdir(world):
-            told = run_here(command).stderr
-        found = re.search(r"there is no checkpoint (\S+) for", told)
-        assert found, told
+            printed = run_here(command).stderr
+        found = re.search(r"there is no checkpoint (\S+) for", printed)
+        assert found, printed
         (world / "checkpoint").write_bytes(b"PK\3\4" + bytes(50))
         change(world)
         (world / "checkpoint").rename(found[1])

@@ -33,7 +33,7 @@ from ..settings import (
     text_length,
 )
 from ..tokenizer import stop_tokens
-from .kind import ChatArguments, Inputs, Kind, Probe
+from .kind import ChatArguments, FactorInputs, Kind, Probe
 from .texts import first_layers, long_text, short_text
 
 DEFAULT_PREFILL = 128
@@ -66,10 +66,10 @@ class CausalLM(Kind):
 
     def restructure(
         self, model: PreTrainedModel, settings: ExportSettings
-    ) -> Callable[[Inputs], nn.Module]:
+    ) -> Callable[[FactorInputs], nn.Module]:
         """As :meth:`.Kind.restructure`."""
-        step = restructure(model, settings)
-        return partial(Decoder, model, step, require(settings.max_length, "max length"))
+        call = restructure(model, settings)
+        return partial(Decoder, model, call, require(settings.max_length, "max length"))
 
     def export(
         self, module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
@@ -101,7 +101,7 @@ class CausalLM(Kind):
         with first_layers(model, probe.layers), input_changed(head, lambda x: x[:, ends]):
             return model(input_ids=probe.inputs, use_cache=False).logits[0]
 
-    def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+    def outputs(self, module: nn.Module, probe: Probe, factors: FactorInputs) -> torch.Tensor:
         """Run the text call by call, then clear the caches; logits ``[n, vocabulary]``."""
         logits = []
         with first_layers(module.model, probe.layers), native_log():

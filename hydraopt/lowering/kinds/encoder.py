@@ -27,8 +27,8 @@ from ..attention import some_text
 from ..program import export_module
 from ..settings import DEFAULT_LENGTH, ExportSettings, text_length
 from ..simplify import delegate_norms
-from .kind import ChatArguments, Inputs, Kind, Probe, is_classifier, load_eager
-from .masks import exercising, row_masks, row_of
+from .kind import ChatArguments, FactorInputs, Kind, Probe, is_classifier, load_eager
+from .masks import exercising, key_mask, takes_key_mask
 from .pooling import pooled
 from .sentence import read_sentence, sentence_of
 from .texts import BEYOND, SHORT, long_limit
@@ -78,12 +78,12 @@ class Encoder(Kind):
 
     def restructure(
         self, model: PreTrainedModel, settings: ExportSettings
-    ) -> Callable[[Inputs], nn.Module]:
+    ) -> Callable[[FactorInputs], nn.Module]:
         """As :meth:`.Kind.restructure`."""
         model.config.use_cache = False  # for language models
-        row = row_masks(model, require(settings.max_length, "max length"))
+        by_key = takes_key_mask(model, require(settings.max_length, "max length"))
         delegate_norms(model)
-        return partial(EncoderModule, model, row)
+        return partial(EncoderModule, model, by_key)
 
     def export(
         self, module: nn.Module, shapes: Mapping[str, Sequence[int]], settings: ExportSettings
@@ -119,7 +119,7 @@ class Encoder(Kind):
         found = model(input_ids=probe.inputs, attention_mask=mask)
         return _output(model, found, mask.float()).flatten(0, -2)
 
-    def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+    def outputs(self, module: nn.Module, probe: Probe, factors: FactorInputs) -> torch.Tensor:
         """As :meth:`reference`."""
         return module(probe.inputs, torch.ones_like(probe.inputs), factors).flatten(0, -2)
 
@@ -132,13 +132,13 @@ class EncoderModule(nn.Module):
 
     Args:
         model: the restructured base.
-        row: whether its layers take one row as a mask, see :func:`.masks.row_masks`.
+        by_key: whether its layers take :func:`.masks.key_mask`.
         inputs: dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """
 
-    def __init__(self, model: PreTrainedModel, row: bool, inputs: Inputs):
+    def __init__(self, model: PreTrainedModel, by_key: bool, inputs: FactorInputs):
         super().__init__()
-        self.model, self.row, self.inputs = model, row, inputs
+        self.model, self.by_key, self.inputs = model, by_key, inputs
 
     def forward(
         self,
@@ -149,7 +149,7 @@ class EncoderModule(nn.Module):
         """Run one text; ``factors`` are the factor inputs by name."""
         self.inputs.update(factors)
         seen = attention_mask.to(torch.float32)
-        mask = row_of(seen) if self.row else attention_mask
+        mask = key_mask(seen) if self.by_key else attention_mask
         return _output(self.model, self.model(input_ids=input_ids, attention_mask=mask), seen)
 
 

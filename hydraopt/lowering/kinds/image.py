@@ -21,7 +21,7 @@ from ...errors import LoweringError
 from ...formats.models import IMAGE as NAME
 from ..program import export_module
 from ..settings import ExportSettings
-from .kind import ChatArguments, Inputs, Kind, Probe, is_classifier, load_eager
+from .kind import ChatArguments, FactorInputs, Kind, Probe, is_classifier, load_eager
 
 
 class ImageModel(Kind):
@@ -49,7 +49,7 @@ class ImageModel(Kind):
 
     def restructure(
         self, model: PreTrainedModel, settings: ExportSettings
-    ) -> Callable[[Inputs], nn.Module]:
+    ) -> Callable[[FactorInputs], nn.Module]:
         """As :meth:`.Kind.restructure`; the model needs no changes."""
         return partial(ImageModule, model)
 
@@ -78,7 +78,7 @@ class ImageModel(Kind):
         """As :meth:`.Kind.reference`, ``[1, d]`` or ``[1, classes]``."""
         return features(model(pixel_values=probe.inputs))
 
-    def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+    def outputs(self, module: nn.Module, probe: Probe, factors: FactorInputs) -> torch.Tensor:
         """As :meth:`reference`."""
         return module(probe.inputs, factors)
 
@@ -94,7 +94,7 @@ class ImageModule(nn.Module):
         inputs: dict that the slots read, see :func:`~hydraopt.lowering.slots.insert_slots`.
     """
 
-    def __init__(self, model: PreTrainedModel, inputs: Inputs):
+    def __init__(self, model: PreTrainedModel, inputs: FactorInputs):
         super().__init__()
         self.model, self.inputs = model, inputs
 

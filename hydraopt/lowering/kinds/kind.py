@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from ...bases.weights import check_dense, load_whole
 from ..settings import ExportSettings
 
-Inputs = dict[str, torch.Tensor]  # factor inputs by name
+FactorInputs = dict[str, torch.Tensor]  # factor inputs by name
 ChatArguments = Mapping[str, Any]  # variables of a chat template
 
 
@@ -71,7 +71,7 @@ class Kind(ABC):
     @abstractmethod
     def restructure(
         self, model: PreTrainedModel, settings: ExportSettings
-    ) -> Callable[[Inputs], nn.Module]:
+    ) -> Callable[[FactorInputs], nn.Module]:
         """Rewrite a model for export, in place and in float32.
 
         Args:
@@ -124,7 +124,7 @@ class Kind(ABC):
         """Run a model that is not restructured on a probe, ``[n, d]``."""
 
     @abstractmethod
-    def outputs(self, module: nn.Module, probe: Probe, factors: Inputs) -> torch.Tensor:
+    def outputs(self, module: nn.Module, probe: Probe, factors: FactorInputs) -> torch.Tensor:
         """Run the module to export on a probe with a task's factors by name, ``[n, d]``."""
 
 

@@ -14,7 +14,7 @@ MaskFunction = Callable[..., torch.Tensor]
 TRIAL, HIDDEN = 8, 3  # tokens of a short text, and masked tokens at its end
 
 
-def row_of(mask: torch.Tensor) -> torch.Tensor:
+def key_mask(mask: torch.Tensor) -> torch.Tensor:
     """Return the additive mask that hides tokens from all others.
 
     Args:
@@ -26,10 +26,10 @@ def row_of(mask: torch.Tensor) -> torch.Tensor:
     return (1 - mask)[:, None, None] * MASKED
 
 
-def row_masks(model: PreTrainedModel, length: int) -> bool:
-    """Return whether :func:`row_of` can replace the text's mask in all layers.
+def takes_key_mask(model: PreTrainedModel, length: int) -> bool:
+    """Return whether :func:`key_mask` can replace the mask of a text in all layers.
 
-    The row is cheaper than the masks of transformers, and many models pass it on to every layer. It
+    It is cheaper than the masks of transformers, and many models pass it on to every layer. It
     does not suit layers with windows, or models that expect a mask of ones and zeros.
 
     Args:
@@ -42,7 +42,7 @@ def row_masks(model: PreTrainedModel, length: int) -> bool:
     mask = _trial_mask()
     reference = _seen(model, mask)
     try:
-        output = _seen(model, row_of(mask.float()))
+        output = _seen(model, key_mask(mask.float()))
     except LoweringError:  # the model expects another shape
         return False
     return torch.allclose(output, reference, atol=1e-5)

@@ -16,7 +16,7 @@ PACKAGES = (
     "nautilus-data",
     "vlc-l10n",
 )
-# of these a string means something to a program, or is no sentence of one line
+# of these a string means something to a program, or is not a sentence of one line
 SPECIAL = re.compile(r"[%{}<>\\\n\t|=$#@]")
 MNEMONIC = re.compile(r"_(?=\w)|&(?=\w)| ?\([_&]\w\)")
 

@@ -2,7 +2,7 @@ package io.hydraopt
 
 /** Reads members of a JSON object by name and type; throws [FormatException]. */
 internal class Fields(private val what: String, value: Any?) {
-    private val members = value as? Map<*, *> ?: throw FormatException("$what is no object")
+    private val members = value as? Map<*, *> ?: throw FormatException("$what is not an object")
     private val taken = HashSet<String>()
 
     val names: Set<String> get() = members.keys.mapTo(LinkedHashSet()) { it as String }

@@ -167,12 +167,13 @@ internal object ManifestFormat {
     /** A path inside the bundle: names without leading dots, separated by slashes. */
     private fun inside(path: String): String {
         val good = path.length <= LONGEST_PATH && path.split('/').all(::isName)
-        return path.takeIf { good } ?: throw FormatException("$path is no path inside the bundle")
+        return path.takeIf { good }
+            ?: throw FormatException("$path is not a path inside the bundle")
     }
 
     private fun task(name: String): String =
         name.takeIf { it.length <= LONGEST_TASK && isName(it) }
-            ?: throw FormatException("$name is no task's name")
+            ?: throw FormatException("$name is not a task's name")
 
     private fun isName(name: String): Boolean {
         val first = name.firstOrNull() ?: return false

@@ -26,7 +26,7 @@ internal class Pack(directory: File, private val record: PackRecord, hash: Boole
         if (hash) check()
         if (bytes.capacity() < HEADER || MAGIC.indices.any { bytes.get(it) != MAGIC[it] }) {
             throw BundleException(
-                "$file is no pack: it does not start with HYDRAPK1; copy it again"
+                "$file is not a pack: it does not start with HYDRAPK1; copy it again"
             )
         }
         payload = view(bytes, HEADER, bytes.capacity() - HEADER)

@@ -103,7 +103,7 @@ class Tokenizer internal constructor(private val parts: Parts) {
                 Tokenizer(TokenizerFormat.read(Fields("it", Json.parse(file.readText()))))
             } catch (error: FormatException) {
                 throw BundleException(
-                    "$file is no tokenizer for this library (${error.message}); export again",
+                    "$file is not a tokenizer for this library (${error.message}); export again",
                     error
                 )
             } catch (error: IOException) {

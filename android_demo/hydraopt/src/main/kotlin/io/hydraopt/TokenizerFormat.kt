@@ -76,7 +76,7 @@ internal object TokenizerFormat {
     private fun pair(merge: Any?): List<String> {
         val parts = if (merge is String) merge.split(' ') else merge as? List<*>
         val texts = parts?.filterIsInstance<String>()
-        return texts?.takeIf { it.size == 2 } ?: throw FormatException("a merge is no pair")
+        return texts?.takeIf { it.size == 2 } ?: throw FormatException("a merge is not a pair")
     }
 
     /** The parts of a `Sequence`, or the single part, or none. */

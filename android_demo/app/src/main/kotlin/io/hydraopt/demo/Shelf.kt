@@ -145,7 +145,7 @@ class Shelf(
         if (!target.mkdirs()) throw IOException("$target cannot be made")
         for (child in children) {
             if ('/' in child.name || child.name in setOf("", ".", "..")) {
-                throw IOException("'${child.name}' is no file's name")
+                throw IOException("'${child.name}' is not a file's name")
             }
             copy(child, File(target, child.name), stopped)
         }

@@ -69,7 +69,7 @@ class TokenizerTest {
         for (case in cases) {
             val file = Fixtures.file("refused/${case.string("file")}")
             refuses<BundleException>(case.string("message")) { Tokenizer.read(file) }
-            refuses<BundleException>("$file is no tokenizer") { Tokenizer.read(file) }
+            refuses<BundleException>("$file is not a tokenizer") { Tokenizer.read(file) }
         }
     }
 

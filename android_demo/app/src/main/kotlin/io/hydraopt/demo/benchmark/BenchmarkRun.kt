@@ -52,7 +52,7 @@ internal class BenchmarkRun(private val record: Record, private val directory: F
         val model = bundle.manifest.model
         if (bundle.manifest.swap !is Swap.Inputs || model !is Model.CausalLm) {
             throw UsageException(
-                "${request.bundle} is no language model whose tasks are packs; benchmark one " +
+                "${request.bundle} is not a language model whose tasks are packs; benchmark one " +
                     "that was exported with --swap inputs"
             )
         }

@@ -6,7 +6,7 @@ internal fun json(value: Any?): String = StringBuilder().apply { json(value) }.t
 private fun StringBuilder.json(value: Any?) {
     when (value) {
         null, is Boolean, is Int, is Long -> append(value)
-        is Double -> append(if (value.isFinite()) value else error("$value is no JSON"))
+        is Double -> append(if (value.isFinite()) value else error("$value is not JSON"))
         is String -> quoted(value)
         is List<*> -> joined(value, '[', ']') { json(it) }
         is Map<*, *> -> joined(value.entries, '{', '}') {
@@ -14,7 +14,7 @@ private fun StringBuilder.json(value: Any?) {
             append(": ")
             json(it.value)
         }
-        else -> error("${value.javaClass} is no JSON")
+        else -> error("${value.javaClass} is not JSON")
     }
 }
 

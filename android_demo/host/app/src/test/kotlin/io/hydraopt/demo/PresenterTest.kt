@@ -121,7 +121,7 @@ class PresenterTest {
         assertEquals(answer, state.answer)
         val texts = seen.map { it.answer }.filter { it.isNotEmpty() }.distinct()
         assertTrue("$texts", texts.size > 3)
-        for (text in texts) assertTrue("$text is no beginning of $answer", answer.startsWith(text))
+        for (text in texts) assertTrue("$text does not begin $answer", answer.startsWith(text))
     }
 
     @Test

@@ -131,7 +131,7 @@ class ShelfTest {
         val manifest = Made("manifest.json")
         for (name in listOf("../../x", "..", "")) {
             val outside = refused(Made("b", listOf(manifest, Made(name))))
-            assertTrue(outside, "'$name' is no file's name" in outside)
+            assertTrue(outside, "'$name' is not a file's name" in outside)
         }
         assertFalse(File(folder.root, "x").exists())
     }
