@@ -28,10 +28,10 @@ FUZZ_EXAMPLES ?= 20000
 fuzz: .venv/ready
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -m "" tests/test_fuzz.py
 
-# storage against quality on the zoo, and all methods by number of experts: docs/results/frontier/*
+# storage against quality on the zoo, and all methods by number of tasks: docs/results/frontier/*
 frontier: .venv/ready
 	$(BIN)/hydraopt frontier -o docs/results/frontier
-	$(BIN)/hydraopt frontier -o docs/results/frontier --experts 2,4,8,16,32 --held-out 8 --inputs 50
+	$(BIN)/hydraopt frontier -o docs/results/frontier --tasks 2,4,8,16,32 --held-out 8 --inputs 50
 
 # the same on 16 adapters of SmolLM2-135M, trained here; hours, goes on where it was: docs/results/llm/*
 llm: .venv/ready

@@ -194,7 +194,6 @@ def test_the_s_score_is_the_mean_of_ratios_to_the_unmerged_adapters():
     assert point(0.4, 0.1, 0.7).s_score(point(0.8, 0.2, 0.7)) == pytest.approx(2 / 3)
     assert point(0.4, 0.1).s_score(point(0.8, 0)) == pytest.approx(1 / 2)  # 0: no ratio
     assert point(0.4).s_score(point(0)) == 0
-    assert point(0.4, 0.1, 0.7).worst_s_score(point(0.8, 0.4, 0.7)) == pytest.approx(1 / 4)
 
 
 def test_what_prompts_begin_with_is_computed_once_and_changes_no_score(adapters):

@@ -1,4 +1,4 @@
-"""The frontier and the comparison of experts: measured once, resumed, written, and refused."""
+"""The frontier and the comparison of merges: measured once, resumed, written, and refused."""
 
 import json
 from dataclasses import replace
@@ -9,11 +9,11 @@ from devices import wait_until
 
 from hydraopt.adapters import AdapterSet, read_adapters
 from hydraopt.errors import OutputError, UsageError
-from hydraopt.evaluation.chart import experts_table, table
-from hydraopt.evaluation.experts import BASE, UNMERGED, compare_experts, evenly_spaced
+from hydraopt.evaluation.chart import merges_table, table
 from hydraopt.evaluation.frontier import candidates, frontier
+from hydraopt.evaluation.merges import BASE, UNMERGED, compare_merges, evenly_spaced
 from hydraopt.evaluation.points import Benchmark, measured
-from hydraopt.evaluation.reports import write_experts, write_frontier
+from hydraopt.evaluation.reports import write_frontier, write_merges
 from hydraopt.files import LIST, output_directory
 
 TASKS = ("alpha", "beta", "gamma")
@@ -72,12 +72,12 @@ def test_tasks_are_chosen_evenly():
     assert evenly_spaced("abc", 0) == []
 
 
-def test_experts_are_compared_on_their_own_tasks_and_on_unseen_ones(
+def test_merges_are_compared_on_their_own_tasks_and_on_unseen_ones(
     benchmark, tmp_path, monkeypatch
 ):
     arguments = (benchmark, ["average", "private"], [1, 2], 1, tmp_path, 1)
-    points = compare_experts(*arguments)
-    found = {(point.method, point.experts): point for point in points}
+    points = compare_merges(*arguments)
+    found = {(point.method, point.tasks): point for point in points}
     assert list(dict.fromkeys(p.method for p in points)) == [UNMERGED, BASE, "average", "private"]
     # one adapter merged is that adapter, also on the task that it never saw
     own = AdapterSet(x for x in benchmark.adapters.adapters if x.name == "beta").adapters[0]
@@ -86,20 +86,20 @@ def test_experts_are_compared_on_their_own_tasks_and_on_unseen_ones(
     assert found["average", 1].held_out.tokens == pytest.approx(scores["alpha"].tokens)
     assert found["private", 2].held_in == found[UNMERGED, 2].held_in
     assert found["private", 2].held_out is None
-    assert "| private |" in experts_table(points)
+    assert "| private |" in merges_table(points)
     monkeypatch.setattr("hydraopt.evaluation.points._call", None)
-    assert compare_experts(*arguments) == points
+    assert compare_merges(*arguments) == points
 
 
 def test_what_is_compared_is_written(benchmark, tmp_path):
     write_frontier(tmp_path, benchmark, ["average"], 1)
-    write_experts(tmp_path, benchmark, ["average"], [1, 3], 0, 1)
+    write_merges(tmp_path, benchmark, ["average"], [1, 3], 0, 1)
     written = {path.name for path in tmp_path.iterdir()} - {"points", LIST}
-    assert written == {"results.json", "experts.json"} | {
-        f"{name}.{suffix}" for name in ("frontier", "experts") for suffix in ("md", "png")
+    assert written == {"results.json", "merges.json"} | {
+        f"{name}.{suffix}" for name in ("frontier", "merges") for suffix in ("md", "png")
     }
-    records = json.loads((tmp_path / "experts.json").read_text())
-    assert {record["experts"] for record in records} == {1, 3}
+    records = json.loads((tmp_path / "merges.json").read_text())
+    assert {record["tasks"] for record in records} == {1, 3}
 
 
 def test_budgets_can_be_chosen(benchmark, tmp_path):
@@ -145,10 +145,10 @@ def test_what_cannot_be_done_is_refused(benchmark, tmp_path):
         UsageError, match="no method 'magic'; expected one of budget, calibrated, plain, hydraopt"
     ):
         candidates(["magic"], 3)
-    with pytest.raises(UsageError, match="4 experts, expected 1 to 2: 3 tasks without the 1 held"):
-        compare_experts(benchmark, ["average"], [2, 4], 1, tmp_path, 1)
+    with pytest.raises(UsageError, match="4 tasks, expected 1 to 2: 3 tasks without the 1 held"):
+        compare_merges(benchmark, ["average"], [2, 4], 1, tmp_path, 1)
     with pytest.raises(UsageError, match="no merging method 'budget'"):
-        compare_experts(benchmark, ["budget"], [2], 1, tmp_path, 1)
+        compare_merges(benchmark, ["budget"], [2], 1, tmp_path, 1)
     for method in ("supermerge", "calibrated"):
         with pytest.raises(UsageError, match=f"{method} needs training examples"):
             frontier(benchmark, [method], tmp_path, 1)

@@ -39,10 +39,10 @@ ZOO = {
     **{f"--method hydraopt, K = {k}": ("hydraopt", f"K = {k}") for k in (8, 16, 40)},
     "--method average": ("average", "average"),
 }
-EXPERTS = {
+MERGES = {
     "the adapters themselves": "unmerged",
     "base model alone": "base",
-    "hydraopt, K = experts": "hydraopt",
+    "hydraopt, K = tasks": "hydraopt",
 }
 
 
@@ -201,21 +201,19 @@ def test_storage_against_quality_on_the_zoo():
     )
 
 
-def test_methods_by_number_of_experts():
-    found = {
-        (point["method"], point["experts"]): point for point in results("frontier/experts.json")
-    }
-    counts = {"2 experts": 2, "4": 4, "8": 8, "16": 16, "32": 32}
+def test_methods_by_number_of_tasks():
+    found = {(point["method"], point["tasks"]): point for point in results("frontier/merges.json")}
+    counts = {"2 tasks": 2, "4": 4, "8": 8, "16": 16, "32": 32}
     table = tables(QUALITY)[3]
     shown = {}
     for row in table:
-        method = EXPERTS.get(row, row)
+        method = MERGES.get(row, row)
         shown[row] = {
             heading: 100 * found[method, count]["held_in"]["exact"]
             for heading, count in counts.items()
         }
         unseen = found[method, 4]["held_out"]
-        shown[row]["8 unseen tasks, 4 experts"] = [100 * unseen["exact"]] if unseen else []
+        shown[row]["8 unseen tasks, 4 merged"] = [100 * unseen["exact"]] if unseen else []
     check_table(table, shown)
 
 

@@ -19,7 +19,7 @@ from user_files import BESIDE, NAMES, edit, lost, scatter, seeds
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import HydraOptError, OutputError
 from hydraopt.evaluation.points import Benchmark
-from hydraopt.evaluation.reports import write_experts, write_frontier
+from hydraopt.evaluation.reports import write_frontier, write_merges
 from hydraopt.files import locked_directory, output_directory
 from hydraopt.profiling.cache import COMPLETE, cached, drop_unused
 from hydraopt.profiling.page import write_report
@@ -65,7 +65,7 @@ def benchmark():
 
 def frontier(_):
     write_frontier(Path("out"), benchmark(), ["average"], 1)
-    write_experts(Path("out"), benchmark(), ["average"], [1], 0, 1)
+    write_merges(Path("out"), benchmark(), ["average"], [1], 0, 1)
 
 
 WRITERS = {

@@ -44,14 +44,14 @@ def frontier(
     budgets: Annotated[
         str | None, typer.Option(help="Byte budgets in per cent of fp16, such as 2,5,10.")
     ] = None,
-    experts: Annotated[
+    tasks: Annotated[
         str | None,
-        typer.Option(help="Compare merges of this many adapters instead, such as 2,8,32."),
+        typer.Option(help="Compare merges of this many tasks instead, such as 2,8,32."),
     ] = None,
     held_out: Annotated[
         int,
         typer.Option(
-            max=MOST, min=0, help="With --experts: number of tasks kept out of every merge."
+            max=MOST, min=0, help="With --tasks: number of tasks kept out of every merge."
         ),
     ] = 0,
     inputs: Annotated[
@@ -67,18 +67,18 @@ def frontier(
 ) -> None:
     """Measure storage against quality of many methods; an interrupted run resumes."""
     from ..evaluation.frontier import SHARES
-    from ..evaluation.reports import write_experts, write_frontier
+    from ..evaluation.reports import write_frontier, write_merges
 
     shares = SHARES if budgets is None else percentages("--budgets", budgets)
-    counts = None if experts is None else integers("--experts", experts)
-    benchmark = _benchmark(adapters, base, data, train, inputs, experts=experts is not None)
+    counts = None if tasks is None else integers("--tasks", tasks)
+    benchmark = _benchmark(adapters, base, data, train, inputs, merges=tasks is not None)
     benchmark = replace(benchmark, bfloat16=bf16)
     names, jobs = methods and methods.split(","), jobs or os.cpu_count() or 1
     if counts is None:
         report.show_points(write_frontier(output, benchmark, names, jobs, shares), as_json)
         return
-    points = write_experts(output, benchmark, names, counts, held_out, jobs)
-    report.show_experts(points, as_json)
+    points = write_merges(output, benchmark, names, counts, held_out, jobs)
+    report.show_merges(points, as_json)
 
 
 def _benchmark(
@@ -88,7 +88,7 @@ def _benchmark(
     train: Path | None,
     inputs: int | None,
     *,
-    experts: bool,
+    merges: bool,
 ) -> "Benchmark":
     """Return the user's adapters, or the zoo, with training examples for methods or calibration."""
     from ..errors import UsageError
@@ -99,4 +99,4 @@ def _benchmark(
         return read_benchmark(adapters, base, data, train, inputs)
     if adapters or base or data or train:
         raise UsageError("pass ADAPTERS with --base and --data, or none of them for the zoo")
-    return zoo_benchmark(inputs or TEST_INPUTS, TRAINING if experts else PROMPTS)
+    return zoo_benchmark(inputs or TEST_INPUTS, TRAINING if merges else PROMPTS)

@@ -15,8 +15,8 @@ from ..shown import visible
 from .records import describe, is_stored, of_modules, of_stored, of_tasks
 
 if TYPE_CHECKING:
-    from ..evaluation.experts import ExpertPoint
     from ..evaluation.frontier import Point
+    from ..evaluation.merges import MergePoint
     from ..lowering.bundle import Exported
     from ..merging import Method
 
@@ -168,13 +168,13 @@ def show_points(points: "Sequence[Point]", as_json: bool) -> None:
     Console().print(grid)
 
 
-def show_experts(points: "Sequence[ExpertPoint]", as_json: bool) -> None:
+def show_merges(points: "Sequence[MergePoint]", as_json: bool) -> None:
     """Print merges by number of merged adapters."""
     if as_json:
         print_json([point.record() for point in points])
         return
     columns = ("own tasks %", "tokens %", "unseen tasks %", "tokens %")
-    grid = Table("experts", "method", *columns)
+    grid = Table("tasks", "method", *columns)
     for point in points:
         own, unseen = point.held_in, point.held_out
         scores = [
@@ -183,5 +183,5 @@ def show_experts(points: "Sequence[ExpertPoint]", as_json: bool) -> None:
             *((unseen.exact, unseen.tokens) if unseen else (None,) * 2),
         ]
         cells = ("" if score is None else f"{100 * score:.1f}" for score in scores)
-        grid.add_row(*map(plain, (point.experts, point.method, *cells)))
+        grid.add_row(*map(plain, (point.tasks, point.method, *cells)))
     Console().print(grid)

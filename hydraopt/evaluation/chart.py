@@ -5,22 +5,36 @@ from io import BytesIO
 from statistics import mean
 from typing import TYPE_CHECKING
 
+from ..merging import METHODS, find_method
 from ..shown import markdown
 from .evaluator import Scores
-from .experts import BASE, UNMERGED, ExpertPoint
+from .frontier import BASE as BASE_MODEL
 from .frontier import Point
+from .merges import BASE, UNMERGED, MergePoint
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAPER_SHARE = 52  # percent of fp16 that HydraOpt's paper keeps (arXiv 2507.17706)
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
 COLORS = (  # matplotlib's default has ten, too few for all methods
     *("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink"),
     *("tab:gray", "olive", "cyan", "gold", "navy", "lime", "black"),
 )
-MARKERS = "osv^"  # one per cycle of twenty colours
-ZOOM = 5  # lower limit of the zoomed panel, in points below the unmerged adapters
+REFERENCES = {UNMERGED: "--", BASE: "-.", BASE_MODEL: "-."}  # lines without markers
+NAMES = {  # others have their paper's
+    UNMERGED: "separate adapters",
+    **dict.fromkeys((BASE, BASE_MODEL), "base model alone"),
+    "budget": "compress --budget",
+    "budget, calibrated": "compress --budget --calibration",
+    "plain": "plain int2, int4, int8",
+    "average": "averaged into one",
+    "ties": "TIES",
+    "dare-ties": "DARE-TIES",
+    "jd-full": "JD-Full",
+    "jd-diag": "JD-Diag",
+    "surgery": "Surgery",
+}
 
 
 def table(points: Sequence[Point]) -> str:
@@ -43,58 +57,48 @@ def table(points: Sequence[Point]) -> str:
 
 
 def plot(points: Sequence[Point]) -> bytes:
-    """Plot mean exact match, a zoom on its top, and S-scores; returns a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    unmerged, base, *merged = points
-    series: dict[str, list[Point]] = {}
-    for point in sorted(merged, key=lambda point: point.share):
-        series.setdefault(point.series, []).append(point)
-    figure, panels = pyplot.subplots(1, 4, figsize=(19.5, 4.8), layout="constrained")
-    shown = (
-        ("mean of all tasks", lambda point: point.mean),
-        (f"mean, the top {ZOOM} points", lambda point: point.mean),
-        ("S-score: chrF, generated / unmerged", lambda point: point.s_score(unmerged)),
-        ("the same of the worst task", lambda point: point.worst_s_score(unmerged)),
+    """Plot mean exact match and S-scores against stored bytes; returns a PNG."""
+    unmerged = points[0]
+    return plotted(
+        points,
+        {
+            "exact match, %": lambda point: point.mean,
+            "S-score (chrF relative to the separate adapters), %": lambda x: x.s_score(unmerged),
+        },
     )
-    for axes, (title, score) in zip(panels, shown, strict=True):
-        _panel(axes, series, score)
-        axes.axhline(100 * score(unmerged), color="gray", ls="--", lw=1, label="unmerged")
-        axes.axhline(100 * score(base), color="gray", ls="-.", lw=1, label="base model")
-        axes.axvline(PAPER_SHARE, color="gray", ls=":", lw=1, label=f"{PAPER_SHARE} %: the paper's")
+
+
+def plotted(points: Sequence[Point], scores: Mapping[str, Callable[[Point], float]]) -> bytes:
+    """Plot scores, by the titles of their panels, against stored bytes; returns a PNG."""
+    lines: dict[str, list[Point]] = {}
+    for point in sorted(points, key=lambda point: point.share):
+        lines.setdefault(point.series, []).append(point)
+    figure, panels = _figure()
+    for axes, (title, score) in zip(panels, scores.items(), strict=True):
         axes.set_title(title)
-    panels[1].set_ylim(100 * unmerged.mean - ZOOM, 100 * unmerged.mean + 0.5)
-    panels[0].set_ylabel("exact match, %")
-    panels[0].legend(fontsize=8)
-    image = _png(figure)
-    pyplot.close(figure)
-    return image
+        axes.set_prop_cycle(color=COLORS)
+        for series, line in lines.items():
+            x, y = zip(*((100 * point.share, 100 * score(point)) for point in line), strict=True)
+            if series in REFERENCES:
+                style = REFERENCES[series]
+                axes.axhline(y[0], color="gray", ls=style, lw=1, label=_name(series))
+            else:
+                axes.plot(x, y, "o-", ms=4, label=_name(series))
+        axes.set_xscale("log")
+        axes.set_xticks(TICKS, labels=map(str, TICKS))
+        axes.minorticks_off()
+        axes.set_xlim(0.9, 110 * max(1, *(point.share for point in points)))
+        axes.set_xlabel("stored bytes, % of the adapters in fp16")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return _png(figure)
 
 
-def _panel(axes, series: Mapping[str, Sequence[Point]], score: Callable[[Point], float]) -> None:
-    axes.set_prop_cycle(color=COLORS)
-    for name, points in series.items():
-        shares = [100 * point.share for point in points]
-        values = [100 * score(point) for point in points]
-        axes.plot(shares, values, "o-" if len(points) > 1 else "o", ms=4, label=name)
-    axes.set_xscale("log")
-    axes.set_xticks(TICKS, labels=map(str, TICKS))
-    axes.minorticks_off()
-    shares = [100 * point.share for points in series.values() for point in points]
-    axes.set_xlim(0.9, max(110, 1.1 * max(shares)))
-    axes.set_xlabel("stored bytes, % of the adapters' fp16 bytes")
-    axes.grid(alpha=0.3)
-
-
-def experts_table(points: Sequence[ExpertPoint]) -> str:
-    """Format merges by number of experts as Markdown: exact match / correct tokens, in percent."""
-    counts = sorted({point.experts for point in points})
-    by_size = {(point.method, point.experts): point for point in points}
+def merges_table(points: Sequence[MergePoint]) -> str:
+    """Format merges by number of tasks as Markdown: exact match / correct tokens, in percent."""
+    counts = sorted({point.tasks for point in points})
+    by_size = {(point.method, point.tasks): point for point in points}
     methods = list(dict.fromkeys(point.method for point in points))
-    seen = [f"{count} experts" for count in counts]
+    seen = [f"{count} tasks" for count in counts]
     head = ["method", *seen, *(f"unseen tasks, {name}" for name in seen)]
     rows = [
         [
@@ -112,51 +116,48 @@ def _cell(scores: Scores | None) -> str:
     return "" if scores is None else f"{100 * scores.exact:.1f} / {100 * scores.tokens:.1f}"
 
 
-def plot_experts(points: Sequence[ExpertPoint]) -> bytes:
-    """Plot scores on merged and on unseen tasks; returns a PNG."""
-    import matplotlib
+def plot_merges(points: Sequence[MergePoint]) -> bytes:
+    """Plot exact match on the merged tasks, by whether a method keeps a part per task; a PNG."""
+    counts = sorted({point.tasks for point in points})
+    figure, panels = _figure()
+    for axes, per_task in zip(panels, (False, True), strict=True):
+        axes.set_title("a part per task" if per_task else "one model for all tasks")
+        axes.set_prop_cycle(color=COLORS)
+        for method in dict.fromkeys(point.method for point in points):
+            line = [100 * point.held_in.exact for point in points if point.method == method]
+            if method in REFERENCES:
+                style = REFERENCES[method]
+                axes.plot(counts, line, color="gray", ls=style, lw=1, label=_name(method))
+            elif find_method(method).per_task == per_task:
+                axes.plot(counts, line, "o-", ms=4, label=_name(method))
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(counts, labels=map(str, counts))
+        axes.set_ylim(-3, 103)
+        axes.set_xlabel("tasks merged")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
+    panels[0].set_ylabel("exact match, %")
+    return _png(figure)
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    panels = (
-        ("merged tasks: answers right", "held_in", "exact"),
-        ("merged tasks: tokens right", "held_in", "tokens"),
-        ("unseen tasks: tokens right", "held_out", "tokens"),
-    )
-    figure, all_axes = pyplot.subplots(1, 3, figsize=(16, 5.4), layout="constrained")
-    for axes, (title, tasks, score) in zip(all_axes, panels, strict=True):
-        _experts_panel(axes, points, tasks, score, pyplot.cm.tab20)
-        axes.set_title(title)
-    all_axes[0].set_ylabel("%")
-    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    image = _png(figure)
-    pyplot.close(figure)
-    return image
+def _name(method: str) -> str:
+    """Return what the documentation calls a method."""
+    if method in NAMES:
+        return NAMES[method]
+    return METHODS[method].paper.partition(",")[0]
 
 
-def _experts_panel(
-    axes, points: Sequence[ExpertPoint], tasks: str, score: str, colors: Callable[[int], object]
-) -> None:
-    for place, method in enumerate(dict.fromkeys(point.method for point in points)):
-        line = [p for p in points if p.method == method and getattr(p, tasks) is not None]
-        axes.plot(
-            [point.experts for point in line],
-            [100 * getattr(getattr(point, tasks), score) for point in line],
-            color=colors(place % 20),
-            marker=MARKERS[place // 20 % len(MARKERS)],
-            ms=4,
-            ls="--" if method in (BASE, UNMERGED) else "-",
-            label=method,
-        )
-    counts = sorted({point.experts for point in points})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(counts, labels=map(str, counts))
-    axes.set_xlabel("experts merged")
-    axes.grid(alpha=0.3)
+def _figure() -> tuple["Figure", Sequence["Axes"]]:
+    """Return a figure with two panels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes in panels:
+        axes.grid(alpha=0.3)
+    return figure, panels
 
 
 def _png(figure: "Figure") -> bytes:
     content = BytesIO()
-    figure.savefig(content, dpi=130)
+    figure.savefig(content, dpi=150)
     return content.getvalue()

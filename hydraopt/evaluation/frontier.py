@@ -89,14 +89,8 @@ class Point:
 
         Tasks on which the unmerged adapter scores 0 are left out; the result is 0 without others.
         """
-        return mean(self._ratios(unmerged))
-
-    def worst_s_score(self, unmerged: "Point") -> float:
-        """Return the lowest ratio of any task."""
-        return min(self._ratios(unmerged))
-
-    def _ratios(self, unmerged: "Point") -> list[float]:
-        return [self.chrf[task] / top for task, top in unmerged.chrf.items() if top] or [0.0]
+        ratios = [self.chrf[task] / top for task, top in unmerged.chrf.items() if top]
+        return mean(ratios or [0.0])
 
 
 def candidates(

@@ -1,4 +1,4 @@
-"""Write a frontier or a comparison of experts: records, tables and plots."""
+"""Write a frontier or a comparison of merges: records, tables and plots."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,14 +10,14 @@ from ..adapters import read_adapters
 from ..files import check_files, json_bytes, write_files
 from ..merging import METHODS
 from ..training import read_examples
-from .chart import experts_table, plot, plot_experts, table
-from .experts import ExpertPoint, compare_experts
+from .chart import merges_table, plot, plot_merges, table
 from .frontier import SHARES, Point, frontier
+from .merges import MergePoint, compare_merges
 from .points import CALIBRATED, FRONTIER, Benchmark
 
 STORAGE = ("budget", CALIBRATED, "plain", "hydraopt", "average")
 RESULTS, TABLE, PLOT = "results.json", "frontier.md", "frontier.png"
-EXPERTS, EXPERTS_TABLE, EXPERTS_PLOT = "experts.json", "experts.md", "experts.png"
+MERGES, MERGES_TABLE, MERGES_PLOT = "merges.json", "merges.md", "merges.png"
 
 
 def read_benchmark(
@@ -68,31 +68,31 @@ def write_frontier(
     return points
 
 
-def write_experts(
+def write_merges(
     directory: Path,
     benchmark: Benchmark,
     methods: Sequence[str] | None,
     counts: Sequence[int],
     held_out: int,
     jobs: int,
-) -> list[ExpertPoint]:
-    """Compare numbers of experts and write experts.json, experts.md and experts.png.
+) -> list[MergePoint]:
+    """Compare numbers of tasks and write merges.json, merges.md and merges.png.
 
     ``methods`` defaults to all merging methods, without those that need data if there is none.
 
     Raises:
-        UsageError: there are more experts than tasks.
+        UsageError: a method is unknown, or a number is larger than that of the tasks left.
         OutputError: ``directory`` holds something else, or cannot be written.
         HydraOptError: an evaluation fails.
     """
-    check_files(directory, FRONTIER, (EXPERTS, EXPERTS_TABLE, EXPERTS_PLOT))
+    check_files(directory, FRONTIER, (MERGES, MERGES_TABLE, MERGES_PLOT))
     methods = methods or [
         name
         for name, method in METHODS.items()
         if name != "private" and (method.needs == "nothing" or benchmark.training)
     ]
-    points = compare_experts(benchmark, methods, counts, held_out, directory, jobs)
+    points = compare_merges(benchmark, methods, counts, held_out, directory, jobs)
     rows = [point.record() for point in points]
-    contents = {EXPERTS: json_bytes(rows), EXPERTS_TABLE: experts_table(points).encode()}
-    write_files(directory, FRONTIER, contents | {EXPERTS_PLOT: plot_experts(points)})
+    contents = {MERGES: json_bytes(rows), MERGES_TABLE: merges_table(points).encode()}
+    write_files(directory, FRONTIER, contents | {MERGES_PLOT: plot_merges(points)})
     return points

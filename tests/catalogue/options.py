@@ -280,9 +280,9 @@ WRONG = {
         ("profile", "bundle", "--serial", "host", "--threads", "0"),
         "thread",
     ),
-    "experts that are none": (
-        ("frontier", "-o", "out", "--experts", "0,x"),
-        "--experts",
+    "numbers of tasks that are none": (
+        ("frontier", "-o", "out", "--tasks", "0,x"),
+        "--tasks",
     ),
     "budgets that are none": (("frontier", "-o", "out", "--budgets", "0,200"), "--budgets"),
     "a frontier without base": (("frontier", "alpha", "-o", "out"), "--base and --data"),

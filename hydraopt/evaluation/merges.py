@@ -1,8 +1,7 @@
-"""Compare merges by number of experts, on their own tasks and on unseen ones.
+"""Compare merges by number of tasks, on those tasks and on unseen ones.
 
 The axes follow "What Matters for Model Merging at Scale?" (arXiv 2410.03617): method, number of
-experts (adapters merged), and held-in or held-out tasks. Methods that keep a delta per task cannot
-run an unseen task.
+tasks, and held-in or held-out tasks. Methods that keep a delta per task cannot run an unseen task.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,18 +20,18 @@ UNMERGED, BASE = "unmerged", "base"
 
 
 @dataclass(frozen=True)
-class ExpertPoint:
+class MergePoint:
     """Mean scores of one merge.
 
     Attributes:
         method: name of the method.
-        experts: number of adapters merged.
+        tasks: number of tasks merged.
         held_in: scores on the merged tasks.
         held_out: scores on tasks that no merge saw; None if the method cannot run them.
     """
 
     method: str
-    experts: int
+    tasks: int
     held_in: Scores
     held_out: Scores | None
 
@@ -47,26 +46,26 @@ def evenly_spaced(tasks: Sequence[str], count: int) -> list[str]:
     return [tasks[i * len(tasks) // count] for i in range(count)]
 
 
-def compare_experts(
+def compare_merges(
     benchmark: Benchmark,
     methods: Sequence[str],
     counts: Sequence[int],
     held_out: int,
     directory: Path,
     jobs: int,
-) -> list[ExpertPoint]:
-    """Evaluate every method with every number of experts, after the adapters and the base alone.
+) -> list[MergePoint]:
+    """Evaluate every method with every number of tasks, after the adapters and the base alone.
 
     Args:
         benchmark: adapters and examples.
         methods: names in ``METHODS``.
-        counts: numbers of experts.
+        counts: numbers of tasks.
         held_out: number of tasks to exclude from every merge.
         directory: directory for the results.
         jobs: number of processes.
 
     Raises:
-        UsageError: a method is unknown, or there are more experts than tasks.
+        UsageError: a method is unknown, or a number is larger than that of the tasks left.
     """
     tasks = benchmark.adapters.tasks
     unseen = evenly_spaced(tasks, held_out)
@@ -76,11 +75,11 @@ def compare_experts(
     benchmark.check(methods)
     if wrong := [count for count in counts if not 1 <= count <= len(rest)]:
         raise UsageError(
-            f"{wrong[0]} experts, expected 1 to {len(rest)}: {len(tasks)} tasks without the "
+            f"{wrong[0]} tasks, expected 1 to {len(rest)}: {len(tasks)} tasks without the "
             f"{len(unseen)} held out"
         )
     work = {
-        f"{method} {count} experts": partial(
+        f"{method} {count} tasks": partial(
             _measure, benchmark, method, evenly_spaced(rest, count), unseen
         )
         for count in counts
@@ -89,16 +88,16 @@ def compare_experts(
     return [_restored(x) for x in measured(work, benchmark.fingerprint, directory, jobs).values()]
 
 
-def _measure(benchmark: Benchmark, method: str, experts: list[str], unseen: list[str]) -> dict:
+def _measure(benchmark: Benchmark, method: str, merged: list[str], unseen: list[str]) -> dict:
     evaluator = benchmark.evaluator()
-    own, others = _factors(benchmark, method, experts)
-    held_in = _mean(evaluator.scores(experts, own).values())
+    own, others = _factors(benchmark, method, merged)
+    held_in = _mean(evaluator.scores(merged, own).values())
     held_out = _mean(evaluator.scores(unseen, others).values()) if others and unseen else None
-    return ExpertPoint(method, len(experts), held_in, held_out).record()
+    return MergePoint(method, len(merged), held_in, held_out).record()
 
 
 def _factors(
-    benchmark: Benchmark, method: str, experts: list[str]
+    benchmark: Benchmark, method: str, tasks: list[str]
 ) -> tuple[TaskFactors, TaskFactors | None]:
     """Return the factors of merged tasks, and of unseen tasks if the method has any."""
     trained = {adapter.name: adapter for adapter in benchmark.adapters.adapters}
@@ -106,8 +105,8 @@ def _factors(
         return (lambda _: {}), (lambda _: {})
     if method == UNMERGED:
         return (lambda task: trained[task].factors), (lambda task: trained[task].factors)
-    merged = benchmark.merge(method, AdapterSet(trained[task] for task in experts))
-    for_all = None if find_method(method).per_task else merged.task_factors(experts[0])
+    merged = benchmark.merge(method, AdapterSet(trained[task] for task in tasks))
+    for_all = None if find_method(method).per_task else merged.task_factors(tasks[0])
     return merged.task_factors, None if for_all is None else (lambda _: for_all)
 
 
@@ -115,6 +114,6 @@ def _mean(scores: Collection[Scores]) -> Scores:
     return Scores(*map(mean, zip(*scores, strict=True)))
 
 
-def _restored(fields: dict) -> ExpertPoint:
+def _restored(fields: dict) -> MergePoint:
     scores = (x and Scores(**x) for x in (fields["held_in"], fields["held_out"]))
-    return ExpertPoint(fields["method"], fields["experts"], *scores)
+    return MergePoint(fields["method"], fields["tasks"], *scores)
