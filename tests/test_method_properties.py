@@ -290,6 +290,6 @@ def test_no_function_shadows_a_module():
 
 
 def test_a_method_keeps_its_name():
-    register = merging_method(name="ties", paper="", per_task=False, needs="nothing", storage="")
+    register = merging_method(name="ties", paper="", storage="")
     with pytest.raises(ValueError, match=r"'ties' already exists in hydraopt\.merging\.ties"):
         register(lambda adapters: None)

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
 
-from ..adapters import BaseWeights
 from ..errors import LoweringError, UsageError
 from ..factors import Places
 from ..formats.swaps import DATA, INPUTS, TASK_METHODS
@@ -20,45 +18,6 @@ from .settings import ExportSettings
 from .static import StaticAdapter
 
 SWAPS = (INPUTS, TASK_METHODS, DATA)
-
-
-class Adapters(Protocol):
-    """The interface of adapters to export, for several tasks or one for all."""
-
-    @property
-    def base_model(self) -> str:
-        """Identifier of the base model."""
-
-    @property
-    def method(self) -> str:
-        """How they were made."""
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks' names."""
-
-    @property
-    def adapter_bytes(self) -> int:
-        """fp16 bytes of the original adapters."""
-
-    @property
-    def classes(self) -> Mapping[str, int]:
-        """Task -> number of classes of its head; empty without heads."""
-
-    @property
-    def task_type(self) -> str | None:
-        """PEFT task type; None if unknown."""
-
-    @property
-    def base_weights(self) -> BaseWeights:
-        """Copies of base weights, to compare with the base."""
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, int]]:
-        """Module -> ``(out, in)``."""
-
-    def placed(self, places: Places) -> Self:
-        """Rename modules to their places in the base, and drop those without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +36,7 @@ class _Plan:
 
     base: BaseModel
     settings: ExportSettings
-    adapters: Adapters
+    adapters: CodedAdapters | StaticAdapter
     classes: Mapping[str, int]
     check: bool = True
     layers: Places = field(default_factory=dict)
@@ -180,7 +139,7 @@ def make_plan(
 
 
 def _on_base(
-    adapters: Adapters,
+    adapters: CodedAdapters | StaticAdapter,
     base: str,
     settings: ExportSettings | None,
     chat_arguments: ChatArguments | None,

@@ -29,13 +29,7 @@ NAME = "adamerging"
 START = 0.3
 
 
-@merging_method(
-    name=NAME,
-    paper="AdaMerging, arXiv 2310.02575",
-    per_task=False,
-    needs="data",
-    storage="m n",
-)
+@merging_method(name=NAME, paper="AdaMerging, arXiv 2310.02575", needs="data", storage="m n")
 def adamerging(
     adapters: AdapterSet,
     data: CalibrationData,

@@ -18,11 +18,7 @@ NAME = "byom"
 
 
 @merging_method(
-    name=NAME,
-    paper="BYOM-LoRA, arXiv 2310.01886",
-    per_task=True,
-    needs="nothing",
-    storage="T R (m + n)",
+    name=NAME, paper="BYOM-LoRA, arXiv 2310.01886", per_task=True, storage="T R (m + n)"
 )
 def byom(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     """Truncate each task's delta to rank q.

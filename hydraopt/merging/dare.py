@@ -23,13 +23,7 @@ DARE = "dare"
 DARE_TIES = "dare-ties"
 
 
-@merging_method(
-    name=DARE,
-    paper="DARE, arXiv 2311.03099",
-    per_task=False,
-    needs="nothing",
-    storage="m n",
-)
+@merging_method(name=DARE, paper="DARE, arXiv 2311.03099", storage="m n")
 def dare(
     adapters: AdapterSet,
     *,
@@ -54,13 +48,7 @@ def dare(
     return _merge(DARE, sum, adapters, density, scale, rank, seed)
 
 
-@merging_method(
-    name=DARE_TIES,
-    paper="DARE, arXiv 2311.03099",
-    per_task=False,
-    needs="nothing",
-    storage="m n",
-)
+@merging_method(name=DARE_TIES, paper="DARE, arXiv 2311.03099", storage="m n")
 def dare_ties(
     adapters: AdapterSet,
     *,

@@ -31,13 +31,7 @@ NAME = "doge"
 SUBSPACE, LEARNING_RATE = 6, 1e-4
 
 
-@merging_method(
-    name=NAME,
-    paper="DOGE, arXiv 2501.01230",
-    per_task=False,
-    needs="nothing",
-    storage="m n",
-)
+@merging_method(name=NAME, paper="DOGE, arXiv 2501.01230", storage="m n")
 def doge(
     adapters: AdapterSet,
     *,

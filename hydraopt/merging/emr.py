@@ -26,7 +26,6 @@ NAME = "emr"
     name=NAME,
     paper="EMR-Merging, arXiv 2405.17461",
     per_task=True,
-    needs="nothing",
     storage="m n + T m n / 16, T scales in all",
 )
 def emr(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:

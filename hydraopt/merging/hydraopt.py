@@ -40,11 +40,7 @@ MAX_STEPS = 20
 
 
 @merging_method(
-    name=HYDRAOPT,
-    paper="HydraOpt, arXiv 2507.17706",
-    per_task=True,
-    needs="nothing",
-    storage="R n + K R m",
+    name=HYDRAOPT, paper="HydraOpt, arXiv 2507.17706", per_task=True, storage="R n + K R m"
 )
 def hydraopt(
     adapters: AdapterSet,
@@ -82,13 +78,7 @@ def hydraopt(
     return assemble(HYDRAOPT, adapters, modules, settings)
 
 
-@merging_method(
-    name=AVERAGE,
-    paper="HydraOpt with K = 1",
-    per_task=False,
-    needs="nothing",
-    storage="R (m + n)",
-)
+@merging_method(name=AVERAGE, paper="HydraOpt with K = 1", storage="R (m + n)")
 def average(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     """Merge into one adapter: the mean delta, truncated to ``rank`` by SVD (HydraOpt's K = 1).
 

@@ -16,13 +16,7 @@ from .registry import merging_method
 NAME = "iso-c"
 
 
-@merging_method(
-    name=NAME,
-    paper="Iso-C, arXiv 2502.04959",
-    per_task=False,
-    needs="nothing",
-    storage="m n",
-)
+@merging_method(name=NAME, paper="Iso-C, arXiv 2502.04959", storage="m n")
 def iso_c(adapters: AdapterSet, *, scale: float = 1.0, rank: int | None = None) -> MergedAdapters:
     """Merge into one A and one B per module.
 

@@ -28,7 +28,6 @@ TOLERANCE = 1e-5  # stop when a step gains less than this share of the deltas' s
     name=NAME,
     paper="Compress then Serve, arXiv 2407.00066",
     per_task=True,
-    needs="nothing",
     storage="R (m + n) + T R",
 )
 def jd_diag(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:

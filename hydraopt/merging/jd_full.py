@@ -30,7 +30,6 @@ TOLERANCE = 1e-7  # stop when a step gains less than this share of the deltas' s
     name=NAME,
     paper="Compress then Serve, arXiv 2407.00066",
     per_task=True,
-    needs="nothing",
     storage="R (m + n) + T R^2",
 )
 def jd_full(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:

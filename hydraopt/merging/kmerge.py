@@ -38,13 +38,7 @@ class StoredAdapter:
     members: int = 1
 
 
-@merging_method(
-    name=NAME,
-    paper="K-Merge, arXiv 2510.13537",
-    per_task=True,
-    needs="nothing",
-    storage="K R (m + n)",
-)
+@merging_method(name=NAME, paper="K-Merge, arXiv 2510.13537", per_task=True, storage="K R (m + n)")
 def kmerge(
     adapters: AdapterSet,
     *,

@@ -22,13 +22,7 @@ from .registry import merging_method
 NAME = "knots"
 
 
-@merging_method(
-    name=NAME,
-    paper="KnOTS, arXiv 2410.19735",
-    per_task=False,
-    needs="nothing",
-    storage="m n",
-)
+@merging_method(name=NAME, paper="KnOTS, arXiv 2410.19735", storage="m n")
 def knots(
     adapters: AdapterSet, *, density: float = 0.2, scale: float = 1.0, rank: int | None = None
 ) -> MergedAdapters:

@@ -34,7 +34,6 @@ NAME = "1bit"
     name=NAME,
     paper="1bit-Merging, arXiv 2502.10743",
     per_task=True,
-    needs="nothing",
     storage="T m n / 16 + T, or m n merged",
 )
 def onebit(

@@ -11,13 +11,7 @@ from .registry import merging_method
 NAME = "private"
 
 
-@merging_method(
-    name=NAME,
-    paper="no sharing",
-    per_task=True,
-    needs="nothing",
-    storage="T r (m + n)",
-)
+@merging_method(name=NAME, paper="no sharing", per_task=True, storage="T r (m + n)")
 def private(adapters: AdapterSet) -> MergedAdapters:
     """Stack all T adapters, padding smaller ranks with zeros."""
     everyone = torch.arange(len(adapters.tasks))

@@ -20,9 +20,9 @@ def merging_method(
     *,
     name: str,
     paper: str,
-    per_task: bool,
-    needs: Literal["nothing", "data", "labels"],
     storage: str,
+    per_task: bool = False,
+    needs: Literal["nothing", "data", "labels"] = "nothing",
 ) -> Callable[[Function], Function]:
     """Register the decorated function in ``METHODS`` and return it unchanged.
 

@@ -37,13 +37,7 @@ MOST_SWEEPS = 100
 Coefficients = Mapping[str, torch.Tensor]  # module -> [T]
 
 
-@merging_method(
-    name=NAME,
-    paper="SuperMerge, arXiv 2412.10416",
-    per_task=False,
-    needs="labels",
-    storage="m n",
-)
+@merging_method(name=NAME, paper="SuperMerge, arXiv 2412.10416", needs="labels", storage="m n")
 def supermerge(
     adapters: AdapterSet,
     data: CalibrationData,

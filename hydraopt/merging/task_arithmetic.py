@@ -13,13 +13,7 @@ from .registry import merging_method
 NAME = "task-arithmetic"
 
 
-@merging_method(
-    name=NAME,
-    paper="Task Arithmetic, arXiv 2212.04089",
-    per_task=False,
-    needs="nothing",
-    storage="m n",
-)
+@merging_method(name=NAME, paper="Task Arithmetic, arXiv 2212.04089", storage="m n")
 def task_arithmetic(
     adapters: AdapterSet, *, scale: float = 0.3, rank: int | None = None
 ) -> MergedAdapters:

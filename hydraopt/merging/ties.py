@@ -21,13 +21,7 @@ from .registry import merging_method
 NAME = "ties"
 
 
-@merging_method(
-    name=NAME,
-    paper="TIES-Merging, arXiv 2306.01708",
-    per_task=False,
-    needs="nothing",
-    storage="m n",
-)
+@merging_method(name=NAME, paper="TIES-Merging, arXiv 2306.01708", storage="m n")
 def ties(
     adapters: AdapterSet, *, density: float = 0.2, scale: float = 1.0, rank: int | None = None
 ) -> MergedAdapters:

@@ -25,13 +25,7 @@ NAME = "tsv-merge"
 TOLERANCE = 1e-10  # of eigenvalues of UᵀU, relative to the largest
 
 
-@merging_method(
-    name=NAME,
-    paper="TSV-Merge, arXiv 2412.00081",
-    per_task=False,
-    needs="nothing",
-    storage="m n",
-)
+@merging_method(name=NAME, paper="TSV-Merge, arXiv 2412.00081", storage="m n")
 def tsv_merge(
     adapters: AdapterSet, *, keep: int | None = None, scale: float = 1.0, rank: int | None = None
 ) -> MergedAdapters:

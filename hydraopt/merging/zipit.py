@@ -36,13 +36,7 @@ NAME = "zipit"
 BATCH = 16  # prompts
 
 
-@merging_method(
-    name=NAME,
-    paper="ZipIt!, arXiv 2305.03053",
-    per_task=False,
-    needs="data",
-    storage="R (m + n)",
-)
+@merging_method(name=NAME, paper="ZipIt!, arXiv 2305.03053", needs="data", storage="R (m + n)")
 def zipit(
     adapters: AdapterSet,
     data: CalibrationData,

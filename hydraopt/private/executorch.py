@@ -2,8 +2,8 @@
 
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,19 +13,15 @@ from .names import TESTED, GoneError, Name
 # Speed-ups
 
 SORT = Name(
-    "executorch",
-    "executorch.exir.lowered_backend_module",
-    "legalize_graph",
+    "executorch.exir.lowered_backend_module:legalize_graph",
     "sorts a graph for every partition and regenerates its Python code each time",
 )
 PASS_MANAGER = Name(
-    "executorch",
-    "executorch.backends.xnnpack.xnnpack_preprocess",
-    "XNNPACKPassManager",
+    "executorch.backends.xnnpack.xnnpack_preprocess:XNNPACKPassManager",
     "runs every pass on every partition, and each pass traces it again",
 )
 PASSES = {  # pass -> operators that it rewrites; others rewrite convolutions
-    Name("executorch", "executorch.backends.xnnpack._passes", x, "rewrites a partition"): rewrites
+    Name(f"executorch.backends.xnnpack._passes:{x}", "rewrites a partition"): rewrites
     for x, rewrites in {
         "XNNPACKRemoveCloneOpsTransform": "clone",
         "DimOrderOpsRevertPass": "dim_order",
@@ -37,57 +33,37 @@ PASSES = {  # pass -> operators that it rewrites; others rewrite convolutions
     }.items()
 }
 DECOMPOSITIONS = Name(
-    "executorch",
-    "executorch.exir.tracer",
-    "_default_decomposition_table",
+    "executorch.exir.tracer:_default_decomposition_table",
     "lists what ExecuTorch decomposes in three traces, where one is enough",
 )
 
 # Needed for correct programs
 
 CUSTOM_OPERATORS = Name(
-    "executorch",
     "executorch.extension.llm.custom_ops.custom_ops",
-    "",
     "registers the operators llama::update_cache and llama::custom_sdpa",
 )
 QUANTIZED_OPERATORS = Name(
-    "executorch",
-    "executorch.kernels.quantized",
-    "",
-    "registers the operators quantized_decomposed::embedding_*",
+    "executorch.kernels.quantized", "registers the operators quantized_decomposed::embedding_*"
 )
 EXTERNAL_DATA = Name(
-    "executorch",
-    "executorch.exir",
-    "ExecutorchProgramManager._tensor_data",
+    "executorch.exir:ExecutorchProgramManager._tensor_data",
     "holds the data of a program with external constants",
 )
-DATA_BYTES = Name(
-    "executorch", "executorch.exir._serialize._cord", "Cord", "holds the bytes of a .ptd file"
-)
+DATA_BYTES = Name("executorch.exir._serialize._cord:Cord", "holds the bytes of a .ptd file")
 DATA_ENTRY = Name(
-    "executorch",
-    "executorch.exir._serialize.data_serializer",
-    "DataEntry",
-    "is a tensor in a .ptd file",
+    "executorch.exir._serialize.data_serializer:DataEntry", "is a tensor in a .ptd file"
 )
 DATA_PAYLOAD = Name(
-    "executorch",
-    "executorch.exir._serialize.data_serializer",
-    "DataPayload",
-    "is the content of a .ptd file",
+    "executorch.exir._serialize.data_serializer:DataPayload", "is the content of a .ptd file"
 )
 DATA_SERIALIZER = Name(
-    "executorch",
-    "executorch.extension.flat_tensor.serialize.serialize",
-    "FlatTensorSerializer",
+    "executorch.extension.flat_tensor.serialize.serialize:FlatTensorSerializer",
     "writes and reads .ptd files",
 )
 
 
-@contextmanager
-def sorted_without_code() -> Iterator[None]:
+def sorted_without_code() -> AbstractContextManager[None]:
     """Skip generating Python code when a graph is sorted for a partition."""
     from torch.fx import GraphModule
 
@@ -103,12 +79,10 @@ def sorted_without_code() -> Iterator[None]:
 
         return sorted_graph
 
-    with replaced(SORT, without_code):
-        yield
+    return replaced(SORT, without_code)
 
 
-@contextmanager
-def few_passes(begins: Callable[[], None]) -> Iterator[None]:
+def few_passes(begins: Callable[[], None]) -> AbstractContextManager[None]:
     """Run only the passes that may change a partition, in this thread.
 
     A pass is skipped if the partition has none of the operators that it rewrites. A partition with
@@ -128,8 +102,7 @@ def few_passes(begins: Callable[[], None]) -> Iterator[None]:
 
         return make
 
-    with replaced(PASS_MANAGER, with_few):
-        yield
+    return replaced(PASS_MANAGER, with_few)
 
 
 def _passes_for(program: Any, passes: Mapping[type, str]) -> list | None:

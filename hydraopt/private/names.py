@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pkgutil import resolve_name
 from typing import Any
 
 from ..errors import HydraOptError
@@ -25,16 +25,17 @@ class Name:
     """A private name of another library.
 
     Attributes:
-        library: name of the distribution.
-        module: module that defines the name.
-        attribute: dotted path inside the module; empty for the module itself.
+        path: module and, after a colon, the dotted path inside it; without one the module itself.
         use: its purpose, to complete "which ...".
     """
 
-    library: str
-    module: str
-    attribute: str
+    path: str
     use: str
+
+    @property
+    def library(self) -> str:
+        """Name of the distribution."""
+        return str(self).partition(".")[0]
 
     def get(self) -> Any:
         """Import the object.
@@ -43,15 +44,12 @@ class Name:
             GoneError: the library has no such name.
         """
         try:
-            found = import_module(self.module)
-            for part in filter(None, self.attribute.split(".")):
-                found = getattr(found, part)
+            return resolve_name(self.path)
         except (ImportError, AttributeError):
             raise self.gone() from None
-        return found
 
     def __str__(self) -> str:
-        return ".".join(filter(None, (self.module, self.attribute)))
+        return self.path.replace(":", ".")
 
     def gone(self) -> GoneError:
         """Return the error for a name that is gone."""
@@ -65,7 +63,7 @@ class Name:
         )
 
 
-Speedup = Callable[[], AbstractContextManager[None]]
+Speedup = Callable[[], AbstractContextManager]
 
 
 @contextmanager

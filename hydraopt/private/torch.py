@@ -6,7 +6,7 @@ Nothing here changes a program. Patches apply only to the thread that entered th
 import copy
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any
 from unittest.mock import patch
@@ -18,37 +18,27 @@ from torch.fx import GraphModule
 from .names import Name
 
 GUARD_MANAGER = Name(
-    "torch",
-    "torch._dynamo.guards",
-    "CheckFunctionManager.build_guards",
+    "torch._dynamo.guards:CheckFunctionManager.build_guards",
     "makes the guards of a compiled model; an export needs those of sizes alone",
 )
 GUARD_FUNCTIONS = Name(
-    "torch",
-    "torch._dynamo.guards",
-    "GuardBuilder.add_python_lambda_leaf_guard_to_root",
+    "torch._dynamo.guards:GuardBuilder.add_python_lambda_leaf_guard_to_root",
     "writes functions that check guards, which an export never calls",
 )
 NODE_SOURCE = Name(
-    "torch",
-    "torch.fx.traceback",
-    "NodeSource",
+    "torch.fx.traceback:NodeSource",
     "records the traces that a node went through, and is copied in every trace",
 )
 FAKE_TENSOR = Name(
-    "torch",
-    "torch._subclasses.fake_tensor",
-    "FakeTensor",
+    "torch._subclasses.fake_tensor:FakeTensor",
     "is a tensor with a shape and no data, used in traces",
 )
 DECOMPOSITIONS = Name(
-    "torch",
-    "torch._inductor.decomposition",
-    "decompositions",
+    "torch._inductor.decomposition:decompositions",
     "holds the decompositions of torchao's operators, to compute them on real tensors",
 )
 LIBRARY_END = Name(
-    "torch", "torch.library", "Library._destroy", "removes an operator's overriding implementation"
+    "torch.library:Library._destroy", "removes an operator's overriding implementation"
 )
 
 
@@ -73,12 +63,11 @@ def replaced(name: Name, make: Callable[[Callable], Callable]) -> Iterator[None]
     """
     original = name.get()
     replacement = in_this_thread(make(original), original)
-    with patch(f"{name.module}.{name.attribute}", replacement):
+    with patch(str(name), replacement):
         yield
 
 
-@contextmanager
-def size_guards() -> Iterator[None]:
+def size_guards() -> AbstractContextManager[None]:
     """Make only the guards of sizes."""
 
     def only_sizes(build: Callable) -> Callable:
@@ -88,28 +77,21 @@ def size_guards() -> Iterator[None]:
 
         return guarded
 
-    with replaced(GUARD_MANAGER, only_sizes):
-        yield
+    return replaced(GUARD_MANAGER, only_sizes)
 
 
-@contextmanager
-def no_guard_functions() -> Iterator[None]:
+def no_guard_functions() -> AbstractContextManager[None]:
     """Skip writing functions that check guards."""
-    with replaced(GUARD_FUNCTIONS, lambda _: _nothing):
-        yield
+    return replaced(GUARD_FUNCTIONS, lambda _: _nothing)
 
 
-@contextmanager
-def shared_sources() -> Iterator[None]:
+def shared_sources() -> AbstractContextManager:
     """Share a node's record between its copies."""
-    source = NODE_SOURCE.get()
     itself = in_this_thread(lambda record, _: record, _copied)
-    with patch.object(source, "__deepcopy__", itself, create=True):
-        yield
+    return patch.object(NODE_SOURCE.get(), "__deepcopy__", itself, create=True)
 
 
-@contextmanager
-def decomposed_if_any() -> Iterator[None]:
+def decomposed_if_any() -> AbstractContextManager:
     """Skip the trace of ``run_decompositions`` if nothing needs decomposing."""
     original = ExportedProgram.run_decompositions
 
@@ -124,8 +106,8 @@ def decomposed_if_any() -> Iterator[None]:
                 return program
         return original(program, decomp_table, **options)
 
-    with patch.object(ExportedProgram, "run_decompositions", in_this_thread(decompose, original)):
-        yield
+    here = in_this_thread(decompose, original)
+    return patch.object(ExportedProgram, "run_decompositions", here)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """torchao: weights of given integers, and the output shapes of its operators."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -10,32 +10,23 @@ from .names import Name
 from .torch import known_shapes
 
 INT_TENSOR = Name(
-    "torchao",
-    "torchao.quantization",
-    "IntxUnpackedToInt8Tensor",
-    "is a weight of given integers and scales",
+    "torchao.quantization:IntxUnpackedToInt8Tensor", "is a weight of given integers and scales"
 )
 ACTIVATIONS = Name(
-    "torchao",
-    "torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor",
-    "IntxUnpackedToInt8TensorActivationQuantization.INT8_ASYM_PER_TOKEN",
+    "torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor:IntxUnpackedToInt8TensorActivationQuantization.INT8_ASYM_PER_TOKEN",
     "quantises activations to int8 beside such a weight",
 )
 UNWRAP = Name(
-    "torchao",
-    "torchao.utils",
-    "unwrap_tensor_subclass",
+    "torchao.utils:unwrap_tensor_subclass",
     "converts quantised weights to plain tensors for torch.export",
 )
-OPERATORS = {
-    name: Name(
-        "torchao",
-        "torch",
-        f"ops.torchao.{name}.default",
+OPERATORS = [
+    Name(
+        f"torchao.quantization.quant_primitives:torch.ops.torchao.{name}.default",
         "decomposes into some twenty operators, which a trace would repeat for every layer",
     )
     for name in ("choose_qparams_affine", "quantize_affine", "dequantize_affine")
-}
+]
 
 
 def integer_weight(values: torch.Tensor, scales: torch.Tensor, bits: int) -> nn.Parameter:
@@ -70,15 +61,11 @@ def integers_of(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return weight.qdata, weight.scale.float()
 
 
-@contextmanager
-def operator_shapes() -> Iterator[None]:
+def operator_shapes() -> AbstractContextManager[None]:
     """Compute output shapes of quantisation operators without tracing into them."""
-    import torchao.quantization  # noqa: F401  defines the operators
-
     shapes = (_scale_and_zero, _like_with_dtype, _like_dequantized)
-    operators = [name.get() for name in OPERATORS.values()]
-    with known_shapes("torchao", dict(zip(operators, shapes, strict=True))):
-        yield
+    operators = [name.get() for name in OPERATORS]
+    return known_shapes("torchao", dict(zip(operators, shapes, strict=True)))
 
 
 def _scale_and_zero(

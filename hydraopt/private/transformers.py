@@ -9,39 +9,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MAPPING = Name(
-    "transformers",
-    "transformers.conversion_mapping",
-    "get_model_conversion_mapping",
+    "transformers.conversion_mapping:get_model_conversion_mapping",
     "lists how layers of a checkpoint are renamed when a model is loaded",
 )
 RENAMING = Name(
-    "transformers",
-    "transformers.core_model_loading",
-    "WeightRenaming",
+    "transformers.core_model_loading:WeightRenaming",
     "distinguishes renamed layers from converted ones",
 )
 RENAME = Name(
-    "transformers",
-    "transformers.core_model_loading",
-    "rename_source_key",
+    "transformers.core_model_loading:rename_source_key",
     "renames a layer of a checkpoint as loading does",
 )
 CACHED_FILE = Name(
-    "transformers",
-    "transformers.utils",
-    "cached_file",
-    "finds a file of a model on the hub or in its cache",
+    "transformers.utils:cached_file", "finds a file of a model on the hub or in its cache"
 )
 ADAPTER_CONFIG = Name(
-    "transformers",
-    "transformers.utils",
-    "find_adapter_config_file",
+    "transformers.utils:find_adapter_config_file",
     "finds an adapter that would be loaded with a base model",
 )
 BYTE_SYMBOLS = Name(
-    "transformers",
-    "transformers.convert_slow_tokenizer",
-    "bytes_to_unicode",
+    "transformers.convert_slow_tokenizer:bytes_to_unicode",
     "names the bytes in the vocabulary of a byte-level tokenizer",
 )
 
