@@ -46,9 +46,10 @@ def exporting():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("point", "number"), POINTS)
-def test_an_export_leaves_nothing_behind(exporting, merged, base, tmp_path, point, number):
-    merged.save(tmp_path / "merged")
+def test_an_export_leaves_nothing_behind(exporting, averaged, base, tmp_path, point, number):
+    averaged.save(tmp_path / "merged")
     arguments = ["export", tmp_path / "merged", "--base", base, "-o", tmp_path / "out" / "b"]
+    arguments += ["--static", "--quantize", "none"]  # the smallest program
     script = f"mock.patch('{point}', side_effect=arrive).start(); cli.main()"
     assert run(exporting, script, number, *arguments) == ended_by(number)
     assert list((tmp_path / "out").iterdir()) == []

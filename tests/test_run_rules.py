@@ -1,5 +1,6 @@
 """The rules that runs of the tests keep to, seen at work."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -26,8 +27,15 @@ def run(directory: Path, content: str, *options: str) -> tuple[int, str]:
     (directory / "conftest.py").write_text(
         f"import sys; sys.path.insert(0, {str(TESTS)!r}); pytest_plugins = ['run_rules']\n"
     )
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "."]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    plugins = ["-p", "no:cacheprovider", "-p", "xdist"]  # others that are installed take seconds
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *plugins, *options, "."],
+        cwd=directory,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.returncode, done.stdout
 
 
