@@ -90,7 +90,9 @@ def random_payload(sections) -> torch.Tensor:
 def test_packs_decode_by_the_page_to_what_we_decode(seed, tmp_path):
     layout = random_layout(seed)
     shared, own = random_payload(layout.shared), random_payload(layout.task)
-    CodedAdapters("random", {}, layout, shared, {"one": own}, 1).save(tmp_path / "coded")
+    CodedAdapters("random", {}, layout, shared, {"one": own}, adapter_bytes=1).save(
+        tmp_path / "coded"
+    )
     files = {x: (tmp_path / "coded" / x).read_bytes() for x in ("layout.json", "shared.pack")}
     modules = json.loads(files["layout.json"])["modules"]
     binding = hashlib.sha256(files["layout.json"] + files["shared.pack"][64:]).digest()[:16]

@@ -30,7 +30,9 @@ def coded(adapters):
 def later(coded, adapter):
     """The adapter in the layout of the others."""
     payload = encode_adapter(coded.layout, coded.shared, adapter)
-    return CodedAdapters("", {}, coded.layout, coded.shared, {adapter.name: payload}, 1)
+    return CodedAdapters(
+        "", {}, coded.layout, coded.shared, {adapter.name: payload}, adapter_bytes=1
+    )
 
 
 def test_one_like_the_others_fits(adapters, coded):

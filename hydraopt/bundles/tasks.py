@@ -59,8 +59,9 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
         layout, shared = read_coded_layout(bundle, swap.binding)
         _check_fits(adapters.adapters[0], manifest, layout)
         payload = encode_adapter(layout, shared, adapters.adapters[0])
+        size = adapters.fp16_bytes
         coded = CodedAdapters(
-            manifest.method, {}, layout, shared, {task: payload}, adapters.fp16_bytes
+            manifest.method, {}, layout, shared, {task: payload}, adapter_bytes=size
         )
         check_kept(adapters.adapters[0], coded)
         coded = replace(coded, errors=relative_errors(adapters, coded))

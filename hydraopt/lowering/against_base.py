@@ -11,10 +11,9 @@ from ..adapters import AdapterSet, read_adapters
 from ..errors import AdapterError, BundleError, LoweringError, check_task
 from ..factors import Factors
 from ..fitting import check_base_weights
-from ..formats.layout import payload_bytes
 from ..formats.manifest import Manifest
 from ..formats.swaps import Inputs
-from ..packing import CodedAdapters, Unpack, read_coded_layout, shared_rows
+from ..packing import CodedAdapters, Unpack, shared_rows
 from ..progress import report_stage
 from ..runtime import Session
 from ..stored import relative_errors
@@ -87,13 +86,7 @@ def _coded(bundle: Path, manifest: Manifest) -> CodedAdapters:
             "model; export it with factors as inputs",
             options=["swap=inputs"],
         )
-    layout, shared = read_coded_layout(bundle, manifest.swap.binding)
-    size, binding = payload_bytes(layout.task), layout.binding(shared.numpy())
-    payloads = {
-        task: torch.from_numpy(pack.payload(bundle, size, binding))
-        for task, pack in manifest.packs.items()
-    }
-    return CodedAdapters(manifest.method, {}, layout, shared, payloads, manifest.adapter_bytes)
+    return CodedAdapters.of_bundle(bundle, manifest, manifest.swap, manifest.tasks)
 
 
 def _adapter_errors(given: AdapterSet, coded: CodedAdapters) -> dict[str, float]:

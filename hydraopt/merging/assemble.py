@@ -70,7 +70,7 @@ def assemble(
         adapters.base_model,
         adapters.tasks,
         modules,
-        adapters.fp16_bytes,
+        adapter_bytes=adapters.fp16_bytes,
         task_type=adapters.task_type,
         base_weights=adapters.base_weights,
     )

@@ -1,19 +1,20 @@
 """``CodedAdapters``: adapters as packs, the result of compression and the input of lowering."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from ..adapters import PEFT_CAUSAL_LM, BaseWeights
 from ..errors import BundleError, check_task
 from ..factors import Factors, Places, placed
 from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
+from ..formats.manifest import Manifest
 from ..formats.pack import SHARED, Pack, pack, pack_bytes, pack_name, write_each, write_single
 from ..formats.stored import DESCRIPTION, read_description
+from ..formats.swaps import Inputs
 from ..stored import StoredAdapters, described
 from .codec import Coded
 from .unpack import Unpack
@@ -27,26 +28,14 @@ class CodedAdapters(StoredAdapters):
     """The adapters of T tasks as codes of one layout.
 
     Attributes:
-        method: name of the method.
-        settings: options of the method, for the record.
         layout: directions of every module, and their bits.
         shared: shared payload, uint8 ``[Ns]``.
         payloads: task -> payload, uint8 ``[Nt]``.
-        adapter_bytes: fp16 bytes of the original adapters.
-        errors: task -> module -> relative error of the delta.
-        task_type: PEFT's task type.
-        base_weights: fingerprints of weights that the base must have.
     """
 
-    method: str
-    settings: Mapping[str, int | float | bool | str | None]
     layout: Layout
     shared: torch.Tensor
     payloads: Mapping[str, torch.Tensor]
-    adapter_bytes: int
-    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    task_type: str | None = PEFT_CAUSAL_LM
-    base_weights: BaseWeights = field(default_factory=dict)
 
     @property
     def base_model(self) -> str:
@@ -176,12 +165,34 @@ class CodedAdapters(StoredAdapters):
         if about["packs"] is None:
             raise BundleError(f"{directory / DESCRIPTION} has no packs; compress again")
         layout, shared = read_coded_layout(directory)
-        binding, size = layout.binding(shared.numpy()), payload_bytes(layout.task)
-        payloads = {
-            task: torch.from_numpy(about["packs"][task].payload(directory, size, binding))
-            for task in about["tasks"]
-        }
+        packs = {task: about["packs"][task] for task in about["tasks"]}
+        payloads = _payloads(directory, packs, layout, shared)
         return cls(layout=layout, shared=shared, payloads=payloads, **described(about))
+
+    @classmethod
+    def of_bundle(
+        cls, bundle: Path, manifest: Manifest, swap: Inputs, tasks: Collection[str]
+    ) -> "CodedAdapters":
+        """Read the adapters of some tasks of a bundle whose factors are inputs.
+
+        Raises:
+            BundleError: a file is missing, damaged or from another bundle.
+        """
+        layout, shared = read_coded_layout(bundle, swap.binding)
+        packs = {task: swap.packs[task] for task in tasks}
+        payloads = _payloads(bundle, packs, layout, shared)
+        size = manifest.adapter_bytes
+        return cls(manifest.method, {}, layout, shared, payloads, adapter_bytes=size)
+
+
+def _payloads(
+    directory: Path, packs: Mapping[str, Pack], layout: Layout, shared: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    size, binding = payload_bytes(layout.task), layout.binding(shared.numpy())
+    return {
+        task: torch.from_numpy(pack.payload(directory, size, binding))
+        for task, pack in packs.items()
+    }
 
 
 def _turned(x: torch.Tensor) -> torch.Tensor:

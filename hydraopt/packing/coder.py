@@ -76,7 +76,7 @@ class Coder:
             layout,
             join_vectors(layout.shared, shared),
             payloads,
-            self.adapters.fp16_bytes,
+            adapter_bytes=self.adapters.fp16_bytes,
             task_type=self.adapters.task_type,
             base_weights=self.adapters.base_weights,
         )

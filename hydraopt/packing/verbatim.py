@@ -36,10 +36,10 @@ def code_verbatim(merged: MergedAdapters | CodedAdapters) -> CodedAdapters:
         layout,
         shared,
         payloads,
-        merged.adapter_bytes,
-        merged.errors,
-        merged.task_type,
-        merged.base_weights,
+        adapter_bytes=merged.adapter_bytes,
+        errors=merged.errors,
+        task_type=merged.task_type,
+        base_weights=merged.base_weights,
     )
 
 

@@ -5,10 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ..files import sha256
-from ..formats.layout import payload_bytes, read_layout
 from ..formats.manifest import FORWARD, PROGRAM, UNPACK, Manifest
 from ..formats.pack import SHARED, Pack
 from ..formats.swaps import Inputs
@@ -81,16 +78,7 @@ def lowered_variants(
         LoweringError: ``base`` is not the bundle's, or cannot be loaded.
     """
     task, pack = next(iter(swap.packs.items()))
-    layout, shared = read_layout(bundle, swap.binding)
-    payload = pack.payload(bundle, payload_bytes(layout.task), layout.binding(shared))
-    coded = CodedAdapters(
-        manifest.method,
-        {},
-        layout,
-        torch.from_numpy(shared),
-        {task: torch.from_numpy(payload)},
-        manifest.adapter_bytes,
-    )
+    coded = CodedAdapters.of_bundle(bundle, manifest, swap, [task])
 
     def build(directory: Path) -> None:
         write_alternatives(coded.task_factors(task), manifest, base, directory)

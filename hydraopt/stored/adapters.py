@@ -2,10 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..adapters import ADAPTER, BaseWeights, read_weights, write_adapter, written_weights
+from ..adapters import (
+    ADAPTER,
+    PEFT_CAUSAL_LM,
+    BaseWeights,
+    read_weights,
+    write_adapter,
+    written_weights,
+)
 from ..errors import MergeError
 from ..factors import Factors, Role, Target, classes_of, is_head
 from ..files import output_directory
@@ -16,15 +24,26 @@ from .card import write_card
 Setting = int | float | bool | str | None  # value of a method's option
 
 
+@dataclass(frozen=True)
 class StoredAdapters(ABC):
-    """Base class of compressed and merged adapters, frozen dataclasses saved as directories."""
+    """Base class of compressed and merged adapters, which are saved as directories.
+
+    Attributes:
+        method: name of the method.
+        settings: options of the method, and the relative error of a projection, for the record.
+        adapter_bytes: fp16 bytes of the original adapters.
+        errors: task -> module -> relative error of the delta.
+        task_type: PEFT's task type.
+        base_weights: fingerprints of weights that the base must have.
+    """
 
     method: str
     settings: Mapping[str, Setting]
+    _: KW_ONLY
     adapter_bytes: int
-    errors: Mapping[str, Mapping[str, float]]
-    task_type: str | None
-    base_weights: BaseWeights
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    task_type: str | None = PEFT_CAUSAL_LM
+    base_weights: BaseWeights = field(default_factory=dict)
 
     if TYPE_CHECKING:  # fields or properties of the subclasses; a field cannot replace a property
 

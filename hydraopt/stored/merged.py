@@ -1,18 +1,17 @@
 """``MergedAdapters``: the result of every merging method."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from ..adapters import PEFT_CAUSAL_LM, BaseWeights
 from ..errors import BundleError, check_task
 from ..factors import Factors, Places, placed
 from ..files import safetensors_bytes, write_tensors
 from ..formats.stored import DESCRIPTION, TENSORS, read_description
 from ..reading import file_tensors, shortened
-from .adapters import Setting, StoredAdapters, described
+from .adapters import StoredAdapters, described
 from .side import Side
 
 
@@ -21,26 +20,14 @@ class MergedAdapters(StoredAdapters):
     """The factors of T tasks after merging; shared factors are stored once.
 
     Attributes:
-        method: name of the merging method.
-        settings: options of the method, and the relative error of a projection, for the record.
         base_model: identifier of the base model.
         tasks: names of the T tasks.
         modules: dotted module name -> sides A and B.
-        adapter_bytes: fp16 bytes of the original adapters.
-        errors: task -> module -> relative error of the delta.
-        task_type: PEFT's task type.
-        base_weights: fingerprints of weights that the base must have.
     """
 
-    method: str
-    settings: Mapping[str, Setting]
     base_model: str
     tasks: tuple[str, ...]
     modules: Mapping[str, tuple[Side, Side]]
-    adapter_bytes: int
-    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    task_type: str | None = PEFT_CAUSAL_LM
-    base_weights: BaseWeights = field(default_factory=dict)
 
     def task_factors(self, task: str) -> dict[str, Factors]:
         """Return :meth:`factors` of all modules."""
