@@ -145,14 +145,10 @@ def score(model: torch.nn.Module, batches: Sequence[Batch]) -> Scores:
         text = (texts.labels[:, 1:] != IGNORE).nonzero()[:, 0]  # text of each token
         right = logits.argmax(-1) == wanted
         answers += len(texts.ids)
-        answers_hit += len(texts.ids) - _distinct(text[~right])
+        answers_hit += len(texts.ids) - len(text[~right].unique())
         tokens, tokens_hit = tokens + len(wanted), tokens_hit + int(right.sum())
         nats += cross_entropy(logits, wanted, reduction="sum").item()
     return Scores(answers_hit / answers, tokens_hit / tokens, nats / tokens)
-
-
-def _distinct(values: torch.Tensor) -> int:
-    return len(values.unique())
 
 
 def exact_match(model: torch.nn.Module, batches: Sequence[Batch]) -> float:

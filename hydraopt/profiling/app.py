@@ -17,7 +17,7 @@ from ..formats.swaps import Inputs
 from ..reading import json_value
 from ..schemes import find_scheme
 from .adb import PUSH_RATE, TIMEOUT, Device, DeviceWorkspace
-from .conditions import SCRIPT, condition_notes, parse_conditions
+from .conditions import condition_notes, conditions_of
 from .facts import Facts
 from .measure import ProfileRequest, bundle_record, profiled_manifest, thread_counts
 from .outputs import LOGITS, TOKENS, Expected, compare_outputs, expected_outputs
@@ -80,9 +80,9 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
     expected = expected_outputs(request.bundle, manifest)
     with device.workspace() as workspace, _app_files(device):
         _put(workspace, request.bundle, manifest, expected)
-        before = parse_conditions(device.shell(SCRIPT, "report its clocks"))
+        before = conditions_of(device)
         results = _run(device, request.rounds, threads)
-        after = parse_conditions(device.shell(SCRIPT, "report its clocks"))
+        after = conditions_of(device)
         logits = _logits(workspace)
     where = f"the app on {device.serial}"
     outputs = compare_outputs(logits, expected, find_scheme(manifest.quantize).tolerance, where)

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+from .adb import Device
+from .host import Host
+
 SCRIPT = """
 for zone in /sys/class/thermal/thermal_zone*; do
   echo "zone $(cat $zone/type 2>/dev/null) $(cat $zone/temp 2>/dev/null)"
@@ -13,6 +16,11 @@ echo "load $(cat /proc/loadavg)"
 """
 HOTTER = 10  # degrees Celsius that are worth a note
 BUSY = 0.5  # load before the start, per core
+
+
+def conditions_of(device: Device | Host) -> dict[str, float | None]:
+    """Return the present conditions of a device, see :func:`parse_conditions`."""
+    return parse_conditions(device.shell(SCRIPT, "report its clocks"))
 
 
 def parse_conditions(output: str) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from ..formats.swaps import Data, Inputs, Methods, Static
 from ..lowering.alternatives import Alternative
 from ..schemes import find_scheme
 from .adb import Device
-from .conditions import SCRIPT, condition_notes, parse_conditions
+from .conditions import condition_notes, conditions_of
 from .host import Host
 from .outputs import expected_outputs
 from .results import Profile
@@ -89,15 +89,11 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
         with device.workspace() as workspace:
             run = DeviceRun(workspace, runner, variants, outcome)
             run.put()
-            outcome.conditions["before"] = parse_conditions(
-                device.shell(SCRIPT, "report its clocks")
-            )
+            outcome.conditions["before"] = conditions_of(device)
             run.outputs(expected, find_scheme(manifest.quantize))
             model, least = manifest.causal_lm, not outcome.timing_valid
             _measure(run, Workload.fitting(model.max_length, model.prefill_length, least=least))
-            outcome.conditions["after"] = parse_conditions(
-                device.shell(SCRIPT, "report its clocks")
-            )
+            outcome.conditions["after"] = conditions_of(device)
             if outcome.timing_valid:
                 outcome.notes += condition_notes(**outcome.conditions, cores=facts.cores)
     except DeviceLostError as error:

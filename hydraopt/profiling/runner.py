@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -10,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 from ..errors import ProfilingError
 from ..private.executorch import INCLUDED, LIBRARIES, MEMBERS, package
+from .adb import DeviceWorkspace
 from .cache import cached
 from .facts import host_facts
+from .host import HostWorkspace
 from .process import call, error_line, require_programs
 
 SOURCE = Path(__file__).with_name("runner.cpp")
@@ -32,21 +32,7 @@ SYSTEM = (
     *("libstdc++.so.6", "libgcc_s.so.1"),
 )
 
-
-class Workspace(Protocol):
-    """A working directory on a device or this machine."""
-
-    def put(self, files: Mapping[str, Path]) -> int:
-        """Copy or link local files under their names."""
-
-    def write(self, name: str, text: str) -> None:
-        """Write a small text file."""
-
-    def run(self, command: Sequence[str], timeout: float) -> subprocess.CompletedProcess:
-        """Run a command in the directory."""
-
-    def get(self, name: str, target: Path) -> None:
-        """Copy a file of the directory."""
+Workspace = DeviceWorkspace | HostWorkspace
 
 
 @dataclass(frozen=True)

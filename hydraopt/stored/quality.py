@@ -1,19 +1,11 @@
 """Relative errors of stored adapters against the originals."""
 
-from typing import Protocol
-
 from ..adapters import AdapterSet
-from ..factors import Factors, relative_error
+from ..factors import relative_error
+from .adapters import StoredAdapters
 
 
-class HasTaskFactors(Protocol):
-    """Compressed or merged adapters."""
-
-    def task_factors(self, task: str) -> dict[str, Factors]:
-        """Return all modules' factors of one task."""
-
-
-def relative_errors(adapters: AdapterSet, merged: HasTaskFactors) -> dict[str, dict[str, float]]:
+def relative_errors(adapters: AdapterSet, merged: StoredAdapters) -> dict[str, dict[str, float]]:
     """Return ``||D - D'|| / ||D||`` for every task and each module of its adapter."""
     errors = {}
     for adapter in adapters.adapters:
