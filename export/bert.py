@@ -1,8 +1,5 @@
 """`hydraopt recipe bert`, from a clone."""
 
-import sys
-
 from hydraopt.cli import main
 
-sys.argv[1:1] = ["recipe", "bert"]
-main()
+main("recipe", "bert")

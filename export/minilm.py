@@ -1,8 +1,5 @@
 """`hydraopt recipe minilm`, from a clone."""
 
-import sys
-
 from hydraopt.cli import main
 
-sys.argv[1:1] = ["recipe", "minilm"]
-main()
+main("recipe", "minilm")

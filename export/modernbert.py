@@ -1,8 +1,5 @@
 """`hydraopt recipe modernbert`, from a clone."""
 
-import sys
-
 from hydraopt.cli import main
 
-sys.argv[1:1] = ["recipe", "modernbert"]
-main()
+main("recipe", "modernbert")

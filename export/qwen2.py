@@ -1,8 +1,5 @@
 """`hydraopt recipe qwen2`, from a clone."""
 
-import sys
-
 from hydraopt.cli import main
 
-sys.argv[1:1] = ["recipe", "qwen2"]
-main()
+main("recipe", "qwen2")

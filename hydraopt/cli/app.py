@@ -1,6 +1,7 @@
 """The application with all commands."""
 
 import logging
+import sys
 from functools import partial
 from typing import Annotated
 
@@ -80,6 +81,6 @@ def options(
     logging.getLogger("hydraopt").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command_line(partial(app, standalone_mode=False))
+def main(*first: str) -> None:
+    """Run the command line, whose arguments come after ``first``."""
+    run_command_line(partial(app, [*first, *sys.argv[1:]], standalone_mode=False))
