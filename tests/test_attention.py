@@ -55,11 +55,7 @@ def test_pieces_with_a_cache_equal_the_whole_without(family, attention):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("family", "attention"),
-    [(family, "llm") for family in FAMILIES]
-    + [(family, "portable") for family in ("llama", "mistral", "gemma3_text")],
-)
+@pytest.mark.parametrize(("family", "attention"), [("gemma3_text", "llm"), ("mistral", "portable")])
 def test_the_program_equals_transformers(family, attention, tmp_path):
     module = decoder(family, attention)
     edge = to_backend({"forward": export_forward(module, {}, CONTEXT - 1)}, find_backend())
