@@ -15,6 +15,7 @@ from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging.hydraopt import average, hydraopt
+from hydraopt.packing import CodedAdapters, code_verbatim
 from hydraopt.stored import MergedAdapters
 from hydraopt.zoo import BASE, load_adapters
 
@@ -60,6 +61,16 @@ def other_bundle(exported, base, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def methods_bundle(exported, merged, base) -> Path:
     return exported("methods", lambda: merged, base, swap="methods")
+
+
+@pytest.fixture(scope="session")
+def quantised_bundle(exported, adapter_dirs, base) -> Path:
+    """Its shared rows, of all that the adapters change, are layers; nothing was compared."""
+
+    def make() -> CodedAdapters:
+        return code_verbatim(hydraopt(read_adapters(adapter_dirs), rank=12))
+
+    return exported("quantised", make, base, ExportSettings("8da4w"), check=False)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import FLOAT32, save_adapter, tiny_llama
+from conftest import save_adapter, tiny_llama
 from encoders import bert_config, save_base, tiny_bert, tiny_vit
 from families import CONTEXT, FAMILIES, tiny
 from peft import LoraConfig, TaskType, get_peft_model
@@ -12,14 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertForSequenceClassification
 
-from hydraopt.adapters import read_adapter, read_adapters
-from hydraopt.compression import compress
+from hydraopt.adapters import read_adapter
 from hydraopt.errors import AdapterError, BundleError, LoweringError, TaskError
 from hydraopt.factors import Factors
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.against_base import verify_against
 from hydraopt.lowering.base_model import BaseModel
-from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.check import beside_layers, expect, largest_deviation
 from hydraopt.lowering.factors import slot_factors
 from hydraopt.lowering.kinds import CausalLM, Encoder, ImageModel, Kind
@@ -174,34 +172,36 @@ def test_heads_are_applied_as_peft_does(tmp_path):
 
 @pytest.mark.slow
 def test_the_deviation_is_in_the_manifest_unless_nothing_was_compared(
-    bundle, methods_bundle, merged, base, tmp_path
+    bundle, methods_bundle, quantised_bundle
 ):
     for compared in (bundle, methods_bundle):
         assert 0 < Manifest.read(compared).deviation < 1e-5
-    found = export_bundle(merged, str(base), tmp_path / "bundle", FLOAT32, check=False)
-    assert found.manifest.deviation is None
-    assert Manifest.read(tmp_path / "bundle") == found.manifest
+    assert Manifest.read(quantised_bundle).deviation is None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantize", ["none", "8da4w"])
-def test_a_bundle_is_verified_against_its_base_and_adapters(quantize, adapter_dirs, base, tmp_path):
-    coded = compress(read_adapters(adapter_dirs), "60%")
-    export_bundle(coded, str(base), tmp_path / "bundle", ExportSettings(quantize), check=False)
-    found = verify_against(tmp_path / "bundle", str(base))
-    assert found.deviation < 1e-5
-    assert found.program_error < (1e-5 if quantize == "none" else 0.1)
-    assert found.adapter_errors == found.answer_errors == {}
-    found = verify_against(tmp_path / "bundle", str(base), [str(adapter_dirs[1])])
+def test_a_bundle_is_verified_against_its_base(bundle, quantised_bundle, base):
+    for exported, limit in ((bundle, 1e-5), (quantised_bundle, 0.1)):
+        found = verify_against(exported, str(base))
+        assert found.deviation < 1e-5
+        assert found.program_error < limit
+        assert found.adapter_errors == found.answer_errors == {}
+
+
+@pytest.mark.slow
+def test_a_bundle_is_verified_against_its_base_and_adapters(
+    quantised_bundle, adapter_dirs, base, tmp_path
+):
+    found = verify_against(quantised_bundle, str(base), [str(adapter_dirs[1])])
     assert 0 < found.adapter_errors["beta"] < 0.3
     assert found.deviation < found.answer_errors["beta"] < 0.6
     with pytest.raises(AdapterError, match=r"'beta' differs .* made of another adapter"):
-        verify_against(tmp_path / "bundle", str(base), [f"beta={adapter_dirs[0]}"])
+        verify_against(quantised_bundle, str(base), [f"beta={adapter_dirs[0]}"])
     with pytest.raises(TaskError, match="no task 'other'; there are: alpha, beta, gamma; name an"):
-        verify_against(tmp_path / "bundle", str(base), [f"other={adapter_dirs[0]}"])
-    other = save_base(tiny_llama(), tmp_path / "base")
+        verify_against(quantised_bundle, str(base), [f"other={adapter_dirs[0]}"])
+    other = negated(save_base(tiny_llama(), tmp_path / "base"))
     with pytest.raises(BundleError, match="differs from PyTorch with the same weights"):
-        verify_against(tmp_path / "bundle", str(negated(other)))
+        verify_against(quantised_bundle, str(other))
 
 
 def negated(base):
