@@ -6,9 +6,11 @@ import sys
 import pytest
 import torch
 from conftest import FLOAT32, tiny_llama
+from unlowered import Unlowered
 
 import hydraopt
 from hydraopt.evaluation import adapted
+from hydraopt.formats.manifest import Manifest
 
 
 def test_every_public_name_is_there_and_documented():
@@ -19,12 +21,12 @@ def test_every_public_name_is_there_and_documented():
 
 
 def test_no_public_name_hides_a_module():
-    for name in hydraopt.__all__:
-        code = f"import importlib.util as u; print(u.find_spec('hydraopt.{name}'))"
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        assert done.stdout.strip() == "None"
+    code = (
+        "import hydraopt, importlib.util as u\n"
+        "for name in hydraopt.__all__: print(u.find_spec(f'hydraopt.{name}'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["None"] * len(hydraopt.__all__)
 
 
 def test_importing_it_imports_nothing_heavy():
@@ -36,12 +38,15 @@ def test_importing_it_imports_nothing_heavy():
 @pytest.mark.slow
 def test_adapters_to_answers(adapter_dirs, base, tmp_path):
     adapters = hydraopt.read_adapters(adapter_dirs)
-    for merged in (hydraopt.compress(adapters, "50%"), hydraopt.merge("hydraopt", adapters)):
-        hydraopt.export(merged, str(base), tmp_path / "bundle", FLOAT32, overwrite=True)
-        session = hydraopt.Session.open(tmp_path / "bundle")
-        session.switch("beta")
+    compressed = hydraopt.compress(adapters, "50%")
+    exported = hydraopt.export(compressed, str(base), tmp_path / "bundle", FLOAT32)
+    assert exported.manifest == Manifest.read(tmp_path / "bundle")
+    session = hydraopt.Session.open(tmp_path / "bundle")
+    merged = hydraopt.merge("hydraopt", adapters)
+    for found, adapted_by in ((session, compressed), (Unlowered(merged, base), merged)):
+        found.switch("beta")
         model = tiny_llama()
-        with adapted(model, merged.task_factors("beta")), torch.no_grad():
+        with adapted(model, adapted_by.task_factors("beta")), torch.no_grad():
             wanted = model(torch.tensor([[1, 2, 3]])).logits[0, -1]
         # a bundle keeps merged factors as fp16
-        torch.testing.assert_close(session.forward([1, 2, 3]), wanted, atol=1e-3, rtol=0)
+        torch.testing.assert_close(found.forward([1, 2, 3]), wanted, atol=1e-3, rtol=0)

@@ -1,15 +1,17 @@
 """Schemes and backends are entries of registries: what is registered works everywhere."""
 
 import pytest
-from conftest import tiny_llama
+from conftest import save_adapter, tiny_llama
 from test_lowering import assert_session_computes
 from typer.testing import CliRunner
 
+from hydraopt.adapters import read_adapters
 from hydraopt.cli.app import app
 from hydraopt.errors import LoweringError
 from hydraopt.lowering.backends import BACKENDS, find_backend
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
+from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.runtime import Session
 from hydraopt.schemes import EMBEDDING_BITS, SCHEMES
 
@@ -37,8 +39,11 @@ def test_unknown_backends_are_refused_by_name():
 
 
 @pytest.mark.slow
-def test_a_backend_is_a_module_and_a_line(merged, base, tmp_path, monkeypatch):
+def test_a_backend_is_a_module_and_a_line(base, tmp_path, monkeypatch):
     monkeypatch.setitem(BACKENDS, "portable", "portable_backend")
+    for seed, task in enumerate(("alpha", "beta")):
+        save_adapter(tmp_path / task, seed, target_modules=["q_proj"])
+    merged = hydraopt(read_adapters([tmp_path / "alpha", tmp_path / "beta"]), rank=8)
     settings = ExportSettings("none", backend="portable")
     exported = export_bundle(merged, str(base), tmp_path / "bundle", settings)
     assert not any(x.delegated for x in exported.delegation["forward"])
