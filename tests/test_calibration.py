@@ -116,7 +116,7 @@ def test_prompts_are_for_one_task_or_for_all(tmp_path):
     ("lines", "message"),
     [
         ([{"answer": "a"}], "line 1 has no text 'prompt'"),
-        ([{"prompt": "a", "task": "x"}], "line 1: no adapter is named 'x'"),
+        ([{"prompt": "a", "task": "x"}], "line 1: no task is named 'x'"),
         ([{"prompt": "a", "task": "beta"}], "no prompt for task 'alpha'"),
         ([], "is empty"),
     ],

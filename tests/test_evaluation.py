@@ -73,7 +73,7 @@ def test_lines_are_read_per_task(tmp_path):
         ("[]", "line 2 has no text 'task'"),
         ('{"task": "alpha", "prompt": "p"}', "line 2 has no text 'answer'"),
         ('{"task": "alpha", "prompt": 3, "answer": "a"}', "line 2 has no text 'prompt'"),
-        ('{"task": "delta", "prompt": "p", "answer": "a"}', "no adapter is named 'delta'"),
+        ('{"task": "delta", "prompt": "p", "answer": "a"}', "no task is named 'delta'"),
         ('{"task": "alpha", "prompt": "p", "answer": "a"}', "no line for task 'beta'"),
     ],
 )

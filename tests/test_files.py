@@ -9,7 +9,7 @@ import pytest
 from own_outputs import KIND, entries, listing, write
 
 from hydraopt.errors import OutputError
-from hydraopt.files import LIST, output_directory, outputs, replaced_file, staging
+from hydraopt.files import LIST, new_file, output_directory, outputs, replaced_file, staging
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -211,3 +211,18 @@ def test_a_file_is_replaced_when_it_is_whole(tmp_path):
         raise ValueError("half-way")
     assert (tmp_path / "file").read_text() == "2"
     assert entries(tmp_path) == ["file"]
+
+
+def test_a_new_file_replaces_nothing_even_what_comes_at_the_last_moment(tmp_path):
+    file = tmp_path / "file"
+    with pytest.raises(OutputError, match="exists"), new_file(file) as new:
+        new.write_text("1")
+        file.write_text("a photo")
+    with pytest.raises(OutputError, match="exists already"), new_file(file):
+        pass
+    assert file.read_text() == "a photo"
+    with new_file(tmp_path / "other") as new:
+        new.write_text("2")
+        assert entries(tmp_path)[-1] == "file"  # nothing under its name yet
+    assert (tmp_path / "other").read_text() == "2"
+    assert entries(tmp_path) == ["file", "other"]

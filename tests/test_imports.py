@@ -33,7 +33,8 @@ def loaded(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "export", "compress", "train sparse", "profile", "recipe"]
+    "command",
+    ["", "run", "evaluate", "export", "compress", "train sparse", "profile", "recipe"],
 )
 def test_help_of_a_command_imports_nothing_heavy(command):
     modules = loaded(HELP.format(arguments=["hydraopt", *command.split(), "--help"]))

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel
 
 from hydraopt.adapters import read_adapters
-from hydraopt.errors import LoweringError, TaskError
+from hydraopt.errors import BundleError, LoweringError, TaskError
+from hydraopt.evaluation.program import evaluate
 from hydraopt.factors import is_head
 from hydraopt.formats.manifest import Manifest
 from hydraopt.formats.models import Encoder, Image, Pooling
@@ -289,3 +290,11 @@ def test_an_image_of_another_size_is_refused(viewers):
     for given in (torch.zeros(3, 16, 16), [1, 2], "a text"):
         with pytest.raises(TaskError, match=r"expected an image \(3, 16, 24\) \(channels,"):
             session.run(given)
+
+
+def test_embeddings_and_images_are_not_evaluated(embedders, viewers, tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"task": "alpha", "prompt": "a", "answer": "0"}')
+    for (_, bundle), message in ((embedders, "gives embeddings"), (viewers, "takes images")):
+        with pytest.raises(BundleError, match=message):
+            evaluate(bundle, data)

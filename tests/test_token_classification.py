@@ -15,7 +15,8 @@ from transformers import AutoModelForTokenClassification, BertForTokenClassifica
 
 from hydraopt.adapters import read_adapters
 from hydraopt.bundles import add_task
-from hydraopt.errors import AdapterError, LoweringError
+from hydraopt.errors import AdapterError, BundleError, LoweringError
+from hydraopt.evaluation.program import evaluate
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
@@ -224,3 +225,11 @@ def test_a_base_without_a_classifier_is_refused_where_tasks_have_none(root, tmp_
     merged = private(read_adapters([tmp_path / "none"]))
     with pytest.raises(LoweringError, match=r"lacks 2 weights .*first: classifier\.bias"):
         export_bundle(merged, str(root / "base"), tmp_path / "out", FLOAT32)
+
+
+def test_classes_of_every_token_are_not_evaluated(bundle, tmp_path):
+    data = tmp_path / "data.jsonl"
+    task = Session.open(bundle).tasks[0]
+    data.write_text(json.dumps({"task": task, "prompt": "a", "answer": "0"}))
+    with pytest.raises(BundleError, match="gives classes of every token"):
+        evaluate(bundle, data)

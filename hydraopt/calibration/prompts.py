@@ -22,7 +22,7 @@ def read_prompts(path: Path, tasks: Sequence[str]) -> dict[str, list[tuple[str, 
         task = fields.get("task")
         if task is not None and (not isinstance(task, str) or task not in prompts):
             raise DataError(
-                f"{path}, line {number}: no adapter is named {shortened(task)!r}; "
+                f"{path}, line {number}: no task is named {shortened(task)!r}; "
                 f"expected one of {', '.join(tasks)}"
             )
         for name in tasks if task is None else [task]:

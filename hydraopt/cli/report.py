@@ -17,11 +17,19 @@ from .records import describe, is_stored, of_modules, of_stored, of_tasks
 if TYPE_CHECKING:
     from ..evaluation.frontier import Point
     from ..evaluation.merges import MergePoint
+    from ..evaluation.program import Evaluation
     from ..lowering.bundle import Exported
     from ..merging import Method
 
 LIST_LIMIT = 8
 WIDE = 160
+MEASURES = {  # of an evaluation -> heading, factor and format
+    "tokens": ("tokens %", 100, ".1f"),
+    "accuracy": ("right %", 100, ".1f"),
+    "nats": ("nats", 1, ".3f"),
+    "exact": ("exact %", 100, ".1f"),
+    "chrf": ("chrF", 100, ".1f"),
+}
 
 
 def print_json(value: object) -> None:
@@ -110,8 +118,11 @@ def show_table(records: list[dict], title: str) -> None:
     for record in records:
         values = record.values()
         table.add_row(*(plain(f"{x:,}" if isinstance(x, int) else x) for x in values))
-    width = None if sys.stdout.isatty() else WIDE  # do not wrap names in a file
-    Console(width=width).print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else WIDE)  # do not wrap names in a file
 
 
 def show_methods(methods: Mapping[str, "Method"], as_json: bool) -> None:
@@ -185,3 +196,36 @@ def show_merges(points: "Sequence[MergePoint]", as_json: bool) -> None:
         cells = ("" if score is None else f"{100 * score:.1f}" for score in scores)
         grid.add_row(*map(plain, (point.tasks, point.method, *cells)))
     Console().print(grid)
+
+
+def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
+    """Print a bundle's scores by task, their means and the worst task."""
+    record = evaluation.record()
+    if as_json:
+        print_json(record)
+        return
+    runs = list(evaluation.scored)
+    headings = [MEASURES[name][0] for name in evaluation.scored["program"].measures]
+    of_run = ["run"] if len(runs) > 1 else []
+    grid = Table("task", "examples", *of_run, *headings, *(["S %"] if evaluation.kept else []))
+    for task, row in record["tasks"].items():
+        _add_scores(grid, [task, row["examples"]], row, runs)
+    grid.add_section()
+    _add_scores(grid, ["mean", ""], record["mean"], runs)
+    _console().print(grid)
+    worst = record["worst"]
+    line = f"worst task: {worst['program']}"
+    _console().print(plain(f"{line}; lowest S: {worst['s']}" if "s" in worst else line))
+
+
+def _add_scores(grid: Table, first: list, row: Mapping, runs: Sequence[str]) -> None:
+    """Add one line for each run of a task; S stands beside the program's."""
+    for run in runs:
+        cells = [*first, *([run] if len(runs) > 1 else [])]
+        for measure, value in row[run].items():
+            _, factor, form = MEASURES[measure]
+            cells.append(format(factor * value, form))
+        if run == runs[0] and "s" in row:
+            cells.append("–" if row["s"] is None else f"{row['s']:.1f}")
+        grid.add_row(*map(plain, cells))
+        first = [""] * len(first)

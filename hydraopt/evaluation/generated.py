@@ -1,8 +1,10 @@
 """Score texts that a model generates."""
 
 from collections.abc import Sequence
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..models import context_length
 from ..training import continuations
 from ..training.batches import EncodedExample
 
@@ -36,20 +38,37 @@ def generated_scores(
         answers: reference texts.
     """
     longest = max(len(answer) for _, answer in examples)
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i][0]))
-    texts: dict[int, str] = {}
-    for first in range(0, len(examples), BATCH):
-        chosen = order[first : first + BATCH]
-        continued = continuations(model, [examples[i][0] for i in chosen], longest)
-        written = tokenizer.batch_decode(
-            [text for _, text in continued],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        texts.update(zip(chosen, written, strict=True))
-    generated = [texts[i] for i in range(len(examples))]
+    generated = tokenizer.batch_decode(
+        continued(model, [prompt for prompt, _ in examples], longest),
+        skip_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+    )
     hits = sum(text == answer for text, answer in zip(generated, answers, strict=True))
     return GeneratedScores(hits / len(examples), chrf(generated, answers))
+
+
+def continued(
+    model: "PreTrainedModel", prompts: Sequence[list[int]], longest: int
+) -> list[list[int]]:
+    """Continue prompts greedily by at most ``longest`` tokens, or until the context is full.
+
+    A batch ends with its longest prompt's context, so that only prompts with the same room share
+    one.
+
+    Returns:
+        Token ids of each continuation, in the prompts' order.
+    """
+    limit = context_length(model)
+    found: dict[int, list[int]] = {}
+
+    def room(i: int) -> float:
+        return min(longest, limit - len(prompts[i]))
+
+    for _, group in groupby(sorted(range(len(prompts)), key=lambda i: len(prompts[i])), room):
+        while chosen := [*islice(group, BATCH)]:
+            texts = continuations(model, [prompts[i] for i in chosen], longest)
+            found.update((i, text) for i, (_, text) in zip(chosen, texts, strict=True))
+    return [found[i] for i in range(len(prompts))]
 
 
 def chrf(texts: Sequence[str], references: Sequence[str]) -> float:

@@ -10,16 +10,18 @@ from .outputs import (
     remove_output,
     write_files,
 )
-from .staging import remove_unfinished, replaced_file
+from .staging import check_new, new_file, remove_unfinished, replaced_file
 
 __all__ = [
     "LIST",
     "Listing",
     "LockedDirectory",
     "check_files",
+    "check_new",
     "check_output",
     "json_bytes",
     "locked_directory",
+    "new_file",
     "output_directory",
     "remove_output",
     "remove_unfinished",

@@ -177,3 +177,27 @@ def replaced_file(path: Path) -> Iterator[Path]:
                 rename((handle, NEW), staging.place)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary file to write, and give it the name ``path`` at the end.
+
+    Raises:
+        OutputError: ``path`` exists, also if only since a moment, or cannot be written.
+    """
+    try:
+        check_new(path)
+        with opened(path.parent.resolve()) as parent, staged(path, parent) as staging:
+            yield staging.new
+            os.link(staging.new, path.name, dst_dir_fd=parent)  # unlike a rename, replaces nothing
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_new(path: Path) -> None:
+    """Raise the errors of :func:`new_file` before anything is computed."""
+    if path.is_symlink() or path.exists():
+        raise OutputError(f"{path} exists already; delete it or choose another name")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no directory {path.parent}; make it")

@@ -245,8 +245,11 @@ class Session:
         ids = self.encode(text, chat=chat)
         return self.decode(list(self.generate_ids(ids, max_new_tokens, sampling=sampling)))
 
-    def encode(self, text: str, *, chat: bool = False) -> list[int]:
+    def encode(self, text: str, *, chat: bool = False, special: bool = True) -> list[int]:
         """Encode ``text`` to token ids; with ``chat`` as one user turn of the chat template.
+
+        Without ``special``, the tokens that the tokenizer adds to every text, such as one that
+        begins it, are left out: ``text`` continues another.
 
         Raises:
             TaskError: the text is not valid UTF-8, the tokenizer rejects it, or the bundle has no
@@ -254,7 +257,7 @@ class Session:
         """
         if self._tokenizer is None:
             raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
-        return self._tokenizer.encode(text, chat=chat)
+        return self._tokenizer.encode(text, chat=chat, special=special)
 
     def try_tokenizer(self) -> None:
         """Test the tokenizer, if there is one, on texts of many kinds.

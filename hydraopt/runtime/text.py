@@ -45,10 +45,11 @@ class BundleTokenizer:
             if tried:
                 self._tokenizer.try_all()
 
-    def encode(self, text: str, *, chat: bool = False) -> list[int]:
+    def encode(self, text: str, *, chat: bool = False, special: bool = True) -> list[int]:
         """Encode ``text`` to token ids; with ``chat`` as one user turn of the chat template.
 
-        An encoder's default prompt is put before the text.
+        An encoder's default prompt is put before the text. Without ``special``, the tokens that
+        the tokenizer adds to every text are left out, as for a continuation.
 
         Raises:
             TaskError: the text is not valid UTF-8, the tokenizer rejects it, or there is no chat
@@ -67,7 +68,7 @@ class BundleTokenizer:
             )
         prompt = self._chat.render(text) if chat and self._chat else self._prompt + text
         with self._translated(TaskError, "does not take the prompt", "pass token ids"):
-            return self._tokenizer.encode(prompt, special=not chat)
+            return self._tokenizer.encode(prompt, special=special and not chat)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode token ids to text.

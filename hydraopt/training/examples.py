@@ -7,6 +7,7 @@ from ..errors import DataError
 from ..reading import UnreadableError, file_text, json_value, shortened
 
 LARGEST = 1 << 30  # bytes of a file
+FIELDS = ("task", "prompt", "answer")  # of a line
 
 # task -> (prompt, answer) pairs
 Examples = Mapping[str, Sequence[tuple[str, str]]]
@@ -18,7 +19,7 @@ def read_examples(path: Path, tasks: Iterable[str]) -> dict[str, list[tuple[str,
     Raises:
         DataError: the file is unreadable, a line is invalid (with its number), or a task has none.
     """
-    lines = _by_task(path, tasks, ("task", "prompt", "answer"))
+    lines = _of_every_task(path, tasks, FIELDS)
     return {task: [(x["prompt"], x["answer"]) for x in own] for task, own in lines.items()}
 
 
@@ -28,23 +29,35 @@ def read_unanswered(path: Path, tasks: Iterable[str]) -> dict[str, list[tuple[st
     Raises:
         DataError: as for :func:`read_examples`.
     """
-    lines = _by_task(path, tasks, ("task", "prompt"))
+    lines = _of_every_task(path, tasks, FIELDS[:2])
     return {task: [(x["prompt"], None) for x in own] for task, own in lines.items()}
 
 
-def _by_task(
+def _of_every_task(
     path: Path, tasks: Iterable[str], keys: Sequence[str]
 ) -> dict[str, list[dict[str, str]]]:
-    lines: dict[str, list[dict[str, str]]] = {task: [] for task in tasks}
+    lines = lines_by_task(path, tasks, keys)
+    if missing := [task for task, own in lines.items() if not own]:
+        raise DataError(f"{path} has no line for task {missing[0]!r}, expected some for each task")
+    return {task: [fields for _, fields in own] for task, own in lines.items()}
+
+
+def lines_by_task(
+    path: Path, tasks: Iterable[str], keys: Sequence[str] = FIELDS
+) -> dict[str, list[tuple[int, dict[str, str]]]]:
+    """Read numbered lines as :func:`read_lines` and group them by task; a task may have none.
+
+    Raises:
+        DataError: as for :func:`read_lines`; or a line is of a task that is not in ``tasks``.
+    """
+    lines: dict[str, list[tuple[int, dict[str, str]]]] = {task: [] for task in tasks}
     for number, fields in read_lines(path, keys):
         if fields["task"] not in lines:
             raise DataError(
-                f"{path}, line {number}: no adapter is named {shortened(fields['task'])!r}; "
+                f"{path}, line {number}: no task is named {shortened(fields['task'])!r}; "
                 f"expected one of {', '.join(lines)}"
             )
-        lines[fields["task"]].append(fields)
-    if missing := [task for task, own in lines.items() if not own]:
-        raise DataError(f"{path} has no line for task {missing[0]!r}, expected some for each task")
+        lines[fields["task"]].append((number, fields))
     return lines
 
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "merge": ("merge", *BOTH, "--method", "zipit", "--data", DATA),
     "compress": ("compress", *BOTH, "--calibration", DATA),
     "train": ("train", "sparse", "--base", "base", "--data", DATA, "-o", "out", "--steps", "1"),
+    "evaluate": ("evaluate", "bundle", "--examples", DATA),
 }
 LINE = {"task": "alpha", "prompt": "one", "answer": "x"}
 

@@ -22,6 +22,7 @@ COMMANDS = {  # complete but for the option in question
     "remove": ("remove", "bundle", "--task", "gamma"),
     "verify": ("verify", "nowhere"),
     "run": ("run", "bundle", "--task", "alpha", "--max-new-tokens", "1"),
+    "evaluate": ("evaluate", "bundle", "--examples", "data.jsonl"),
     "profile": ("profile", "nowhere", "--serial", "host"),
     "compare": ("compare", "results", "results"),
     "frontier": ("frontier", "-o", "out", "nowhere", "--base", "base", "--data", "data.jsonl"),
@@ -274,6 +275,26 @@ WRONG = {
             "--threshold",
         )
         for text in ("x", "", "%", "nan", "inf%", "9" * 400)
+    },
+    "an evaluation of nothing": (
+        ("evaluate", "nowhere", "--examples", "data.jsonl"),
+        "manifest.json is missing",
+    ),
+    **{
+        f"evaluate {' '.join(given)[:40]}": ((*COMMANDS["evaluate"], *given), says)
+        for given, says in {
+            ("--examples", "nowhere.jsonl"): "cannot read nowhere.jsonl",
+            ("--examples", "base"): "cannot read base",
+            ("--chat",): "no chat template",
+            ("--base", "base"): "pass both",
+            ("--adapters", "alpha"): "pass both",
+            ("--base", "base", "--adapters", "alpha"): "task 'beta' has examples and no adapter",
+            ("--base", "base", "--adapters", "nowhere"): "no adapter directory",
+            ("--against", "merged"): "manifest.json is missing",
+            ("-o", "scores"): "does not end in .png",
+            ("-o", "base"): "does not end in .png",
+            ("-o", "nowhere/scores.png"): "there is no directory nowhere",
+        }.items()
     },
     "a profile of nothing": (("profile", "nowhere", "--serial", "host"), "manifest.json is miss"),
     "threads of a profile": (
