@@ -18,6 +18,7 @@ from encoders import (
 from peft import PeftModel
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel
+from unlowered import Unlowered
 
 from hydraopt.adapters import read_adapters
 from hydraopt.errors import BundleError, LoweringError, TaskError
@@ -32,7 +33,6 @@ from hydraopt.lowering.kinds import kind_of
 from hydraopt.lowering.lowered import slotted
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.merging.private import private
-from hydraopt.packing import code_verbatim
 from hydraopt.runtime import Session, verify
 
 pytestmark = pytest.mark.slow
@@ -128,21 +128,6 @@ def test_a_causal_lm_does_not_run(bundle):
         session.run("hello")
 
 
-def test_a_quantised_encoder_is_near_the_one_that_pytorch_quantises(embedders, tmp_path):
-    models, bundle = embedders
-    merged = code_verbatim(private(read_adapters([bundle.parent / task for task in models])))
-    base = str(bundle.parent / "base")
-    export_bundle(merged, base, tmp_path / "q", ExportSettings(quantize="8da4w"))
-    session = Session.open(tmp_path / "q")
-    for task, model in models.items():
-        session.switch(task)
-        ids = session.encode("hello")
-        inputs = torch.tensor([ids]), torch.ones(1, len(ids))
-        found, wanted = session.run(ids), quantised_eager(base, merged, task, *inputs)
-        assert (found - wanted).norm() < 0.02
-        assert (found - embedding(model, ids)).norm() > 0.02
-
-
 @pytest.fixture(scope="module")
 def viewers(tmp_path_factory):
     """Two tasks of an image model without heads: the PEFT models and a bundle."""
@@ -185,18 +170,17 @@ def test_images_are_classified_as_by_peft(viewers, tmp_path):
         for seed, (task, count) in enumerate(classes.items())
     }
     merged = private(read_adapters([tmp_path / task for task in models]))
-    export_bundle(merged, str(viewers[1].parent / "base"), tmp_path / "bundle", FLOAT32)
-    session = Session.open(tmp_path / "bundle")
+    found = Unlowered(merged, viewers[1].parent / "base")
     for task, model in models.items():
-        session.switch(task)
+        found.switch(task)
         with torch.no_grad():
             wanted = model(pixel_values=pixels[None]).logits[0]
-        torch.testing.assert_close(session.run(pixels), wanted, atol=1e-4, rtol=0)
+        torch.testing.assert_close(found.run(pixels), wanted, atol=1e-4, rtol=0)
         merged.to_peft(task, tmp_path / "again" / task)
         again = PeftModel.from_pretrained(viewer(classes[task]), tmp_path / "again" / task).eval()
         with torch.no_grad():
-            found = again(pixel_values=pixels[None]).logits[0]
-        torch.testing.assert_close(found, wanted, atol=2e-3, rtol=0)
+            written = again(pixel_values=pixels[None]).logits[0]
+        torch.testing.assert_close(written, wanted, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -258,12 +242,12 @@ def test_other_encoders_read_texts_of_any_length_that_they_have(tmp_path, family
     targets = {"roberta": ["query"], "distilbert": ["q_lin"], "mpnet": ["q"]}[family]
     model = save_lora(tmp_path / "one", model, ENCODER_ID, 0, target_modules=targets)
     merged = private(read_adapters([tmp_path / "one"]))
-    export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle", FLOAT32)
-    session = Session.open(tmp_path / "bundle")
-    session.switch("one")
-    assert session.manifest.model.max_length == (18 if family == "distilbert" else 16)
-    for ids in ([7], [*range(2, 2 + session.manifest.model.max_length)]):
-        torch.testing.assert_close(session.run(ids), embedding(model, ids), atol=1e-4, rtol=0)
+    found = Unlowered(merged, tmp_path / "base")
+    found.switch("one")
+    longest = found.plan.settings.max_length
+    assert longest == (18 if family == "distilbert" else 16)
+    for ids in ([7], [*range(2, 2 + longest)]):
+        torch.testing.assert_close(found.run(ids), embedding(model, ids), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
