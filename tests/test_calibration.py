@@ -38,6 +38,12 @@ def data_of(base, *prompts, bfloat16=False) -> CalibrationData:
     return CalibrationData.load(str(base), examples, bfloat16=bfloat16)
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """A quarter of them is enough to learn what these tests ask for."""
+    monkeypatch.setattr(codes, "STEPS", codes.STEPS // 4)
+
+
 @pytest.fixture(scope="module")
 def adapters(adapter_dirs):
     return read_adapters(adapter_dirs)
