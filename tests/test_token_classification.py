@@ -12,6 +12,7 @@ from families import sequence, tiny
 from peft import PeftModel
 from test_kinds import quantised_eager
 from transformers import AutoModelForTokenClassification, BertForTokenClassification
+from unlowered import Unlowered
 
 from hydraopt.adapters import read_adapters
 from hydraopt.bundles import add_task
@@ -20,8 +21,6 @@ from hydraopt.evaluation.program import evaluate
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.factors import slot_factors
-from hydraopt.lowering.lowered import float_module
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging.private import private
@@ -121,21 +120,21 @@ def test_a_quantised_program_is_near_the_one_that_pytorch_quantises(root, adapte
         assert (session.run(ids) - wanted).norm() < 0.03 * wanted.norm()
 
 
-@pytest.mark.slow
-def test_one_method_per_task_and_one_model_for_all(root, models, adapters, tmp_path):
-    export_bundle(
-        private(adapters), str(root / "base"), tmp_path / "methods", FLOAT32, swap="methods"
-    )
-    alone = static_merged(private(read_adapters([root / "places"])))
-    export_bundle(alone, str(root / "base"), tmp_path / "static", FLOAT32)
-    for name, task in [("methods", "names"), ("methods", "places"), ("static", "places")]:
-        session = session_of(tmp_path / name, task)
-        ids = session.encode(TEXTS[0])
-        torch.testing.assert_close(session.run(ids), logits(models[task], ids), atol=1e-4, rtol=0)
-        assert session.manifest.model.per_token
+@pytest.mark.parametrize(
+    ("kind", "task"), [*(("methods", x) for x in CLASSES), ("static", "places")]
+)
+def test_one_method_per_task_and_one_model_for_all(root, models, adapters, kind, task):
+    if kind == "methods":
+        found = Unlowered(private(adapters), root / "base", swap="methods")
+    else:
+        alone = private(read_adapters([root / task]))
+        found = Unlowered(static_merged(alone), root / "base")
+    found.switch(task)
+    ids = list(TEXTS[0].encode())
+    torch.testing.assert_close(found.run(ids), logits(models[task], ids), atol=1e-4, rtol=0)
+    assert found.plan.base.about == {"per_token": True}
 
 
-@pytest.mark.slow
 def test_a_base_that_classifies_tokens_itself_needs_no_heads(tmp_path):
     save_base(classifier(4), tmp_path / "base")
     settings = {"target_modules": TARGETS}  # as they are trained without a task type
@@ -144,11 +143,11 @@ def test_a_base_that_classifies_tokens_itself_needs_no_heads(tmp_path):
         BertForTokenClassification.from_pretrained(tmp_path / "base").classifier.state_dict()
     )
     merged = private(read_adapters([tmp_path / "one"]))
-    export_bundle(merged, str(tmp_path / "base"), tmp_path / "bundle", FLOAT32)
-    session = session_of(tmp_path / "bundle", "one")
-    ids = session.encode(TEXTS[0])
-    assert (session.manifest.model.per_token, session.manifest.classes) == (True, {})
-    torch.testing.assert_close(session.run(ids), logits(model, ids), atol=1e-4, rtol=0)
+    found = Unlowered(merged, tmp_path / "base")
+    found.switch("one")
+    ids = list(TEXTS[0].encode())
+    assert (found.plan.base.about, found.plan.classes) == ({"per_token": True}, {})
+    torch.testing.assert_close(found.run(ids), logits(model, ids), atol=1e-4, rtol=0)
 
 
 @pytest.mark.slow
@@ -209,13 +208,10 @@ def test_a_language_model_classifies_tokens_by_its_score(tmp_path):
     model = save_lora(tmp_path / "one", model, "tests/tiny-llama", 0, **settings)
     coded = code_verbatim(private(read_adapters([tmp_path / "one"])))
     assert "score.task_head" in coded.layout.modules
-    loaded = load_base(str(tmp_path / "base"), "tests/tiny-llama", coded.task_type, heads=True)
-    settings = loaded.kind.resolve(ExportSettings(), loaded.model)
-    module = float_module(loaded, settings, coded.layout.shapes)
-    ids = sequence(16)[None]
-    with torch.no_grad():
-        found = module(ids, torch.ones_like(ids), slot_factors(coded.task_factors("one")))[0]
-    torch.testing.assert_close(found, logits(model, ids[0].tolist()), atol=1e-4, rtol=0)
+    found = Unlowered(coded, tmp_path / "base")
+    found.switch("one")
+    ids = sequence(16).tolist()
+    torch.testing.assert_close(found.run(ids), logits(model, ids), atol=1e-4, rtol=0)
 
 
 def test_a_base_without_a_classifier_is_refused_where_tasks_have_none(root, tmp_path):
