@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import FLOAT32, delta
 from llama_data import SHAPES, data_of, descend, llama_set
+from unlowered import Unlowered
 
 from hydraopt.errors import MergeError
 from hydraopt.evaluation import adapted
@@ -92,16 +93,8 @@ def test_surgery_is_saved_and_loaded_but_is_no_peft_adapter(tmp_path):
     assert not (tmp_path / "p").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("swap", ["inputs", "methods"])
-def test_surgery_runs_on_the_phone(base, tmp_path, swap):
-    adapters = llama_set(2)
-    data = data_of(adapters)
-    merged = merge_with("surgery", adapters, data, steps=20, rate=0.01)
-    export_bundle(merged, str(base), tmp_path / "b", FLOAT32, swap=swap)
-    session = Session.open(tmp_path / "b")
-    ids = list(b"hello")
-    found = {}
+def assert_computes(data, merged, session):
+    ids, found = list(b"hello"), {}
     for task in merged.tasks:
         session.switch(task)
         found[task] = session.forward(ids)
@@ -109,3 +102,21 @@ def test_surgery_runs_on_the_phone(base, tmp_path, swap):
             wanted = data.model(torch.tensor([ids])).logits[0, -1]
         torch.testing.assert_close(found[task], wanted, atol=2e-2, rtol=1e-2)
     assert (found["task0"] - found["task1"]).abs().max() > 0.05
+
+
+@pytest.fixture(scope="module")
+def corrected():
+    """Data and adapters of two tasks with surgery."""
+    adapters = llama_set(2)
+    data = data_of(adapters)
+    return data, merge_with("surgery", adapters, data, steps=20, rate=0.01)
+
+
+@pytest.mark.slow
+def test_surgery_runs_on_the_phone(corrected, base, tmp_path):
+    export_bundle(corrected[1], str(base), tmp_path / "b", FLOAT32)
+    assert_computes(*corrected, Session.open(tmp_path / "b"))
+
+
+def test_surgery_is_part_of_every_tasks_method(corrected, base):
+    assert_computes(*corrected, Unlowered(corrected[1], base, swap="methods"))
