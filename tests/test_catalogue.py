@@ -21,8 +21,8 @@ KILLS = 3  # of a command
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("catalogue") / "world")
+def world(tmp_path_factory, bundle):
+    return build(tmp_path_factory.mktemp("catalogue") / "world", bundle)
 
 
 @pytest.mark.parametrize("group", GROUPS)
