@@ -18,7 +18,6 @@ from encoders import (
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from sealed_files import reseal
-from test_kinds import quantised_eager
 from transformers import BertForMaskedLM, BertForSequenceClassification
 from unlowered import Unlowered
 
@@ -28,7 +27,6 @@ from hydraopt.errors import AdapterError, BundleError, LoweringError
 from hydraopt.factors import classes_of
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging import METHODS, merge_with
 from hydraopt.merging.hydraopt import hydraopt
@@ -163,17 +161,6 @@ def test_a_program_gives_the_logits_of_peft_for_every_task(bundle, models):
         assert found.shape == (CLASSES[task],)
         torch.testing.assert_close(found, logits(models[task]), atol=1e-4, rtol=0)
     assert verify(bundle)["tasks"] == 3
-
-
-@pytest.mark.slow
-def test_coded_heads_on_a_quantised_base_are_near_pytorchs(root, adapters, tmp_path):
-    merged = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 2)
-    base = str(root / "base")
-    export_bundle(merged, base, tmp_path / "q", ExportSettings(quantize="8da4w"))
-    inputs = torch.tensor([IDS]), torch.ones(1, len(IDS))
-    for task, classes in CLASSES.items():
-        wanted = quantised_eager(base, merged, task, *inputs)[:classes]
-        assert (run(tmp_path / "q", task) - wanted).norm() < 0.03 * wanted.norm()
 
 
 def test_one_method_per_task_and_one_model_for_all_have_heads(root, models, adapters):
