@@ -16,8 +16,6 @@ from hydraopt.formats.manifest import Manifest
 from hydraopt.formats.swaps import Static
 from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.base_model import load_base
-from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import quantize_embedding
 from hydraopt.lowering.static import add_to_weights, static_merged
 from hydraopt.merging import merge_with
@@ -79,37 +77,44 @@ def test_a_static_program_is_as_large_as_the_base(static_bundle, bundle):
     assert size < 1.2 * sum(4 * p.numel() for p in tiny_llama().parameters())
 
 
+@pytest.fixture(scope="module")
+def quantised(averaged, base, tmp_path_factory):
+    """A bundle, and what the command that exported it tells."""
+    root = tmp_path_factory.mktemp("quantised")
+    averaged.save(root / "m")
+    arguments = ("export", root / "m", "--base", base, "-o", root / "b", "--static")
+    return root / "b", json.loads(succeeds(*arguments, "--json"))
+
+
 @pytest.mark.slow
-def test_the_sum_is_quantised_not_the_base(averaged, base, tmp_path):
-    export_bundle(
-        static_merged(averaged), str(base), tmp_path / "q", ExportSettings(quantize="8da4w")
-    )
+def test_the_sum_is_quantised_not_the_base(averaged, base, quantised):
     model = load_base(str(base), averaged.base_model).model
     add_to_weights(model, averaged.task_factors("beta"))
     find_backend().quantize(model, SCHEMES["8da4w"])
     quantize_embedding(model, "4w")
     with torch.no_grad():
         wanted = model(torch.tensor([PROMPT])).logits[0, -1]
-    session = Session.open(tmp_path / "q")
+    session = Session.open(quantised[0])
     session.switch("beta")
     assert (session.forward(PROMPT) - wanted).norm() < 0.02 * wanted.norm()
 
 
 @pytest.mark.slow
-def test_every_command_takes_a_static_bundle(averaged, static_bundle, base, tmp_path):
-    averaged.save(tmp_path / "m")
-    out = tmp_path / "b"
-    arguments = ("export", tmp_path / "m", "--base", base, "-o", out)
-    record = json.loads(succeeds(*arguments, "--static", "--json"))
+def test_every_command_takes_a_static_bundle(quantised):
+    bundle, record = quantised
     assert record["swap"] == "static"
     assert record["share_of_fp16"] == record["factor_inputs"] == record["pack_bytes"] == 0
     assert "bmm" not in record["delegation"]  # no slots
-    assert json.loads(succeeds("info", out, "--json"))["total_bytes"] == record["total_bytes"]
-    assert json.loads(succeeds("verify", out, "--json"))["tasks"] == 3
-    assert succeeds("run", out, "--task", "beta", "--ids", "5,17", "--max-new-tokens", 2)
-    assert "one model for all tasks has nothing to swap" in fails(
-        *arguments, "--overwrite", "--static", "--swap", "methods", code=2
-    )
+    assert json.loads(succeeds("info", bundle, "--json"))["total_bytes"] == record["total_bytes"]
+    assert json.loads(succeeds("verify", bundle, "--json"))["tasks"] == 3
+    assert succeeds("run", bundle, "--task", "beta", "--ids", "5,17", "--max-new-tokens", 2)
+
+
+def test_one_model_for_all_tasks_has_nothing_to_swap(averaged, base, tmp_path):
+    averaged.save(tmp_path / "m")
+    arguments = ("export", tmp_path / "m", "--base", base, "-o", tmp_path / "b", "--static")
+    said = fails(*arguments, "--swap", "methods", code=2)
+    assert "one model for all tasks has nothing to swap" in said
 
 
 @pytest.mark.slow
