@@ -1,14 +1,13 @@
 """The README's own commands, run as they stand, and its figures beside the results."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from inspect import signature
 from pathlib import Path
 
 import pytest
+from command_line import succeeds
 from figures import NUMBER, Speed, check_claim, check_table, results, tables
 from PIL import Image
 from random_adapters import random_adapters
@@ -148,29 +147,24 @@ def near(a: str, b: str) -> bool:
     return all(numbers) and abs(numbers[0] / numbers[1] - 1) <= 0.01
 
 
+def arguments(command: str) -> list[str]:
+    """What a shell passes to ``hydraopt``."""
+    shown = f"hydraopt() {{ printf '%s\\0' \"$@\"; }}\n{command}"
+    return subprocess.check_output(["bash", "-c", shown], text=True).split("\0")[:-1]
+
+
 @pytest.mark.slow
-def test_the_quickstart_runs_and_prints_what_is_shown(tmp_path):
+def test_the_quickstart_runs_and_prints_what_is_shown(tmp_path, monkeypatch, capsys):
     (tmp_path / "hydraopt").symlink_to(ROOT / "hydraopt")
-
-    def run(*command: str) -> str:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=os.environ | {"PATH": path, "COLUMNS": "120"},
-            capture_output=True,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
     for command, shown in transcript():
-        printed = run("bash", "-c", command)
+        printed = succeeds(*arguments(command)).splitlines()
         for line in shown:
-            assert line == "..." or any(alike(line, x) for x in printed.splitlines()), line
-    assert run("python", "-c", block("python")) == "1.234,50\xa0€"
+            assert line == "..." or any(alike(line, x) for x in printed), line
+    capsys.readouterr()
+    exec(block("python"), {})
+    assert capsys.readouterr().out == "1.234,50\xa0€"
     assert (tmp_path / "money-de" / "adapter_config.json").exists()
 
 
