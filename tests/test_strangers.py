@@ -6,13 +6,14 @@ import re
 import shutil
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from catalogue.command import time_limit
-from chat_templates import CHATML, SIZE, chat_tokenizer
+from chat_templates import CHATML, chat_tokenizer
 from command_line import fails, succeeds
-from conftest import BASE_ID, FLOAT32, tiny_llama
+from conftest import BASE_ID, FLOAT32
 from sealed_files import reseal
 from strangers import CUT, HUGE, LIMITED, TEMPLATES, TOKENIZERS, padding, split, write_tokenizer
 from tokenizers import Tokenizer
@@ -28,8 +29,8 @@ from hydraopt.errors import BundleError, DataError, LoweringError, TaskError, Us
 from hydraopt.formats.manifest import Manifest
 from hydraopt.formats.models import Chat
 from hydraopt.lowering.base_model import load_base
-from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.chat import read_chat
+from hydraopt.lowering.plan import make_plan
 from hydraopt.runtime import Session, verify
 from hydraopt.training.batches import encode, load_model
 
@@ -259,17 +260,18 @@ def test_padding_and_truncation_of_a_bundle_are_none(bundle, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_chat_without_thinking_is_exported_and_run(merged, tmp_path):
-    model = tiny_llama()
-    model.resize_token_embeddings(SIZE, mean_resizing=False)
-    model.save_pretrained(tmp_path / "base")
+def test_a_chat_without_thinking_is_exported_and_run(merged, chat_base, pieces_bundle, tmp_path):
+    shutil.copytree(chat_base, tmp_path / "base")
     chat_tokenizer(THINKING).save_pretrained(tmp_path / "base")
     arguments = {"enable_thinking": False}
-    export_bundle(merged, str(tmp_path / "base"), tmp_path / "b", FLOAT32, chat_arguments=arguments)
-    chat = Manifest.read(tmp_path / "b").causal_lm.chat
+    plan = make_plan(merged, str(tmp_path / "base"), FLOAT32, chat_arguments=arguments)
     suffix = "<|im_end|>\n<|im_start|>assistant\n[quick]\n"
-    assert chat == Chat("<|im_start|>user\n", suffix, False, {"enable_thinking": "false"})
-    run = ("run", tmp_path / "b", "--task", "beta", "--prompt", "Hi", "--max-new-tokens", 2)
+    chat = Chat("<|im_start|>user\n", suffix, False, {"enable_thinking": "false"})
+    assert plan.base.about["chat"] == chat
+    bundle = shutil.copytree(pieces_bundle, tmp_path / "b")  # the same but for its chat
+    manifest = Manifest.read(bundle)
+    replace(manifest, model=replace(manifest.causal_lm, chat=chat)).write(bundle / "manifest.json")
+    run = ("run", bundle, "--task", "beta", "--prompt", "Hi", "--max-new-tokens", 2)
     given = ("--chat-template-arg", "enable_thinking=false")
     assert succeeds(*run, "--chat", *given) == succeeds(*run, "--chat")
     other = fails(*run, "--chat", "--chat-template-arg", "enable_thinking=0", code=2)
