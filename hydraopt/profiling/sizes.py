@@ -47,7 +47,7 @@ def bundle_parts(bundle: Path, manifest: Manifest) -> dict[str, int]:
     instructions, data = program_parts(bundle / PROGRAM)
     packs = manifest.pack_sizes
     shared = sizes.get(SHARED, 0)
-    total = manifest.total_bytes + (bundle / MANIFEST).stat().st_size
+    total = sum((bundle / name).stat().st_size for name in (MANIFEST, *manifest.phone_names))
     return {
         "program_instructions": instructions,
         "program_constants": data,
