@@ -60,7 +60,7 @@ bench: .venv/ready
 screenshots: .venv/ready
 	$(BIN)/python -m pytest -m "" tests/test_android_app.py
 	cd docs/images/android && for picture in *.png; do \
-	cp ../../../android_demo/host/app/build/app/screenshots/$$picture .; done
+	cp ../../../android_demo/host/app/target/screenshots/$$picture .; done
 
 # the Android app; AAR=FILE is ExecuTorch's, by default Maven Central's: android_demo/README.md
 apk: .venv/ready packages

@@ -81,8 +81,8 @@ class Built:
         resources: the APK with resources and manifest alone.
     """
 
-    def __init__(self, output: str):
-        app, hydraopt, api = (HOST / x / output for x in ("app", "hydraopt", "executorch-api"))
+    def __init__(self):
+        app, hydraopt, api = (HOST / x / "target" for x in ("app", "hydraopt", "executorch-api"))
         self.classes = [app / "classes", hydraopt / "classes"]
         self.stand_ins = api / "classes"
         paths = [Path(x) for x in (app / "classpath").read_text().strip().split(":")]
@@ -104,24 +104,23 @@ class Built:
         return [own, *self.libraries, *(unpacked_classes(aar, scratch) if aar else [])]
 
 
-def compile_sources(output: str = "target", goals: Sequence[str] = ("compile",)) -> Built:
+def compile_sources(*goals: str) -> Built:
     """Class files and resources of app and library.
 
     Args:
-        output: name of the directories that Maven builds in.
-        goals: Maven's, with options.
+        goals: Maven's, with options; ``compile`` is enough.
 
     Raises:
         ProfilingError: a source does not compile, or something cannot be downloaded.
     """
-    maven("-f", str(HOST), "-Papk", f"-Doutput={output}", *goals, purpose="compile the app")
-    return Built(output)
+    maven("-f", str(HOST), "-Papk", *goals, purpose="compile the app")
+    return Built()
 
 
 def maven(*arguments: str, purpose: str) -> None:
     """Run Maven. Raises ``ProfilingError`` with the first line in which it says why it failed."""
     command = ["mvn", "-q", "-B", "-ntp", "-Dstyle.color=never", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     if result.returncode:
         told = re.findall(r"\[ERROR\] (.*\S)", result.stdout)
         raise ProfilingError(f"mvn cannot {purpose}: {[*told, result.stdout[-200:]][0]}")
@@ -234,7 +233,7 @@ def main() -> None:
     aar = options.aar or from_maven_central(options.output.resolve())
     if aar:
         check_aar(aar)
-    apk = build(compile_sources(), options.output, aar)
+    apk = build(compile_sources("compile"), options.output, aar)
     print(f"{apk}: adb install -r {apk}" if aar else f"{apk}: {CHECK_ONLY}")
 
 

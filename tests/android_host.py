@@ -1,17 +1,12 @@
-"""What the JVM tests of ``android_demo/host`` run on: a native library and Maven."""
+"""What the JVM tests of ``android_demo/host`` run on: a native library."""
 
 import hashlib
-import os
-import re
 import shutil
-import subprocess
 from collections.abc import Set
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
-
-from run_rules import MachineLacksError
 
 from hydraopt.profiling import runner
 from hydraopt.profiling.cache import cached
@@ -53,29 +48,6 @@ def host_library(java_home: Path) -> Path:
         ),
     )
     return directory / "libhydraopt_host.so"
-
-
-def maven(*goals: str, **properties: object) -> subprocess.CompletedProcess:
-    """Run Maven on the host's build, with the options of MAVEN_ARGS, which Maven 3.8 ignores."""
-    options = os.environ.get("MAVEN_ARGS", "").split()
-    options += [f"-D{name.replace('_', '.')}={value}" for name, value in properties.items()]
-    command = ["mvn", "-B", "-ntp", "-f", str(HOST), *options, *goals]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-
-
-def run_tests(
-    module: str, output: str = "target", **properties: object
-) -> dict[str, ElementTree.Element]:
-    """Build a module of the host and what it needs, run its tests; the reports by test class."""
-    goals = ("clean", "test", "-pl", module, "-am")
-    result = maven(*goals, output=output, **properties)
-    if re.search("Could not transfer artifact|Unknown host", result.stdout):
-        raise MachineLacksError("Maven Central cannot be reached")
-    reports = {}
-    for path in (HOST / module / output / "surefire-reports").glob("TEST-*.xml"):
-        reports[path.stem.rpartition(".")[2]] = ElementTree.parse(path).getroot()
-    assert reports, result.stdout[-5000:]
-    return reports
 
 
 def check_passed(report: ElementTree.Element, may_skip: Set[str] = frozenset()) -> None:

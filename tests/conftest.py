@@ -23,7 +23,7 @@ from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.stored import MergedAdapters
 from hydraopt.zoo.model import new_tokenizer
 
-pytest_plugins = ["run_rules", "isolation", "devices", "own_outputs", "exports"]
+pytest_plugins = ["run_rules", "isolation", "devices", "own_outputs", "exports", "android_build"]
 # their assertions tell values, as in a test file
 pytest.register_assert_rewrite("llama_data", "saved_bases")
 torch.set_num_threads(1)

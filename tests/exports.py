@@ -1,39 +1,59 @@
-"""Bundles that tests of several files look at, each exported once in a run."""
+"""What tests of several files look at, made once in a run."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from chat_templates import SIZE, chat_tokenizer
 from conftest import FLOAT32, save_adapter, tiny_llama
+from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
 from filelock import FileLock
 
-from hydraopt.adapters import read_adapters
+from hydraopt.adapters import AdapterSet, read_adapter, read_adapters
 from hydraopt.compression import compress
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging.hydraopt import average, hydraopt
-from hydraopt.packing import CodedAdapters, code_verbatim
+from hydraopt.merging.private import private
+from hydraopt.packing import CodedAdapters, Coder, code_verbatim
 from hydraopt.stored import MergedAdapters
-from hydraopt.zoo import BASE, load_adapters
+from hydraopt.zoo import ADAPTERS, BASE, load_adapters
+
+FEW_TASKS = ("date-de", "words-en", "unit-it")
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory) -> Callable[..., Path]:
-    """A bundle by name, of adapters that a function makes, on a base.
+def made(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A directory by name, which a function makes at the path that it is given.
 
-    Whichever process of the run asks first exports it; the others wait.
+    Whichever process of the run asks first makes it; the others wait.
     """
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
 
-    def export(name: str, make, base, settings=FLOAT32, **options) -> Path:
+    def make(name: str, write: Callable[[Path], object]) -> Path:
         with FileLock(root / f"{name}.lock"):
             if not (root / name).exists():
-                export_bundle(make(), str(base), root / name, settings, **options)
+                staging = Path(tempfile.mkdtemp(dir=root)) / name
+                write(staging)
+                staging.rename(root / name)
         return root / name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def exported(made) -> Callable[..., Path]:
+    """A bundle by name, of adapters that a function makes, on a base."""
+
+    def export(name: str, make, base, settings=FLOAT32, **options) -> Path:
+        def write(path: Path) -> None:
+            export_bundle(make(), str(base), path, settings, **options)
+
+        return made(name, write)
 
     return export
 
@@ -64,6 +84,13 @@ def methods_bundle(exported, merged, base) -> Path:
 
 
 @pytest.fixture(scope="session")
+def portable_bundle(exported, merged, base) -> Path:
+    """Without ExecuTorch's operators for language models."""
+    settings = ExportSettings("none", attention="portable")
+    return exported("portable", lambda: merged, base, settings)
+
+
+@pytest.fixture(scope="session")
 def quantised_bundle(exported, adapter_dirs, base) -> Path:
     """Its shared rows, of all that the adapters change, are layers; nothing was compared."""
 
@@ -71,6 +98,31 @@ def quantised_bundle(exported, adapter_dirs, base) -> Path:
         return code_verbatim(hydraopt(read_adapters(adapter_dirs), rank=12))
 
     return exported("quantised", make, base, ExportSettings("8da4w"), check=False)
+
+
+@pytest.fixture(scope="session")
+def few_coded() -> CodedAdapters:
+    """A few tasks of the zoo."""
+    adapters = AdapterSet(read_adapter(ADAPTERS / task) for task in FEW_TASKS)
+    return Coder.from_adapters(adapters).code(int(0.3 * adapters.fp16_bytes))
+
+
+@pytest.fixture(scope="session")
+def data_bundle(exported, few_coded) -> Path:
+    """Tasks as .ptd files."""
+    return exported("data", lambda: few_coded, BASE, swap="data")
+
+
+@pytest.fixture(scope="session")
+def encoder_base(tmp_path_factory) -> Path:
+    return save_base(tiny_bert(), tmp_path_factory.mktemp("encoder") / "base")
+
+
+@pytest.fixture(scope="session")
+def encoder_bundle(exported, encoder_base, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("encoder_adapters")
+    save_lora(root / "alpha", tiny_bert(), ENCODER_ID, 0, target_modules=["query", "value"])
+    return exported("encoder", lambda: private(read_adapters([root / "alpha"])), encoder_base)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import pytest
 
 GROUP = "group of tests"
 MOST_PROCESSES = 4  # each takes a gigabyte of memory
+# fixtures that start slowly, for tests of several files: what Maven builds, a virtual machine, adb
+SHARED = ("android", "tier_b", "private_adb")
 
 
 class MachineLacksError(pytest.skip.Exception):
@@ -23,17 +25,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files first; a file's tests, or all that use devices, go to one process."""
+    """What shares a slow start first, then slow files; those that share it go to one process."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (_shared(item), item.path not in slow))
     for item in items:
         if "private_adb" in item.fixturenames:
             item.add_marker("device")
-    on_devices = {item.path for item in items if item.get_closest_marker("device")}
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in on_devices, item.path not in slow))
-    for item in items:
-        group = "devices" if item.path in on_devices else item.path.name
+        group = (*SHARED, item.path.name)[_shared(item)]
         item.add_marker(pytest.mark.xdist_group(group))
         item.user_properties.append((GROUP, group))  # goes with reports to the main process
+
+
+def _shared(item: pytest.Item) -> int:
+    """The first of ``SHARED`` that a test uses; ``len(SHARED)`` for none."""
+    used = (index for index, name in enumerate(SHARED) if name in item.fixturenames)
+    return next(used, len(SHARED))
 
 
 @pytest.hookimpl(wrapper=True)

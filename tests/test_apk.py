@@ -1,19 +1,17 @@
-"""The app's APK, made without Gradle, and its benchmark on a JVM; one run of Maven builds both."""
+"""The app's APK, made without Gradle, and what its benchmark measured on a JVM."""
 
 import json
 import re
 import struct
-import sys
 import zipfile
 from pathlib import Path
-from xml.etree import ElementTree
 
+import apk
 import pytest
 import torch
-from android_host import DEMO, HOST, check_passed, host_library, java_home
+from android_host import DEMO, HOST
 from devices import require_packages
 from dex import PublicApi, android_references, read_classes, run
-from run_rules import MachineLacksError
 from typer.testing import CliRunner
 
 from hydraopt.cli import app as cli
@@ -26,14 +24,9 @@ from hydraopt.profiling.results import Profile, statistics
 from hydraopt.profiling.sizes import separate_bytes, sizes
 from hydraopt.runtime import Session
 
-sys.path.insert(0, str(DEMO))
-import apk
-
 pytestmark = pytest.mark.android
 
-OUTPUT = "build/apk"  # Maven's, apart from that of tests that may run at the same time
 NAMES = ("applicationId", "versionCode", "versionName")
-BENCHMARKS = ("BenchmarkTest", "BenchmarkActivityTest")
 ACTIVITIES = {f"io/hydraopt/demo/{x}" for x in ("MainActivity", "benchmark/BenchmarkActivity")}
 # public members that Android 4.1 (level 16) had not, and the level that brought them
 NEWER = {
@@ -49,34 +42,10 @@ DUMMY = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 183, 1, *
 
 
 @pytest.fixture(scope="module")
-def fixtures(bundle, tmp_path_factory) -> Path:
-    """What the benchmark's tests read, and where they leave what they wrote."""
-    root = tmp_path_factory.mktemp("fixtures")
-    (root / "zoo").symlink_to(bundle)
-    return root
-
-
-@pytest.fixture(scope="module")
-def built(compiler, fixtures):
-    """What Maven built; it also ran the benchmark's tests."""
-    require_packages(apk.PROGRAMS | {"dexdump": "dexdump", "aapt": "aapt"}, "the APK")
-    if not Path("/usr/share/android-framework-res/framework-res.apk").exists():
-        raise MachineLacksError("the APK needs the Debian package android-framework-res")
-    properties = {
-        "test": ",".join(BENCHMARKS),
-        "surefire.failIfNoSpecifiedTests": "false",
-        "maven.test.failure.ignore": "true",
-        "library.tests.skip": "true",
-        "fixtures": fixtures,
-        "host.library": host_library(java_home()),
-    }
-    goals = ["clean", "test", *(f"-D{name}={value}" for name, value in properties.items())]
-    try:
-        return apk.compile_sources(OUTPUT, goals)
-    except ProfilingError as error:
-        if re.search("Could not transfer artifact|Unknown host", str(error)):
-            raise MachineLacksError("Maven Central cannot be reached") from None
-        raise
+def built(android):
+    """What Maven built, on a machine that can make an APK of it."""
+    require_packages(apk.PROGRAMS | {"dexdump": "dexdump"}, "the APK")
+    return android.built
 
 
 def write_aar(path: Path, built, abis=apk.ABIS) -> Path:
@@ -214,23 +183,17 @@ def test_only_maven_central_and_debian_are_needed():
     assert "<repository>" not in poms
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
-def test_the_benchmark_on_a_jvm(built, name):
-    (path,) = (HOST / "app" / OUTPUT / "surefire-reports").glob(f"TEST-*.{name}.xml")
-    check_passed(ElementTree.parse(path).getroot())
-
-
 @pytest.fixture(scope="module")
-def results(built, fixtures) -> dict:
+def results(android) -> dict:
     """What the benchmark wrote on the plain JVM."""
-    return json.loads((fixtures / "benchmark" / "results.json").read_text())
+    return json.loads((android.fixtures / "benchmark" / "results.json").read_text())
 
 
-def test_its_results_have_the_profilers_fields(results, bundle):
+def test_its_results_have_the_profilers_fields(results, zoo_bundle):
     """And what can be known without a device is the same as the profiler's."""
-    manifest = Manifest.read(bundle)
-    known = sizes(bundle, manifest, {}, *separate_bytes(manifest, None))
-    record = Profile(host_facts(), bundle_record(bundle, manifest), known, {}).record()
+    manifest = Manifest.read(zoo_bundle)
+    known = sizes(zoo_bundle, manifest, {}, *separate_bytes(manifest, None))
+    record = Profile(host_facts(), bundle_record(zoo_bundle, manifest), known, {}).record()
     assert set(results) == {*record, "run_id"}
     for name in ("format_version", "executorch", "status", "lost", "bundle", "sizes"):
         assert results[name] == record[name]
@@ -257,20 +220,20 @@ def test_its_measurements_are_the_profilers(results):
         assert metric == "growth_bytes" or row["p5"] > 0
 
 
-def test_it_computes_what_python_computes(results, fixtures, bundle):
-    session, expected = Session.open(bundle), []
+def test_it_computes_what_python_computes(android, zoo_bundle):
+    session, expected = Session.open(zoo_bundle), []
     for task in session.tasks:
         session.switch(task)
         expected += [session.forward(ids).clone() for ids in ([1, 2, 3], [4], [5])]
-    content = bytearray((fixtures / "benchmark" / "logits").read_bytes())
+    content = bytearray((android.fixtures / "benchmark" / "logits").read_bytes())
     found = torch.frombuffer(content, dtype=torch.float32)
     torch.testing.assert_close(found, torch.cat(expected), atol=2e-3, rtol=0)
 
 
-def test_reports_and_comparisons_take_its_results(results, fixtures, tmp_path):
+def test_reports_and_comparisons_take_its_results(android, results, tmp_path):
     write_report(results, tmp_path / "report")
     assert "this bundle" in (tmp_path / "report" / "report.md").read_text()
-    for path in (fixtures / "activity.json", tmp_path / "report"):
+    for path in (android.fixtures / "activity.json", tmp_path / "report"):
         done = CliRunner().invoke(cli.app, ["compare", str(path), str(path)])
         assert done.exit_code == 0
         assert "0 regressions in " in done.stdout

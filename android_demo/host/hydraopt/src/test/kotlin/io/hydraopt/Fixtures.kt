@@ -6,7 +6,7 @@ import java.io.File
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 
-/** What tests/test_android.py made for this run: bundles, and what Python makes of the same inputs. */
+/** What tests/android_build.py made for this run: bundles, and what Python makes of the same inputs. */
 object Fixtures {
     private val root = File(System.getProperty("fixtures"))
 

@@ -6,7 +6,7 @@ import java.io.RandomAccessFile
 import java.nio.file.Files
 import java.util.Base64
 
-/** What tests/test_android_app.py made for this run: bundles, and what Python answers. */
+/** What tests/android_build.py made for this run: bundles, and what Python answers. */
 object Fixtures {
     private val root = File(System.getProperty("fixtures"))
     private val decoder = Base64.getDecoder()

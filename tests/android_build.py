@@ -1,0 +1,134 @@
+"""One run of Maven for all tests of the Android library, the app and the APK.
+
+It builds ``android_demo/host`` and runs its tests, on bundles and answers that are made before.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import apk
+import pytest
+import torch
+from android_bundles import write_answers, write_damaged, write_probabilities, write_texts
+from android_host import HOST, host_library, java_home
+from android_tokenizers import write_golden, write_refused
+from conftest import FLOAT32, save_adapter, tiny_llama
+from devices import require_packages
+from run_rules import MachineLacksError
+from transformers import LlamaForCausalLM
+
+from hydraopt.adapters import read_adapters
+from hydraopt.errors import ProfilingError
+from hydraopt.merging.private import private
+from hydraopt.zoo.model import new_tokenizer
+from hydraopt.zoo.tasks import TASKS, test_examples
+
+# that are asked
+FORMS = ("zoo", "pieces", "portable", "quantised", "methods", "static")
+TINY_TASKS = ("alpha", "beta", "gamma")
+PROMPTS = ("hello", "x", "a longer prompt of 27 bytes")
+CHATS = ("Hi", " Grüße\n", "<|im_end|>")
+FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
+PROGRAMS = {"javac": "default-jdk-headless", "mvn": "maven", "aapt2": "aapt"}
+
+
+@dataclass(frozen=True)
+class AndroidBuild:
+    """What Maven built, and what its tests read and left.
+
+    Attributes:
+        built: class files and resources.
+        fixtures: the directory that they read; some write to it.
+    """
+
+    built: apk.Built
+    fixtures: Path
+
+    def report(self, module: str, name: str) -> ElementTree.Element:
+        """Of a module's test class."""
+        directory = HOST / module / "target" / "surefire-reports"
+        (path,) = directory.glob(f"TEST-*.{name}.xml")
+        return ElementTree.parse(path).getroot()
+
+
+@pytest.fixture(scope="session")
+def forms(request, bundle) -> dict[str, Path]:
+    """Bundles of every form that a phone may get, by name."""
+    names = (*FORMS, "data", "encoder")
+    return {"tiny": bundle} | {name: request.getfixturevalue(f"{name}_bundle") for name in names}
+
+
+def slow_model() -> LlamaForCausalLM:
+    """One whose answer takes seconds, to the end of the context: something can happen meanwhile."""
+    model = tiny_llama(
+        hidden_size=768,
+        intermediate_size=8192,
+        num_attention_heads=12,
+        num_key_value_heads=4,
+        max_position_embeddings=384,
+    )
+    with torch.no_grad():
+        model.lm_head.weight[model.config.eos_token_id] = 0  # never the likeliest
+    return model
+
+
+@pytest.fixture(scope="session")
+def slow_bundle(exported, tmp_path_factory) -> Path:
+    root, model = tmp_path_factory.mktemp("slow"), slow_model()
+    model.save_pretrained(root / "base")
+    new_tokenizer().save_pretrained(root / "base")
+    for seed, task in enumerate(("first", "second")):
+        save_adapter(root / task, seed, base_model=slow_model())
+    adapters = private(read_adapters([root / "first", root / "second"]))
+    return exported("slow", lambda: adapters, root / "base", FLOAT32)
+
+
+def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) -> None:
+    """Fill the directory that JVM tests read: bundles, tokenizers, what Python makes of inputs."""
+    for name, path in {**forms, "slow": slow}.items():
+        (root / name).symlink_to(path)
+    examples = [(task, test_examples(task, 1)[0][0]) for task in sorted(TASKS)]
+    asked = {name: [(task, p, False) for task in TINY_TASKS for p in PROMPTS] for name in FORMS}
+    asked["pieces"] += [("beta", message, True) for message in CHATS]
+    asked["zoo"] = [(task, prompt, False) for task, prompt in examples]
+    for name, cases in asked.items():
+        write_answers(forms[name], cases, root / f"{name}-answers.json")
+    write_texts(forms["zoo"], examples, root / "zoo-answers.txt")
+    write_texts(slow, [("first", "Once upon a time")], root / "slow-answers.txt")
+    for name in ("damaged", "refused"):
+        (root / name).mkdir()
+    write_damaged(forms["tiny"], other, root / "damaged")
+    write_refused(root / "refused")
+    write_golden(root / "tokenizers", 2000)
+    write_probabilities(root / "probabilities.json")
+
+
+@pytest.fixture(scope="session")
+def java(compiler) -> Path:
+    """The JDK that Maven uses, on a machine that has all that the builds need."""
+    require_packages(PROGRAMS, "the Android library and app")
+    if not FRAMEWORK.exists():
+        raise MachineLacksError("the Android app needs the Debian package android-framework-res")
+    return java_home()
+
+
+@pytest.fixture(scope="session")
+def android(java, forms, slow_bundle, other_bundle, tmp_path_factory) -> AndroidBuild:
+    fixtures = tmp_path_factory.mktemp("android")
+    write_fixtures(fixtures, forms, slow_bundle, other_bundle)
+    properties = {
+        "maven.test.failure.ignore": "true",  # every test class has a report
+        "fixtures": fixtures,
+        "host.library": host_library(java),
+    }
+    goals = ["clean", "test", *(f"-D{name}={value}" for name, value in properties.items())]
+    goals += os.environ.get("MAVEN_ARGS", "").split()  # which Maven 3.8 ignores
+    try:
+        return AndroidBuild(apk.compile_sources(*goals), fixtures)
+    except ProfilingError as error:
+        if re.search("Could not transfer artifact|Unknown host", str(error)):
+            raise MachineLacksError("Maven Central cannot be reached") from None
+        raise
