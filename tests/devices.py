@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from run_rules import MachineLacksError
-from tiny_program import write_bundle
+from tiny_program import read_bundle, write_bundle
 
 from hydraopt.profiling import emulator
 from hydraopt.profiling.adb import Device
@@ -90,8 +90,8 @@ def two_cores():
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return write_bundle(tmp_path_factory.mktemp("tiny"))
+def tiny(made):
+    return read_bundle(made("tiny", write_bundle))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:

@@ -1,5 +1,7 @@
 """The runner's own kernels compute what ExecuTorch's operators for language models compute."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from llm_program import CAPACITY, VOCABULARY, Attend, Attention, Embed, Update, program
@@ -61,24 +63,30 @@ def reference(pte) -> torch.Tensor:
     return torch.cat(results)
 
 
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory):
-    """Path and expected results of every program, by name."""
-    directory = tmp_path_factory.mktemp("llm")
-    written = {}
+def write_programs(directory: Path) -> None:
+    """Write every program, and beside it its expected results."""
+    directory.mkdir()
     for name, module in MODULES.items():
         path = directory / f"{name.replace(' ', '-')}.pte"
         path.write_bytes(program(module))
-        written[name] = path, reference(path)
-    return written
+        torch.save(reference(path), path.with_suffix(".expected"))
+
+
+@pytest.fixture(scope="session")
+def programs(made) -> dict[Path, torch.Tensor]:
+    """Expected results of every program, by its path."""
+    paths = made("llm", write_programs).glob("*.pte")
+    return {path: torch.load(path.with_suffix(".expected")) for path in sorted(paths)}
 
 
 def assert_computes(device, runner, programs, tmp_path, threads=1):
+    """All programs, one after the other in one process."""
     assert sum(LENGTHS) == CAPACITY
+    script = [line for path in programs for line in script_for(path.stem, threads)]
     with device.workspace() as workspace:
-        workspace.put(dict(runner.files) | {path.name: path for path, _ in programs.values()})
-        for path, expected in programs.values():
-            run_script(workspace, runner, script_for(path.stem, threads))
+        workspace.put(dict(runner.files) | {path.name: path for path in programs})
+        run_script(workspace, runner, script)
+        for path, expected in programs.items():
             workspace.get(f"{path.stem}.logits", tmp_path / "logits")
             found = torch.frombuffer(
                 bytearray((tmp_path / "logits").read_bytes()), dtype=torch.float32
@@ -97,8 +105,7 @@ def test_computes_on_this_machine(programs, tmp_path, threads):
     assert_computes(Host(), host_runner(), programs, tmp_path, threads)
 
 
-@pytest.mark.device
-def test_computes_on_arm64(tier_b, programs, tmp_path):
+def test_computes_on_arm64(arm64_compiler, tier_b, programs, tmp_path):
     assert_computes(tier_b, device_runner("arm64-v8a"), programs, tmp_path)
 
 

@@ -1,18 +1,19 @@
 """ExecuTorch's own LLM runner on our programs: metadata, and .pte + .ptd pairs of tasks."""
 
+import shutil
+
 import pytest
 import torch
 from conftest import FLOAT32
 from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
 from executorch.runtime import Runtime
+from exports import FEW_TASKS
 
-from hydraopt.adapters import AdapterSet, read_adapter
 from hydraopt.bundles import add_task
 from hydraopt.errors import BundleError, ProfilingError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.settings import ExportSettings
-from hydraopt.packing import Coder
 from hydraopt.profiling.host import Host
 from hydraopt.profiling.measure import ProfileRequest, profile
 from hydraopt.runtime import Session, verify
@@ -20,24 +21,9 @@ from hydraopt.zoo import ADAPTERS, BASE
 
 pytestmark = pytest.mark.slow
 
-PROMPTS = {
-    "date-de": "date 2026-11-22=",
-    "words-en": "words 742=",
-    "unit-it": "unit 12.5 kilometer=",
-}
-
-
-@pytest.fixture(scope="module")
-def coded():
-    adapters = AdapterSet(read_adapter(ADAPTERS / task) for task in PROMPTS)
-    return Coder.from_adapters(adapters).code(int(0.3 * adapters.fp16_bytes))
-
-
-@pytest.fixture(scope="module")
-def pair(coded, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data") / "bundle"
-    export_bundle(coded, str(BASE), directory, FLOAT32, swap="data")
-    return directory
+PROMPTS = dict(
+    zip(FEW_TASKS, ("date 2026-11-22=", "words 742=", "unit 12.5 kilometer="), strict=True)
+)
 
 
 def constants(path):
@@ -62,9 +48,9 @@ def test_a_program_tells_what_stock_runners_ask(bundle):
     }
 
 
-def test_data_files_compute_what_inputs_compute(coded, pair, tmp_path):
-    export_bundle(coded, str(BASE), tmp_path / "inputs", FLOAT32)
-    session, other = Session.open(pair), Session.open(tmp_path / "inputs")
+def test_data_files_compute_what_inputs_compute(few_coded, data_bundle, tmp_path):
+    export_bundle(few_coded, str(BASE), tmp_path / "inputs", FLOAT32)
+    session, other = Session.open(data_bundle), Session.open(tmp_path / "inputs")
     for task in [*PROMPTS, *reversed(PROMPTS)]:
         session.switch(task)
         other.switch(task)
@@ -72,10 +58,10 @@ def test_data_files_compute_what_inputs_compute(coded, pair, tmp_path):
         torch.testing.assert_close(session.forward(ids), other.forward(ids), atol=1e-4, rtol=1e-4)
 
 
-def test_data_files_of_a_quantised_base(coded, tmp_path):
+def test_data_files_of_a_quantised_base(few_coded, tmp_path):
     settings = ExportSettings(quantize="8da4w")
     for swap in ("data", "inputs"):
-        export_bundle(coded, str(BASE), tmp_path / swap, settings, swap=swap)
+        export_bundle(few_coded, str(BASE), tmp_path / swap, settings, swap=swap)
     session, other = (Session.open(tmp_path / swap) for swap in ("data", "inputs"))
     for task, prompt in PROMPTS.items():
         session.switch(task)
@@ -86,12 +72,14 @@ def test_data_files_of_a_quantised_base(coded, tmp_path):
 
 
 @pytest.mark.parametrize("task", PROMPTS)
-def test_executorchs_runner_gives_the_sessions_text(pair, task):
-    session = Session.open(pair)
+def test_executorchs_runner_gives_the_sessions_text(data_bundle, task):
+    session = Session.open(data_bundle)
     session.switch(task)
     wanted = session.generate(PROMPTS[task], 24)
-    data = str(pair / session.manifest.packs[task].file)
-    runner = TextLLMRunner(str(pair / "model.pte"), str(pair / "tokenizer.json"), data)
+    data = str(data_bundle / session.manifest.packs[task].file)
+    runner = TextLLMRunner(
+        str(data_bundle / "model.pte"), str(data_bundle / "tokenizer.json"), data
+    )
     pieces = []
     runner.generate(
         PROMPTS[task],
@@ -102,18 +90,18 @@ def test_executorchs_runner_gives_the_sessions_text(pair, task):
     assert wanted
 
 
-def test_what_needs_packs_says_so(pair):
-    assert verify(pair)["tasks"] == len(PROMPTS)
+def test_what_needs_packs_says_so(data_bundle):
+    assert verify(data_bundle)["tasks"] == len(PROMPTS)
     with pytest.raises(BundleError, match="takes no further one"):
-        add_task(pair, str(ADAPTERS / "date-fr"), "date-fr")
+        add_task(data_bundle, str(ADAPTERS / "date-fr"), "date-fr")
     with pytest.raises((BundleError, ProfilingError), match="whose factors are inputs"):
-        profile(ProfileRequest(pair, [1], 1), Host())
+        profile(ProfileRequest(data_bundle, [1], 1), Host())
 
 
-def test_a_damaged_data_file_is_found_before_it_is_loaded(coded, tmp_path):
-    export_bundle(coded, str(BASE), tmp_path / "bundle", FLOAT32, swap="data")
-    path = tmp_path / "bundle" / Manifest.read(tmp_path / "bundle").packs["words-en"].file
-    session = Session.open(tmp_path / "bundle")
+def test_a_damaged_data_file_is_found_before_it_is_loaded(data_bundle, tmp_path):
+    bundle = shutil.copytree(data_bundle, tmp_path / "bundle")
+    path = bundle / Manifest.read(bundle).packs["words-en"].file
+    session = Session.open(bundle)
     session.switch("date-de")
     wanted = session.forward([48, 49])
     session.reset()
@@ -124,4 +112,4 @@ def test_a_damaged_data_file_is_found_before_it_is_loaded(coded, tmp_path):
     assert (session.task, session.position) == ("date-de", 1)
     torch.testing.assert_close(session.forward([49]), wanted, atol=1e-4, rtol=0)
     with pytest.raises(BundleError, match=r"words-en\.ptd is damaged"):
-        Session.open(tmp_path / "bundle")
+        Session.open(bundle)

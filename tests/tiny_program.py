@@ -68,7 +68,7 @@ class Baked(nn.Module):
 
 @dataclass(frozen=True)
 class Tiny:
-    """What :func:`write_bundle` wrote: files by name, and the payloads that went into packs."""
+    """What :func:`write_bundle` writes: files by name, and the payloads that go into packs."""
 
     files: dict[str, Path]
     shared: torch.Tensor
@@ -98,15 +98,20 @@ def pack(payload: torch.Tensor) -> bytes:
     return header + content
 
 
-def write_bundle(directory: Path) -> Tiny:
-    """Write model.pte, packs of two tasks, and the programs of the alternatives."""
+def payloads() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The shared payload and those of two tasks."""
     generator = torch.Generator().manual_seed(1)
 
     def payload(size):
         return torch.randint(0, 256, (size,), generator=generator, dtype=torch.uint8)
 
     shared = payload(SHARED_BYTES)
-    tasks = {"one": payload(TASK_BYTES), "two": payload(TASK_BYTES)}
+    return shared, {"one": payload(TASK_BYTES), "two": payload(TASK_BYTES)}
+
+
+def write_bundle(directory: Path) -> None:
+    """Write model.pte, packs of two tasks, and the programs of the alternatives."""
+    shared, tasks = payloads()
     content = {"shared.pack": pack(shared)}
     content |= {f"packs/{name}.pack": pack(task) for name, task in tasks.items()}
     unpack = torch.export.export(Unpack(), (shared, tasks["one"]), strict=True)
@@ -116,9 +121,14 @@ def write_bundle(directory: Path) -> Tiny:
     content["baked.pte"] = _program(baked)
     content["outside.pte"], content["outside.ptd"] = _program_and_data(baked)
     for name, data in content.items():
-        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_bytes(data)
-    return Tiny({name: directory / name for name in content}, shared, tasks)
+
+
+def read_bundle(directory: Path) -> Tiny:
+    """What was written to a directory."""
+    paths = [path for path in directory.rglob("*") if path.is_file()]
+    return Tiny({str(path.relative_to(directory)): path for path in paths}, *payloads())
 
 
 def _export(module: nn.Module, factors=()) -> torch.export.ExportedProgram:
