@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 import torch
-from conftest import FLOAT32
 from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
 from executorch.runtime import Runtime
 from exports import FEW_TASKS
+from unlowered import Unlowered
 
 from hydraopt.bundles import add_task
 from hydraopt.errors import BundleError, ProfilingError
@@ -48,9 +48,8 @@ def test_a_program_tells_what_stock_runners_ask(bundle):
     }
 
 
-def test_data_files_compute_what_inputs_compute(few_coded, data_bundle, tmp_path):
-    export_bundle(few_coded, str(BASE), tmp_path / "inputs", FLOAT32)
-    session, other = Session.open(data_bundle), Session.open(tmp_path / "inputs")
+def test_data_files_compute_what_inputs_compute(few_coded, data_bundle):
+    session, other = Session.open(data_bundle), Unlowered(few_coded, BASE)
     for task in [*PROMPTS, *reversed(PROMPTS)]:
         session.switch(task)
         other.switch(task)
