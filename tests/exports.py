@@ -91,13 +91,15 @@ def portable_bundle(exported, merged, base) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quantised_bundle(exported, adapter_dirs, base) -> Path:
-    """Its shared rows, of all that the adapters change, are layers; nothing was compared."""
+def verbatim(adapter_dirs) -> CodedAdapters:
+    """With shared rows of all that the adapters change."""
+    return code_verbatim(hydraopt(read_adapters(adapter_dirs), rank=12))
 
-    def make() -> CodedAdapters:
-        return code_verbatim(hydraopt(read_adapters(adapter_dirs), rank=12))
 
-    return exported("quantised", make, base, ExportSettings("8da4w"), check=False)
+@pytest.fixture(scope="session")
+def quantised_bundle(exported, verbatim, base) -> Path:
+    """Its shared rows are layers; nothing was compared."""
+    return exported("quantised", lambda: verbatim, base, ExportSettings("8da4w"), check=False)
 
 
 @pytest.fixture(scope="session")
