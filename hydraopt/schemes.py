@@ -11,6 +11,29 @@ from .errors import LoweringError
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Integer levels of weights: symmetric, with a positive scale for each group.
+
+    Attributes:
+        bits: bits of a weight.
+        group: weights of a row that share a scale; None: the whole row.
+    """
+
+    bits: int
+    group: int | None = None
+
+    @property
+    def low(self) -> int:
+        """The lowest level."""
+        return -(2 ** (self.bits - 1))
+
+    @property
+    def high(self) -> int:
+        """The highest level."""
+        return 2 ** (self.bits - 1) - 1
+
+
+@dataclass(frozen=True)
 class Scheme:
     """How linear layers are quantised.
 
@@ -20,8 +43,7 @@ class Scheme:
             largest logit. They sum float32 in different orders, and with 8-bit activations such a
             difference can move a value to the next level.
         limit: largest relative error of a program against PyTorch with the same quantised weights.
-        weight_bits: bits of a weight; None: float32.
-        group: weights of a row that share a scale; None: the whole row.
+        weights: integer levels of weights; None: float32.
         activation_bits: bits of an activation, scaled dynamically in every call; None: float32.
         embedding: default scheme of the token embedding.
     """
@@ -29,22 +51,21 @@ class Scheme:
     name: str
     tolerance: float
     limit: float
-    weight_bits: int | None = None
-    group: int | None = None
+    weights: Grid | None = None
     activation_bits: int | None = None
     embedding: str = "none"
 
     @property
     def quantizes(self) -> bool:
         """Whether weights are quantised."""
-        return self.weight_bits is not None
+        return self.weights is not None
 
 
 SCHEMES: Mapping[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
-        Scheme("8da4w", 5e-2, 0.2, weight_bits=4, group=32, activation_bits=8, embedding="4w"),
-        Scheme("8da8w", 5e-2, 0.1, weight_bits=8, activation_bits=8, embedding="8w"),
+        Scheme("8da4w", 5e-2, 0.2, Grid(4, 32), activation_bits=8, embedding="4w"),
+        Scheme("8da8w", 5e-2, 0.1, Grid(8), activation_bits=8, embedding="8w"),
         Scheme("none", tolerance=1e-3, limit=1e-3),
     )
 }

@@ -10,9 +10,13 @@ from hydraopt.lowering.backends.backend import Backend
 class Portable(Backend):
     title = "nothing"
 
-    def quantize(self, model, scheme):
-        if scheme.quantizes:
-            raise LoweringError(f"ExecuTorch's portable operators take no {scheme.name}")
+    def check(self, layers):
+        for _, scheme in layers.values():
+            if scheme.quantizes:
+                raise LoweringError(f"ExecuTorch's portable operators take no {scheme.name}")
+
+    def quantize(self, model, weights):
+        assert not weights
 
     def row_layer(self, rows):
         raise AssertionError("only a quantised base has layers of rows")

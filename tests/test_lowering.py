@@ -24,9 +24,9 @@ from hydraopt.lowering.decoder import Decoder, restructure
 from hydraopt.lowering.factors import factor_shapes, slot_factors
 from hydraopt.lowering.kinds import CausalLM
 from hydraopt.lowering.program import export_forward
+from hydraopt.lowering.quantization import quantize, round_base
 from hydraopt.lowering.settings import ExportSettings
-from hydraopt.lowering.simplify import quantize_embedding
-from hydraopt.lowering.slots import insert_slots, set_rows, slot_layers
+from hydraopt.lowering.slots import insert_slots, slot_layers
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.packing import Coder, Unpack, code_verbatim, rounded_rows, shared_rows
@@ -90,11 +90,11 @@ def test_the_program_unpacks_what_the_host_unpacks(bundle, merged):
 def quantised_eager(base, coded, task, scheme):
     """The base as transformers runs it, with the program's quantised layers in it."""
     model = load_base(str(base), BASE_ID).model
-    XNNPACK.quantize(model, scheme)
-    quantize_embedding(model, scheme.embedding)
+    settings = ExportSettings(scheme.name, scheme.embedding)
+    rounded = round_base(model, settings)
     rows = shared_rows(coded.layout, coded.shared)
     inputs = insert_slots(model, coded.layout.shapes)
-    set_rows(model, rows, XNNPACK)
+    quantize(model, settings, rounded, rows)
     factors = Unpack(coded.layout, static_rows=True)(coded.payloads[task])
     inputs.update(zip(factor_shapes(coded.layout, static_rows=True), factors, strict=True))
     with torch.no_grad():

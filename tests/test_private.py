@@ -20,13 +20,14 @@ from torch import nn
 import hydraopt
 from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.program import export_module, lower
-from hydraopt.packing import IntegerRows
+from hydraopt.lowering.quantization import quantize, round_base
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.private import TESTED, GoneError, Name, names
 from hydraopt.private import executorch as private_executorch
 from hydraopt.private import torch as private_torch
 from hydraopt.private import torchao as private_torchao
 from hydraopt.private import transformers as private_transformers
-from hydraopt.schemes import SCHEMES
+from hydraopt.rounding import IntegerWeight
 
 PACKAGE = Path(hydraopt.__file__).parent
 LIBRARIES = ("torch", "executorch", "torchao", "transformers")
@@ -49,7 +50,7 @@ SPEEDUPS = [
 ]
 MODULES = (private_torch, private_executorch, private_torchao, private_transformers)
 NEEDED = [x for module in MODULES for x in entries(module) if x not in SPEEDUPS]
-INT4 = IntegerRows(torch.ones(2, 32, dtype=torch.int8), torch.ones(2, 1), bits=4)
+INT4 = IntegerWeight(torch.ones(2, 32, dtype=torch.int8), torch.ones(2, 1), bits=4)
 USES = {  # of what is needed
     private_torchao: [lambda: find_backend().row_layer(INT4)],
     private_executorch: [
@@ -105,7 +106,8 @@ def lowered() -> bytes:
     """A program of one quantised layer."""
     torch.manual_seed(0)
     module = Layer()
-    find_backend().quantize(module, SCHEMES["8da4w"])
+    settings = ExportSettings(embedding="none")
+    quantize(module, settings, round_base(module, settings))
     exported = export_module(module, (torch.ones(1, 32),), {"x": None}, {})
     return lower({"forward": exported}, find_backend()).buffer
 

@@ -9,15 +9,15 @@ from hydraopt.errors import LoweringError
 from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.decoder import Decoder, restructure
 from hydraopt.lowering.kinds import CausalLM
-from hydraopt.lowering.lowered import quantize
 from hydraopt.lowering.program import export_forward, lower
+from hydraopt.lowering.quantization import quantize, round_base
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.simplify import (
     GROUP,
     QuantizedEmbedding,
     RootMeanSquareNorm,
     delegate_norms,
-    quantize_embedding,
+    quantized_embedding,
 )
 
 IDS = torch.arange(SIZES["vocab_size"])[None]
@@ -56,8 +56,7 @@ def test_a_scaled_embedding_keeps_its_scale_and_the_tied_head_its_weights(family
     model = tiny(family, tie_word_embeddings=True)
     wanted, head = model.get_input_embeddings()(IDS), model.lm_head.weight
     before = head.clone()
-    quantize_embedding(model, scheme)
-    found = model.get_input_embeddings()(IDS)
+    found = quantized_embedding(model, scheme)(IDS)
     assert 0 < (found - wanted).norm() < error * wanted.norm()
     assert model.lm_head.weight is head and torch.equal(head, before)
 
@@ -70,14 +69,13 @@ def test_embeddings_of_other_kinds_are_refused_in_one_line():
     model = tiny("llama")
     model.set_input_embeddings(Shifted(*model.model.embed_tokens.weight.shape))
     with pytest.raises(LoweringError, match=r"a Shifted, does more than .* without quantising it$"):
-        quantize_embedding(model, "4w")
-    quantize_embedding(model, "none")  # which lets it be
-    assert isinstance(model.get_input_embeddings(), Shifted)
+        quantized_embedding(model, "4w")
+    assert quantized_embedding(model, "none") is None
     narrow = tiny("llama", hidden_size=40, num_attention_heads=2, head_dim=16)
     with pytest.raises(LoweringError, match="rows of 40 values, expected a multiple of 32"):
-        quantize_embedding(narrow, "8w")
+        quantized_embedding(narrow, "8w")
     with pytest.raises(LoweringError, match="unknown embedding '2w', expected 4w, 8w, none"):
-        quantize_embedding(narrow, "2w")
+        quantized_embedding(narrow, "2w")
 
 
 def norms(model: nn.Module) -> dict[str, nn.Module]:
@@ -140,7 +138,7 @@ def test_bytes_of_each_tied_weight_in_a_program(scheme, embedding, expected):
     model = tiny("llama", vocab_size=vocabulary, num_hidden_layers=0, tie_word_embeddings=True)
     settings = CausalLM().resolve(ExportSettings(quantize=scheme, embedding=embedding), model)
     decoder = Decoder(model, restructure(model, settings), settings.max_length, {})
-    quantize(model, settings)
+    quantize(model, settings, round_base(model, settings))
     exported = export_forward(decoder, {}, settings.prefill_length)
     program = lower({"forward": exported}, find_backend())
     weight = len(program.buffer) / (vocabulary * width)

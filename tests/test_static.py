@@ -14,16 +14,15 @@ from hydraopt.bundles import add_task, remove_task
 from hydraopt.errors import BundleError, LoweringError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.formats.swaps import Static
-from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.base_model import load_base
-from hydraopt.lowering.simplify import quantize_embedding
+from hydraopt.lowering.quantization import quantize, round_base
+from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.static import add_to_weights, static_merged
 from hydraopt.merging import merge_with
 from hydraopt.merging.hydraopt import hydraopt
 from hydraopt.merging.private import private
 from hydraopt.packing import Coder
 from hydraopt.runtime import Session, verify
-from hydraopt.schemes import SCHEMES
 
 PROMPT = [5, 17, 99, 200, 3]
 
@@ -90,8 +89,8 @@ def quantised(averaged, base, tmp_path_factory):
 def test_the_sum_is_quantised_not_the_base(averaged, base, quantised):
     model = load_base(str(base), averaged.base_model).model
     add_to_weights(model, averaged.task_factors("beta"))
-    find_backend().quantize(model, SCHEMES["8da4w"])
-    quantize_embedding(model, "4w")
+    settings = ExportSettings("8da4w", "4w")
+    quantize(model, settings, round_base(model, settings))
     with torch.no_grad():
         wanted = model(torch.tensor([PROMPT])).logits[0, -1]
     session = Session.open(quantised[0])

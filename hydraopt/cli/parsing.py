@@ -5,6 +5,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..reading import UnreadableError, json_value, shortened
+from ..schemes import SCHEMES
 from .options import MOST
 
 
@@ -38,6 +39,23 @@ def settings(option: str, texts: Sequence[str]) -> dict[str, str]:
             ``option``.
     """
     return dict(_pairs(option, texts, bool, "density=0.2"))
+
+
+def schemes(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """Parse ``LAYER=SCHEME`` texts into a dict.
+
+    Raises:
+        UsageError: a text is not ``LAYER=SCHEME``, a layer occurs twice or a scheme is unknown; the
+            message names ``option``.
+    """
+    found = dict(_pairs(option, texts, bool, "lm_head=8da8w"))
+    for layer, scheme in found.items():
+        if scheme not in SCHEMES:
+            raise UsageError(
+                f"{option} {shortened(f'{layer}={scheme}')!r}: expected a scheme of "
+                f"{', '.join(SCHEMES)}"
+            )
+    return found
 
 
 def arguments(option: str, texts: Sequence[str]) -> dict[str, Any]:

@@ -21,6 +21,19 @@ BUNDLE = "bundle"
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Texts for which a base's weights were rounded.
+
+    Attributes:
+        texts: ``prompts`` of the tasks, or ``generated`` by the base.
+        tokens: number of tokens.
+    """
+
+    texts: str
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The metadata of a bundle.
 
@@ -44,6 +57,8 @@ class Manifest:
         layers: adapter module -> its name in the program, if different; None if the program never
             runs the layer.
         backend: backend of the program.
+        overrides: pattern of layer names -> their scheme in place of ``quantize``.
+        calibration: what the base's weights were rounded for; None: least squared error.
     """
 
     base_model: str
@@ -60,6 +75,8 @@ class Manifest:
     base_weights: Mapping[str, list[dict]] = field(default_factory=dict)
     layers: Mapping[str, str | None] = field(default_factory=dict)
     backend: str = "xnnpack"
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -135,6 +152,8 @@ class Manifest:
         fields["model"] = read_model(fields["model"])
         fields["swap"] = read_swap(fields["swap"])
         fields["files"] = parse_records(fields["files"])
+        if fields.get("calibration"):
+            fields["calibration"] = Calibration(**fields["calibration"])
         manifest = cls(**fields)
         for what, fits in manifest._fitting().items():
             if not fits:
@@ -146,7 +165,7 @@ class Manifest:
         model, swap = self.model, self.swap
         lengths = {pack.length for pack in self.packs.values()}
         return {
-            "quantisation": self.quantize in SCHEMES,
+            "quantisation": {self.quantize, *self.overrides.values()} <= {*SCHEMES},
             "packs": not isinstance(swap, Inputs) or len(lengths) == 1,
             "files": not isinstance(swap, Inputs)
             or SHARED in (swap.growth if swap.static_rows else self.files),

@@ -22,9 +22,12 @@ from .base_model import BaseModel
 from .check import Expected, expect, largest_deviation, relative_error
 from .factors import factor_shapes, slot_factors
 from .kinds import Probe
-from .lowered import float_module, quantize
+from .lowered import float_module
+from .quantization import quantize, round_base
 from .settings import ExportSettings
 from .slots import insert_slots
+
+CALIBRATED_LIMIT = 0.5  # relative; wrong weights differ by 1 or more
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Verified:
 
     Attributes:
         deviation: model before quantisation, against transformers with the packed adapters.
-        program_error: program, against PyTorch with the same quantised weights.
+        program_error: program, against PyTorch with the same quantised weights; or against the
+            float model, if the weights were rounded for texts, which cannot be repeated.
         adapter_errors: task -> packed delta, against the given adapter's; mean over modules.
         answer_errors: task -> output of the program, against transformers in float32 with the given
             adapter.
@@ -56,8 +60,7 @@ def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -
         sources: PEFT directories or hub ids; ``NAME=SOURCE`` if the task has another name.
 
     Raises:
-        BundleError: the bundle is damaged or has no packs, or its program differs from PyTorch with
-            the same weights.
+        BundleError: the bundle is damaged or has no packs, or its program differs from PyTorch.
         TaskError: an adapter is for a task that the bundle lacks.
         AdapterError: a pack was not made from the given adapter.
         LoweringError: the base is another model, or the restructured model differs from it.
@@ -68,9 +71,13 @@ def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -
     given = read_adapters(sources).placed(manifest.layers) if sources else None
     errors = _adapter_errors(given, coded) if given else {}
     tasks = [*errors] or [*dict.fromkeys((coded.tasks[0], coded.tasks[-1]))]
-    deviation, plain = _deviation(manifest, base, coded, tasks, given)
-    program_error, answers = _program_error(bundle, manifest, base, coded, tasks)
-    unmerged = {x.task: _last(x.outputs, manifest, x.task) for x in plain if x.probe.layers is None}
+    deviation, packed, plain = _deviation(manifest, base, coded, tasks, given)
+    references = _whole(packed, manifest)
+    if manifest.calibration is None:
+        references = _quantized(manifest, base, coded, tasks)
+    answers = _answers(bundle, manifest, base, tasks)
+    program_error = _program_error(bundle, manifest, answers, references)
+    unmerged = _whole(plain, manifest)
     return Verified(
         deviation,
         program_error,
@@ -116,8 +123,8 @@ def _deviation(
     coded: CodedAdapters,
     tasks: Collection[str],
     given: AdapterSet | None,
-) -> tuple[float, list[Expected]]:
-    """Return the float model's deviation, and transformers' outputs with the given adapters."""
+) -> tuple[float, list[Expected], list[Expected]]:
+    """Return the float model's deviation, and transformers' outputs with packs and adapters."""
     loaded, settings = load_base_of(manifest, base), ExportSettings.of(manifest)
     packed = {task: slot_factors(coded.task_factors(task)) for task in tasks}
     expected = expect(loaded, settings, {task: coded.task_factors(task) for task in tasks})
@@ -128,40 +135,70 @@ def _deviation(
     plain = expect(loaded, settings, unmerged)
     module = float_module(loaded, settings, coded.layout.shapes)
     deviation = largest_deviation(loaded.kind, module, expected, packed.__getitem__)
-    return deviation or 0.0, plain
+    return deviation or 0.0, expected, plain
+
+
+def _whole(expected: Sequence[Expected], manifest: Manifest) -> dict[str, torch.Tensor]:
+    """Return task -> last row of the whole model's outputs, ``[1, n]``."""
+    whole = [x for x in expected if x.probe.layers is None]
+    return {x.task: _last(x.outputs, manifest, x.task) for x in whole}
 
 
 @torch.no_grad()
-def _program_error(
-    bundle: Path, manifest: Manifest, base: str, coded: CodedAdapters, tasks: Collection[str]
-) -> tuple[float, dict[str, torch.Tensor]]:
-    """Return the program's largest error, and its output for each task, ``[1, n]``."""
-    report_stage("Running the program beside PyTorch")
-    loaded, session, settings = (
-        load_base_of(manifest, base),
-        Session.open(bundle),
-        ExportSettings.of(manifest),
-    )
+def _quantized(
+    manifest: Manifest, base: str, coded: CodedAdapters, tasks: Collection[str]
+) -> dict[str, torch.Tensor]:
+    """Return PyTorch's outputs with the program's quantised weights, task -> ``[1, n]``."""
+    report_stage("Running the quantised base model in PyTorch")
+    loaded, settings = load_base_of(manifest, base), ExportSettings.of(manifest)
     static = isinstance(manifest.swap, Inputs) and manifest.swap.static_rows
     rows = shared_rows(coded.layout, coded.shared) if static else None
-    probe = next(x for x in loaded.kind.probes(loaded.model, settings) if x.layers is None)
+    probe = _probe(loaded, settings)
+    rounded = round_base(loaded.model, settings)
     inputs = insert_slots(loaded.model, coded.layout.shapes)
-    quantize(loaded.model, settings, rows)
+    quantize(loaded.model, settings, rounded, rows)
     unpack, shared = Unpack(coded.layout, static_rows=static), () if static else (coded.shared,)
-    names, answers, errors = factor_shapes(coded.layout, static_rows=static), {}, []
+    names, outputs = factor_shapes(coded.layout, static_rows=static), {}
     for task in tasks:
         inputs.update(zip(names, unpack(*shared, coded.payloads[task]), strict=True))
-        reference = _last(loaded.kind.reference(loaded.model, probe), manifest, task)
+        outputs[task] = _last(loaded.kind.reference(loaded.model, probe), manifest, task)
+    return outputs
+
+
+def _answers(
+    bundle: Path, manifest: Manifest, base: str, tasks: Collection[str]
+) -> dict[str, torch.Tensor]:
+    """Return the program's output for each task, ``[1, n]``."""
+    report_stage("Running the program")
+    loaded, session = load_base_of(manifest, base), Session.open(bundle)
+    probe, answers = _probe(loaded, ExportSettings.of(manifest)), {}
+    for task in tasks:
         session.switch(task)
         answers[task] = _answer(session, loaded, probe)
-        errors.append(relative_error(answers[task], reference))
-    limit = settings.scheme.limit
-    if not max(errors) <= limit:
+    return answers
+
+
+def _probe(base: BaseModel, settings: ExportSettings) -> Probe:
+    return next(x for x in base.kind.probes(base.model, settings) if x.layers is None)
+
+
+def _program_error(
+    bundle: Path,
+    manifest: Manifest,
+    answers: Mapping[str, torch.Tensor],
+    references: Mapping[str, torch.Tensor],
+) -> float:
+    """Return the program's largest error."""
+    calibrated = manifest.calibration is not None
+    limit = CALIBRATED_LIMIT if calibrated else ExportSettings.of(manifest).scheme.limit
+    error = max(relative_error(answers[task], references[task]) for task in answers)
+    if not error <= limit:
+        what = "the float model" if calibrated else "PyTorch with the same weights"
         raise BundleError(
-            f"the program of {bundle} differs from PyTorch with the same weights by "
-            f"{max(errors):.1e}, expected at most {limit:.0e}; export it again"
+            f"the program of {bundle} differs from {what} by {error:.1e}, expected at most "
+            f"{limit:.0e}; export it again"
         )
-    return max(errors), answers
+    return error
 
 
 def _answer(session: Session, base: BaseModel, probe: Probe) -> torch.Tensor:

@@ -19,6 +19,7 @@ from ..formats.swaps import INPUTS, TASK_METHODS, Data, Inputs, Methods, Static,
 from ..packing import CodedAdapters
 from ..stored import MergedAdapters
 from .base_model import BaseModel
+from .calibration_texts import NO_TEXTS, Calibration
 from .lowered import Lowered, lower_plan
 from .plan import Plan, StaticPlan, make_plan
 from .program import OperatorCount
@@ -46,6 +47,7 @@ def export_bundle(
     swap: str | None = None,
     single_pack: bool = False,
     check: bool = True,
+    calibration: Calibration = NO_TEXTS,
     chat_arguments: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Exported:
@@ -63,6 +65,9 @@ def export_bundle(
         single_pack: write all packs to one file.
         check: compare the model before quantisation with transformers, for the first and the last
             task.
+        calibration: texts that a quantised base's weights are rounded for, with each task's
+            adapter: task -> prompts; ``generated``: the base writes them itself, if it generates;
+            ``none``: no texts, but the scales of least squared error.
         chat_arguments: variables of the base's chat template with JSON values, such as
             ``{"enable_thinking": False}``; they apply to every chat with the bundle.
         overwrite: replace an existing ``directory``.
@@ -82,6 +87,7 @@ def export_bundle(
             swap,
             single_pack=single_pack,
             check=check,
+            calibration=calibration,
             chat_arguments=chat_arguments,
         )
         lowered = lower_plan(plan, staging)
@@ -118,6 +124,8 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         base_weights=written_weights(adapters.base_weights),
         layers=plan.layers,
         backend=plan.settings.backend,
+        overrides=plan.settings.overrides,
+        calibration=lowered.calibration,
     )
     manifest.write(directory / MANIFEST)
     return manifest

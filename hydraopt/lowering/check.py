@@ -92,17 +92,39 @@ def largest_deviation(
         with sampled(module.model) as samples:
             outputs = kind.outputs(module, case.probe, use(case.task))
         module.inputs.clear()  # methods may take other factors
-        error = relative_error(outputs, case.outputs)
-        if not error <= LIMIT:
-            raise LoweringError(
-                f"with task {case.task!r} and {case.probe.what} the model to export differs from "
-                f"transformers with the unmerged adapter by {error:.1e}, expected at most "
-                f"{LIMIT:.0e}; {_where(case.samples, samples)}; this model cannot be exported "
-                "right, but without this check",
-                options=["no_check"],
-            )
-        errors.append(error)
+        errors.append(_compared(case, outputs, samples, "the model to export"))
     return max(errors, default=None)
+
+
+@torch.no_grad()
+def check_merged(base: BaseModel, expected: Sequence[Expected]) -> None:
+    """Compare a base that has an adapter in its weights with the unmerged adapter.
+
+    Args:
+        base: base model, not restructured yet.
+        expected: references from :func:`expect`.
+
+    Raises:
+        LoweringError: an error exceeds :data:`LIMIT`; names the first layer that differs.
+    """
+    for case in expected:
+        with sampled(base.model) as samples:
+            outputs = base.kind.reference(base.model, case.probe)
+        _compared(case, outputs, samples, "the model with the adapter in its weights")
+
+
+def _compared(case: Expected, outputs: torch.Tensor, samples: Samples, what: str) -> float:
+    """Return the relative error of outputs; raise ``LoweringError`` if it exceeds the limit."""
+    error = relative_error(outputs, case.outputs)
+    if not error <= LIMIT:
+        raise LoweringError(
+            f"with task {case.task!r} and {case.probe.what} {what} differs from "
+            f"transformers with the unmerged adapter by {error:.1e}, expected at most "
+            f"{LIMIT:.0e}; {_where(case.samples, samples)}; this model cannot be exported "
+            "right, but without this check",
+            options=["no_check"],
+        )
+    return error
 
 
 def relative_error(actual: torch.Tensor, reference: torch.Tensor) -> float:

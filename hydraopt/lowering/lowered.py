@@ -5,27 +5,27 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from ..errors import require
-from ..formats.manifest import FORWARD, UNPACK
+from ..factors import Factors
+from ..formats.manifest import FORWARD, UNPACK, Calibration
 from ..formats.pack import Pack
 from ..formats.swaps import DATA, INPUTS, TASK_METHODS
-from ..packing import IntegerRows
-from ..progress import report_stage
 from .backends import find_backend
 from .base_model import BaseModel
-from .check import expect, largest_deviation
+from .calibration_texts import CalibrationTexts, calibration_texts
+from .check import check_merged, expect, largest_deviation
 from .data_files import lower_with_data
 from .factors import slot_factors
 from .kinds.kind import FactorInputs
 from .plan import Plan, StaticPlan, SwapPlan
 from .program import Program, export_unpack, lower
+from .quantization import quantize, round_base
 from .settings import ExportSettings
-from .simplify import quantize_embedding
-from .slots import insert_slots, set_constants, set_rows, slot_layers
+from .slots import insert_slots, set_constants, slot_layers
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,14 @@ class Lowered:
         packs: task -> place of its pack or .ptd file.
         deviation: deviation from transformers, see :func:`.check.largest_deviation`; None if it was
             not compared.
+        calibration: what the base's weights were rounded for.
     """
 
     program: Program
     constant_bytes: int = 0
     packs: Mapping[str, Pack] = field(default_factory=dict)
     deviation: float | None = None
+    calibration: Calibration | None = None
 
 
 def lower_plan(plan: Plan, directory: Path) -> Lowered:
@@ -65,14 +67,15 @@ def lower_plan(plan: Plan, directory: Path) -> Lowered:
 def _with_inputs(plan: SwapPlan, directory: Path) -> Lowered:
     """Factors are inputs of ``forward``, made by ``unpack`` from a task's pack."""
     base, settings, coded = plan.base, plan.settings, plan.adapters
-    module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
+    module, checked = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
     methods = {
         FORWARD: base.kind.export(module, plan.factors, settings),
         UNPACK: export_unpack(coded.layout, static_rows=plan.static_rows),
     }
     program = lower(methods, plan.backend, slot_layers(coded.modules), base.metadata(settings))
     packs = coded.write_packs(directory, single=plan.single_pack)
-    return Lowered(program, sum(x.nbytes for x in (plan.rows or {}).values()), packs, deviation)
+    rows = sum(x.nbytes for x in (plan.rows or {}).values())
+    return Lowered(program, rows, packs, **checked)
 
 
 def _with_methods(plan: SwapPlan, _: Path) -> Lowered:
@@ -83,7 +86,7 @@ def _with_methods(plan: SwapPlan, _: Path) -> Lowered:
         set_constants(module, coded.task_factors(task))
         return {}
 
-    module, deviation = _checked(plan, constants)
+    module, checked = _checked(plan, constants)
     exported = {}
     for task, method in plan.methods.items():
         set_constants(module, coded.task_factors(task))
@@ -91,7 +94,7 @@ def _with_methods(plan: SwapPlan, _: Path) -> Lowered:
         logger.info("exported %s as method %s", task, method)
     program = lower(exported, plan.backend, slot_layers(coded.modules), base.metadata(settings))
     values = sum(len(m.directions) * sum(m.shape) for m in coded.layout.modules.values())
-    return Lowered(program, 4 * values * len(plan.methods), deviation=deviation)
+    return Lowered(program, 4 * values * len(plan.methods), **checked)
 
 
 def _with_data(plan: SwapPlan, directory: Path) -> Lowered:
@@ -100,7 +103,7 @@ def _with_data(plan: SwapPlan, directory: Path) -> Lowered:
     It has all rows: XNNPACK does not take external constants of a few rows beside row layers.
     """
     base, settings, coded = plan.base, plan.settings, plan.adapters
-    module, deviation = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
+    module, checked = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
     lowered = lower_with_data(
         module,
         slot_factors(coded.task_factors(coded.tasks[0])),
@@ -114,23 +117,26 @@ def _with_data(plan: SwapPlan, directory: Path) -> Lowered:
     for task, name in files.items():
         (directory / name).write_bytes(lowered.data(slot_factors(coded.task_factors(task))))
     packs = {task: Pack.of(directory, name) for task, name in files.items()}
-    return Lowered(lowered.program, 0, packs, deviation)
+    return Lowered(lowered.program, 0, packs, **checked)
 
 
 def _static(plan: StaticPlan) -> Lowered:
     """One model for all tasks: the adapter changes the base before quantisation."""
     base, settings, adapter = plan.base, plan.settings, plan.adapters
-    expected, task = [], adapter.tasks[0]
+    unmerged, task = [], adapter.tasks[0]
     if plan.check and adapter.factors:
-        expected = expect(base, settings, {task: adapter.factors})
+        unmerged = expect(base, settings, {task: adapter.factors})
     layers = adapter.apply(base.model)
-    if plan.check and not adapter.factors:
-        expected = expect(base, settings, {task: {}})
+    check_merged(base, unmerged)
+    rounded = round_base(base.model, settings, _texts(plan, lambda _: {}))
+    expected = expect(base, settings, {task: {}} if plan.check else {})
     module = float_module(base, settings, {})
     deviation = largest_deviation(base.kind, module, expected, lambda _: {})
-    quantize(base.model, settings)
+    quantize(base.model, settings, rounded)
     program = _lower_forward(base, settings, module, layers)
-    return Lowered(program, adapter.constant_bytes, deviation=deviation)
+    return Lowered(
+        program, adapter.constant_bytes, deviation=deviation, calibration=rounded.calibration
+    )
 
 
 _LOWER: Mapping[str, Callable[[SwapPlan, Path], Lowered]] = {
@@ -164,20 +170,27 @@ def _lower_forward(
 
 def _checked(
     plan: SwapPlan, use: Callable[[nn.Module, str], FactorInputs]
-) -> tuple[nn.Module, float | None]:
-    """Return the module to export and its deviation from transformers.
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the module to export, and the fields of :class:`Lowered` that tell how it was made.
 
     Args:
         plan: plan for several tasks.
         use: sets a task's constants in a module, or returns its factors by input name.
     """
     base, settings, coded = plan.base, plan.settings, plan.adapters
+    rounded = round_base(base.model, settings, _texts(plan, coded.task_factors))
     tasks = (coded.tasks[0], coded.tasks[-1]) if plan.check else ()
     expected = expect(base, settings, {task: coded.task_factors(task) for task in tasks})
     module = float_module(base, settings, coded.shapes)
     deviation = largest_deviation(base.kind, module, expected, partial(use, module))
-    quantize(base.model, settings, plan.rows)
-    return module, deviation
+    quantize(base.model, settings, rounded, plan.rows)
+    return module, {"deviation": deviation, "calibration": rounded.calibration}
+
+
+def _texts(plan: Plan, factors: Callable[[str], Mapping[str, Factors]]) -> CalibrationTexts | None:
+    base, tasks = plan.base, plan.adapters.tasks
+    quantized = plan.settings.scheme.quantizes or plan.settings.overrides
+    return calibration_texts(base, plan.calibration, tasks, factors) if quantized else None
 
 
 def slotted(
@@ -193,8 +206,9 @@ def slotted(
     Raises:
         LoweringError: the base does not support the settings or the slots.
     """
+    rounded = round_base(base.model, settings)
     module = float_module(base, settings, shapes)
-    quantize(base.model, settings)
+    quantize(base.model, settings, rounded)
     return module
 
 
@@ -205,17 +219,3 @@ def float_module(
     make = base.kind.restructure(base.model, settings)
     product = find_backend(settings.backend).product
     return make(insert_slots(base.model, shapes, product))
-
-
-def quantize(
-    model: PreTrainedModel,
-    settings: ExportSettings,
-    rows: Mapping[str, IntegerRows] | None = None,
-) -> None:
-    """Quantise a restructured base in place; ``rows`` become layers of its slots."""
-    report_stage("Quantising the base model")
-    backend = find_backend(settings.backend)
-    backend.quantize(model, settings.scheme)
-    if settings.embedding is not None:
-        quantize_embedding(model, settings.embedding)
-    set_rows(model, rows or {}, backend)

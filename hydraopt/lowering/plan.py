@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from ..errors import LoweringError, UsageError
 from ..factors import Places
 from ..formats.swaps import DATA, INPUTS, TASK_METHODS
-from ..packing import CodedAdapters, IntegerRows, code_verbatim, shared_rows
+from ..packing import CodedAdapters, code_verbatim, shared_rows
+from ..rounding import IntegerWeight
 from ..stored import MergedAdapters
 from .backends import find_backend
 from .backends.backend import Backend
 from .base_model import BaseModel, load_base
+from .calibration_texts import NO_TEXTS, Calibration
 from .factors import factor_shapes
 from .kinds.kind import ChatArguments
 from .layers import layer_places
@@ -30,6 +32,7 @@ class _Plan:
         adapters: the adapters to export.
         classes: task -> number of classes of its head; empty without heads.
         check: whether to compare the model with transformers before quantisation.
+        calibration: what the base's weights are rounded for.
         layers: module of an adapter -> its name in the base, if it differs; None if the program
             never runs the layer.
     """
@@ -39,6 +42,7 @@ class _Plan:
     adapters: CodedAdapters | StaticAdapter
     classes: Mapping[str, int]
     check: bool = True
+    calibration: Calibration = NO_TEXTS
     layers: Places = field(default_factory=dict)
 
     @property
@@ -70,7 +74,7 @@ class SwapPlan(_Plan):
     swap: str
     methods: Mapping[str, str]
     factors: Mapping[str, tuple[int, ...]]
-    rows: Mapping[str, IntegerRows] | None
+    rows: Mapping[str, IntegerWeight] | None
     single_pack: bool = False
 
     @property
@@ -90,6 +94,7 @@ def make_plan(
     *,
     single_pack: bool = False,
     check: bool = True,
+    calibration: Calibration = NO_TEXTS,
     chat_arguments: ChatArguments | None = None,
 ) -> Plan:
     """Load the base and plan the export.
@@ -101,6 +106,7 @@ def make_plan(
         swap: as in the manifest; None for ``inputs``, or ``static`` with one adapter for all tasks.
         single_pack: write all packs to one file.
         check: compare the model with transformers before quantisation.
+        calibration: as in :func:`.bundle.export_bundle`.
         chat_arguments: as in :func:`.bundle.export_bundle`.
 
     Raises:
@@ -126,6 +132,7 @@ def make_plan(
             adapters=adapters.placed(found),
             classes=adapters.classes,
             check=check,
+            calibration=calibration,
         )
     if swap not in (None, *SWAPS):
         raise UsageError(
@@ -135,7 +142,9 @@ def make_plan(
     loaded, settings, found = _on_base(coded, base, settings, chat_arguments)
     plan = _swapping(loaded, settings, coded.placed(found), swap or INPUTS, coded.classes)
     others = {module: name for module, name in found.items() if module != name}
-    return replace(plan, single_pack=single_pack, check=check, layers=others)
+    return replace(
+        plan, single_pack=single_pack, check=check, calibration=calibration, layers=others
+    )
 
 
 def _on_base(
@@ -185,7 +194,9 @@ def _swapping(
     )
 
 
-def _layer_rows(coded: CodedAdapters, settings: ExportSettings) -> Mapping[str, IntegerRows] | None:
+def _layer_rows(
+    coded: CodedAdapters, settings: ExportSettings
+) -> Mapping[str, IntegerWeight] | None:
     """Return the shared rows that become layers of a quantised base.
 
     If tasks share whole factors, columns included, rows are unpacked like the rest.

@@ -1,6 +1,7 @@
 """``ExportSettings``: scheme, attention and lengths of a program."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..errors import LoweringError
@@ -31,6 +32,8 @@ class ExportSettings:
         prefill_length: maximum number of tokens per call of ``forward``; memory is planned for it.
             By default 128 or ``max_length - 1``, whichever is smaller.
         backend: backend of the matrix products, one of :data:`~.backends.BACKENDS`.
+        overrides: name of a linear layer, or a pattern such as ``*.down_proj`` -> its scheme in
+            place of ``quantize``; the last pattern that fits counts.
     """
 
     quantize: str = DEFAULT_SCHEME
@@ -39,6 +42,7 @@ class ExportSettings:
     max_length: int | None = None
     prefill_length: int | None = None
     backend: str = DEFAULT
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def scheme(self) -> Scheme:
@@ -52,7 +56,14 @@ class ExportSettings:
     @classmethod
     def of(cls, manifest: "Manifest") -> "ExportSettings":
         """Return the settings with which a bundle was exported."""
-        model, found = manifest.model, cls(manifest.quantize, None, None, backend=manifest.backend)
+        model = manifest.model
+        found = cls(
+            manifest.quantize,
+            None,
+            None,
+            backend=manifest.backend,
+            overrides=manifest.overrides,
+        )
         if isinstance(model, CausalLm | Encoder):
             found = replace(found, embedding=model.embedding, max_length=model.max_length)
         if isinstance(model, CausalLm):

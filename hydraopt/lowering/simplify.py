@@ -58,8 +58,8 @@ class QuantizedEmbedding(nn.Module):
         return self.operator(self.codes, self.scales, None, *self.range, ids, dtype=torch.float32)
 
 
-def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
-    """Quantise the token embedding in place; a tied output head keeps its weights.
+def quantized_embedding(model: PreTrainedModel, scheme: str) -> QuantizedEmbedding | None:
+    """Quantise the token embedding, and return it; None for float32.
 
     A program stores tied weights twice, as with ExecuTorch's own exporter: XNNPACK and the
     embedding operator lay out codes and scales differently, and operators outside XNNPACK cannot
@@ -75,7 +75,7 @@ def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
         )
     bits = EMBEDDING_BITS[scheme]
     if bits is None:
-        return
+        return None
     layer = model.get_input_embeddings()
     if layer.weight.shape[1] % GROUP:
         raise LoweringError(
@@ -93,8 +93,7 @@ def quantize_embedding(model: PreTrainedModel, scheme: str) -> None:
                 "export without quantising it",
                 options=["embedding=none"],
             )
-        quantized_layer = QuantizedEmbedding(layer.weight * factor, bits)
-    model.set_input_embeddings(quantized_layer)
+        return QuantizedEmbedding(layer.weight * factor, bits)
 
 
 class RootMeanSquareNorm(nn.Module):

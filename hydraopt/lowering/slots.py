@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..factors import Factors, Role, Target
-from ..packing import IntegerRows
+from ..rounding import IntegerWeight
 from .backends.backend import Backend
 from .layers import check_head, linear_layer, place
 
@@ -126,7 +126,7 @@ def slot_layers(modules: Collection[str]) -> list[str]:
     return [Target.parse(name).layer for name in modules]
 
 
-def set_rows(model: nn.Module, rows: Mapping[str, IntegerRows], backend: Backend) -> None:
+def set_rows(model: nn.Module, rows: Mapping[str, IntegerWeight], backend: Backend) -> None:
     """Add the shared rows to the slots of ``model`` as quantised layers, in place.
 
     Args:

@@ -8,7 +8,7 @@ from .codec import Coded, scaled
 from .coded import CodedAdapters, read_coded_layout
 from .coder import Coder, encode_adapter
 from .encode import decode_vectors, encode_columns, fit_columns
-from .rows import IntegerRows, rounded_rows, shared_rows
+from .rows import rounded_rows, shared_rows
 from .unpack import Unpack
 from .verbatim import code_verbatim
 
@@ -27,7 +27,6 @@ __all__ = [
     "Coded",
     "CodedAdapters",
     "Coder",
-    "IntegerRows",
     "Unpack",
     "code_verbatim",
     "decode_vectors",

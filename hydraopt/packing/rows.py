@@ -1,12 +1,12 @@
 """Shared rows as the integers and scales of a quantised program's layers."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 
 from ..formats.codes import GROUP, GROUPED
 from ..formats.layout import Layout, ModuleLayout
+from ..rounding import IntegerWeight
 from .codec import ZERO, Coded, decode_steps
 from .coded import split_payload
 from .encode import decode_vectors
@@ -15,36 +15,7 @@ from .groups import read_groups
 LARGEST = 127
 
 
-class IntegerRows(NamedTuple):
-    """Rows ``values * scales``, with one scale for each group of a row.
-
-    Attributes:
-        values: int8 ``[n, in]``.
-        scales: float32 ``[n, in / group]``.
-        bits: bits of a value, 4 or 8.
-    """
-
-    values: torch.Tensor
-    scales: torch.Tensor
-    bits: int
-
-    @property
-    def group(self) -> int:
-        """Values that share a scale."""
-        return self.values.shape[1] // self.scales.shape[1]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in a program: a bfloat16 scale per int4 group, a float32 scale per int8 row."""
-        size = 2 if self.bits == 4 else 4
-        return self.values.numel() * self.bits // 8 + self.scales.numel() * size
-
-    def dense(self) -> torch.Tensor:
-        """Return the rows, float32 ``[n, in]``."""
-        return (self.values.unflatten(1, (-1, self.group)) * self.scales[..., None]).flatten(1)
-
-
-def shared_rows(layout: Layout, shared: torch.Tensor) -> Mapping[str, IntegerRows]:
+def shared_rows(layout: Layout, shared: torch.Tensor) -> Mapping[str, IntegerWeight]:
     """Return the shared rows of every module that has any.
 
     Codes of 4.5 and 8 bits already are such integers and scales, and stay exact; rows of other
@@ -62,13 +33,13 @@ def shared_rows(layout: Layout, shared: torch.Tensor) -> Mapping[str, IntegerRow
     return {name: _rows(layout.modules[name], rows) for name, rows in coded.items() if rows}
 
 
-def rounded_rows(rows: torch.Tensor) -> IntegerRows:
+def rounded_rows(rows: torch.Tensor) -> IntegerWeight:
     """Round ``rows [n, in]`` to int8, with a scale per row."""
     scales = (rows.abs().amax(1, keepdim=True) / LARGEST).clamp_min(torch.finfo().tiny)
-    return IntegerRows((rows / scales).round().to(torch.int8), scales, 8)
+    return IntegerWeight((rows / scales).round().to(torch.int8), scales, 8)
 
 
-def _rows(module: ModuleLayout, coded: Sequence[Coded]) -> IntegerRows:
+def _rows(module: ModuleLayout, coded: Sequence[Coded]) -> IntegerWeight:
     bits = {code.bits for code in module.codes("A") if code.shared}
     length, largest_step = module.length("A"), module.largest_steps[0]
     if bits not in ({8}, {GROUPED}) or (bits == {GROUPED} and length % GROUP):
@@ -76,6 +47,6 @@ def _rows(module: ModuleLayout, coded: Sequence[Coded]) -> IntegerRows:
     codes = torch.stack([x.codes for x in coded])
     steps = decode_steps(torch.stack([x.step for x in coded]), largest_step)[:, None]
     if bits == {8}:
-        return IntegerRows((codes.int() - ZERO).to(torch.int8), steps, 8)
+        return IntegerWeight((codes.int() - ZERO).to(torch.int8), steps, 8)
     values, scales = read_groups(codes, length)
-    return IntegerRows(values, scales.float() * steps, 4)
+    return IntegerWeight(values, scales.float() * steps, 4)

@@ -30,14 +30,13 @@ from torch.nn.functional import kl_div, log_softmax
 from transformers import AutoTokenizer, PreTrainedModel
 
 from hydraopt.formats.manifest import FORWARD, PROGRAM
-from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import write_bundle
 from hydraopt.lowering.chat import read_chat
 from hydraopt.lowering.lowered import Lowered
 from hydraopt.lowering.plan import make_plan
 from hydraopt.lowering.program import Program
-from hydraopt.lowering.simplify import quantize_embedding
+from hydraopt.lowering.quantization import quantize, round_base
 from hydraopt.lowering.static import StaticAdapter
 from hydraopt.lowering.tokenizer import stop_tokens
 from hydraopt.models import end_tokens
@@ -46,7 +45,6 @@ from hydraopt.profiling.adb import Device
 from hydraopt.profiling.host import Host
 from hydraopt.profiling.runner import Runner, Workspace, device_runner, host_runner, run_script
 from hydraopt.runtime import Session
-from hydraopt.schemes import SCHEMES
 
 QUESTIONS = (
     "What is the capital of France?",
@@ -83,20 +81,10 @@ def bundle_of(base: Path, program: Path, directory: Path) -> Path:
 
 def quantized(base: Path) -> PreTrainedModel:
     """What the program computes, in PyTorch."""
-    model = load_base(str(base), str(base)).model
-    find_backend().quantize(model, SCHEMES["8da4w"])
-    _round_scales(model)
-    quantize_embedding(model, "4w")
-    return model
-
-
-def _round_scales(model: torch.nn.Module) -> None:
-    """Scales of groups as XNNPACK keeps them, in bfloat16."""
-    for module in model.modules():
-        if hasattr(module, "parametrizations"):
-            for tensor in module.parametrizations.parameters():
-                if tensor.dtype == torch.float32 and tensor.dim() == 2:
-                    tensor.data = tensor.data.to(torch.bfloat16).float()
+    loaded = load_base(str(base), str(base))
+    settings = loaded.kind.resolve(program_settings(), loaded.model)
+    quantize(loaded.model, settings, round_base(loaded.model, settings))
+    return loaded.model
 
 
 def reference(base: Path, model: PreTrainedModel) -> list[Text]:

@@ -8,7 +8,7 @@ import torch
 from executorch.exir import EdgeProgramManager
 from torch import nn
 
-from ...packing import IntegerRows
+from ...rounding import IntegerWeight
 from ...schemes import Scheme
 from ..metadata import Metadatum
 
@@ -23,15 +23,19 @@ class Backend(ABC):
     title: ClassVar[str]
 
     @abstractmethod
-    def quantize(self, model: nn.Module, scheme: Scheme) -> None:
-        """Quantise all linear layers in place; factors stay float32.
+    def check(self, layers: Mapping[str, tuple[nn.Linear, Scheme]]) -> None:
+        """Check the scheme of each linear layer, by name.
 
         Raises:
-            LoweringError: the backend does not support the scheme, or a layer does not fit it.
+            LoweringError: the backend does not support a scheme, or a layer does not fit it.
         """
 
     @abstractmethod
-    def row_layer(self, rows: IntegerRows) -> nn.Module:
+    def quantize(self, model: nn.Module, weights: Mapping[nn.Linear, IntegerWeight]) -> None:
+        """Make quantised layers of exactly the given weights in place; factors stay float32."""
+
+    @abstractmethod
+    def row_layer(self, rows: IntegerWeight) -> nn.Module:
         """Build a layer of shared rows, ``x [1, S, in] -> [1, S, n]``, of exactly their integers.
 
         Only called if the base is quantised.

@@ -6,11 +6,11 @@ import torch
 from executorch.exir import EdgeProgramManager
 from torch import nn
 
-from ....packing import IntegerRows
+from ....rounding import IntegerWeight
 from ....schemes import Scheme
 from ...metadata import Metadatum
 from ..backend import Backend
-from .layers import quantize_linear, row_layer
+from .layers import check_layers, quantize_layers, row_layer
 from .partition import delegate, undelegated
 
 
@@ -23,11 +23,15 @@ class Xnnpack(Backend):
 
     title = "XNNPACK"
 
-    def quantize(self, model: nn.Module, scheme: Scheme) -> None:
-        """As :meth:`.Backend.quantize`: int4 in groups or int8, with int8 activations."""
-        quantize_linear(model, scheme)
+    def check(self, layers: Mapping[str, tuple[nn.Linear, Scheme]]) -> None:
+        """As :meth:`.Backend.check`: int4 in groups or int8, with int8 activations."""
+        check_layers(layers)
 
-    def row_layer(self, rows: IntegerRows) -> nn.Module:
+    def quantize(self, model: nn.Module, weights: Mapping[nn.Linear, IntegerWeight]) -> None:
+        """As :meth:`.Backend.quantize`."""
+        quantize_layers(model, weights)
+
+    def row_layer(self, rows: IntegerWeight) -> nn.Module:
         """As :meth:`.Backend.row_layer`."""
         return row_layer(rows)
 

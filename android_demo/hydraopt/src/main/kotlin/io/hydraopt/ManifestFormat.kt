@@ -24,7 +24,8 @@ internal object ManifestFormat {
     private val UNUSED = listOf("digest", "base_config_sha256", "deviation")
 
     /** The same, where a manifest may leave it out. */
-    private val UNUSED_OR_MISSING = listOf("base_weights", "layers", "backend")
+    private val UNUSED_OR_MISSING = 
+        listOf("base_weights", "layers", "backend", "overrides", "calibration")
 
     /**
      * Reads the manifest in [path] from its [content].

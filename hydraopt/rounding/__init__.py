@@ -1,0 +1,17 @@
+"""Round a base model's weights to integers, with the inputs of its layers if there are any."""
+
+from .gptq import gptq, inverse_factor
+from .layers import Texts, round_layers, set_rounded
+from .levels import IntegerWeight, int8_activations, round_nearest, search_scales
+
+__all__ = [
+    "IntegerWeight",
+    "Texts",
+    "gptq",
+    "int8_activations",
+    "inverse_factor",
+    "round_layers",
+    "round_nearest",
+    "search_scales",
+    "set_rounded",
+]

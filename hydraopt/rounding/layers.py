@@ -1,0 +1,129 @@
+"""Round all linear layers of a model in one forward pass over many texts.
+
+Every layer is rounded when its inputs arrive, and goes on with its rounded weights: the inputs of
+later layers carry the errors of earlier ones, as they will in the program. The memory is that of
+one layer and of the activations of one pass.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ..progress import report_stage
+from ..schemes import Grid
+from .gptq import gptq, inverse_factor
+from .head import round_head
+from .levels import IntegerWeight, int8_activations, round_nearest
+
+Grids = Mapping[nn.Linear, Grid]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts as right-padded tokens.
+
+    Attributes:
+        ids: token ids, int64 ``[N, S]``.
+        kept: which are no padding, bool ``[N, S]``.
+        tasks: number of each text's task, int64 ``[N]``; all tasks count alike.
+    """
+
+    ids: torch.Tensor
+    kept: torch.Tensor
+    tasks: torch.Tensor
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """Weight of each text's tokens, ``[N]``: one over the number of its task's tokens."""
+        lengths = self.kept.sum(1).float()
+        sums = torch.zeros(int(self.tasks.max()) + 1).index_add_(0, self.tasks, lengths)
+        return 1 / sums[self.tasks]
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens without padding."""
+        return int(self.kept.sum())
+
+
+@dataclass
+class _Inputs:
+    """Inputs of the layers that ran last; layers that share inputs share their statistics."""
+
+    x: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    rounded: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    importance: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    factor: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+@torch.no_grad()
+def round_layers(
+    grids: Grids,
+    texts: Texts,
+    run: Callable[[], object],
+    head: nn.Module | None = None,
+) -> dict[nn.Linear, IntegerWeight]:
+    """Round layers to integers in the order in which they run; their weights change in place.
+
+    Args:
+        grids: levels of each layer to round.
+        texts: what ``run`` runs the model on.
+        run: runs the model, in float32, once on all texts.
+        head: the output head, see :func:`.head.round_head`; it runs on one position only, as its
+            outputs are not used.
+
+    Returns:
+        The rounded weights of all layers. A layer that does not run, or whose inputs are all zero,
+        is rounded without data.
+    """
+    rounded: dict[nn.Linear, IntegerWeight] = {}
+    seen = _Inputs()
+
+    def before(layer: nn.Linear, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        if layer not in rounded:
+            report_stage(f"Rounding layer {len(rounded) + 1} of {len(grids)}")
+            if inputs[0] is not seen.x:
+                _observe(seen, inputs[0], texts)
+            rounded[layer] = _round(layer, seen, grids[layer], texts if layer is head else None)
+        x = seen.rounded if inputs[0] is seen.x else int8_activations(inputs[0])
+        return (x[:, :1] if layer is head else x,)
+
+    with ExitStack() as stack:
+        for layer in grids:
+            stack.callback(layer.register_forward_pre_hook(before).remove)
+        run()
+    for layer in grids.keys() - rounded.keys():
+        rounded[layer] = set_rounded(layer, round_nearest(layer.weight, grids[layer]))
+    return rounded
+
+
+def set_rounded(layer: nn.Linear, rounded: IntegerWeight) -> IntegerWeight:
+    """Set a layer's weights to rounded ones, and return these."""
+    layer.weight = nn.Parameter(rounded.dense(), requires_grad=False)
+    return rounded
+
+
+def _observe(seen: _Inputs, x: torch.Tensor, texts: Texts) -> None:
+    seen.x, seen.rounded = x, int8_activations(x)
+    tokens = seen.rounded.flatten(0, -2)
+    if x.dim() == 3:  # no pooled texts
+        weights = (texts.weights[:, None] * texts.kept).flatten()
+        used = weights > 0
+        tokens = tokens[used] * weights[used, None].sqrt()
+    moments = tokens.T @ tokens
+    seen.importance = moments.diagonal().clone()
+    seen.factor = inverse_factor(moments)
+
+
+def _round(layer: nn.Linear, seen: _Inputs, grid: Grid, texts: Texts | None) -> IntegerWeight:
+    weight = layer.weight.detach()
+    if not seen.importance.any():
+        found = round_nearest(weight, grid)
+    elif texts is not None:  # the output head
+        tasks = texts.tasks[:, None].expand_as(texts.kept)[texts.kept]
+        found = round_head(weight, seen.importance, seen.factor, grid, seen.x[texts.kept], tasks)
+    else:
+        found = gptq(weight, seen.importance, seen.factor, grid)
+    return set_rounded(layer, found)
