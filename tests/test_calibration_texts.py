@@ -7,11 +7,12 @@ import torch
 from command_line import fails, succeeds
 from conftest import BASE_ID
 
-from hydraopt.adapters import read_adapters
-from hydraopt.errors import LoweringError
+from hydraopt.adapters import FEATURES, read_adapters
+from hydraopt.errors import LoweringError, UsageError
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.against_base import verify_against
 from hydraopt.lowering.base_model import load_base
+from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.calibration_texts import (
     ANSWER,
     GENERATED,
@@ -26,6 +27,8 @@ from hydraopt.lowering.quantization import layer_schemes, quantize, round_base
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.slots import insert_slots
 from hydraopt.packing import CodedAdapters, Unpack, shared_rows
+from hydraopt.recipes import find_family
+from hydraopt.recipes.tiny import tiny_family
 from hydraopt.runtime import Session
 
 PROMPTS = {
@@ -122,6 +125,39 @@ def test_prompts_that_say_too_little_are_refused(loaded, adapters, calibration, 
     with pytest.raises(LoweringError, match=message) as error:
         calibration_texts(loaded, calibration, ["alpha"], adapters.__getitem__)
     assert error.value.options == ("calibration",)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "settings", "error", "message"),
+    [
+        ("some", ExportSettings(), UsageError, "unknown calibration 'some', expected prompts"),
+        (GENERATED, ExportSettings("none"), UsageError, "this export quantises no layer; leave"),
+    ],
+)
+def test_calibrations_that_mean_nothing_are_refused(
+    merged, base, tmp_path, calibration, settings, error, message
+):
+    with pytest.raises(error, match=message):
+        export_bundle(merged, str(base), tmp_path / "out", settings, calibration=calibration)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_writes_no_texts(tmp_path):
+    with tiny_family(find_family("minilm")) as (encoder, _):
+        loaded = load_base(str(encoder), "minilm", FEATURES)
+    with pytest.raises(LoweringError, match="of kind encoder and generates no texts"):
+        calibration_texts(loaded, GENERATED, ["first"], lambda _: {})
+    texts = calibration_texts(loaded, PROMPTS, [*PROMPTS], lambda _: {})
+    settings = loaded.kind.resolve(ExportSettings(), loaded.model)
+    assert round_base(loaded.model, settings, texts).calibration.tokens == texts.tokens.tokens
+
+
+def test_inputs_that_are_not_finite_are_refused(loaded, adapters):
+    texts = calibration_texts(loaded, PROMPTS, [*PROMPTS], adapters.__getitem__)
+    loaded.model.model.layers[0].self_attn.q_proj.weight.data[0, 0] = torch.nan
+    settings = loaded.kind.resolve(ExportSettings(), loaded.model)
+    with pytest.raises(LoweringError, match="inputs that are not finite on the texts"):
+        round_base(loaded.model, settings, texts)
 
 
 def test_a_tokenizer_of_another_model_is_refused(loaded, adapters):

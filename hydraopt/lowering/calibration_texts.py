@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from ..confined import ConfinedError, catching_panics
-from ..errors import LoweringError, require
+from ..errors import LoweringError, UsageError, require
 from ..factors import Factors, Role, Target, apply_surgery
 from ..models import context_length, end_tokens
 from ..progress import report_stage
@@ -73,17 +73,30 @@ def calibration_texts(
         factors: returns a task's factors by module, float32; empty if they are in the weights.
 
     Returns:
-        The texts; None for ``none``, and for ``generated`` with a base that does not generate.
+        The texts; None for ``none``.
 
     Raises:
-        LoweringError: the base takes no text or has no tokenizer, or the prompts are too few, all
-            alike or of another vocabulary.
+        UsageError: ``calibration`` is neither prompts nor ``generated`` nor ``none``.
+        LoweringError: the base writes no texts, takes none or has no tokenizer, or the prompts are
+            too few, all alike or of another vocabulary.
     """
     if not isinstance(calibration, str):
         return _prompt_texts(base, calibration, factors)
-    if calibration == GENERATED and base.kind.generates:
-        return _generated_texts(base, tasks, factors)
-    return None
+    if calibration not in (GENERATED, NO_TEXTS):
+        raise UsageError(
+            f"unknown calibration {calibration!r}, expected prompts of each task, {GENERATED!r} or "
+            f"{NO_TEXTS!r}",
+            options=["calibration"],
+        )
+    if calibration == NO_TEXTS:
+        return None
+    if not base.kind.generates:
+        raise LoweringError(
+            f"the base model is of kind {base.kind.name} and generates no texts to calibrate with; "
+            "pass prompts, or none",
+            options=["calibration"],
+        )
+    return _generated_texts(base, tasks, factors)
 
 
 def _generated_texts(

@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import require
+from ..errors import UsageError, require
 from ..factors import Factors
 from ..formats.manifest import FORWARD, UNPACK, Calibration
 from ..formats.pack import Pack
 from ..formats.swaps import DATA, INPUTS, TASK_METHODS
+from ..schemes import find_scheme
 from .backends import find_backend
 from .base_model import BaseModel
 from .calibration_texts import CalibrationTexts, calibration_texts
@@ -188,9 +189,21 @@ def _checked(
 
 
 def _texts(plan: Plan, factors: Callable[[str], Mapping[str, Factors]]) -> CalibrationTexts | None:
-    base, tasks = plan.base, plan.adapters.tasks
-    quantized = plan.settings.scheme.quantizes or plan.settings.overrides
-    return calibration_texts(base, plan.calibration, tasks, factors) if quantized else None
+    """Return the texts to calibrate with.
+
+    Raises:
+        UsageError: nothing is quantised.
+        LoweringError: as :func:`.calibration_texts.calibration_texts`.
+    """
+    texts = calibration_texts(plan.base, plan.calibration, plan.adapters.tasks, factors)
+    schemes = {plan.settings.quantize, *plan.settings.overrides.values()}
+    if texts is not None and not any(find_scheme(x).quantizes for x in schemes):
+        raise UsageError(
+            "texts to calibrate with are for a quantised base, and this export quantises no layer; "
+            "leave them out",
+            options=["calibration", "quantize"],
+        )
+    return texts
 
 
 def slotted(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ..errors import LoweringError
 from ..progress import report_stage
 from ..schemes import Grid
 from .gptq import gptq, inverse_factor
@@ -77,6 +78,9 @@ def round_layers(
     Returns:
         The rounded weights of all layers. A layer that does not run, or whose inputs are all zero,
         is rounded without data.
+
+    Raises:
+        LoweringError: inputs of a layer are not finite.
     """
     rounded: dict[nn.Linear, IntegerWeight] = {}
     seen = _Inputs()
@@ -113,6 +117,12 @@ def _observe(seen: _Inputs, x: torch.Tensor, texts: Texts) -> None:
         used = weights > 0
         tokens = tokens[used] * weights[used, None].sqrt()
     moments = tokens.T @ tokens
+    if not moments.isfinite().all():
+        raise LoweringError(
+            "a layer of the base has inputs that are not finite on the texts to calibrate with; "
+            "calibrate with others, or without",
+            options=["calibration"],
+        )
     seen.importance = moments.diagonal().clone()
     seen.factor = inverse_factor(moments)
 
