@@ -198,7 +198,7 @@ def test_its_results_have_the_profilers_fields(results, zoo_bundle):
     for name in ("format_version", "executorch", "status", "lost", "bundle", "sizes"):
         assert results[name] == record[name]
     assert set(results["device"]) == set(record["device"])
-    settings = {"threads": [1, 2], "rounds": 2, "prompt": 16, "tokens": 4, "switches": 100}
+    settings = {"threads": [1, 2], "rounds": 2, "prompt": 64, "tokens": 4, "switches": 100}
     assert results["settings"].items() >= settings.items()
 
 
