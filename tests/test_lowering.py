@@ -112,23 +112,9 @@ def aligned():
     )
 
 
-@pytest.mark.parametrize(("kind", "name"), [("budget", "8da4w"), ("verbatim", "8da8w")])
-def test_quantised_base_equals_eager_with_the_same_quantisation(
-    aligned, merged, base, tmp_path, kind, name
-):
-    scheme, budget = SCHEMES[name], int(0.15 * aligned.fp16_bytes)
-    coded = (
-        code_verbatim(merged) if kind == "verbatim" else Coder.from_adapters(aligned).code(budget)
-    )
-    exported = export_bundle(coded, str(base), tmp_path / "q", ExportSettings(name))
-    products = [x for x in exported.delegation["forward"] if x.operator in ("linear", "bmm")]
-    assert products and not any(x.not_delegated for x in products)
-    cases = [(coded, task) for task in coded.tasks]
-    if kind == "budget":  # one that comes later is coded for the rows in the program
-        factors = aligned.adapters[0].factors
-        write_adapter(tmp_path / "later", factors, aligned.base_model)
-        cases.append((add_task(tmp_path / "q", str(tmp_path / "later"), "later"), "later"))
-    session = Session.open(tmp_path / "q")
+def assert_quantised(bundle, base, name, cases):
+    """The program computes what PyTorch computes with the same layers, for tasks of coded sets."""
+    scheme, session = SCHEMES[name], Session.open(bundle)
     assert session.manifest.swap.static_rows
     for coded, task in cases:
         wanted = quantised_eager(base, coded, task, scheme)
@@ -138,6 +124,24 @@ def test_quantised_base_equals_eager_with_the_same_quantisation(
         error, loss = (found - wanted).norm(), (found - unquantised).norm()
         assert error < 0.02 * wanted.norm()
         assert loss > max(0.005 * wanted.norm(), 5 * error)
+
+
+def test_quantised_base_equals_eager_with_the_same_quantisation(
+    quantised_bundle, adapter_dirs, base
+):
+    coded = code_verbatim(hydraopt(read_adapters(adapter_dirs), rank=12))
+    assert_quantised(quantised_bundle, base, "8da4w", [(coded, task) for task in coded.tasks])
+
+
+def test_a_task_that_comes_later_is_coded_for_the_rows_in_the_program(aligned, base, tmp_path):
+    coded = Coder.from_adapters(aligned).code(int(0.15 * aligned.fp16_bytes))
+    exported = export_bundle(coded, str(base), tmp_path / "q", ExportSettings("8da8w"))
+    products = [x for x in exported.delegation["forward"] if x.operator in ("linear", "bmm")]
+    assert products and not any(x.not_delegated for x in products)
+    write_adapter(tmp_path / "later", aligned.adapters[0].factors, aligned.base_model)
+    later = add_task(tmp_path / "q", str(tmp_path / "later"), "later")
+    cases = [*((coded, task) for task in coded.tasks), (later, "later")]
+    assert_quantised(tmp_path / "q", base, "8da8w", cases)
 
 
 @pytest.mark.parametrize(("share", "bits"), [(0.15, 4), (0.5, 8)])
