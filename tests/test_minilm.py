@@ -31,7 +31,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def trained(base, tmp_path_factory):
-    return train_all(base, tmp_path_factory.mktemp("adapters"), steps=60, training=900, test=60)
+    return train_all(base, tmp_path_factory.mktemp("adapters"), steps=40, training=900, test=60)
 
 
 @pytest.mark.slow

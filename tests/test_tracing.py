@@ -5,18 +5,22 @@ import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from unittest import mock
 
 import pytest
+import torch
 from executorch.exir import lowered_backend_module
 from llama_data import llama_set
+from torch import nn
 from torch._dynamo.guards import CheckFunctionManager, GuardBuilder
 from torch.export import ExportedProgram, exported_program
 from torch.fx.traceback import NodeSource
 
 from hydraopt.lowering import tracing
+from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.backends.xnnpack import partition
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.settings import ExportSettings
+from hydraopt.lowering.program import export_module, lower
 from hydraopt.lowering.tracing import fast_tracing
 from hydraopt.packing import CodedAdapters, Coder
 
@@ -27,22 +31,9 @@ def coded() -> CodedAdapters:
     return Coder.from_adapters(adapters).code(adapters.fp16_bytes // 5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("quantize", ["none", "8da4w"])
-def test_a_program_is_the_same_without_it(base, coded, quantize, tmp_path, monkeypatch):
-    def exported(name: str) -> bytes:
-        export_bundle(coded, str(base), tmp_path / name, ExportSettings(quantize=quantize))
-        return (tmp_path / name / "model.pte").read_bytes()
-
-    fast = exported("fast")
-    monkeypatch.setattr(tracing, "FASTER", ())
-    monkeypatch.setattr(partition, "speedups", lambda _: nullcontext())
-    monkeypatch.setattr(partition, "decomposed", lambda exported, _: exported)
-    assert exported("usual") == fast
-
-
-@pytest.mark.slow
-def test_every_method_is_decomposed_in_one_trace(base, coded, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def fast(base, coded, tmp_path_factory) -> tuple[bytes, int, int]:
+    """A quantised program, and its number of methods and of traces for decomposition."""
     traced = []
     decompose = exported_program._decompose_exported_program
 
@@ -50,9 +41,57 @@ def test_every_method_is_decomposed_in_one_trace(base, coded, tmp_path, monkeypa
         traced.append(exported)
         return decompose(exported, **tables)
 
-    monkeypatch.setattr(exported_program, "_decompose_exported_program", counted)
-    found = export_bundle(coded, str(base), tmp_path / "bundle", ExportSettings(quantize="8da4w"))
-    assert len(traced) == len(found.delegation)
+    directory = tmp_path_factory.mktemp("fast") / "bundle"
+    with mock.patch.object(exported_program, "_decompose_exported_program", counted):
+        found = export_bundle(coded, str(base), directory)
+    return (directory / "model.pte").read_bytes(), len(found.delegation), len(traced)
+
+
+@pytest.fixture
+def usual(monkeypatch) -> None:
+    """Let nothing be faster."""
+    monkeypatch.setattr(tracing, "FASTER", ())
+    monkeypatch.setattr(partition, "speedups", lambda _: nullcontext())
+    monkeypatch.setattr(partition, "decomposed", lambda exported, _: exported)
+
+
+@pytest.mark.slow
+def test_a_program_is_the_same_without_it(fast, usual, base, coded, tmp_path):
+    export_bundle(coded, str(base), tmp_path / "usual")
+    assert (tmp_path / "usual" / "model.pte").read_bytes() == fast[0]
+
+
+class Products(nn.Module):
+    """What a quantised program has not: layers in float32."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = nn.Linear(32, 32), nn.LayerNorm(32)
+
+    def forward(self, x, factors):
+        return self.norm(self.layer(x)).softmax(-1) + torch.bmm(x, factors["A"])
+
+
+def lowered() -> bytes:
+    torch.manual_seed(0)
+    length = torch.export.Dim("length", min=1, max=8)
+    exported = export_module(
+        Products().eval(), (torch.ones(1, 4, 32),), {"x": {1: length}}, {"A": (1, 32, 32)}
+    )
+    return lower({"forward": exported}, find_backend()).buffer
+
+
+@pytest.mark.slow
+def test_float32_layers_are_the_same_without_it(request):
+    fast = lowered()
+    request.getfixturevalue("usual")
+    assert lowered() == fast
+
+
+@pytest.mark.slow
+def test_every_method_is_decomposed_in_one_trace(fast):
+    _, methods, traces = fast
+    assert methods == traces
 
 
 def test_afterwards_torch_is_as_before():

@@ -77,7 +77,10 @@ WRITERS = {
     "train sparse": Writer(("train", "sparse", *ON_BASE), "sparse"),
     "train hydralora": Writer(("train", "hydralora", "--experts", "2", *ON_BASE), "hydralora"),
     "from-gguf": Writer(("base", "from-gguf", "tiny.gguf", "-o", "out")),
-    "export": Writer(("export", "merged", "--base", "base", "-o", "out"), "bundle"),
+    "export": Writer(
+        ("export", "merged", "--base", "base", "--quantize", "none", "--no-check", "-o", "out"),
+        "bundle",
+    ),
     "profile": Writer(report),
     "demo": Writer(demo),
     "add": Writer(("add", "out", "alpha", "--task", "later"), "bundle", grows=True),
