@@ -19,8 +19,9 @@ from hydraopt.compression import compress
 from hydraopt.formats.models import CausalLm
 from hydraopt.lowering.check import expect, largest_deviation
 from hydraopt.lowering.factors import slot_factors
-from hydraopt.lowering.lowered import float_module, quantize
+from hydraopt.lowering.lowered import float_module
 from hydraopt.lowering.plan import make_plan
+from hydraopt.lowering.quantization import quantize, round_base
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.recipes import FAMILIES, find_family
 from hydraopt.recipes.export import export
@@ -58,6 +59,7 @@ def test_a_familys_model_computes_what_transformers_computes(family):
         plan = make_plan(compress(read_adapters(sources), TINY_BUDGET), base)
     coded, kind = plan.adapters, plan.base.kind
     factors = {task: coded.task_factors(task) for task in ("first", "second")}
+    rounded = round_base(plan.base.model, plan.settings)
     expected = expect(plan.base, plan.settings, factors)
     module = float_module(plan.base, plan.settings, coded.shapes)
     assert largest_deviation(kind, module, expected, lambda x: slot_factors(factors[x])) < 1e-5
@@ -65,7 +67,7 @@ def test_a_familys_model_computes_what_transformers_computes(family):
     assert (first - second).norm() > 0.1 * first.norm()
     assert plan.classes == ({"first": 2, "second": 3} if found.head else {})
     assert not kind.generates or plan.base.about["chat"] is not None
-    quantize(plan.base.model, plan.settings, plan.rows)
+    quantize(plan.base.model, plan.settings, rounded, plan.rows)
 
 
 def assert_complete(record: Mapping[str, Any]) -> None:
