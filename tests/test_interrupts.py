@@ -94,7 +94,7 @@ def test_where_no_exception_can_be_raised(commands, number):
     """Python prints what a finaliser raises, and goes on."""
     script = """
 class Finalised:
-    def __init__(self, **_):
+    def __init__(self, *_, **__):
         pass
     def __del__(self):
         arrive()
@@ -109,7 +109,7 @@ def test_a_crash_leaves_nothing_behind(commands, tmp_path, number):
     """As when compiled code calls back into Python and cannot pass an exception on."""
     script = f"""
 from hydraopt.files import output_directory
-def command(**_):
+def command(*_, **__):
     with output_directory({str(tmp_path / "out")!r}, "kind") as staging:
         (staging / "half").write_text("x")
         try:
@@ -134,7 +134,7 @@ def work():
     open({str(tmp_path / "child")!r}, "w").write(str(os.getpid()))
     os.kill(os.getppid(), signal.{number.name})
     time.sleep(600)
-cli.app = lambda **_: in_child(work)
+cli.app = lambda *_, **__: in_child(work)
 cli.main()
 """
     assert run(commands, script, number) == ended_by(number)
@@ -145,7 +145,7 @@ def test_an_ignored_interrupt_stays_ignored(commands):
     """As in a command that a script started in the background."""
     script = """
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-cli.app = lambda **_: (arrive(), print("went on"))
+cli.app = lambda *_, **__: (arrive(), print("went on"))
 cli.main()
 """
     assert run(commands, script, signal.SIGINT) == (0, "went on\n", "")

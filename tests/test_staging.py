@@ -128,7 +128,7 @@ def count(event, arguments):
         if left[0] == 0:
             os.kill(os.getpid(), int(sys.argv[3]))
 
-def write(**_):
+def write(*_, **__):
     sys.addaudithook(count)
     with output_directory(sys.argv[1], "kind", overwrite=True) as new:
         (new / "new").write_text("new")
