@@ -9,6 +9,7 @@ import pkgutil
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.program import export_module, lower
 from hydraopt.lowering.quantization import quantize, round_base
 from hydraopt.lowering.settings import ExportSettings
-from hydraopt.private import TESTED, GoneError, Name, names
+from hydraopt.lowering.tracing import fast_tracing
+from hydraopt.private import TESTED, GoneError, Name, names, speedups
 from hydraopt.private import executorch as private_executorch
 from hydraopt.private import torch as private_torch
 from hydraopt.private import torchao as private_torchao
@@ -47,6 +49,11 @@ SPEEDUPS = [
     private_executorch.SORT,
     private_executorch.PASS_MANAGER,
     private_executorch.DECOMPOSITIONS,
+]
+TOGETHER = [  # with another name of the same speed-up, which is skipped as a whole
+    *private_torchao.OPERATORS[1:],
+    *[*private_executorch.PASSES][1:],
+    private_executorch.PASS_MANAGER,
 ]
 MODULES = (private_torch, private_executorch, private_torchao, private_transformers)
 NEEDED = [x for module in MODULES for x in entries(module) if x not in SPEEDUPS]
@@ -126,16 +133,27 @@ def program() -> bytes:
     return lowered()
 
 
+def assert_told(entry: Name, warnings: list[str]) -> None:
+    (warning,) = warnings
+    assert warning.startswith("an export takes longer: ")
+    assert str(entry) in warning and TESTED[entry.library] in warning
+
+
+@pytest.mark.parametrize("entry", TOGETHER, ids=str)
+def test_a_speedup_is_skipped_if_any_of_its_names_is_gone(entry, gone, warnings):
+    gone(entry)
+    with fast_tracing(), speedups([partial(private_executorch.few_passes, lambda: None)]):
+        assert_told(entry, warnings)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("entry", SPEEDUPS, ids=str)
+@pytest.mark.parametrize("entry", [x for x in SPEEDUPS if x not in TOGETHER], ids=str)
 def test_without_a_speedup_the_program_is_the_same_and_one_warning_says_so(
     entry, gone, program, warnings
 ):
     gone(entry)
     assert lowered() == program
-    (warning,) = warnings
-    assert warning.startswith("an export takes longer: ")
-    assert str(entry) in warning and TESTED[entry.library] in warning
+    assert_told(entry, warnings)
 
 
 @pytest.mark.parametrize("entry", NEEDED, ids=str)
