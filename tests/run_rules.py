@@ -7,6 +7,7 @@ import pytest
 
 GROUP = "group of tests"
 MOST_PROCESSES = 4  # each takes a gigabyte of memory
+LONGEST_ID = 200  # characters of a parameter
 # fixtures that start slowly, for tests of several files: what Maven builds, a virtual machine, adb
 SHARED = ("android", "tier_b", "private_adb")
 
@@ -21,6 +22,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if len(given) == 1 and given.pop().endswith(".py"):
         return 0
     return min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long text by its length: the id is a part of every report on its test."""
+    if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
+        return f"{argname} of {len(val)}"
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)
