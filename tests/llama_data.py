@@ -18,6 +18,7 @@ SHAPES = {
 PAIRS = [("one", "eins"), ("two four", "zwei"), ("three", "drei!")]
 NEEDING = [name for name, method in METHODS.items() if method.needs != "nothing"]
 QUICK = {name: {"steps": 3} for name in ("adamerging", "supermerge", "surgery")}
+QUICK |= {"doge": {"steps": 20}}  # as far as its change counts
 TEXT = [5, 17, 99, 200, 3, 42, 7]
 
 

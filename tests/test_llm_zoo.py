@@ -216,6 +216,7 @@ def test_an_unknown_task_is_refused_before_any_work(tmp_path, monkeypatch):
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_frontier_takes_what_was_trained(tmp_path, base, small_data):
     """Adapters that differ in rank and layers, by the command that `make llm` runs."""
     settings = [{"r": 4}, {"r": 8}, {"r": 4}]

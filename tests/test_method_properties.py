@@ -8,6 +8,7 @@ from unittest import TestCase
 import pytest
 import torch
 from conftest import BASE_ID, delta, random_set
+from llama_data import QUICK
 from safetensors.torch import load_file, save_file
 from sealed_files import reseal
 
@@ -54,6 +55,11 @@ def assert_same(first, second, tolerance=1e-4):
         assert (second[key] - wanted).norm() <= tolerance * wanted.norm(), key
 
 
+def merge(method, adapters, **settings):
+    """With few steps, if the method takes any."""
+    return merge_with(method, adapters, **(QUICK.get(method, {}) | settings))
+
+
 def renamed(adapters, change):
     """The same adapters with ``change(factors)`` in every module."""
     return AdapterSet(
@@ -72,14 +78,14 @@ def test_the_gauge_of_a_and_b_does_not_matter(method):
         return Factors(torch.linalg.solve(gauge, factors.a), factors.b @ gauge)
 
     adapters = random_set(TASKS)
-    assert_same(merge_with(method, adapters), merge_with(method, renamed(adapters, regauge)))
+    assert_same(merge(method, adapters), merge(method, renamed(adapters, regauge)))
 
 
 @pytest.mark.parametrize("method", sorted({*DATA_FREE} - {"kmerge"}))
 def test_the_order_of_the_tasks_does_not_matter(method):
     adapters = random_set(TASKS)
     shuffled = AdapterSet(adapters.adapters[i] for i in (4, 1, 5, 0, 2, 3))
-    first, second = merge_with(method, adapters), merge_with(method, shuffled)
+    first, second = merge(method, adapters), merge(method, shuffled)
     assert second.tasks == shuffled.tasks
     assert_same(first, second)
 
@@ -87,9 +93,7 @@ def test_the_order_of_the_tasks_does_not_matter(method):
 @pytest.mark.parametrize("method", IDENTITY)
 def test_an_adapter_that_is_merged_alone_comes_back(method):
     adapters = random_set(1)
-    assert_same(
-        METHODS["hydraopt"].function(adapters), merge_with(method, adapters, **IDENTITY[method])
-    )
+    assert_same(METHODS["hydraopt"].function(adapters), merge(method, adapters, **IDENTITY[method]))
 
 
 @pytest.mark.parametrize("method", IDENTITY)
@@ -99,7 +103,7 @@ def test_copies_of_an_adapter_merge_to_that_adapter(method):
     settings = dict(IDENTITY[method])
     if method in ("task-arithmetic", "dare"):
         settings["scale"] = 0.25
-    merged = merge_with(method, copies, **settings)
+    merged = merge(method, copies, **settings)
     for (_, module), found in deltas(merged).items():
         torch.testing.assert_close(found, delta(adapter.factors[module]), atol=1e-4, rtol=1e-4)
 
@@ -114,7 +118,7 @@ def test_unequal_ranks_and_an_absent_module_is_a_zero_delta(method):
         AdapterSet([*common, LoraAdapter("small", BASE_ID, {"layer0": small["layer0"], **other})])
         for other in ({}, blank)
     ]
-    absent, zero = (merge_with(method, adapters) for adapters in sets)
+    absent, zero = (merge(method, adapters) for adapters in sets)
     assert_same(absent, zero)
 
 
@@ -129,7 +133,7 @@ def test_unequal_targets_are_saved_and_loaded(method, tmp_path):
             LoraAdapter("zero", BASE_ID, {"layer1": Factors(torch.ones(1, 16), torch.zeros(8, 1))}),
         ]
     )
-    merged = merge_with(method, adapters)
+    merged = merge(method, adapters)
     merged.save(tmp_path / "m")
     assert merged.stored_bytes == (tmp_path / "m" / "merged.safetensors").stat().st_size
     loaded = MergedAdapters.load(tmp_path / "m")
@@ -141,7 +145,7 @@ def test_unequal_targets_are_saved_and_loaded(method, tmp_path):
 
 @pytest.mark.parametrize("method", ["jd-full", "jd-diag"])
 def test_cores_that_do_not_fit_the_tasks_or_the_basis_are_refused(method, tmp_path):
-    merge_with(method, random_set(TASKS), rank=3).save(tmp_path / "m")
+    merge(method, random_set(TASKS), rank=3).save(tmp_path / "m")
     stored = load_file(tmp_path / "m" / "merged.safetensors")
     assert stored["layer0.B.of"].shape == (TASKS, 3 if method == "jd-full" else 1, 3)
     for damaged in (stored["layer0.B.of"][1:], stored["layer0.B.of"][:, :, 1:]):
@@ -154,7 +158,7 @@ def test_cores_that_do_not_fit_the_tasks_or_the_basis_are_refused(method, tmp_pa
 
 @pytest.mark.parametrize("method", DATA_FREE)
 def test_one_model_means_one_a_and_one_b(method):
-    merged = merge_with(method, random_set(TASKS))
+    merged = merge(method, random_set(TASKS))
     shared = all(side.is_shared for sides in merged.modules.values() for side in sides)
     assert shared is not METHODS[method].per_task
 
@@ -162,11 +166,11 @@ def test_one_model_means_one_a_and_one_b(method):
 @pytest.mark.parametrize("method", [m for m in DATA_FREE if "rank" in METHODS[m].options])
 def test_a_rank_is_kept_and_below_1_refused(method):
     adapters = random_set(TASKS)
-    merged = merge_with(method, adapters, rank=2)
+    merged = merge(method, adapters, rank=2)
     for a, b in merged.modules.values():
         assert a.stack.shape[1] == b.stack.shape[2] == 2
     with pytest.raises(MergeError, match="rank is 0, expected at least 1"):
-        merge_with(method, adapters, rank=0)
+        merge(method, adapters, rank=0)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +179,8 @@ def test_a_rank_is_kept_and_below_1_refused(method):
 def test_the_projection_is_the_best_and_its_error_is_reported(method, rank):
     adapters = random_set(TASKS)
     with TestCase().assertLogs("hydraopt", "INFO") as log:
-        merged = merge_with(method, adapters, rank=rank)
-    whole = deltas(merge_with(method, adapters, rank=99))
+        merged = merge(method, adapters, rank=rank)
+    whole = deltas(merge(method, adapters, rank=99))
     cut = deltas(merged)
     if not METHODS[method].per_task:
         whole, cut = ({k: v for k, v in x.items() if k[0] == "task0"} for x in (whole, cut))
@@ -227,7 +231,7 @@ def test_a_large_dense_result_is_projected_at_random_but_near_the_best():
 )
 def test_refuses_settings_it_cannot_take(method, settings, message):
     with pytest.raises(MergeError, match=message.replace("(", r"\(")):
-        merge_with(method, random_set(TASKS), **settings)
+        merge(method, random_set(TASKS), **settings)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +247,7 @@ def test_refuses_settings_it_cannot_take(method, settings, message):
 )
 def test_options_may_be_text(method, name, text, value):
     assert METHODS[method].option(name, text) == value
-    merged = merge_with(method, random_set(TASKS), **{name: text})
+    merged = merge(method, random_set(TASKS), **{name: text})
     assert merged.settings[name] == value
 
 
@@ -260,7 +264,7 @@ def test_options_may_be_text(method, name, text, value):
 )
 def test_refuses_options_that_do_not_parse(method, settings, message):
     with pytest.raises(UsageError, match=message):
-        merge_with(method, random_set(2), **settings)
+        merge(method, random_set(2), **settings)
 
 
 def test_methods_are_described_for_machines():

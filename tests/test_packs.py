@@ -154,7 +154,7 @@ def test_what_any_method_returns_is_coded_without_loss(method):
         adapters = llama_set()
         merged = merge_with(method, adapters, data_of(adapters), **QUICK.get(method, {}))
     else:
-        merged = merge_with(method, random_set(4))
+        merged = merge_with(method, random_set(4), **QUICK.get(method, {}))
     coded = code_verbatim(merged)
     for task in merged.tasks:
         for module, factors in merged.task_factors(task).items():

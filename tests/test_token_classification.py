@@ -223,6 +223,7 @@ def test_a_base_without_a_classifier_is_refused_where_tasks_have_none(root, tmp_
         export_bundle(merged, str(root / "base"), tmp_path / "out", FLOAT32)
 
 
+@pytest.mark.slow
 def test_classes_of_every_token_are_not_evaluated(bundle, tmp_path):
     data = tmp_path / "data.jsonl"
     task = Session.open(bundle).tasks[0]
