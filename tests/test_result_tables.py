@@ -189,7 +189,7 @@ def test_the_sentences_on_what_the_program_says():
 def test_storage_against_quality_on_the_zoo():
     found = points("frontier/results.json")
     check_table(
-        tables(QUALITY)[2],
+        tables(QUALITY)[3],
         {
             row: {
                 "share of fp16": 100 * point["share"],
@@ -204,7 +204,7 @@ def test_storage_against_quality_on_the_zoo():
 def test_methods_by_number_of_tasks():
     found = {(point["method"], point["tasks"]): point for point in results("frontier/merges.json")}
     counts = {"2 tasks": 2, "4": 4, "8": 8, "16": 16, "32": 32}
-    table = tables(QUALITY)[3]
+    table = tables(QUALITY)[4]
     shown = {}
     for row in table:
         method = MERGES.get(row, row)
