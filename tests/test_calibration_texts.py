@@ -118,6 +118,10 @@ def test_rounding_for_texts_is_better_on_others(base, adapters, calibration):
     ("calibration", "message"),
     [
         ({"alpha": ["the same prompt, again and again, for all"] * 9}, "are all alike, expected"),
+        (
+            {"alpha": PROMPTS["alpha"], "beta": ["", ""]},
+            "have no tokens for task 'beta'; pass some",
+        ),
         ({"alpha": ["Hi", "Ho"]}, "have 4 tokens, expected different ones of at least 64"),
     ],
 )

@@ -131,7 +131,7 @@ def _prompt_texts(
 
 def _encoded(base: BaseModel, prompts: Sequence[str]) -> list[list[int]]:
     tokenizer = require(base.tokenizer, "tokenizer")
-    limit = min(LONGEST, int(context_length(base.model, LONGEST + ANSWER)) - ANSWER)
+    limit = max(1, min(LONGEST, int(context_length(base.model, LONGEST + ANSWER)) - ANSWER))
     try:
         with catching_panics():
             ids = [tokenizer(prompt).input_ids[-limit:] for prompt in prompts]
@@ -144,6 +144,12 @@ def _encoded(base: BaseModel, prompts: Sequence[str]) -> list[list[int]]:
 
 
 def _check(base: BaseModel, texts: Mapping[str, Sequence[Sequence[int]]]) -> None:
+    if empty := [task for task, found in texts.items() if not found]:
+        raise LoweringError(
+            f"the prompts to calibrate with have no tokens for task {empty[0]!r}; pass some for "
+            "each task",
+            options=["calibration"],
+        )
     everything = [tuple(ids) for found in texts.values() for ids in found]
     count, vocabulary = sum(map(len, everything)), require(base.vocabulary, "vocabulary")
     if len({*everything}) == 1 or count < LEAST:
