@@ -183,6 +183,7 @@ def test_a_name_that_is_not_there_is_gone():
             entry.get()
 
 
+@pytest.mark.slow
 def test_names_are_looked_up_where_they_are_used():
     """The whole library is imported with every one of them gone."""
     modules = [x.name for x in pkgutil.walk_packages(hydraopt.__path__, "hydraopt.")]
