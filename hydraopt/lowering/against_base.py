@@ -12,13 +12,13 @@ from ..errors import AdapterError, BundleError, LoweringError, check_task
 from ..factors import Factors
 from ..fitting import check_base_weights
 from ..formats.manifest import Manifest
+from ..formats.models import CausalLm
 from ..formats.swaps import Inputs
 from ..packing import CodedAdapters, Unpack, shared_rows
 from ..progress import report_stage
 from ..runtime import Session
 from ..stored import relative_errors
 from .alternatives import load_base_of
-from .base_model import BaseModel
 from .check import Expected, expect, largest_deviation, relative_error
 from .factors import factor_shapes, slot_factors
 from .kinds import Probe
@@ -73,9 +73,10 @@ def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -
     tasks = [*errors] or [*dict.fromkeys((coded.tasks[0], coded.tasks[-1]))]
     deviation, packed, plain = _deviation(manifest, base, coded, tasks, given)
     references = _whole(packed, manifest)
+    probe = next(x.probe for x in packed if x.probe.layers is None)
     if manifest.calibration is None:
-        references = _quantized(manifest, base, coded, tasks)
-    answers = _answers(bundle, manifest, base, tasks)
+        references = _quantized(manifest, base, coded, tasks, probe)
+    answers = _answers(bundle, tasks, probe)
     program_error = _program_error(bundle, manifest, answers, references)
     unmerged = _whole(plain, manifest)
     return Verified(
@@ -146,14 +147,13 @@ def _whole(expected: Sequence[Expected], manifest: Manifest) -> dict[str, torch.
 
 @torch.no_grad()
 def _quantized(
-    manifest: Manifest, base: str, coded: CodedAdapters, tasks: Collection[str]
+    manifest: Manifest, base: str, coded: CodedAdapters, tasks: Collection[str], probe: Probe
 ) -> dict[str, torch.Tensor]:
     """Return PyTorch's outputs with the program's quantised weights, task -> ``[1, n]``."""
     report_stage("Running the quantised base model in PyTorch")
     loaded, settings = load_base_of(manifest, base), ExportSettings.of(manifest)
     static = isinstance(manifest.swap, Inputs) and manifest.swap.static_rows
     rows = shared_rows(coded.layout, coded.shared) if static else None
-    probe = _probe(loaded, settings)
     rounded = round_base(loaded.model, settings)
     inputs = insert_slots(loaded.model, coded.layout.shapes)
     quantize(loaded.model, settings, rounded, rows)
@@ -165,21 +165,14 @@ def _quantized(
     return outputs
 
 
-def _answers(
-    bundle: Path, manifest: Manifest, base: str, tasks: Collection[str]
-) -> dict[str, torch.Tensor]:
+def _answers(bundle: Path, tasks: Collection[str], probe: Probe) -> dict[str, torch.Tensor]:
     """Return the program's output for each task, ``[1, n]``."""
     report_stage("Running the program")
-    loaded, session = load_base_of(manifest, base), Session.open(bundle)
-    probe, answers = _probe(loaded, ExportSettings.of(manifest)), {}
+    session, answers = Session.open(bundle), {}
     for task in tasks:
         session.switch(task)
-        answers[task] = _answer(session, loaded, probe)
+        answers[task] = _answer(session, probe)
     return answers
-
-
-def _probe(base: BaseModel, settings: ExportSettings) -> Probe:
-    return next(x for x in base.kind.probes(base.model, settings) if x.layers is None)
 
 
 def _program_error(
@@ -201,9 +194,9 @@ def _program_error(
     return error
 
 
-def _answer(session: Session, base: BaseModel, probe: Probe) -> torch.Tensor:
+def _answer(session: Session, probe: Probe) -> torch.Tensor:
     """Return the last row of the program's outputs for a probe, ``[1, n]``."""
-    if base.kind.generates:
+    if isinstance(session.manifest.model, CausalLm):
         return session.forward(probe.inputs[0].tolist())[None]
     given = probe.inputs[0]
     output = session.run(given if given.is_floating_point() else given.tolist())

@@ -17,7 +17,7 @@ from ..formats.swaps import DATA, INPUTS, TASK_METHODS
 from ..schemes import find_scheme
 from .backends import find_backend
 from .base_model import BaseModel
-from .calibration_texts import CalibrationTexts, calibration_texts
+from .calibration_texts import NO_TEXTS, CalibrationTexts, calibration_texts
 from .check import check_merged, expect, largest_deviation
 from .data_files import lower_with_data
 from .factors import slot_factors
@@ -195,15 +195,14 @@ def _texts(plan: Plan, factors: Callable[[str], Mapping[str, Factors]]) -> Calib
         UsageError: nothing is quantised.
         LoweringError: as :func:`.calibration_texts.calibration_texts`.
     """
-    texts = calibration_texts(plan.base, plan.calibration, plan.adapters.tasks, factors)
     schemes = {plan.settings.quantize, *plan.settings.overrides.values()}
-    if texts is not None and not any(find_scheme(x).quantizes for x in schemes):
+    if plan.calibration != NO_TEXTS and not any(find_scheme(x).quantizes for x in schemes):
         raise UsageError(
             "texts to calibrate with are for a quantised base, and this export quantises no layer; "
             "leave them out",
             options=["calibration", "quantize"],
         )
-    return texts
+    return calibration_texts(plan.base, plan.calibration, plan.adapters.tasks, factors)
 
 
 def slotted(
