@@ -15,6 +15,7 @@ from hydraopt.rounding import (
     round_nearest,
     search_scales,
 )
+from hydraopt.rounding.head import round_head
 from hydraopt.schemes import SCHEMES, Grid
 
 GRIDS = [scheme.weights for scheme in SCHEMES.values() if scheme.weights]
@@ -174,3 +175,26 @@ def test_a_layer_whose_inputs_are_all_zero_is_rounded_without_them():
     torch.manual_seed(1)
     wanted = round_nearest(TwoLayers().first.weight.detach(), INT4)
     assert torch.equal(rounded[model.first].values, wanted.values)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_head_is_rounded_in_the_way_that_changes_the_worst_task_least(seed):
+    torch.manual_seed(seed)
+    weight, x, tasks = torch.randn(96, 64), correlated(200, 64), torch.arange(200) % 2
+    moments = x.T @ x
+    importance, factor = moments.diagonal(), inverse_factor(moments)
+
+    def worst(rounded: IntegerWeight) -> float:
+        """Largest mean Kullback-Leibler divergence of a task's next tokens."""
+        wanted = (x @ weight.T).softmax(-1)
+        found = (int8_activations(x) @ rounded.dense().T).log_softmax(-1)
+        divergences = (wanted * (wanted.log() - found)).nansum(-1)
+        return max(divergences[tasks == task].mean().item() for task in (0, 1))
+
+    ways = [
+        worst(gptq(weight, importance, factor, INT4)),
+        worst(round_nearest(weight, INT4, importance)),
+        worst(round_nearest(weight, INT4)),
+    ]
+    found = worst(round_head(weight, importance, factor, INT4, x, tasks))
+    assert found == pytest.approx(min(ways), rel=1e-3) and found < 0.99 * max(ways)
