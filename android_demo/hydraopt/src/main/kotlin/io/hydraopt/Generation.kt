@@ -22,9 +22,10 @@ enum class End {
  * @property ids the answer's tokens, without the end token.
  * @property promptTokens tokens of the prompt.
  * @property end why the generation ended.
- * @property prefillNanos time from the call to the first token's logits.
- * @property decodeNanos time of all further forward passes.
- * @property decodeSteps their number.
+ * @property prefillNanos time of the prompt's forward passes.
+ * @property decodeNanos time from the first token's delivery to the last one's: forward passes,
+ *   sampling and the caller's own function.
+ * @property decodeSteps number of tokens after the first.
  */
 class Generation internal constructor(
     val text: String,
@@ -38,7 +39,7 @@ class Generation internal constructor(
     /** Prompt tokens per second; 0 if the prefill was cancelled. */
     val prefillTokensPerSecond: Double get() = rate(promptTokens, prefillNanos)
 
-    /** Tokens per second after the first; 0 if there was none. */
+    /** Tokens per second, as delivered, after the first; 0 if there was none. */
     val decodeTokensPerSecond: Double get() = rate(decodeSteps, decodeNanos)
 
     private fun rate(count: Int, nanos: Long) = if (nanos > 0) count * 1e9 / nanos else 0.0

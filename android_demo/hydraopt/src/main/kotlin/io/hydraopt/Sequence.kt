@@ -109,29 +109,25 @@ internal class Sequence(
         val text = StringBuilder()
         val found = ArrayList<Int>()
         var prefill = 0L
-        var decode = 0L
-        var steps = 0
+        var first = 0L
+        var last = 0L
         var following = ids
         var end: End? = null
         while (end == null) {
             val start = System.nanoTime()
             val logits = append(following, cancelled)
-            val spent = System.nanoTime() - start
             if (logits == null || cancelled()) {
                 end = End.CANCELLED
                 break
             }
-            if (following === ids) {
-                prefill = spent
-            } else {
-                decode += spent
-                steps++
-            }
+            if (following === ids) prefill = System.nanoTime() - start
             val token = sampler.next(logits)
             if (token in model.eosIds) {
                 end = End.END_TOKEN
                 break
             }
+            last = System.nanoTime()
+            if (found.isEmpty()) first = last
             found.add(token)
             text.append(emit(token))
             following = intArrayOf(token)
@@ -142,6 +138,7 @@ internal class Sequence(
             }
         }
         text.append(emit(null))
-        return Generation("$text", found, ids.size, end!!, prefill, decode, steps)
+        val steps = maxOf(found.size - 1, 0)
+        return Generation("$text", found, ids.size, end!!, prefill, last - first, steps)
     }
 }

@@ -87,6 +87,20 @@ class SessionTest {
     }
 
     @Test
+    fun tokensPerSecondAreThoseThatACallerReceives() {
+        var pieces = 0
+        val answer = session.generate("hello", Options(8)) {
+            pieces++
+            Thread.sleep(20)
+        }
+        assertTrue("$pieces", pieces > 3)
+        assertEquals(7, answer.decodeSteps)
+        val between = 20 * (pieces - 2) // milliseconds between the first token and the last
+        assertTrue("${answer.decodeTokensPerSecond}", answer.decodeTokensPerSecond < 7e3 / between)
+        assertEquals(0.0, session.generate("hello", Options(1)).decodeTokensPerSecond, 0.0)
+    }
+
+    @Test
     fun equalSeedsGiveEqualTexts() {
         fun text(seed: Long): List<Int> {
             val options = Options(12, temperature = 1.5f, seed = seed)
