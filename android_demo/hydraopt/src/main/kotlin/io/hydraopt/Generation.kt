@@ -11,7 +11,7 @@ enum class End {
     /** The context is full. */
     CONTEXT,
 
-    /** [TaskSession.cancel] was called. */
+    /** Its [Cancellation] was cancelled. */
     CANCELLED
 }
 

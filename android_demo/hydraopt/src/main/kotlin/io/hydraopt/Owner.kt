@@ -6,11 +6,6 @@ internal class Owner {
     private var calling: String? = null
     private var closed = false
 
-    /** Whether the running call was cancelled. */
-    @Volatile
-    var cancelled = false
-        private set
-
     /** Runs a call of the session. Throws [UsageException] on a wrong thread or at a wrong time. */
     inline fun <T> call(name: String, body: () -> T): T {
         enter(name)
@@ -24,7 +19,6 @@ internal class Owner {
     fun enter(name: String) {
         checkHere(name)
         if (closed) throw UsageException("$name was called on a closed session; open it again")
-        cancelled = false
         calling = name
     }
 
@@ -33,18 +27,14 @@ internal class Owner {
         if (here !== thread) {
             throw UsageException(
                 "$name was called on thread ${here.name}, expected ${thread.name}, which opened " +
-                    "the session; call it there (any thread may call cancel)"
+                    "the session; call it there"
             )
         }
         calling?.let {
             throw UsageException(
-                "$name was called while $it runs; wait for its end, or call cancel"
+                "$name was called while $it runs; wait for its end, or cancel it"
             )
         }
-    }
-
-    fun cancel() {
-        cancelled = true
     }
 
     /** Runs [body] once. */

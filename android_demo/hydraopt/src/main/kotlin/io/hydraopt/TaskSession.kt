@@ -11,7 +11,7 @@ import org.pytorch.executorch.Tensor
  * A bundle in memory: one program, one current task, one KV cache.
  *
  * **Threads.** A session belongs to the thread that opened it. Calls from other threads throw a
- * [UsageException], except [cancel], which any thread may call at any time. Give a session an
+ * [UsageException]; any thread may use a [Cancellation] at any time. Give a session an
  * executor with one thread and [open] it there. No session can be opened while another session
  * of the process generates.
  *
@@ -103,8 +103,9 @@ class TaskSession private constructor(
      *
      * @param prompt the text, or with [Options.chat] the user's message.
      * @param options sampling options.
-     * @param onPiece receives the answer in pieces of whole characters, on this thread. It may call
-     *   [cancel] and nothing else on the session.
+     * @param cancellation ends it early.
+     * @param onPiece receives the answer in pieces of whole characters, on this thread. It may not
+     *   call the session.
      * @return the answer with its timings.
      * @throws TaskException as [forward] and [encode].
      */
@@ -112,21 +113,19 @@ class TaskSession private constructor(
     fun generate(
         prompt: String,
         options: Options = Options(),
+        cancellation: Cancellation = Cancellation(),
         onPiece: (String) -> Unit = {}
     ): Generation = owner.call("generate") {
         val sequence = asked()
         val text = encoder().stream()
         Program.running {
-            sequence.generate(ids(prompt, options.chat), options, owner::cancelled) { token ->
+            sequence.generate(ids(prompt, options.chat), options, cancellation::isCancelled) { token ->
                 val piece = if (token == null) text.finish() else text.push(token)
                 if (piece.isNotEmpty()) onPiece(piece)
                 piece
             }
         }
     }
-
-    /** Ends a running generation after its current token. Any thread may call it. */
-    fun cancel() = owner.cancel()
 
     /**
      * Token ids of [text].

@@ -1,5 +1,6 @@
 package io.hydraopt.demo
 
+import io.hydraopt.Cancellation
 import io.hydraopt.HydraOptException
 import io.hydraopt.Model
 import io.hydraopt.Options
@@ -26,8 +27,7 @@ class Presenter(
     private val worker = Executors.newSingleThreadExecutor { Thread(it, "session") }
     private var job = Job()
 
-    @Volatile
-    private var session: TaskSession? = null // changed by jobs only
+    private var session: TaskSession? = null // jobs' only
     private var switched = false // since the last answer; jobs' only
 
     /** The current state. */
@@ -48,16 +48,11 @@ class Presenter(
 
     /** Work of the session's thread, until it ends, is stopped or another job follows. */
     private inner class Job {
-        @Volatile
-        var stopped = false
-            private set
-
+        val cancellation = Cancellation()
+        val stopped get() = cancellation.isCancelled
         private val pieces = StringBuilder() // that are not shown yet
 
-        fun stop() {
-            stopped = true
-            session?.cancel()
-        }
+        fun stop() = cancellation.cancel()
 
         /** Shows a change, unless another job has begun. */
         fun show(change: State.() -> State) = post {
@@ -162,10 +157,7 @@ class Presenter(
         val prompt = state.prompt
         work(Work.ANSWERING, { copy(answer = "", end = null) }) {
             val session = session ?: return@work
-            val answer = session.generate(prompt, options) { piece ->
-                if (stopped) session.cancel() // the call was not there yet when it was stopped
-                append(piece)
-            }
+            val answer = session.generate(prompt, options, cancellation, ::append)
             val first = switched
             switched = false
             val now = memory()

@@ -118,26 +118,43 @@ class SessionTest {
     fun cancellingInTheMiddleKeepsWhatCame() {
         val whole = session.generate("hello", LONG).ids
         var pieces = 0
-        val cut = session.generate("hello", LONG) { if (++pieces == 3) session.cancel() }
+        val cancellation = Cancellation()
+        val cut = session.generate("hello", LONG, cancellation) {
+            if (++pieces == 3) cancellation.cancel()
+        }
         assertEquals(End.CANCELLED, cut.end)
         assertTrue(cut.ids.size in 3 until whole.size)
         assertEquals(whole.take(cut.ids.size), cut.ids)
-        assertEquals(whole, session.generate("hello", LONG).ids)
-        session.cancel() // nothing runs
-        assertEquals(whole, session.generate("hello", LONG).ids)
+        assertEquals("another one is not cancelled", whole, session.generate("hello", LONG).ids)
+    }
+
+    @Test
+    fun aCancellationBeforeTheStartIsNotLost() {
+        val cancellation = Cancellation()
+        cancellation.cancel()
+        session.switch("alpha")
+        session.reset()
+        repeat(2) { // it stays cancelled
+            val cut = session.generate("hello", LONG, cancellation) { throw AssertionError(it) }
+            assertEquals(End.CANCELLED, cut.end)
+            assertEquals(listOf<Int>(), cut.ids)
+            assertEquals("", cut.text)
+        }
+        assertEquals("no forward pass was made", 0, session.position)
     }
 
     @Test
     fun anyThreadMayCancel() {
         val started = CountDownLatch(1)
         val cancelled = CountDownLatch(1)
+        val cancellation = Cancellation()
         val other = Thread {
             started.await()
-            session.cancel()
+            cancellation.cancel()
             cancelled.countDown()
         }
         other.start()
-        val cut = session.generate("hello", LONG) {
+        val cut = session.generate("hello", LONG, cancellation) {
             started.countDown()
             cancelled.await()
         }
