@@ -10,7 +10,7 @@ class BundleException(message: String, cause: Throwable? = null) : HydraOptExcep
 /** The task does not exist or cannot take the input. */
 class TaskException(message: String) : HydraOptException(message)
 
-/** An option is out of range, or a session is used on a wrong thread or at a wrong time. */
+/** An option is out of range, or a session is used after its end or by its callback. */
 class UsageException(message: String) : HydraOptException(message)
 
 /** A JSON file has unexpected content; its reader adds the file's name. */

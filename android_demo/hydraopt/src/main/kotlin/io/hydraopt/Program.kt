@@ -2,6 +2,7 @@ package io.hydraopt
 
 import java.io.Closeable
 import java.util.concurrent.locks.ReentrantReadWriteLock
+import kotlin.concurrent.withLock
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Module
 
@@ -15,52 +16,35 @@ internal class Program private constructor(private val bundle: Bundle, private v
         if (method !in methods) {
             throw BundleException("${bundle.program} has no method '$method'; export again")
         }
-        inWords("load method $method of ${bundle.program}") { module.loadMethod(method) }
+        gate.writeLock().withLock {
+            inWords("load method $method of ${bundle.program}") { module.loadMethod(method) }
+        }
     }
 
     /** Calls a method. Its results stay in native memory until its next call. */
-    fun execute(method: String, inputs: Array<EValue>): Array<EValue> =
+    fun execute(method: String, inputs: Array<EValue>): Array<EValue> = gate.readLock().withLock {
         inWords("run method $method of ${bundle.program}") { module.execute(method, *inputs) }
+    }
 
     override fun close() = module.close()
 
     companion object {
-        private val gate = ReentrantReadWriteLock()
+        /** Programs run side by side, but nothing is loaded meanwhile: all share the threads. */
+        private val gate = ReentrantReadWriteLock(true)
 
         /**
-         * Loads a bundle's program.
+         * Loads a bundle's program, between two calls of those that run.
          *
          * @param threads size of the process's thread pool, which every load resets; 0 for
          *   ExecuTorch's default.
-         * @throws UsageException a program is running.
          * @throws BundleException ExecuTorch refuses it, or it is larger than the free memory.
          */
-        fun load(bundle: Bundle, threads: Int): Program {
-            if (!gate.writeLock().tryLock()) {
-                throw UsageException(
-                    "a session cannot be opened while another one runs, as that resets the " +
-                        "threads of both; wait for it or cancel it"
-                )
-            }
-            try {
-                Memory.check(bundle.program, Memory.available())
-                val version = bundle.manifest.executorch
-                return inWords("load ${bundle.program}, made with executorch $version") {
-                    val path = bundle.program.path
-                    Program(bundle, Module.load(path, Module.LOAD_MODE_MMAP, threads))
-                }
-            } finally {
-                gate.writeLock().unlock()
-            }
-        }
-
-        /** Prevents loading programs while the block runs. */
-        inline fun <T> running(body: () -> T): T {
-            gate.readLock().lock()
-            try {
-                return body()
-            } finally {
-                gate.readLock().unlock()
+        fun load(bundle: Bundle, threads: Int): Program = gate.writeLock().withLock {
+            Memory.check(bundle.program, Memory.available())
+            val version = bundle.manifest.executorch
+            inWords("load ${bundle.program}, made with executorch $version") {
+                val path = bundle.program.path
+                Program(bundle, Module.load(path, Module.LOAD_MODE_MMAP, threads))
             }
         }
 

@@ -18,6 +18,8 @@ internal class Sequence(
 
     private var method = ManifestFormat.FORWARD
     private var factors: Array<EValue> = arrayOf()
+
+    @Volatile
     var position = 0
         private set
 

@@ -10,10 +10,9 @@ import org.pytorch.executorch.Tensor
 /**
  * A bundle in memory: one program, one current task, one KV cache.
  *
- * **Threads.** A session belongs to the thread that opened it. Calls from other threads throw a
- * [UsageException]; any thread may use a [Cancellation] at any time. Give a session an
- * executor with one thread and [open] it there. No session can be opened while another session
- * of the process generates.
+ * **Threads.** Any thread may call a session, and close it; calls take turns. A generation is one
+ * call: others wait for its end, and [close] stops it. Its callback may not call the session, but
+ * for [close].
  *
  * @property bundle the open bundle.
  */
@@ -23,7 +22,7 @@ class TaskSession private constructor(
     private val tokenizer: Tokenizer?
 ) : Closeable {
     private val manifest = bundle.manifest
-    private val owner = Owner()
+    private val turns = Turns(program::close)
     private val sequence =
         (manifest.model as? Model.CausalLm)?.let { Sequence(bundle, it, program) }
 
@@ -31,6 +30,7 @@ class TaskSession private constructor(
     val tasks: List<String> get() = bundle.tasks
 
     /** The current task; null before the first [switch]. */
+    @Volatile
     var task: String? = null
         private set
 
@@ -47,7 +47,7 @@ class TaskSession private constructor(
      * @throws TaskException the task does not exist.
      * @throws BundleException its pack was damaged or truncated after [open].
      */
-    fun switch(task: String): SwitchTimes = owner.call("switch") {
+    fun switch(task: String): SwitchTimes = turns.take("switch") {
         if (task !in tasks) {
             throw TaskException("no task '$task'; there are: ${tasks.joinToString(", ")}")
         }
@@ -55,12 +55,10 @@ class TaskSession private constructor(
         val swap = manifest.swap
         val packs = if (swap is Swap.Inputs) bundle.packs(task) else listOf()
         val checked = System.nanoTime()
-        Program.running {
-            val method = if (swap is Swap.Methods) swap.methods.getValue(task) else FORWARD
-            if (swap !is Swap.Inputs) program.load(method) // theirs was loaded at the start
-            val factors = if (swap is Swap.Inputs) factors(packs, swap) else arrayOf()
-            sequence?.use(method, factors)
-        }
+        val method = if (swap is Swap.Methods) swap.methods.getValue(task) else FORWARD
+        if (swap !is Swap.Inputs) program.load(method) // theirs was loaded at the start
+        val factors = if (swap is Swap.Inputs) factors(packs, swap) else arrayOf()
+        sequence?.use(method, factors)
         this.task = task
         SwitchTimes(checked - start, System.nanoTime() - checked)
     }
@@ -83,19 +81,18 @@ class TaskSession private constructor(
     }
 
     /** Starts a new sequence: the next token goes to position 0. */
-    fun reset() = owner.call("reset") { sequence?.reset() ?: Unit }
+    fun reset() = turns.take("reset") { sequence?.reset() ?: Unit }
 
     /**
      * Appends [ids] to the sequence, split as the program requires.
      *
      * @return logits after the last id, one per token of the vocabulary; overwritten by the next
-     *   call of [forward] or [generate].
+     *   call of [forward] or [generate], on whatever thread.
      * @throws TaskException the model is not a causal LM, there is no current task, or ids are
      *   missing, unknown or too many for the context.
      */
-    fun forward(ids: IntArray): FloatArray = owner.call("forward") {
-        val sequence = asked()
-        Program.running { sequence.append(ids) { false } }!!
+    fun forward(ids: IntArray): FloatArray = turns.take("forward") {
+        asked().append(ids, turns::isClosing) ?: throw turns.closed("forward")
     }
 
     /**
@@ -105,7 +102,7 @@ class TaskSession private constructor(
      * @param options sampling options.
      * @param cancellation ends it early.
      * @param onPiece receives the answer in pieces of whole characters, on this thread. It may not
-     *   call the session.
+     *   call the session, but may close it.
      * @return the answer with its timings.
      * @throws TaskException as [forward] and [encode].
      */
@@ -115,15 +112,14 @@ class TaskSession private constructor(
         options: Options = Options(),
         cancellation: Cancellation = Cancellation(),
         onPiece: (String) -> Unit = {}
-    ): Generation = owner.call("generate") {
+    ): Generation = turns.take("generate") {
         val sequence = asked()
         val text = encoder().stream()
-        Program.running {
-            sequence.generate(ids(prompt, options.chat), options, cancellation::isCancelled) { token ->
-                val piece = if (token == null) text.finish() else text.push(token)
-                if (piece.isNotEmpty()) onPiece(piece)
-                piece
-            }
+        val stopped = { cancellation.isCancelled || turns.isClosing }
+        sequence.generate(ids(prompt, options.chat), options, stopped) { token ->
+            val piece = if (token == null) text.finish() else text.push(token)
+            if (piece.isNotEmpty()) onPiece(piece)
+            piece
         }
     }
 
@@ -134,7 +130,7 @@ class TaskSession private constructor(
      * @throws TaskException the bundle has no tokenizer, or no chat template.
      */
     @JvmOverloads
-    fun encode(text: String, chat: Boolean = false): IntArray = owner.call("encode") {
+    fun encode(text: String, chat: Boolean = false): IntArray = turns.take("encode") {
         ids(text, chat)
     }
 
@@ -148,10 +144,15 @@ class TaskSession private constructor(
     }
 
     /** Text of token ids, without special tokens; empty if the bundle has no tokenizer. */
-    fun decode(ids: IntArray): String = owner.call("decode") { tokenizer?.decode(ids) ?: "" }
+    fun decode(ids: IntArray): String = turns.take("decode") { tokenizer?.decode(ids) ?: "" }
 
-    /** Frees the program and ends the session; closing it again has no effect. */
-    override fun close() = owner.close { program.close() }
+    /**
+     * Ends the session and frees the program; closing it again has no effect.
+     *
+     * It does not wait: while another thread's call runs, a generation stops after its current
+     * token, and the program is freed by that thread at the end of the call.
+     */
+    override fun close() = turns.close()
 
     private fun encoder(): Tokenizer = tokenizer
         ?: throw TaskException("${bundle.directory} has no tokenizer; pass token ids to forward")
@@ -170,11 +171,11 @@ class TaskSession private constructor(
 
     companion object {
         /**
-         * Opens the bundle in [directory], checks every file and loads the program.
+         * Opens the bundle in [directory], checks every file and loads the program. While another
+         * session generates, both take turns token by token.
          *
          * @param threads size of ExecuTorch's thread pool, of the process; 0 for its default.
          * @throws BundleException as [Bundle.open], or ExecuTorch refuses the program.
-         * @throws UsageException another session generates.
          */
         @JvmStatic
         @JvmOverloads

@@ -4,6 +4,7 @@ import java.util.concurrent.CountDownLatch
 import java.util.concurrent.ExecutionException
 import java.util.concurrent.Executors
 import java.util.concurrent.Future
+import kotlin.concurrent.thread
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotEquals
@@ -13,7 +14,7 @@ import org.junit.Before
 import org.junit.BeforeClass
 import org.junit.Test
 
-/** Switches, generations and their ends, the thread rule. */
+/** Switches, generations and their ends, threads. */
 class SessionTest {
     private lateinit var session: TaskSession
 
@@ -164,33 +165,81 @@ class SessionTest {
     }
 
     @Test
-    fun anotherThreadIsRefused() {
-        val calls = mapOf<String, () -> Unit>(
-            "switch" to { session.switch("alpha") },
-            "forward" to { session.forward(intArrayOf(1)) },
-            "generate" to { session.generate("hello") },
-            "reset" to { session.reset() },
-            "encode" to { session.encode("hello") },
-            "decode" to { session.decode(intArrayOf(1)) },
-            "close" to { session.close() }
+    fun everyThreadOfAPoolMayCall() {
+        val expected = session.generate("hello", LONG).ids
+        val forwarded = session.run { reset(); forward(intArrayOf(1)).toList() }
+        val calls = listOf(
+            { session.switch("alpha") },
+            { session.switch("beta") },
+            { assertEquals(expected, session.generate("hello", LONG).ids) },
+            { session.reset() },
+            { assertEquals(forwarded, session.forward(intArrayOf(1)).toList()) },
+            { session.decode(session.encode("hello")) },
+            { session.close() }
         )
-        for ((name, call) in calls) {
-            refuses<UsageException>("$name was called on thread pool-") { elsewhere(call) }
-            refuses<UsageException>("expected ${Thread.currentThread().name}, which opened") {
-                elsewhere(call)
-            }
-        }
-        assertEquals("beta", session.task)
-        assertEquals(3, session.generate("hello", Options(3)).ids.size)
+        for (call in calls) elsewhere { call() }
+        refuses<UsageException>("reset was called on a closed session") { session.reset() }
     }
 
     @Test
-    fun aGenerationRunsAlone() {
+    fun callsOfSeveralThreadsTakeTurns() {
+        val expected = session.generate("hello", LONG).ids
+        val pool = Executors.newFixedThreadPool(4)
+        val answers = List(20) { pool.submit<List<Int>> { session.generate("hello", LONG).ids } }
+        for (answer in answers) assertEquals(expected, answer.get())
+        pool.shutdown()
+    }
+
+    /** Runs [meanwhile] on another thread during a generation, after its first piece. */
+    private fun duringAGeneration(meanwhile: () -> Unit): Generation {
+        var other: Thread? = null
+        val answer = session.generate("hello", LONG) {
+            if (other == null) other = thread { meanwhile() }.apply { join() }
+        }
+        assertTrue("something was generated", other != null)
+        return answer
+    }
+
+    @Test
+    fun closingStopsTheGenerationAndFollowsIt() {
+        val cut = duringAGeneration { session.close() } // and does not wait
+        assertEquals(End.CANCELLED, cut.end)
+        assertTrue(cut.ids.size < 8)
+        refuses<UsageException>("generate was called on a closed") { session.generate("hello") }
+        session.close()
+    }
+
+    @Test
+    fun aCallbackMayCloseTheSession() {
+        val cut = session.generate("hello", LONG) { session.close() }
+        assertEquals(End.CANCELLED, cut.end)
+        refuses<UsageException>("switch was called on a closed session") { session.switch("alpha") }
+    }
+
+    @Test
+    fun whoWaitsForAClosedSessionIsRefused() {
+        val waiting = CountDownLatch(1)
+        val pool = Executors.newSingleThreadExecutor()
+        val waits = pool.submit<String> {
+            waiting.await()
+            runCatching { session.generate("hello") }.exceptionOrNull()!!.message
+        }
+        duringAGeneration {
+            waiting.countDown()
+            Thread.sleep(50) // it waits for its turn, or comes too late: both are the same
+            session.close()
+        }
+        assertEquals("generate was called on a closed session; open it again", waits.get())
+        pool.shutdown()
+    }
+
+    @Test
+    fun aCallbackMayNotCallTheSession() {
         val refused = ArrayList<String>()
         session.generate("hello", Options(3)) {
             val switch = { session.switch("alpha") }
-            for (call in listOf<() -> Any>(switch, session::close, session::reset)) {
-                refuses<UsageException>("was called while generate runs") { call() }
+            for (call in listOf<() -> Any>(switch, { session.generate("a") }, session::reset)) {
+                refuses<UsageException>("by the function that generate calls") { call() }
                 refused.add(it)
             }
         }
@@ -199,16 +248,20 @@ class SessionTest {
     }
 
     @Test
-    fun noSessionIsOpenedWhileAnotherGenerates() {
-        var asked = 0
-        session.generate("hello", Options(3)) {
-            val open = { TaskSession.open(Fixtures.file("pieces")).close() }
-            refuses<UsageException>("cannot be opened while another one runs") { open() }
-            refuses<UsageException>("cannot be opened while another one runs") { elsewhere(open) }
-            asked++
+    fun anotherSessionIsOpenedWhileOneGenerates() {
+        val expected = session.generate("hello", LONG).ids
+        val answers = ArrayList<List<Int>>()
+        val opened = {
+            TaskSession.open(Fixtures.file("pieces")).use {
+                it.switch("beta")
+                answers.add(it.generate("hello", LONG).ids)
+            }
+            Unit
         }
-        assertTrue(asked > 0)
-        elsewhere { TaskSession.open(Fixtures.file("pieces")).close() }
+        assertEquals(expected, duringAGeneration(opened).ids)
+        assertEquals(listOf(expected), answers)
+        session.generate("hello", Options(1)) { opened() }
+        assertEquals(expected, answers.last())
     }
 
     @Test
@@ -296,13 +349,7 @@ class SessionTest {
                 }
             }
         }
-        for (answer in answers) {
-            try {
-                assertEquals(List(20) { wanted }, answer.get())
-            } catch (error: ExecutionException) { // the other one was running already
-                assertTrue("${error.cause}", error.cause is UsageException)
-            }
-        }
+        for (answer in answers) assertEquals(List(20) { wanted }, answer.get())
         executor.shutdown()
     }
 
