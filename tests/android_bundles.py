@@ -100,6 +100,14 @@ def _pack(**changes: object) -> Change:
     return _sealed(lambda fields: fields["swap"]["packs"]["beta"].update(changes))
 
 
+def _packs(**changes: object) -> Change:
+    def change(fields: dict) -> None:
+        for pack in fields["swap"]["packs"].values():
+            pack.update(changes)
+
+    return _sealed(change)
+
+
 def _part(part: str, name: str, *value: object) -> Change:
     """A field of ``model`` or ``swap`` with another value; without one it is left out."""
 
@@ -166,7 +174,16 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
     yield "pack-length", _pack(length=100), "manifest.json is damaged"
     for file in ("../outside.pack", "/etc/passwd", "packs/../../x", ".hidden", "a//b", ""):
         yield "pack-outside", _pack(file=file), "manifest.json is damaged"
-    for changes in ({"offset": -1}, {"length": 0}, {"sha256": "00"}, {"sha256": None}):
+    yield "pack-far", _packs(offset=2**40), "is damaged: it ends after"
+    yield "pack-long", _packs(length=3 * 10**9), "is damaged: it ends after"
+    for changes in (
+        {"offset": -1},
+        {"offset": 2**63 - 1},
+        {"offset": 2**70},
+        {"length": 0},
+        {"sha256": "00"},
+        {"sha256": None},
+    ):
         yield "pack-record", _pack(**changes), "manifest.json is damaged"
     yield "no-manifest", _gone("manifest.json"), "manifest.json is missing; expected a directory"
     yield "half", _cut("manifest.json", 40), "manifest.json is damaged"

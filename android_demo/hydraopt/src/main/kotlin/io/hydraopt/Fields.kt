@@ -22,6 +22,10 @@ internal class Fields(private val what: String, value: Any?) {
 
     fun long(name: String): Long = any(name) as? Long ?: wrong(name, "a whole number")
 
+    /** From 0 to 2^53 - 1, as JSON numbers are exact: two of them add up without overflow. */
+    fun natural(name: String): Long =
+        long(name).takeIf { it in 0..LARGEST } ?: wrong(name, "a number from 0 to 2^53 - 1")
+
     fun int(name: String): Int {
         val value = long(name)
         if (value != value.toInt().toLong()) wrong(name, "a number below 2^31")
@@ -56,4 +60,8 @@ internal class Fields(private val what: String, value: Any?) {
     private fun wrong(name: String, expected: String): Nothing = throw FormatException(
         "$name of $what is not $expected"
     )
+
+    private companion object {
+        const val LARGEST = (1L shl 53) - 1
+    }
 }

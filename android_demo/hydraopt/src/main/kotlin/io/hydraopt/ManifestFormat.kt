@@ -116,10 +116,10 @@ internal object ManifestFormat {
                 staticRows = fields.boolean("static_rows")
             ).also { unused(fields) }
             "methods" -> Swap.Methods(fields.map("methods") { string(task(it)) })
-                .also { fields.long("constant_bytes") }
+                .also { fields.natural("constant_bytes") }
             "data" -> Swap.Data(packs(fields))
             "static" -> Swap.Static(fields.list("tasks").map { task(it as? String ?: "") })
-                .also { fields.long("constant_bytes") }
+                .also { fields.natural("constant_bytes") }
             else -> none("mode")
         }
         fields.end()
@@ -129,7 +129,7 @@ internal object ManifestFormat {
     /** What other tools read of packs that are swapped. */
     private fun unused(fields: Fields) {
         fields.string("binding")
-        fields.long("constant_bytes")
+        fields.natural("constant_bytes")
         fields.map("growth") { file(fields(inside(it))) }
     }
 
@@ -137,15 +137,14 @@ internal object ManifestFormat {
 
     private fun pack(fields: Fields): PackRecord {
         val file = inside(fields.string("file"))
-        val offset = fields.long("offset")
-        if (offset < 0) none("offset")
+        val offset = fields.natural("offset")
         val record = PackRecord(file, offset, fields.positive("length"), sha256(fields))
         fields.end()
         return record
     }
 
     private fun file(fields: Fields): FileRecord {
-        val record = FileRecord(fields.long("bytes"), sha256(fields))
+        val record = FileRecord(fields.natural("bytes"), sha256(fields))
         fields.end()
         return record
     }
@@ -160,7 +159,7 @@ internal object ManifestFormat {
         return chat
     }
 
-    private fun Fields.positive(name: String): Long = long(name).takeIf { it > 0 } ?: none(name)
+    private fun Fields.positive(name: String): Long = natural(name).takeIf { it > 0 } ?: none(name)
 
     private fun Fields.positiveInt(name: String): Int =
         int(name).also { if (it <= 0) none(name) }

@@ -60,6 +60,12 @@ internal class Pack(directory: File, private val record: PackRecord, hash: Boole
                     "${grouped(expected)}; export or copy it again"
             )
         }
+        if (record.length > Int.MAX_VALUE) {
+            throw BundleException(
+                "$file has a pack of ${grouped(record.length)} bytes, expected less than 2^31; " +
+                    "export again with a smaller budget"
+            )
+        }
     }
 
     private fun map(): ByteBuffer =

@@ -21,10 +21,17 @@ internal class Program private constructor(private val bundle: Bundle, private v
         }
     }
 
-    /** Calls a method. Its results stay in native memory until its next call. */
-    fun execute(method: String, inputs: Array<EValue>): Array<EValue> = gate.readLock().withLock {
-        inWords("run method $method of ${bundle.program}") { module.execute(method, *inputs) }
-    }
+    /**
+     * Calls a method and reads its results, which stay in native memory until its next call.
+     *
+     * @throws BundleException the method fails, or its results are none that [read] takes.
+     */
+    fun <T> execute(method: String, inputs: Array<EValue>, read: (Array<EValue>) -> T): T =
+        gate.readLock().withLock {
+            inWords("run method $method of ${bundle.program}") {
+                read(module.execute(method, *inputs))
+            }
+        }
 
     override fun close() = module.close()
 

@@ -13,7 +13,7 @@ internal class Sequence(
     private val model: Model.CausalLm,
     private val program: Program
 ) {
-    private val logits = FloatArray(model.vocabulary)
+    private var logits = FloatArray(0) // of the program's size, once that is known
     private val step = Piece(1) // used again for every token: no garbage
 
     private var method = ManifestFormat.FORWARD
@@ -78,20 +78,26 @@ internal class Sequence(
             piece.ids.put(index, ids[start + index].toLong())
             piece.positions.put(index, (position + index).toLong())
         }
-        val result = program.execute(method, piece.values + factors)[0].toTensor()
-        val count = result.numel()
-        if (count == logits.size.toLong()) {
-            result.copyDataInto(FloatBuffer.wrap(logits))
-        } else if (count > logits.size && count % logits.size == 0L) {
-            val all = result.dataAsFloatArray
-            all.copyInto(logits, 0, all.size - logits.size)
-        } else {
+        program.execute(method, piece.values + factors) { take(it[0].toTensor()) }
+        position += end - start
+    }
+
+    /** Takes the logits of the last position, float32 `[…, vocabulary]`. */
+    private fun take(result: Tensor) {
+        val found = result.shape().last()
+        if (found != model.vocabulary.toLong()) {
             throw BundleException(
-                "${bundle.program} gives $count logits, expected ${logits.size} as in " +
+                "${bundle.program} gives $found logits, expected ${model.vocabulary} as in " +
                     "manifest.json; export or copy the bundle again"
             )
         }
-        position += end - start
+        if (logits.isEmpty()) logits = FloatArray(model.vocabulary)
+        if (result.numel() == found) {
+            result.copyDataInto(FloatBuffer.wrap(logits))
+        } else {
+            val all = result.dataAsFloatArray
+            all.copyInto(logits, 0, all.size - logits.size)
+        }
     }
 
     /**

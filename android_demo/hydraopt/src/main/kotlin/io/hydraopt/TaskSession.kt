@@ -70,7 +70,7 @@ class TaskSession private constructor(
             val shape = longArrayOf(it.payload.capacity().toLong())
             EValue.from(Tensor.fromBlobUnsigned(it.payload, shape))
         }
-        val factors = program.execute(UNPACK, payloads.toTypedArray())
+        val factors = program.execute(UNPACK, payloads.toTypedArray()) { it }
         if (factors.size != swap.factors.size) {
             throw BundleException(
                 "method unpack of ${bundle.program} gives ${factors.size} factors, expected " +

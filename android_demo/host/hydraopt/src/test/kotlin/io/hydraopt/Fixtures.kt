@@ -3,6 +3,7 @@ package io.hydraopt
 import com.facebook.soloader.nativeloader.NativeLoader
 import com.facebook.soloader.nativeloader.NativeLoaderDelegate
 import java.io.File
+import java.security.MessageDigest
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 
@@ -26,6 +27,15 @@ object Fixtures {
         target.deleteOnExit()
         file(name).copyRecursively(target)
         return target
+    }
+
+    /** Changes the text of a bundle's manifest; the digest is right again. */
+    fun reseal(bundle: File, change: (String) -> String) {
+        val file = File(bundle, "manifest.json")
+        val digest = Regex("(?<=\"digest\": \")[0-9a-f]{64}")
+        val blank = change(file.readText()).replace(digest, "0".repeat(64))
+        val sha256 = MessageDigest.getInstance("SHA-256").digest(blank.toByteArray()).hex()
+        file.writeText(blank.replaceFirst("0".repeat(64), sha256))
     }
 
     /** Has ExecuTorch's classes call the host's library where Android has libexecutorch.so. */
