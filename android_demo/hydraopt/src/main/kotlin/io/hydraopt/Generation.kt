@@ -18,7 +18,7 @@ enum class End {
 /**
  * An answer with its timings.
  *
- * @property text the whole answer.
+ * @property text the whole answer; empty of [TaskSession.generateIds].
  * @property ids the answer's tokens, without the end token.
  * @property promptTokens tokens of the prompt.
  * @property end why the generation ended.

@@ -19,7 +19,7 @@ import org.pytorch.executorch.Tensor
 class TaskSession private constructor(
     val bundle: Bundle,
     private val program: Program,
-    private val tokenizer: Tokenizer?
+    private val tokenizer: Result<Tokenizer>?
 ) : Closeable {
     private val manifest = bundle.manifest
     private val turns = Turns(program::close)
@@ -105,6 +105,7 @@ class TaskSession private constructor(
      *   call the session, but may close it.
      * @return the answer with its timings.
      * @throws TaskException as [forward] and [encode].
+     * @throws BundleException as [encode].
      */
     @JvmOverloads
     fun generate(
@@ -115,8 +116,7 @@ class TaskSession private constructor(
     ): Generation = turns.take("generate") {
         val sequence = asked()
         val text = encoder().stream()
-        val stopped = { cancellation.isCancelled || turns.isClosing }
-        sequence.generate(ids(prompt, options.chat), options, stopped) { token ->
+        sequence.generate(ids(prompt, options.chat), options, ended(cancellation)) { token ->
             val piece = if (token == null) text.finish() else text.push(token)
             if (piece.isNotEmpty()) onPiece(piece)
             piece
@@ -124,10 +124,35 @@ class TaskSession private constructor(
     }
 
     /**
+     * Continues the token ids of a prompt as [generate] does, without the bundle's tokenizer.
+     *
+     * @param ids the whole prompt; [Options.chat] has no effect.
+     * @param onToken receives the answer's ids one by one, on this thread; as `onPiece`.
+     * @return the answer with its timings; its text is empty.
+     * @throws TaskException as [forward].
+     */
+    @JvmOverloads
+    fun generateIds(
+        ids: IntArray,
+        options: Options = Options(),
+        cancellation: Cancellation = Cancellation(),
+        onToken: (Int) -> Unit = {}
+    ): Generation = turns.take("generateIds") {
+        asked().generate(ids, options, ended(cancellation)) { token ->
+            token?.let(onToken)
+            ""
+        }
+    }
+
+    private fun ended(cancellation: Cancellation) =
+        { cancellation.isCancelled || turns.isClosing }
+
+    /**
      * Token ids of [text].
      *
      * @param chat whether it is one user turn of the base's chat template.
      * @throws TaskException the bundle has no tokenizer, or no chat template.
+     * @throws BundleException this library cannot read its tokenizer.
      */
     @JvmOverloads
     fun encode(text: String, chat: Boolean = false): IntArray = turns.take("encode") {
@@ -143,8 +168,14 @@ class TaskSession private constructor(
         return encoder().encode(template.render(text), addSpecialTokens = false)
     }
 
-    /** Text of token ids, without special tokens; empty if the bundle has no tokenizer. */
-    fun decode(ids: IntArray): String = turns.take("decode") { tokenizer?.decode(ids) ?: "" }
+    /**
+     * Text of token ids, without special tokens; empty if the bundle has no tokenizer.
+     *
+     * @throws BundleException this library cannot read its tokenizer.
+     */
+    fun decode(ids: IntArray): String = turns.take("decode") {
+        if (tokenizer == null) "" else encoder().decode(ids)
+    }
 
     /**
      * Ends the session and frees the program; closing it again has no effect.
@@ -154,8 +185,12 @@ class TaskSession private constructor(
      */
     override fun close() = turns.close()
 
-    private fun encoder(): Tokenizer = tokenizer
-        ?: throw TaskException("${bundle.directory} has no tokenizer; pass token ids to forward")
+    private fun encoder(): Tokenizer {
+        val read = tokenizer ?: throw TaskException(
+            "${bundle.directory} has no tokenizer; pass token ids to generateIds or forward"
+        )
+        return read.getOrElse { throw BundleException("${it.message}", it) }
+    }
 
     /** The sequence of a causal LM that has a current task. */
     private fun asked(): Sequence {
@@ -192,7 +227,8 @@ class TaskSession private constructor(
                         "program; export with --swap inputs"
                 )
             }
-            val tokenizer = bundle.tokenizer?.let(Tokenizer::read)
+            // who passes ids needs none
+            val tokenizer = bundle.tokenizer?.let { runCatching { Tokenizer.read(it) } }
             val program = Program.load(bundle, threads)
             try {
                 if (bundle.manifest.swap is Swap.Inputs) {

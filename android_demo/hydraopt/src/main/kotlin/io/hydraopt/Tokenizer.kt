@@ -103,7 +103,8 @@ class Tokenizer internal constructor(private val parts: Parts) {
                 Tokenizer(TokenizerFormat.read(Fields("it", Json.parse(file.readText()))))
             } catch (error: FormatException) {
                 throw BundleException(
-                    "$file is not a tokenizer for this library (${error.message}); export again",
+                    "$file is not a tokenizer for this library (${error.message}); make token " +
+                        "ids with another one and pass them to generateIds or forward",
                     error
                 )
             } catch (error: IOException) {

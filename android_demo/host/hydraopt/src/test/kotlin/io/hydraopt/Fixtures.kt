@@ -29,6 +29,17 @@ object Fixtures {
         return target
     }
 
+    /** Puts a file in place of a bundle's; its record and the digest are right. */
+    fun replace(bundle: File, name: String, content: ByteArray) {
+        File(bundle, name).writeBytes(content)
+        val sha256 = MessageDigest.getInstance("SHA-256").digest(content).hex()
+        reseal(bundle) {
+            val (bytes, hash) = listOf("\\s*\"bytes\": ", ",\\s*\"sha256\": \"")
+            val record = Regex("(\"$name\": \\{$bytes)\\d+($hash)[0-9a-f]{64}")
+            it.replaceFirst(record, "$1${content.size}$2$sha256")
+        }
+    }
+
     /** Changes the text of a bundle's manifest; the digest is right again. */
     fun reseal(bundle: File, change: (String) -> String) {
         val file = File(bundle, "manifest.json")

@@ -314,6 +314,43 @@ class SessionTest {
     }
 
     @Test
+    fun idsAreGeneratedAsTheTextIs() {
+        val answer = session.generate("hello", LONG)
+        val received = ArrayList<Int>()
+        val ids = session.generateIds(session.encode("hello"), LONG) { received.add(it) }
+        assertEquals(answer.ids, ids.ids)
+        assertEquals(answer.ids, received)
+        assertEquals(answer.promptTokens, ids.promptTokens)
+        assertEquals("", ids.text)
+        val cancellation = Cancellation().apply { cancel() }
+        val cut = session.generateIds(session.encode("hello"), LONG, cancellation)
+        assertEquals(End.CANCELLED, cut.end)
+    }
+
+    @Test
+    fun aTokenizerThatIsNotUnderstoodRefusesTextsOnly() {
+        val ids = session.encode("hello")
+        val wanted = session.generateIds(ids, LONG).ids
+        val logits = session.run { reset(); forward(ids).toList() }
+        for (case in Fixtures.records("refused/refused.json")) {
+            val directory = Fixtures.copied("pieces")
+            val file = Fixtures.file("refused/${case.string("file")}")
+            Fixtures.replace(directory, "tokenizer.json", file.readBytes())
+            TaskSession.open(directory).use {
+                it.switch("beta")
+                assertEquals(wanted, it.generateIds(ids, LONG).ids)
+                it.reset()
+                assertEquals(logits, it.forward(ids).toList())
+                for (call in listOf({ it.encode("a") }, { it.generate("a") }, { it.decode(ids) })) {
+                    refuses<BundleException>(case.string("message")) { call() }
+                    refuses<BundleException>("and pass them to generateIds or forward") { call() }
+                }
+            }
+            directory.deleteRecursively()
+        }
+    }
+
+    @Test
     fun wrongOptionsAreOneClearLine() {
         refuses<UsageException>("temperature is -1.0, expected 0 (greedy)") {
             Options(temperature = -1f)
