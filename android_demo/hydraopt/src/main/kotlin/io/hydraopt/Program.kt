@@ -7,8 +7,10 @@ import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Module
 
 /** ExecuTorch's `Module` of a bundle, with readable errors. */
-internal class Program private constructor(private val bundle: Bundle, private val module: Module) :
-    Closeable {
+internal class Program private constructor(
+    private val bundle: TaskBundle,
+    private val module: Module
+) : Closeable {
     private val methods = module.getMethods().toSet()
 
     /** Loads a method ahead of its first call. Throws [BundleException]. */
@@ -46,7 +48,7 @@ internal class Program private constructor(private val bundle: Bundle, private v
          *   ExecuTorch's default.
          * @throws BundleException ExecuTorch refuses it, or it is larger than the free memory.
          */
-        fun load(bundle: Bundle, threads: Int): Program = gate.writeLock().withLock {
+        fun load(bundle: TaskBundle, threads: Int): Program = gate.writeLock().withLock {
             Memory.check(bundle.program, Memory.available())
             val version = bundle.manifest.executorch
             inWords("load ${bundle.program}, made with executorch $version") {

@@ -9,7 +9,7 @@ import org.pytorch.executorch.Tensor
 
 /** The sequence of tokens in a program's KV cache. */
 internal class Sequence(
-    private val bundle: Bundle,
+    private val bundle: TaskBundle,
     private val model: Model.CausalLm,
     private val program: Program
 ) {

@@ -20,7 +20,7 @@ import java.util.Locale
  * @property directory the bundle's directory.
  * @property manifest the bundle's manifest.
  */
-class Bundle private constructor(val directory: File, val manifest: Manifest, hashes: Boolean) {
+class TaskBundle private constructor(val directory: File, val manifest: Manifest, hashes: Boolean) {
     /** Names of the tasks, in the bundle's order. */
     val tasks: List<String> get() = manifest.tasks
 
@@ -65,8 +65,8 @@ class Bundle private constructor(val directory: File, val manifest: Manifest, ha
          */
         @JvmStatic
         @JvmOverloads
-        fun open(directory: File, hashes: Boolean = true): Bundle =
-            Bundle(directory, readManifest(File(directory, MANIFEST)), hashes)
+        fun open(directory: File, hashes: Boolean = true): TaskBundle =
+            TaskBundle(directory, readManifest(File(directory, MANIFEST)), hashes)
 
         private fun readManifest(path: File): Manifest {
             val directory = path.absoluteFile.parentFile

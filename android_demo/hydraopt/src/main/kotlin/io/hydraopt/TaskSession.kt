@@ -17,7 +17,7 @@ import org.pytorch.executorch.Tensor
  * @property bundle the open bundle.
  */
 class TaskSession private constructor(
-    val bundle: Bundle,
+    val bundle: TaskBundle,
     private val program: Program,
     private val tokenizer: Result<Tokenizer>?
 ) : Closeable {
@@ -29,7 +29,7 @@ class TaskSession private constructor(
     /** Names of the tasks. */
     val tasks: List<String> get() = bundle.tasks
 
-    /** The current task; null before the first [switch]. */
+    /** The current task; null before the first [switchTo]. */
     @Volatile
     var task: String? = null
         private set
@@ -47,7 +47,7 @@ class TaskSession private constructor(
      * @throws TaskException the task does not exist.
      * @throws BundleException its pack was damaged or truncated after [open].
      */
-    fun switch(task: String): SwitchTimes = turns.take("switch") {
+    fun switchTo(task: String): SwitchTimes = turns.take("switchTo") {
         if (task !in tasks) {
             throw TaskException("no task '$task'; there are: ${tasks.joinToString(", ")}")
         }
@@ -210,17 +210,17 @@ class TaskSession private constructor(
          * session generates, both take turns token by token.
          *
          * @param threads size of ExecuTorch's thread pool, of the process; 0 for its default.
-         * @throws BundleException as [Bundle.open], or ExecuTorch refuses the program.
+         * @throws BundleException as [TaskBundle.open], or ExecuTorch refuses the program.
          */
         @JvmStatic
         @JvmOverloads
         fun open(directory: File, threads: Int = 0): TaskSession =
-            open(Bundle.open(directory), threads)
+            open(TaskBundle.open(directory), threads)
 
         /** Loads the program of an opened [bundle]; parameters and errors as above. */
         @JvmStatic
         @JvmOverloads
-        fun open(bundle: Bundle, threads: Int = 0): TaskSession {
+        fun open(bundle: TaskBundle, threads: Int = 0): TaskSession {
             if (bundle.manifest.swap is Swap.Data) {
                 throw BundleException(
                     "${bundle.directory} swaps .ptd files, which this library cannot load with a " +

@@ -145,7 +145,7 @@ class Presenter(
 
     private fun Job.switch(session: TaskSession, task: String) {
         show { copy(task = null) }
-        val times = session.switch(task)
+        val times = session.switchTo(task)
         switched = true
         show { copy(task = task, figures = figures.after(times)) }
     }

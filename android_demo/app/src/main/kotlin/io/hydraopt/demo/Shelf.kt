@@ -1,7 +1,7 @@
 package io.hydraopt.demo
 
-import io.hydraopt.Bundle
 import io.hydraopt.BundleException
+import io.hydraopt.TaskBundle
 import java.io.File
 import java.io.IOException
 import java.io.InputStream
@@ -84,8 +84,8 @@ class Shelf(
      * @throws BundleException the bundle is damaged.
      * @throws StoppedException the copy was stopped and removed.
      */
-    fun open(place: Place, stopped: () -> Boolean): Bundle = when (place) {
-        is Stored -> Bundle.open(place.directory)
+    fun open(place: Place, stopped: () -> Boolean): TaskBundle = when (place) {
+        is Stored -> TaskBundle.open(place.directory)
         is Foreign -> {
             val target = File(own, plain(place.name))
             unchanged(place, target) ?: copied(place.node, target, stopped)
@@ -93,7 +93,7 @@ class Shelf(
     }
 
     /** The earlier copy of assets, if it is complete. */
-    private fun unchanged(place: Foreign, target: File): Bundle? {
+    private fun unchanged(place: Foreign, target: File): TaskBundle? {
         val copy = File(target, MANIFEST)
         if (place.picked || !copy.isFile) return null
         val manifest = readable(place.node) { node ->
@@ -101,13 +101,13 @@ class Shelf(
         }
         if (!copy.readBytes().contentEquals(manifest)) return null
         return try {
-            Bundle.open(target)
+            TaskBundle.open(target)
         } catch (_: BundleException) {
             null
         }
     }
 
-    private fun copied(node: Node, target: File, stopped: () -> Boolean): Bundle {
+    private fun copied(node: Node, target: File, stopped: () -> Boolean): TaskBundle {
         val aside = File(own, "$ASIDE${target.name}")
         try {
             aside.deleteRecursively()
@@ -120,12 +120,12 @@ class Shelf(
                 }
                 copy(it, aside, stopped)
             }
-            Bundle.open(aside)
+            TaskBundle.open(aside)
             replace(target, aside)
         } finally {
             aside.deleteRecursively()
         }
-        return Bundle.open(target, hashes = false)
+        return TaskBundle.open(target, hashes = false)
     }
 
     /** Files that a session has mapped stay what they are, as they are not written to. */

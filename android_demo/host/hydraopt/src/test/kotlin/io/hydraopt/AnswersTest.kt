@@ -25,7 +25,7 @@ class AnswersTest {
     ) {
         val where = "${case.string("task")}: ${case.string("prompt")}"
         val chat = case.boolean("chat")
-        session.switch(case.string("task"))
+        session.switchTo(case.string("task"))
         val ids = session.encode(case.string("prompt"), chat)
         assertEquals(where, case.ints("prompt_ids"), ids.toList())
         compare(where, Fixtures.floats(case, "logits"), session.forward(ids))

@@ -21,7 +21,7 @@ class BundleTest {
 
     @Test
     fun whatABundleHolds() {
-        val bundle = Bundle.open(Fixtures.file("zoo"))
+        val bundle = TaskBundle.open(Fixtures.file("zoo"))
         assertEquals(40, bundle.tasks.size)
         assertTrue("date-en" in bundle.tasks)
         assertEquals("hydraopt/zoo-base", bundle.manifest.baseModel)
@@ -38,22 +38,22 @@ class BundleTest {
         val pack = File(directory, "packs/beta.pack")
         val good = pack.readBytes()
         TaskSession.open(directory).use { session ->
-            session.switch("beta")
+            session.switchTo("beta")
             val wanted = session.generate("hello").ids
             RandomAccessFile(pack, "rw").use {
                 it.seek(100)
                 it.write(good[100].toInt() xor 1)
             }
             refuses<BundleException>("beta.pack is damaged or from another bundle") {
-                session.switch("beta")
+                session.switchTo("beta")
             }
             assertEquals(wanted, session.generate("hello").ids) // the task before is still current
             pack.writeBytes(good)
-            session.switch("beta")
+            session.switchTo("beta")
             assertEquals(wanted, session.generate("hello").ids)
             RandomAccessFile(pack, "rw").use { it.setLength(100) }
             refuses<BundleException>("beta.pack is damaged: it ends after 100 bytes") {
-                session.switch("beta")
+                session.switchTo("beta")
             }
         }
         directory.deleteRecursively()
@@ -63,14 +63,14 @@ class BundleTest {
     fun aSwitchThatFailsLeavesTaskAndCacheAsTheyWere() {
         val directory = Fixtures.copied("pieces")
         TaskSession.open(directory).use { session ->
-            session.switch("alpha")
+            session.switchTo("alpha")
             session.forward(intArrayOf(9, 8))
             val wanted = session.forward(intArrayOf(7)).copyOf()
             session.reset()
             session.forward(intArrayOf(9, 8))
             RandomAccessFile(File(directory, "packs/beta.pack"), "rw").use { it.setLength(100) }
-            refuses<BundleException>("beta.pack is damaged") { session.switch("beta") }
-            refuses<TaskException>("no task 'delta'") { session.switch("delta") }
+            refuses<BundleException>("beta.pack is damaged") { session.switchTo("beta") }
+            refuses<TaskException>("no task 'delta'") { session.switchTo("delta") }
             assertEquals("alpha", session.task)
             assertEquals(2, session.position)
             assertEquals(wanted.toList(), session.forward(intArrayOf(7)).toList())
@@ -82,11 +82,11 @@ class BundleTest {
     fun aPackThatIsReplacedByRenamingChangesNothing() {
         val directory = Fixtures.copied("pieces")
         TaskSession.open(directory).use { session ->
-            session.switch("beta")
+            session.switchTo("beta")
             val wanted = session.generate("hello").ids
             File(directory, "packs/alpha.pack").copyTo(File(directory, "new"))
             assertTrue(File(directory, "new").renameTo(File(directory, "packs/beta.pack")))
-            session.switch("beta")
+            session.switchTo("beta")
             assertEquals(wanted, session.generate("hello").ids)
         }
         directory.deleteRecursively()
@@ -100,16 +100,16 @@ class BundleTest {
             it.seek(100)
             it.write(it.read() xor 1)
         }
-        TaskSession.open(Bundle.open(directory, hashes = false)).use { session ->
-            session.switch("alpha")
+        TaskSession.open(TaskBundle.open(directory, hashes = false)).use { session ->
+            session.switchTo("alpha")
             refuses<BundleException>("beta.pack is damaged or from another") {
-                session.switch("beta")
+                session.switchTo("beta")
             }
         }
         pack.appendText("x")
         File(directory, "tokenizer.json").appendText(" ")
         refuses<BundleException>("tokenizer.json is damaged or from another directory") {
-            Bundle.open(directory, hashes = false)
+            TaskBundle.open(directory, hashes = false)
         }
         directory.deleteRecursively()
     }
@@ -130,10 +130,10 @@ class BundleTest {
         refuses<BundleException>(
             "manifest.json is missing; expected a directory that `hydraopt export`"
         ) {
-            Bundle.open(File("/nowhere/at/all"))
+            TaskBundle.open(File("/nowhere/at/all"))
         }
         refuses<BundleException>("manifest.json is missing") {
-            Bundle.open(Fixtures.file("zoo/model.pte"))
+            TaskBundle.open(Fixtures.file("zoo/model.pte"))
         }
     }
 

@@ -28,7 +28,7 @@ class HostileTest {
             text.replace(field, "\"$name\": $number")
         }
         TaskSession.open(directory).use {
-            it.switch("beta")
+            it.switchTo("beta")
             it.generateIds(intArrayOf(1), Options(3))
             it.generate("hello", Options(3))
         }

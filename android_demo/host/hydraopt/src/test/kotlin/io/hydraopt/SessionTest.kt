@@ -21,7 +21,7 @@ class SessionTest {
     @Before
     fun open() {
         session = TaskSession.open(Fixtures.file("pieces"))
-        session.switch("beta")
+        session.switchTo("beta")
     }
 
     @After
@@ -45,7 +45,7 @@ class SessionTest {
             val times = ArrayList<Double>()
             var before = 0L
             for (round in 0 until SWITCHES) {
-                times.add(zoo.switch(zoo.tasks[round % zoo.tasks.size]).millis)
+                times.add(zoo.switchTo(zoo.tasks[round % zoo.tasks.size]).millis)
                 zoo.forward(intArrayOf(round % 256))
                 if (round == SWITCHES / 5) before = Fixtures.resident()
             }
@@ -61,7 +61,7 @@ class SessionTest {
     fun aSwitchForgetsTheCache() {
         session.forward(IntArray(20) { it })
         assertEquals(20, session.position)
-        session.switch("alpha")
+        session.switchTo("alpha")
         assertEquals(0, session.position)
         val found = session.forward(intArrayOf(9, 8)).copyOf()
         session.reset()
@@ -82,7 +82,7 @@ class SessionTest {
         val model = session.bundle.manifest.model as Model.CausalLm
         assertEquals(model.maxLength + 1, long.promptTokens + long.ids.size)
         TaskSession.open(Fixtures.file("zoo")).use { zoo ->
-            zoo.switch("date-de")
+            zoo.switchTo("date-de")
             assertEquals(End.END_TOKEN, zoo.generate("date 2026-11-22=").end)
         }
     }
@@ -133,7 +133,7 @@ class SessionTest {
     fun aCancellationBeforeTheStartIsNotLost() {
         val cancellation = Cancellation()
         cancellation.cancel()
-        session.switch("alpha")
+        session.switchTo("alpha")
         session.reset()
         repeat(2) { // it stays cancelled
             val cut = session.generate("hello", LONG, cancellation) { throw AssertionError(it) }
@@ -169,8 +169,8 @@ class SessionTest {
         val expected = session.generate("hello", LONG).ids
         val forwarded = session.run { reset(); forward(intArrayOf(1)).toList() }
         val calls = listOf(
-            { session.switch("alpha") },
-            { session.switch("beta") },
+            { session.switchTo("alpha") },
+            { session.switchTo("beta") },
             { assertEquals(expected, session.generate("hello", LONG).ids) },
             { session.reset() },
             { assertEquals(forwarded, session.forward(intArrayOf(1)).toList()) },
@@ -213,7 +213,9 @@ class SessionTest {
     fun aCallbackMayCloseTheSession() {
         val cut = session.generate("hello", LONG) { session.close() }
         assertEquals(End.CANCELLED, cut.end)
-        refuses<UsageException>("switch was called on a closed session") { session.switch("alpha") }
+        refuses<UsageException>("switchTo was called on a closed session") {
+            session.switchTo("alpha")
+        }
     }
 
     @Test
@@ -237,7 +239,7 @@ class SessionTest {
     fun aCallbackMayNotCallTheSession() {
         val refused = ArrayList<String>()
         session.generate("hello", Options(3)) {
-            val switch = { session.switch("alpha") }
+            val switch = { session.switchTo("alpha") }
             for (call in listOf<() -> Any>(switch, { session.generate("a") }, session::reset)) {
                 refuses<UsageException>("by the function that generate calls") { call() }
                 refused.add(it)
@@ -253,7 +255,7 @@ class SessionTest {
         val answers = ArrayList<List<Int>>()
         val opened = {
             TaskSession.open(Fixtures.file("pieces")).use {
-                it.switch("beta")
+                it.switchTo("beta")
                 answers.add(it.generate("hello", LONG).ids)
             }
             Unit
@@ -276,14 +278,16 @@ class SessionTest {
     fun aClosedSessionIsRefused() {
         session.close()
         session.close()
-        refuses<UsageException>("switch was called on a closed session") { session.switch("alpha") }
+        refuses<UsageException>("switchTo was called on a closed session") {
+            session.switchTo("alpha")
+        }
         refuses<UsageException>("generate was called on a closed session") { session.generate("a") }
     }
 
     @Test
     fun wrongInputsAreOneClearLine() {
         refuses<TaskException>("no task 'delta'; there are: alpha, beta, gamma") {
-            session.switch("delta")
+            session.switchTo("delta")
         }
         refuses<TaskException>("the prompt is empty, expected at least one token") {
             session.forward(intArrayOf())
@@ -306,7 +310,7 @@ class SessionTest {
             refuses<TaskException>("no task is current; switch to one of: alpha") {
                 it.generate("a")
             }
-            it.switch("beta")
+            it.switchTo("beta")
             refuses<TaskException>("has no chat template, as its base model's tokenizer has none") {
                 it.generate("a", Options(chat = true))
             }
@@ -337,7 +341,7 @@ class SessionTest {
             val file = Fixtures.file("refused/${case.string("file")}")
             Fixtures.replace(directory, "tokenizer.json", file.readBytes())
             TaskSession.open(directory).use {
-                it.switch("beta")
+                it.switchTo("beta")
                 assertEquals(wanted, it.generateIds(ids, LONG).ids)
                 it.reset()
                 assertEquals(logits, it.forward(ids).toList())
@@ -367,7 +371,7 @@ class SessionTest {
     fun otherKindsOfBundlesAreRefused() {
         refuses<BundleException>("swaps .ptd files") { TaskSession.open(Fixtures.file("data")) }
         TaskSession.open(Fixtures.file("encoder")).use {
-            it.switch("alpha")
+            it.switchTo("alpha")
             refuses<TaskException>("is of kind encoder, expected causal_lm") { it.generate("a") }
         }
     }
@@ -380,7 +384,7 @@ class SessionTest {
             executor.submit<List<List<Int>>> {
                 TaskSession.open(Fixtures.file("pieces").absoluteFile).use { mine ->
                     List(20) {
-                        mine.switch("beta")
+                        mine.switchTo("beta")
                         mine.generate("hello", LONG).ids
                     }
                 }

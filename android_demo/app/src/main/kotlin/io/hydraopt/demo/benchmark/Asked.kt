@@ -1,6 +1,6 @@
 package io.hydraopt.demo.benchmark
 
-import io.hydraopt.Bundle
+import io.hydraopt.TaskBundle
 import io.hydraopt.TaskSession
 import io.hydraopt.UsageException
 import java.io.File
@@ -21,14 +21,14 @@ internal class Asked private constructor(
 ) {
     /** Appends the logits after the prompt and after each token that follows, float32. */
     private fun write(session: TaskSession, output: OutputStream) {
-        session.switch(task)
+        session.switchTo(task)
         output.append(session.forward(prompt))
         for (token in following) output.append(session.forward(intArrayOf(token)))
     }
 
     companion object {
         /** Writes the logits of all lines of a file. Throws [UsageException] for another file. */
-        fun writeAll(file: File, bundle: Bundle, threads: Int, target: File) {
+        fun writeAll(file: File, bundle: TaskBundle, threads: Int, target: File) {
             val asked = file.readLines().map { parse(it) ?: unreadable(file, it) }
             TaskSession.open(bundle, threads).use { session ->
                 target.outputStream().buffered().use { output ->

@@ -1,7 +1,7 @@
 package io.hydraopt.demo.benchmark
 
-import io.hydraopt.Bundle
 import io.hydraopt.Model
+import io.hydraopt.TaskBundle
 import io.hydraopt.TaskSession
 import java.io.File
 
@@ -11,7 +11,7 @@ import java.io.File
  * @param progress receives finished and total steps; an exception of it ends the benchmark.
  */
 internal class Benchmark(
-    private val bundle: Bundle,
+    private val bundle: TaskBundle,
     private val model: Model.CausalLm,
     private val request: BenchmarkRequest,
     private val progress: (Int, Int) -> Unit
@@ -37,7 +37,7 @@ internal class Benchmark(
 
     private fun calibrated(workload: Workload): Workload =
         TaskSession.open(bundle, request.threads[0]).use { session ->
-            session.switch(tasks[0])
+            session.switchTo(tasks[0])
             session.sequence(workload) // the first one is slow
             val (prefill, decode) = session.sequence(workload)
             workload.calibrated(prefill + decode.sum())
@@ -49,7 +49,7 @@ internal class Benchmark(
         val start = System.nanoTime()
         TaskSession.open(bundle, threads).use { session ->
             add("load_warm_ms", since(start))
-            session.switch(tasks[0])
+            session.switchTo(tasks[0])
             add("first_inference_ms", session.sequence(workload).first)
             repeat(workload.sequences) {
                 val (prefill, decode) = session.sequence(workload)
@@ -74,7 +74,7 @@ internal class Benchmark(
     }
 
     private fun TaskSession.switchAndAsk(task: String, token: IntArray) =
-        switch(task) to timed(token)
+        switchTo(task) to timed(token)
 
     /** Runs a prompt and its greedy continuation, one token at a time. */
     private fun TaskSession.sequence(workload: Workload): Pair<Double, List<Double>> {

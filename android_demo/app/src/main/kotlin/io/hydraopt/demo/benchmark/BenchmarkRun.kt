@@ -1,8 +1,8 @@
 package io.hydraopt.demo.benchmark
 
-import io.hydraopt.Bundle
 import io.hydraopt.Model
 import io.hydraopt.Swap
+import io.hydraopt.TaskBundle
 import io.hydraopt.UsageException
 import java.io.File
 import java.io.FileOutputStream
@@ -48,7 +48,7 @@ internal class BenchmarkRun(private val record: Record, private val directory: F
     }
 
     private fun measure(request: BenchmarkRequest, progress: (Int, Int) -> Unit): Outcome {
-        val bundle = Bundle.open(request.bundle)
+        val bundle = TaskBundle.open(request.bundle)
         val model = bundle.manifest.model
         if (bundle.manifest.swap !is Swap.Inputs || model !is Model.CausalLm) {
             throw UsageException(

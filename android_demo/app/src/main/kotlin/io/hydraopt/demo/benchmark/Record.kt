@@ -1,7 +1,7 @@
 package io.hydraopt.demo.benchmark
 
-import io.hydraopt.Bundle
 import io.hydraopt.Model
+import io.hydraopt.TaskBundle
 import java.text.SimpleDateFormat
 import java.util.Date
 import java.util.Locale
@@ -34,7 +34,7 @@ internal class Record(private val version: String, private val device: Device) {
     /** The results of a finished benchmark. */
     fun complete(
         request: BenchmarkRequest,
-        bundle: Bundle,
+        bundle: TaskBundle,
         model: Model.CausalLm,
         workload: Workload,
         samples: Samples
@@ -87,7 +87,7 @@ internal class Record(private val version: String, private val device: Device) {
         "tier" to ""
     )
 
-    private fun Bundle.fields(model: Model.CausalLm) = mapOf(
+    private fun TaskBundle.fields(model: Model.CausalLm) = mapOf(
         "name" to directory.canonicalFile.name,
         "program_sha256" to manifest.files.getValue("model.pte").sha256,
         "base_model" to manifest.baseModel,

@@ -1,13 +1,13 @@
 package io.hydraopt.demo.benchmark
 
-import io.hydraopt.Bundle
+import io.hydraopt.TaskBundle
 import java.io.File
 import java.io.RandomAccessFile
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
 /** The record of a bundle's sizes, in bytes, as the profiler's without `--base`. */
-internal fun sizes(bundle: Bundle): Map<String, Any?> {
+internal fun sizes(bundle: TaskBundle): Map<String, Any?> {
     val parts = parts(bundle)
     val tasks = bundle.tasks.size
     val separate = bundle.manifest.adapterBytes
@@ -26,7 +26,7 @@ internal fun sizes(bundle: Bundle): Map<String, Any?> {
     )
 }
 
-private fun parts(bundle: Bundle): Map<String, Long> {
+private fun parts(bundle: TaskBundle): Map<String, Long> {
     val manifest = bundle.manifest
     val (instructions, constants) = programParts(File(bundle.directory, "model.pte"))
     val packs = manifest.packs.values.distinct().map { it.length }

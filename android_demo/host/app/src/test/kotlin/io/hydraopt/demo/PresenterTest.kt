@@ -248,7 +248,7 @@ class PresenterTest {
         val goOn = CountDownLatch(1)
         val other = thread {
             TaskSession.open(Fixtures.bundle("zoo")).use {
-                it.switch(it.tasks.first())
+                it.switchTo(it.tasks.first())
                 it.generate("a", Options(maxNewTokens = 2)) {
                     generates.countDown()
                     goOn.await()

@@ -1,6 +1,6 @@
 package io.hydraopt.demo.benchmark
 
-import io.hydraopt.Bundle
+import io.hydraopt.TaskBundle
 import io.hydraopt.demo.Fixtures
 import java.io.File
 import java.util.concurrent.CancellationException
@@ -47,7 +47,7 @@ class BenchmarkTest {
     @Test
     fun everythingIsMeasuredAndWritten() {
         val asked = folder.newFile()
-        val tasks = Bundle.open(Fixtures.bundle("zoo"), hashes = false).tasks
+        val tasks = TaskBundle.open(Fixtures.bundle("zoo"), hashes = false).tasks
         asked.writeText(tasks.joinToString("") { "$it\t1,2,3\t4,5\n" })
         val outcome = run(
             "rounds" to "2",
