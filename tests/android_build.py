@@ -12,7 +12,13 @@ from xml.etree import ElementTree
 import apk
 import pytest
 import torch
-from android_bundles import write_answers, write_damaged, write_probabilities, write_texts
+from android_bundles import (
+    write_answers,
+    write_damaged,
+    write_probabilities,
+    write_renamed,
+    write_texts,
+)
 from android_host import HOST, host_library, java_home
 from android_tokenizers import write_golden, write_refused
 from conftest import FLOAT32, save_adapter, tiny_llama
@@ -101,6 +107,7 @@ def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) 
     for name in ("damaged", "refused"):
         (root / name).mkdir()
     write_damaged(forms["tiny"], other, root / "damaged")
+    write_renamed(forms["tiny"], root)
     write_refused(root / "refused")
     write_golden(root / "tokenizers", 2000)
     write_probabilities(root / "probabilities.json")

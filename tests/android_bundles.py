@@ -1,6 +1,7 @@
 """Bundles for the JVM tests of ``android_demo/host``: what Python answers, and damaged ones."""
 
 import base64
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from hydraopt.documents import sealed
+from hydraopt.documents import DIGEST, NO_DIGEST, sealed
 from hydraopt.errors import HydraOptError
 from hydraopt.runtime import Sampling, Session
 from hydraopt.runtime.sampling import probabilities
@@ -119,6 +120,31 @@ def _part(part: str, name: str, *value: object) -> Change:
     return _sealed(change)
 
 
+def _inserted(content: bytes) -> Change:
+    """More bytes at the start of the base's name, with a digest that fits."""
+
+    def changed(bundle: Path) -> None:
+        path = bundle / "manifest.json"
+        name = b'"base_model": "'
+        blank = DIGEST.sub(b'"digest": "%s"' % NO_DIGEST, path.read_bytes())
+        assert name in blank
+        blank = blank.replace(name, name + content)
+        digest = hashlib.sha256(blank).hexdigest().encode()
+        path.write_bytes(blank.replace(NO_DIGEST, digest, 1))
+
+    return changed
+
+
+def _renamed(*names: str) -> Change:
+    """Other names for the tasks."""
+
+    def change(fields: dict) -> None:
+        packs = fields["swap"]["packs"].values()
+        fields["swap"]["packs"] = dict(zip(names, packs, strict=True))
+
+    return _sealed(change)
+
+
 def _text(old: str, new: str) -> Change:
     def changed(bundle: Path) -> None:
         path = bundle / "manifest.json"
@@ -198,6 +224,10 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
     )
     yield "name", _text('"alpha"', '"omega"'), "its digest differs"
     yield "space", _text("{", "{ "), "its digest differs"
+    for content in (b"\\ud800", "\\u００４１".encode(), b"\xed\xa0\x80", b"\xff"):
+        yield "not-text", _inserted(content), "manifest.json is damaged"
+    for name in ("𝒜" * 101, "🙂", "a\u0301", "", ".a", "a\n"):
+        yield "task-name", _renamed(name, "beta", "gamma"), "manifest.json is damaged"
     for name in ("model", "files", "swap", "executorch"):
         yield f"no-{name}", _without(name), "manifest.json is damaged"
     for part, name in (
@@ -222,6 +252,22 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
         ("model", "chat", {"prefix": "x", "suffix": 1, "strip": False}),
     ):
         yield f"field-{name}", _part(part, name, value), "manifest.json is damaged"
+
+
+# letters and numbers, outside of Unicode's first plane, too
+NAMES = ("𝒜" * 100, "_𠀀.5+b-c", "𝟘½Ⅷ")
+
+
+def write_renamed(bundle: Path, directory: Path) -> None:
+    """Write a copy of ``bundle`` whose tasks are :data:`NAMES`; Python switches to them."""
+    copy = directory / "renamed"
+    shutil.copytree(bundle, copy)
+    _renamed(*NAMES)(copy)
+    session = Session.open(copy)
+    assert session.tasks == NAMES
+    for name in NAMES:
+        session.switch(name)
+    (directory / "renamed.json").write_text(json.dumps([{"name": name} for name in NAMES]))
 
 
 def write_damaged(bundle: Path, other: Path, directory: Path) -> None:

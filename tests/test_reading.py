@@ -19,6 +19,8 @@ from hydraopt.reading import MissingError, UnreadableError, check_regular, file_
         ("1e999", "not a finite number"),
         ("-Infinity", "not a JSON number"),
         ('"\\ud800"', "lone surrogate"),
+        ('"\\udc00\\ud800"', "lone surrogate"),
+        ('"\\u００４１"', "not JSON"),
     ],
 )
 def test_json_that_breaks_its_reader_is_refused(text, reason):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from tokenizers.pre_tokenizers import ByteLevel
 
+from hydraopt.errors import TaskError
 from hydraopt.runtime.text import BundleTokenizer
 
 SPACE = "▁"
@@ -86,3 +87,9 @@ def test_what_is_no_whole_character_at_the_end_is_there_too(texts):
     assert list(texts["byte level"].decode_stream(bytes_of("a中")[:-1])) == ["a", "\ufffd"]
     ids = map(TOKENIZERS["byte fallback"].token_to_id, ("a", "<0xE4>", "<0xB8>"))
     assert list(texts["byte fallback"].decode_stream(ids)) == ["a", "\ufffd\ufffd"]
+
+
+@pytest.mark.parametrize(("text", "place"), [("😀b\ud83d!", 2), ("a\ude00\ud83d", 1)])
+def test_half_a_surrogate_pair_is_refused_as_in_kotlin(texts, text, place):
+    with pytest.raises(TaskError, match=f"not UTF-8 at character {place}; correct it"):
+        texts["byte level"].encode(text)

@@ -15,3 +15,6 @@ class UsageException(message: String) : HydraOptException(message)
 
 /** A JSON file has unexpected content; its reader adds the file's name. */
 internal class FormatException(message: String) : RuntimeException(message)
+
+/** A reason that may quote a file, for a message. */
+internal fun oneLine(reason: String): String = reason.replace(Regex("\\s+"), " ").take(400)

@@ -1,5 +1,8 @@
 package io.hydraopt
 
+import java.nio.ByteBuffer
+import java.nio.charset.CharacterCodingException
+
 /**
  * A small strict JSON reader. The platform's `org.json` accepts invalid JSON, and differs outside
  * Android.
@@ -76,7 +79,7 @@ internal class Json private constructor(private val text: String) {
             val char = peek()
             at++
             when {
-                char == '"' -> return found.toString()
+                char == '"' -> return whole("$found")
                 char == '\\' -> found.append(escaped())
                 char < ' ' -> fail("a control character in a string")
                 else -> found.append(char)
@@ -102,12 +105,17 @@ internal class Json private constructor(private val text: String) {
     private fun code(): Char {
         var code = 0
         repeat(4) {
-            val digit = Character.digit(peek(), 16)
+            val digit = HEX.indexOf(peek(), ignoreCase = true)
             if (digit < 0) fail("an escape without four digits")
             code = 16 * code + digit
             at++
         }
         return code.toChar()
+    }
+
+    private fun whole(found: String): String {
+        if (Utf8.loneSurrogate(found) >= 0) fail("a lone surrogate, which is not valid text,")
+        return found
     }
 
     private fun number(): Any {
@@ -159,8 +167,18 @@ internal class Json private constructor(private val text: String) {
     companion object {
         private const val MAX_DEPTH = 64
         private const val SPACE = " \t\n\r"
+        private const val HEX = "0123456789abcdef"
 
         /** Parses a whole document. Throws [FormatException]. */
         fun parse(text: String): Any? = Json(text).document()
+
+        /** Parses a whole document in UTF-8. Throws [FormatException]. */
+        fun parse(content: ByteArray): Any? =
+            try {
+                // a new decoder refuses what is malformed, where String puts U+FFFD
+                parse("${Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(content))}")
+            } catch (_: CharacterCodingException) {
+                throw FormatException("not UTF-8")
+            }
     }
 }

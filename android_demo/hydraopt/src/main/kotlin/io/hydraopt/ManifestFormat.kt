@@ -34,7 +34,7 @@ internal object ManifestFormat {
      * @throws BundleException if it is of another version, or its digest differs.
      */
     fun read(path: File, content: ByteArray): Manifest {
-        val fields = Fields("it", Json.parse(String(content)))
+        val fields = Fields("it", Json.parse(content))
         val version = fields.any("format_version")
         if (version != VERSION) {
             val newer = version is Number && version.toDouble() > VERSION
@@ -166,22 +166,30 @@ internal object ManifestFormat {
 
     /** A path inside the bundle: names without leading dots, separated by slashes. */
     private fun inside(path: String): String {
-        val good = path.length <= LONGEST_PATH && path.split('/').all(::isName)
+        val good = path.characters <= LONGEST_PATH && path.split('/').all(::isName)
         return path.takeIf { good }
             ?: throw FormatException("$path is not a path inside the bundle")
     }
 
     private fun task(name: String): String =
-        name.takeIf { it.length <= LONGEST_TASK && isName(it) }
+        name.takeIf { it.characters <= LONGEST_TASK && isName(it) }
             ?: throw FormatException("$name is not a task's name")
 
+    /** Number of characters, of which some are two of [String]'s. */
+    private val String.characters get() = codePointCount(0, length)
+
     private fun isName(name: String): Boolean {
-        val first = name.firstOrNull() ?: return false
-        return isPlain(first) && name.all { isPlain(it) || it in ".+-" }
+        var at = 0
+        while (at < name.length) {
+            val code = name.codePointAt(at)
+            if (!isPlain(code) && (at == 0 || code.toChar() !in ".+-")) return false
+            at += Character.charCount(code)
+        }
+        return name.isNotEmpty()
     }
 
-    private fun isPlain(char: Char) =
-        Characters.isLetter(char.code) || Characters.isNumber(char.code) || char == '_'
+    private fun isPlain(code: Int) =
+        Characters.isLetter(code) || Characters.isNumber(code) || code == '_'.code
 
     private fun checkFits(manifest: Manifest) {
         val swap = manifest.swap

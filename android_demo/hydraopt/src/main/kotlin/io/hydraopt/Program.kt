@@ -63,15 +63,12 @@ internal class Program private constructor(
             } catch (error: HydraOptException) {
                 throw error
             } catch (error: RuntimeException) {
-                val reason = error.message?.replace(SPACES, " ")?.take(MAX_REASON) ?: "$error"
+                val reason = oneLine(error.message ?: "$error")
                 throw BundleException(
                     "ExecuTorch cannot $what ($reason); export again with the version of the " +
                         "app, or copy the bundle again",
                     error
                 )
             }
-
-        private val SPACES = Regex("\\s+")
-        private const val MAX_REASON = 400
     }
 }

@@ -88,7 +88,7 @@ class TaskBundle private constructor(val directory: File, val manifest: Manifest
             try {
                 return ManifestFormat.read(path, readable(path) { path.readBytes() })
             } catch (error: FormatException) {
-                val reason = error.message
+                val reason = oneLine("${error.message}")
                 throw BundleException(
                     "$path is damaged ($reason); write it again with $WRITER",
                     error

@@ -151,7 +151,8 @@ class TaskSession private constructor(
      * Token ids of [text].
      *
      * @param chat whether it is one user turn of the base's chat template.
-     * @throws TaskException the bundle has no tokenizer, or no chat template.
+     * @throws TaskException the bundle has no tokenizer or no chat template, or half of a surrogate
+     *   pair stands alone in the text.
      * @throws BundleException this library cannot read its tokenizer.
      */
     @JvmOverloads
@@ -165,6 +166,7 @@ class TaskSession private constructor(
             "${bundle.directory} has no chat template, as its base model's tokenizer has none " +
                 "that is a prefix and a suffix of one message; pass the whole prompt without chat"
         )
+        Tokenizer.checkText(text) // before its place moves
         return encoder().encode(template.render(text), addSpecialTokens = false)
     }
 

@@ -29,9 +29,11 @@ class Tokenizer internal constructor(private val parts: Parts) {
      * Token ids of [text].
      *
      * @param addSpecialTokens whether to add the tokens that begin or end a text.
+     * @throws TaskException half of a surrogate pair stands alone in [text].
      */
     @JvmOverloads
     fun encode(text: String, addSpecialTokens: Boolean = true): IntArray {
+        checkText(text)
         val found = Ids()
         if (addSpecialTokens) parts.before.forEach(found::add)
         parts.raw.split(text, found::add) { plain ->
@@ -91,6 +93,13 @@ class Tokenizer internal constructor(private val parts: Parts) {
     }
 
     companion object {
+        /** Throws [TaskException] for a text that has no UTF-8. */
+        internal fun checkText(text: String) {
+            val at = Utf8.loneSurrogate(text).takeIf { it >= 0 } ?: return
+            val place = grouped(text.codePointCount(0, at).toLong())
+            throw TaskException("the prompt is not UTF-8 at character $place; correct it")
+        }
+
         /**
          * Reads a `tokenizer.json`.
          *
@@ -100,11 +109,11 @@ class Tokenizer internal constructor(private val parts: Parts) {
         @JvmStatic
         fun read(file: File): Tokenizer =
             try {
-                Tokenizer(TokenizerFormat.read(Fields("it", Json.parse(file.readText()))))
+                Tokenizer(TokenizerFormat.read(Fields("it", Json.parse(file.readBytes()))))
             } catch (error: FormatException) {
                 throw BundleException(
-                    "$file is not a tokenizer for this library (${error.message}); make token " +
-                        "ids with another one and pass them to generateIds or forward",
+                    "$file is not a tokenizer for this library (${oneLine("${error.message}")}); " +
+                        "make token ids with another one and pass them to generateIds or forward",
                     error
                 )
             } catch (error: IOException) {

@@ -72,4 +72,17 @@ internal class Utf8 {
         for (index in 1 until length) code = (code shl 6) or (bytes[at + index].toInt() and 0x3f)
         return code
     }
+
+    companion object {
+        /** Where a half of a pair stands alone, which no UTF-8 has; -1 if nowhere. */
+        fun loneSurrogate(text: String): Int {
+            var at = 0
+            while (at < text.length) {
+                val code = text.codePointAt(at)
+                if (code in 0xd800..0xdfff) return at
+                at += Character.charCount(code)
+            }
+            return -1
+        }
+    }
 }

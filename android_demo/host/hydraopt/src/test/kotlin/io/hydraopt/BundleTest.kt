@@ -33,6 +33,18 @@ class BundleTest {
     }
 
     @Test
+    fun tasksMayHaveNamesOfAllLetters() {
+        val names = Fixtures.records("renamed.json").map { it.string("name") }
+        TaskSession.open(Fixtures.file("renamed")).use { session ->
+            assertEquals(names, session.tasks)
+            for (name in names) {
+                session.switchTo(name)
+                assertEquals(name, session.task)
+            }
+        }
+    }
+
+    @Test
     fun aPackThatIsOverwrittenAfterOpeningIsRefused() {
         val directory = Fixtures.copied("pieces")
         val pack = File(directory, "packs/beta.pack")

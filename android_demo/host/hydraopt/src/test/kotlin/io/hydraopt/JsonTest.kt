@@ -32,9 +32,12 @@ class JsonTest {
         val wrong = listOf(
             "", "{", "[1,]", "{\"a\" 1}", "{\"a\": 1,}", "{a: 1}", "'a'", "01", "-", "1.", ".5",
             "1e", "nul", "truely", "[1] 2", "\"", "\"\n\"", "\"\\x\"", "\"\\u12g4\"", "[1 2]",
+            "\"\\u００４１\"", "\"\\ud800\"", "\"\\udc00\\ud800\"", "\"\\ud83d \\ude00\"",
             "NaN", "+1",
             "[".repeat(100) + "]".repeat(100)
         )
         for (text in wrong) assertThrows(text, FormatException::class.java) { Json.parse(text) }
+        val surrogate = byteArrayOf('"'.code.toByte(), -0x13, -0x60, -0x80, '"'.code.toByte())
+        assertThrows(FormatException::class.java) { Json.parse(surrogate) }
     }
 }

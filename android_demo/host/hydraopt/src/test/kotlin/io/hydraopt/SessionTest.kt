@@ -355,6 +355,17 @@ class SessionTest {
     }
 
     @Test
+    fun halfASurrogatePairIsRefusedAsInPython() {
+        val chat = Options(chat = true)
+        val lone = "😀b\ud83d!"
+        for (call in listOf({ session.generate(lone) }, { session.generate(lone, chat) })) {
+            refuses<TaskException>("the prompt is not UTF-8 at character 2; correct it") { call() }
+        }
+        refuses<TaskException>("not UTF-8 at character 1") { session.encode("a\ude00\ud83d") }
+        assertEquals("😀", session.decode(session.encode("😀")))
+    }
+
+    @Test
     fun wrongOptionsAreOneClearLine() {
         refuses<UsageException>("temperature is -1.0, expected 0 (greedy)") {
             Options(temperature = -1f)
