@@ -7,6 +7,12 @@ sealed class HydraOptException(message: String, cause: Throwable? = null) :
 /** A bundle, pack or tokenizer is missing, damaged, foreign or of another version. */
 class BundleException(message: String, cause: Throwable? = null) : HydraOptException(message, cause)
 
+/**
+ * A program is larger than the free memory. That is advice: weights are mapped, so that it may run
+ * all the same, if slowly; [TaskSession.open] takes another figure, or none.
+ */
+class MemoryException(message: String) : HydraOptException(message)
+
 /** The task does not exist or cannot take the input. */
 class TaskException(message: String) : HydraOptException(message)
 

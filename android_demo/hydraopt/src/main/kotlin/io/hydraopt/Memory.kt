@@ -3,19 +3,19 @@ package io.hydraopt
 import java.io.File
 import java.io.IOException
 
-/** Checks that a program fits in memory, as Android kills an app that exceeds it. */
+/** Whether a program fits in memory, as Android kills an app that needs more than there is. */
 internal object Memory {
     /**
-     * Throws [BundleException] if a program is larger than the free memory.
+     * Throws [MemoryException] if a program is larger than the free memory.
      *
-     * @param available bytes; null if unknown.
+     * @param free bytes; null if unknown or not to be compared.
      */
-    fun check(program: File, available: Long?) {
-        if (available != null && program.length() > available) {
-            throw BundleException(
-                "$program has ${megabytes(program.length())} MB, but only " +
-                    "${megabytes(available)} MB of memory are free; close other apps or export " +
-                    "with --quantize 8da4w"
+    fun check(program: File, free: Long?) {
+        if (free != null && program.length() > free) {
+            throw MemoryException(
+                "$program has ${megabytes(program.length())} MB, but only ${megabytes(free)} MB " +
+                    "of memory are free; close other apps, export with --quantize 8da4w, or open " +
+                    "it all the same (freeMemory = null)"
             )
         }
     }

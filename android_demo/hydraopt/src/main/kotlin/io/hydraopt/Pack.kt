@@ -15,7 +15,7 @@ import java.security.MessageDigest
  *
  * The file is mapped once: a later rename to its name has no effect.
  */
-internal class Pack(directory: File, private val record: PackRecord, hash: Boolean) {
+internal class Pack(directory: File, private val record: PackRecord, checked: CheckedFiles?) {
     private val file = File(directory, record.file)
     private val bytes = map()
 
@@ -23,7 +23,7 @@ internal class Pack(directory: File, private val record: PackRecord, hash: Boole
     val payload: ByteBuffer
 
     init {
-        if (hash) check()
+        checked?.unlessKnown(file, "$record", ::check)
         if (bytes.capacity() < HEADER || MAGIC.indices.any { bytes.get(it) != MAGIC[it] }) {
             throw BundleException(
                 "$file is not a pack: it does not start with HYDRAPK1; copy it again"

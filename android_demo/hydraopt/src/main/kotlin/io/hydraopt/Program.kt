@@ -46,10 +46,9 @@ internal class Program private constructor(
          *
          * @param threads size of the process's thread pool, which every load resets; 0 for
          *   ExecuTorch's default.
-         * @throws BundleException ExecuTorch refuses it, or it is larger than the free memory.
+         * @throws BundleException ExecuTorch refuses it.
          */
         fun load(bundle: TaskBundle, threads: Int): Program = gate.writeLock().withLock {
-            Memory.check(bundle.program, Memory.available())
             val version = bundle.manifest.executorch
             inWords("load ${bundle.program}, made with executorch $version") {
                 val path = bundle.program.path

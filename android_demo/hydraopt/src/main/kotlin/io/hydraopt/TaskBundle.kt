@@ -20,7 +20,11 @@ import java.util.Locale
  * @property directory the bundle's directory.
  * @property manifest the bundle's manifest.
  */
-class TaskBundle private constructor(val directory: File, val manifest: Manifest, hashes: Boolean) {
+class TaskBundle private constructor(
+    val directory: File,
+    val manifest: Manifest,
+    checked: CheckedFiles?
+) {
     /** Names of the tasks, in the bundle's order. */
     val tasks: List<String> get() = manifest.tasks
 
@@ -40,13 +44,18 @@ class TaskBundle private constructor(val directory: File, val manifest: Manifest
     private val packs: Map<String, Pack>
 
     init {
-        for ((name, record) in manifest.files) check(File(directory, name), record, hashes)
+        for ((name, record) in manifest.files) {
+            val file = File(directory, name)
+            checkSize(file, record)
+            checked?.unlessKnown(file, "$name $record") { checkHash(file, record) }
+        }
         val swap = manifest.swap
         val records = if (swap is Swap.Inputs) swap.packs else mapOf()
-        val mapped = records.values.distinct().associateWith { Pack(directory, it, hashes) }
+        val mapped = records.values.distinct().associateWith { Pack(directory, it, checked) }
         packs = records.mapValues { mapped.getValue(it.value) }
         shared = manifest.files[SHARED]
-            ?.let { Pack(directory, PackRecord(SHARED, 0, it.bytes, it.sha256), hash = false) }
+            ?.let { Pack(directory, PackRecord(SHARED, 0, it.bytes, it.sha256), checked = null) }
+        checked?.save()
     }
 
     /** Checks and returns the payloads that `unpack` takes for a task. Throws [BundleException]. */
@@ -60,13 +69,23 @@ class TaskBundle private constructor(val directory: File, val manifest: Manifest
          * @param directory output of `hydraopt export`, or a copy.
          * @param hashes whether to check every SHA-256, which reads all files once;
          *   otherwise only sizes are checked. A switch always checks its pack's hash.
+         * @param cache a directory that nobody else can write, such as `context.cacheDir`: what was
+         *   checked is remembered there, and not read again until it changes. Null: always read.
          * @throws BundleException a file is missing, damaged, of another bundle or of
          *   another version, or the directory is not readable.
          */
         @JvmStatic
         @JvmOverloads
-        fun open(directory: File, hashes: Boolean = true): TaskBundle =
-            TaskBundle(directory, readManifest(File(directory, MANIFEST)), hashes)
+        fun open(directory: File, hashes: Boolean = true, cache: File? = null): TaskBundle {
+            val manifest = readManifest(File(directory, MANIFEST))
+            val record = cache?.let {
+                val path = directory.canonicalPath.toByteArray()
+                File(it, MessageDigest.getInstance("SHA-256").digest(path).hex() + CHECKED)
+            }
+            return TaskBundle(directory, manifest, if (hashes) CheckedFiles(record) else null)
+        }
+
+        private const val CHECKED = ".checked"
 
         private fun readManifest(path: File): Manifest {
             val directory = path.absoluteFile.parentFile
@@ -96,7 +115,7 @@ class TaskBundle private constructor(val directory: File, val manifest: Manifest
             }
         }
 
-        private fun check(path: File, expected: FileRecord, hashes: Boolean) {
+        private fun checkSize(path: File, expected: FileRecord) {
             if (!path.isFile) throw BundleException("$path is missing; export or copy it again")
             val bytes = path.length()
             if (bytes != expected.bytes) {
@@ -105,7 +124,10 @@ class TaskBundle private constructor(val directory: File, val manifest: Manifest
                         "expected ${grouped(expected.bytes)}; export or copy it again"
                 )
             }
-            val hash = if (hashes) sha256(path) else expected.sha256
+        }
+
+        private fun checkHash(path: File, expected: FileRecord) {
+            val hash = sha256(path)
             if (hash != expected.sha256) {
                 throw BundleException(
                     "$path is damaged or from another directory: SHA-256 ${hash.take(12)}…, " +

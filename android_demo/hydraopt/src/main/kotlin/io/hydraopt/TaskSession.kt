@@ -207,28 +207,42 @@ class TaskSession private constructor(
     }
 
     companion object {
+        /** Bytes that Linux can give without swapping, by its estimate; null if it has none. */
+        @JvmStatic
+        fun freeMemory(): Long? = Memory.available()
+
         /**
          * Opens the bundle in [directory], checks every file and loads the program. While another
          * session generates, both take turns token by token.
          *
          * @param threads size of ExecuTorch's thread pool, of the process; 0 for its default.
+         * @param freeMemory bytes that the program may have; null does not compare them.
          * @throws BundleException as [TaskBundle.open], or ExecuTorch refuses the program.
+         * @throws MemoryException the program is larger than [freeMemory].
          */
         @JvmStatic
         @JvmOverloads
-        fun open(directory: File, threads: Int = 0): TaskSession =
-            open(TaskBundle.open(directory), threads)
+        fun open(
+            directory: File,
+            threads: Int = 0,
+            freeMemory: Long? = freeMemory()
+        ): TaskSession = open(TaskBundle.open(directory), threads, freeMemory)
 
         /** Loads the program of an opened [bundle]; parameters and errors as above. */
         @JvmStatic
         @JvmOverloads
-        fun open(bundle: TaskBundle, threads: Int = 0): TaskSession {
+        fun open(
+            bundle: TaskBundle,
+            threads: Int = 0,
+            freeMemory: Long? = freeMemory()
+        ): TaskSession {
             if (bundle.manifest.swap is Swap.Data) {
                 throw BundleException(
                     "${bundle.directory} swaps .ptd files, which this library cannot load with a " +
                         "program; export with --swap inputs"
                 )
             }
+            Memory.check(bundle.program, freeMemory)
             // who passes ids needs none
             val tokenizer = bundle.tokenizer?.let { runCatching { Tokenizer.read(it) } }
             val program = Program.load(bundle, threads)

@@ -26,7 +26,7 @@ class MainActivity : Activity() {
 
     private fun newPresenter(): Presenter {
         val main = Handler(Looper.getMainLooper())
-        val shelf = Shelf(File(filesDir, BUNDLES), getExternalFilesDir(BUNDLES)) {
+        val shelf = Shelf(File(filesDir, BUNDLES), getExternalFilesDir(BUNDLES), cacheDir) {
             AssetNode(assets, BUNDLES).children.orEmpty()
         }
         return Presenter(shelf, { main.post(it) })

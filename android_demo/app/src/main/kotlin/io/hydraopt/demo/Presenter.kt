@@ -2,9 +2,12 @@ package io.hydraopt.demo
 
 import io.hydraopt.Cancellation
 import io.hydraopt.HydraOptException
+import io.hydraopt.MemoryException
 import io.hydraopt.Model
 import io.hydraopt.Options
+import io.hydraopt.TaskBundle
 import io.hydraopt.TaskSession
+import java.io.File
 import java.util.concurrent.Executors
 
 /** State that survives the process: names of bundle and task, and the prompt. */
@@ -18,17 +21,20 @@ data class Remembered(val bundle: String?, val task: String?, val prompt: String
  *
  * @param post runs a function on the main thread later.
  * @param memory bytes of the process.
+ * @param freeMemory bytes that a program may have.
  */
 class Presenter(
     private val shelf: Shelf,
     private val post: (() -> Unit) -> Unit,
-    private val memory: () -> Long = ProcessMemory::pss
+    private val memory: () -> Long = ProcessMemory::pss,
+    private val freeMemory: () -> Long? = TaskSession::freeMemory
 ) {
     private val worker = Executors.newSingleThreadExecutor { Thread(it, "session") }
     private var job = Job()
 
     private var session: TaskSession? = null // jobs' only
     private var switched = false // since the last answer; jobs' only
+    private var tooLarge: File? = null // the bundle that was refused last; jobs' only
 
     /** The current state. */
     var state = State()
@@ -75,6 +81,8 @@ class Presenter(
                 if (!stopped) body()
             } catch (_: StoppedException) {
                 // nothing to tell: it was asked for
+            } catch (error: MemoryException) {
+                show { copy(error = "${error.message}: choose it again") }
             } catch (error: HydraOptException) {
                 show { copy(error = error.message) }
             } catch (error: OutOfMemoryError) {
@@ -125,7 +133,7 @@ class Presenter(
             session = null
             show { State(Work.OPENING, places, prompt = prompt) }
             val before = memory()
-            val opened = TaskSession.open(bundle)
+            val opened = load(bundle)
             session = opened
             val hasChat = (bundle.manifest.model as? Model.CausalLm)?.chat != null
             val shown = OpenBundle(place.name, bundle.tasks, bundle.bytes, hasChat)
@@ -133,6 +141,18 @@ class Presenter(
             show { copy(bundle = shown, figures = figures) }
             if (task != null && task in bundle.tasks) switch(opened, task)
             list()
+        }
+    }
+
+    /** Loads a program; one that was refused for its size is loaded the next time. */
+    private fun load(bundle: TaskBundle): TaskSession {
+        val again = bundle.directory == tooLarge
+        tooLarge = null
+        try {
+            return TaskSession.open(bundle, freeMemory = if (again) null else freeMemory())
+        } catch (error: MemoryException) {
+            tooLarge = bundle.directory
+            throw error
         }
     }
 

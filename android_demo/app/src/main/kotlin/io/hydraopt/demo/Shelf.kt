@@ -50,11 +50,13 @@ class StoppedException : RuntimeException()
  *
  * @param own directory of copies.
  * @param pushed directory of bundles pushed by adb.
+ * @param cache directory that remembers which files were checked; null for none.
  * @param assets lists the bundles among the app's assets.
  */
 class Shelf(
     private val own: File,
     private val pushed: File?,
+    private val cache: File? = null,
     private val assets: () -> List<Node>
 ) {
     /** Creates the directories and deletes unfinished copies. */
@@ -85,7 +87,7 @@ class Shelf(
      * @throws StoppedException the copy was stopped and removed.
      */
     fun open(place: Place, stopped: () -> Boolean): TaskBundle = when (place) {
-        is Stored -> TaskBundle.open(place.directory)
+        is Stored -> TaskBundle.open(place.directory, cache = cache)
         is Foreign -> {
             val target = File(own, plain(place.name))
             unchanged(place, target) ?: copied(place.node, target, stopped)
@@ -101,7 +103,7 @@ class Shelf(
         }
         if (!copy.readBytes().contentEquals(manifest)) return null
         return try {
-            TaskBundle.open(target)
+            TaskBundle.open(target, cache = cache)
         } catch (_: BundleException) {
             null
         }

@@ -127,14 +127,85 @@ class BundleTest {
     }
 
     @Test
-    fun aProgramThatIsLargerThanTheFreeMemoryIsRefused() {
-        val program = Fixtures.file("zoo/model.pte")
-        refuses<BundleException>("has 3 MB, but only 1 MB of memory are free; close other apps") {
-            Memory.check(program, 1_000_000)
+    fun aProgramThatIsLargerThanTheFreeMemoryIsOpenedAllTheSameOnRequest() {
+        val bundle = TaskBundle.open(Fixtures.file("zoo"))
+        refuses<MemoryException>("has 3 MB, but only 1 MB of memory are free; close other apps") {
+            TaskSession.open(bundle, freeMemory = 1_000_000)
         }
-        Memory.check(program, 10_000_000)
-        Memory.check(program, null)
-        assertTrue(Memory.available()!! > 1_000_000)
+        for (free in listOf(null, 10_000_000L)) TaskSession.open(bundle, freeMemory = free).close()
+        assertTrue(TaskSession.freeMemory()!! > 10_000_000)
+    }
+
+    /** A bundle whose files are old enough to be remembered, and a directory to remember them. */
+    private fun remembered(test: (directory: File, cache: File) -> Unit) {
+        val directory = Fixtures.copied("pieces")
+        val cache = File(directory, "cache").apply { mkdir() }
+        Thread.sleep(2100)
+        TaskBundle.open(directory, cache = cache)
+        assertEquals(1, cache.list()!!.size)
+        test(directory, cache)
+        directory.deleteRecursively()
+    }
+
+    @Test
+    fun whatWasCheckedIsNotReadAgain() = remembered { directory, cache ->
+        val record = cache.listFiles()!!.single()
+        val written = record.readText()
+        val count = TaskBundle.open(directory).manifest.run { files.size + packs.size }
+        assertEquals(count, written.lines().size)
+        val file = File(directory, "tokenizer.json").apply { setWritable(true) }
+        RandomAccessFile(file, "rw").use { it.write('['.code) }
+        refuses<BundleException>("tokenizer.json is damaged") {
+            TaskBundle.open(directory, cache = cache)
+        }
+        // the record alone says that it is good: it was believed, and the file not read
+        Thread.sleep(2100)
+        val expected = written.lines().first { "tokenizer.json" in it }.substringBefore(')') + ")"
+        record.writeText("$written\n${CheckedFiles(record).line(file, expected)}")
+        TaskBundle.open(directory, cache = cache)
+        refuses<BundleException>("tokenizer.json is damaged") { TaskBundle.open(directory) }
+    }
+
+    @Test
+    fun whatChangedIsCheckedAgain() = remembered { directory, cache ->
+        for (name in listOf("model.pte", "packs/beta.pack")) {
+            val file = File(directory, name)
+            val modified = file.lastModified()
+            val byte = RandomAccessFile(file, "rw").use {
+                it.seek(100)
+                val byte = it.read()
+                it.seek(100)
+                it.write(byte xor 1)
+                byte
+            }
+            assertTrue(file.setLastModified(modified))
+            refuses<BundleException>("$name is damaged") {
+                TaskBundle.open(directory, cache = cache)
+            }
+            RandomAccessFile(file, "rw").use {
+                it.seek(100)
+                it.write(byte)
+            }
+            TaskBundle.open(directory, cache = cache)
+        }
+        val copy = File(directory, "copy")
+        File(directory, "model.pte").copyTo(copy)
+        RandomAccessFile(copy, "rw").use { it.write(1) }
+        assertTrue(copy.renameTo(File(directory, "model.pte")))
+        refuses<BundleException>("model.pte is damaged") {
+            TaskBundle.open(directory, cache = cache)
+        }
+    }
+
+    @Test
+    fun aRecordThatCannotBeReadOrWrittenCostsTimeOnly() = remembered { directory, cache ->
+        val record = cache.listFiles()!!.single()
+        record.writeBytes(byteArrayOf(-1, 0, 10, 10))
+        TaskBundle.open(directory, cache = cache)
+        record.delete()
+        record.mkdir()
+        TaskBundle.open(directory, cache = cache)
+        TaskBundle.open(directory, cache = File(directory, "nowhere"))
     }
 
     @Test

@@ -214,6 +214,22 @@ class PresenterTest {
     }
 
     @Test
+    fun aBundleThatIsTooLargeIsOpenedWhenItIsChosenAgain() {
+        presenter.close()
+        val shelf = Shelf(File(folder.root, "own"), pushed) { listOf() }
+        presenter = Presenter(shelf, { main.add(it) }, freeMemory = { 1_000_000 })
+        for (round in 1..2) {
+            open("zoo")
+            assertTrue(state.error, "but only 1 MB of memory are free" in state.error!!)
+            assertTrue(state.error, state.error!!.endsWith("choose it again"))
+            assertNull(state.bundle)
+            open("zoo")
+            assertNull(state.error)
+            assertNotNull(state.bundle)
+        }
+    }
+
+    @Test
     fun aPackThatIsDamagedLaterIsToldAndOtherTasksGoOn() {
         val copy = Fixtures.copied("slow", pushed)
         presenter.open(Stored(copy, true))
