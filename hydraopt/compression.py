@@ -1,6 +1,5 @@
 """Compress adapters within a byte budget."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +8,7 @@ from .errors import UsageError
 from .factors import Places
 from .fitting import reversed_places
 from .packing import CodedAdapters, Coder
-
-UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-BUDGET = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(%|" + "|".join(UNITS) + ")")
+from .sizes import parse_size
 
 
 def compress(
@@ -102,17 +99,4 @@ def _places(adapters: AdapterSet, base: str) -> Places:
 
 
 def _limit(budget: str | int, adapters: AdapterSet) -> int:
-    return parse_budget(budget, adapters.fp16_bytes) if isinstance(budget, str) else budget
-
-
-def parse_budget(text: str, fp16_bytes: int) -> int:
-    """Convert ``10%`` (of the adapters in fp16) or ``12MB`` to bytes.
-
-    Raises:
-        UsageError: the text has neither form.
-    """
-    match = BUDGET.fullmatch(text.strip())
-    if not match or not float(match[1]):
-        raise UsageError(f"budget {text[:80]!r}, expected a share like 10% or bytes like 12MB")
-    number, unit = float(match[1]), match[2]
-    return int(number / 100 * fp16_bytes if unit == "%" else number * UNITS[unit])
+    return parse_size(budget, adapters.fp16_bytes) if isinstance(budget, str) else budget

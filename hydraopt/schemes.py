@@ -32,6 +32,11 @@ class Grid:
         """The highest level."""
         return 2 ** (self.bits - 1) - 1
 
+    def nbytes(self, rows: int, width: int) -> int:
+        """Bytes of a weight in a program: a bfloat16 scale per group, a float32 one per row."""
+        scales = rows * 4 if self.group is None else rows * width // self.group * 2
+        return rows * width * self.bits // 8 + scales
+
 
 @dataclass(frozen=True)
 class Scheme:

@@ -8,7 +8,6 @@ import torch
 from conftest import random_set, tiny_llama
 
 from hydraopt.adapters import read_adapters
-from hydraopt.compression import parse_budget
 from hydraopt.errors import DataError, MergeError, UsageError
 from hydraopt.evaluation import adapted, exact_match
 from hydraopt.evaluation.evaluator import AllScores, score
@@ -18,6 +17,7 @@ from hydraopt.evaluation.generated import GeneratedScores, chrf, generated_score
 from hydraopt.evaluation.plain import plain
 from hydraopt.evaluation.smallest import smallest_budget
 from hydraopt.packing import Coder
+from hydraopt.sizes import parse_size
 from hydraopt.stored import relative_errors
 from hydraopt.training import (
     answer_loss,
@@ -121,12 +121,12 @@ def test_the_smallest_budget_is_found_by_bisection():
 
 
 def test_a_budget_is_a_share_or_bytes():
-    assert parse_budget("10%", 5000) == 500
-    assert parse_budget("12MB", 1) == 12_000_000
-    assert parse_budget("1.5 KiB", 1) == 1536
+    assert parse_size("10%", 5000) == 500
+    assert parse_size("12MB", 1) == 12_000_000
+    assert parse_size("1.5 KiB", 1) == 1536
     for wrong in ("10", "x", "0%", "-3%", "5 percent"):
         with pytest.raises(UsageError, match="expected a share like 10% or bytes like 12MB"):
-            parse_budget(wrong, 5000)
+            parse_size(wrong, 5000)
 
 
 def test_chrf_is_between_0_and_1_and_counts_n_grams_of_all_texts_together():

@@ -96,6 +96,15 @@ def export(
             help="Other scheme for layers by name or pattern, such as lm_head=8da8w; repeatable.",
         ),
     ] = None,
+    base_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Choose 4 or 8 bits for each layer so that the program keeps to a size, such as "
+            "110MB, or 85% of that with 8 bits everywhere; what --override and --embedding say "
+            "stays.",
+        ),
+    ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -125,6 +134,7 @@ def export(
         prefill_length,
         backend,
         schemes("--override", override or ()),
+        base_size,
     )
     adapters = open_adapters(source, static=static)
     # its own console: standard error is captured while the exporter runs

@@ -55,6 +55,7 @@ def compress(
     from ..errors import UsageError
     from ..files import check_output
     from ..formats.stored import STORED
+    from ..sizes import parse_size
 
     check_output(compressed, STORED, overwrite=overwrite)
     if max_drop is not None and (budget or calibration):
@@ -67,7 +68,7 @@ def compress(
     if bf16 and not calibration:
         raise UsageError("--bf16 goes with --calibration; drop it")
     if max_drop is None:
-        compression.parse_budget(budget or DEFAULT_BUDGET, 1)  # before anything is read
+        parse_size(budget or DEFAULT_BUDGET, 1)  # before anything is read
     sources = read_adapters(adapters)
     if max_drop is not None and base and validation:
         coded = compression.compress_within_drop(sources, max_drop, base, validation)

@@ -97,6 +97,7 @@ def export_bundle(
 def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
     """Write program, tokenizer and manifest to ``directory``, which holds the packs."""
     base, adapters, program = plan.base, plan.adapters, lowered.program
+    settings = lowered.settings
     write_bytes(directory / PROGRAM, program.buffer)
     logger.info("lowered to %d bytes", len(program.buffer))
     if lowered.deviation is not None:
@@ -115,16 +116,16 @@ def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:
         executorch=version("executorch"),
         method=adapters.method,
         adapter_bytes=adapters.adapter_bytes,
-        quantize=plan.settings.quantize,
-        model=_model(base, plan.settings),
+        quantize=settings.quantize,
+        model=_model(base, settings),
         swap=swap,
         files={name: record for name, record in files.items() if name not in swap.growth},
         classes=plan.classes,
         deviation=lowered.deviation,
         base_weights=written_weights(adapters.base_weights),
         layers=plan.layers,
-        backend=plan.settings.backend,
-        overrides=plan.settings.overrides,
+        backend=settings.backend,
+        overrides=settings.overrides,
         calibration=lowered.calibration,
     )
     manifest.write(directory / MANIFEST)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from ..confined import ConfinedError, catching_panics
 from ..errors import LoweringError, UsageError, require
@@ -52,10 +53,11 @@ class CalibrationTexts:
     adapters: Mapping[str, TaskFactors]
     source: str
 
-    def run(self, model: PreTrainedModel) -> None:
-        """Run ``model`` once on all texts."""
+    def run(self, model: PreTrainedModel, rows: slice = slice(None)) -> ModelOutput:
+        """Run ``model`` once on all texts, or on some."""
         cache = {"use_cache": False} if model.can_generate() else {}
-        model(input_ids=self.tokens.ids, attention_mask=self.tokens.kept.long(), **cache)
+        ids, kept = self.tokens.ids[rows], self.tokens.kept[rows]
+        return model(input_ids=ids, attention_mask=kept.long(), **cache)
 
 
 def calibration_texts(

@@ -17,6 +17,7 @@ from ..formats.swaps import DATA, INPUTS, TASK_METHODS
 from ..schemes import find_scheme
 from .backends import find_backend
 from .base_model import BaseModel
+from .base_size import check_program_size, find_room, with_bits
 from .calibration_texts import NO_TEXTS, CalibrationTexts, calibration_texts
 from .check import check_merged, expect, largest_deviation
 from .data_files import lower_with_data
@@ -24,7 +25,7 @@ from .factors import slot_factors
 from .kinds.kind import FactorInputs
 from .plan import Plan, StaticPlan, SwapPlan
 from .program import Program, export_unpack, lower
-from .quantization import quantize, round_base
+from .quantization import RoundedBase, quantize, round_base
 from .settings import ExportSettings
 from .slots import insert_slots, set_constants, slot_layers
 
@@ -39,6 +40,7 @@ class Lowered:
 
     Attributes:
         program: the program with all methods.
+        settings: export settings, resolved, with bits chosen if a size was asked for.
         constant_bytes: bytes of factors that are constants of the program.
         packs: task -> place of its pack or .ptd file.
         deviation: deviation from transformers, see :func:`.check.largest_deviation`; None if it was
@@ -47,6 +49,7 @@ class Lowered:
     """
 
     program: Program
+    settings: ExportSettings
     constant_bytes: int = 0
     packs: Mapping[str, Pack] = field(default_factory=dict)
     deviation: float | None = None
@@ -57,12 +60,12 @@ def lower_plan(plan: Plan, directory: Path) -> Lowered:
     """Lower a plan and write its packs or .ptd files to ``directory``.
 
     Raises:
-        LoweringError: the base does not fit the adapters, the model differs from transformers, or
-            a slot was not delegated.
+        LoweringError: the base does not fit the adapters or a size that was asked for, the model
+            differs from transformers, or a slot was not delegated.
     """
-    if isinstance(plan, StaticPlan):
-        return _static(plan)
-    return _LOWER[plan.swap](plan, directory)
+    lowered = _static(plan) if isinstance(plan, StaticPlan) else _LOWER[plan.swap](plan, directory)
+    check_program_size(lowered.settings, len(lowered.program.buffer))
+    return lowered
 
 
 def _with_inputs(plan: SwapPlan, directory: Path) -> Lowered:
@@ -75,8 +78,7 @@ def _with_inputs(plan: SwapPlan, directory: Path) -> Lowered:
     }
     program = lower(methods, plan.backend, slot_layers(coded.modules), base.metadata(settings))
     packs = coded.write_packs(directory, single=plan.single_pack)
-    rows = sum(x.nbytes for x in (plan.rows or {}).values())
-    return Lowered(program, rows, packs, **checked)
+    return Lowered(program, constant_bytes=plan.constant_bytes, packs=packs, **checked)
 
 
 def _with_methods(plan: SwapPlan, _: Path) -> Lowered:
@@ -94,8 +96,7 @@ def _with_methods(plan: SwapPlan, _: Path) -> Lowered:
         exported[method] = base.kind.export(module, {}, settings)
         logger.info("exported %s as method %s", task, method)
     program = lower(exported, plan.backend, slot_layers(coded.modules), base.metadata(settings))
-    values = sum(len(m.directions) * sum(m.shape) for m in coded.layout.modules.values())
-    return Lowered(program, 4 * values * len(plan.methods), **checked)
+    return Lowered(program, constant_bytes=plan.constant_bytes, **checked)
 
 
 def _with_data(plan: SwapPlan, directory: Path) -> Lowered:
@@ -118,7 +119,7 @@ def _with_data(plan: SwapPlan, directory: Path) -> Lowered:
     for task, name in files.items():
         (directory / name).write_bytes(lowered.data(slot_factors(coded.task_factors(task))))
     packs = {task: Pack.of(directory, name) for task, name in files.items()}
-    return Lowered(lowered.program, 0, packs, **checked)
+    return Lowered(lowered.program, packs=packs, **checked)
 
 
 def _static(plan: StaticPlan) -> Lowered:
@@ -129,14 +130,18 @@ def _static(plan: StaticPlan) -> Lowered:
         unmerged = expect(base, settings, {task: adapter.factors})
     layers = adapter.apply(base.model)
     check_merged(base, unmerged)
-    rounded = round_base(base.model, settings, _texts(plan, lambda _: {}))
+    settings, rounded = _rounded(plan, lambda _: {})
     expected = expect(base, settings, {task: {}} if plan.check else {})
     module = float_module(base, settings, {})
     deviation = largest_deviation(base.kind, module, expected, lambda _: {})
     quantize(base.model, settings, rounded)
     program = _lower_forward(base, settings, module, layers)
     return Lowered(
-        program, adapter.constant_bytes, deviation=deviation, calibration=rounded.calibration
+        program,
+        settings,
+        adapter.constant_bytes,
+        deviation=deviation,
+        calibration=rounded.calibration,
     )
 
 
@@ -178,14 +183,35 @@ def _checked(
         plan: plan for several tasks.
         use: sets a task's constants in a module, or returns its factors by input name.
     """
-    base, settings, coded = plan.base, plan.settings, plan.adapters
-    rounded = round_base(base.model, settings, _texts(plan, coded.task_factors))
+    base, coded = plan.base, plan.adapters
+    settings, rounded = _rounded(plan, coded.task_factors, plan.constant_bytes)
     tasks = (coded.tasks[0], coded.tasks[-1]) if plan.check else ()
     expected = expect(base, settings, {task: coded.task_factors(task) for task in tasks})
     module = float_module(base, settings, coded.shapes)
     deviation = largest_deviation(base.kind, module, expected, partial(use, module))
     quantize(base.model, settings, rounded, plan.rows)
-    return module, {"deviation": deviation, "calibration": rounded.calibration}
+    facts = {"deviation": deviation, "calibration": rounded.calibration}
+    return module, {"settings": settings, **facts}
+
+
+def _rounded(
+    plan: Plan, factors: Callable[[str], Mapping[str, Factors]], constant_bytes: int = 0
+) -> tuple[ExportSettings, RoundedBase]:
+    """Round the base; choose the bits of its layers if a size was asked for.
+
+    Args:
+        plan: the plan.
+        factors: as of :func:`.calibration_texts.calibration_texts`.
+        constant_bytes: bytes of factors that the program will have and the base has not yet.
+    """
+    base, settings = plan.base, plan.settings
+    if settings.base_size is None:
+        return settings, round_base(base.model, settings, _texts(plan, factors))
+    methods = len(plan.methods) if isinstance(plan, SwapPlan) else 1
+    room = find_room(base, settings, constant_bytes, max(1, methods))
+    texts = require(_texts(plan, factors), "texts")
+    settings = with_bits(base, settings, texts, room)
+    return settings, round_base(base.model, settings, texts)
 
 
 def _texts(plan: Plan, factors: Callable[[str], Mapping[str, Factors]]) -> CalibrationTexts | None:

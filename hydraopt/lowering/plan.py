@@ -12,6 +12,7 @@ from ..stored import MergedAdapters
 from .backends import find_backend
 from .backends.backend import Backend
 from .base_model import BaseModel, load_base
+from .base_size import check_base_size
 from .calibration_texts import NO_TEXTS, Calibration
 from .factors import factor_shapes
 from .kinds.kind import ChatArguments
@@ -82,6 +83,14 @@ class SwapPlan(_Plan):
         """Whether shared rows are layers of the program."""
         return self.rows is not None
 
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of factors that are constants of the program."""
+        modules = self.adapters.layout.modules.values()
+        values = sum(len(x.directions) * sum(x.shape) for x in modules)
+        rows = sum(x.nbytes for x in (self.rows or {}).values())
+        return rows + 4 * values * len(self.methods)
+
 
 Plan = StaticPlan | SwapPlan
 
@@ -110,10 +119,12 @@ def make_plan(
         chat_arguments: as in :func:`.bundle.export_bundle`.
 
     Raises:
-        UsageError: ``swap`` is unknown or does not fit the adapters, or ``single_pack`` is set
-            without packs.
+        UsageError: ``swap`` is unknown or does not fit the adapters, ``single_pack`` is set
+            without packs, or a size of the base does not go with the other settings.
         LoweringError: the base does not fit the adapters or does not support the settings.
     """
+    if settings is not None and settings.base_size is not None:
+        check_base_size(settings, calibration)
     if single_pack and (isinstance(adapters, StaticAdapter) or swap not in (None, INPUTS)):
         raise UsageError(
             "a single file of packs requires swap 'inputs': the other swaps have no packs",

@@ -34,6 +34,9 @@ class ExportSettings:
         backend: backend of the matrix products, one of :data:`~.backends.BACKENDS`.
         overrides: name of a linear layer, or a pattern such as ``*.down_proj`` -> its scheme in
             place of ``quantize``; the last pattern that fits counts.
+        base_size: bytes of the program, such as ``110MB``, or ``85%`` of those with 8 bits for all
+            layers: those that ``overrides`` and ``embedding`` leave open get 4 or 8 bits, as
+            changes the model's predictions least. Resolved, it is in bytes.
     """
 
     quantize: str = DEFAULT_SCHEME
@@ -43,6 +46,7 @@ class ExportSettings:
     prefill_length: int | None = None
     backend: str = DEFAULT
     overrides: Mapping[str, str] = field(default_factory=dict)
+    base_size: str | None = None
 
     @property
     def scheme(self) -> Scheme:
@@ -52,6 +56,11 @@ class ExportSettings:
             LoweringError: the scheme is unknown.
         """
         return find_scheme(self.quantize)
+
+    @property
+    def embedding_or_default(self) -> str | None:
+        """The scheme of the token embedding; None if a size of the base is to choose it."""
+        return self.embedding or (None if self.base_size else self.scheme.embedding)
 
     @classmethod
     def of(cls, manifest: "Manifest") -> "ExportSettings":

@@ -75,7 +75,7 @@ def bundle_of(base: Path, program: Path, directory: Path) -> Path:
         directory.mkdir(exist_ok=True)
         alone = StaticAdapter(str(base), "none", ("base",), 1, 0, lambda _: ())
         plan = make_plan(alone, str(base), program_settings())
-        write_bundle(directory, plan, Lowered(Program(program.read_bytes(), {})))
+        write_bundle(directory, plan, Lowered(Program(program.read_bytes(), {}), plan.settings))
     return directory
 
 

@@ -211,6 +211,9 @@ WRONG = {
             ("--max-length", "100000"): "length",
             ("--prefill-length", "0"): "prefill",
             ("--prefill-length", "100"): "prefill",
+            ("--base-size", "110"): "bytes like 12MB",
+            ("--base-size", "0%"): "bytes like 12MB",
+            ("--base-size", "85%", "--quantize", "8da8w"): "leave either out",
             ("--static",): "",
         }.items()
     },

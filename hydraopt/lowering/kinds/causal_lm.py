@@ -59,7 +59,7 @@ class CausalLM(Kind):
         max_length = text_length(limit, settings.max_length, SHORTEST)
         return replace(
             settings,
-            embedding=settings.embedding or settings.scheme.embedding,
+            embedding=settings.embedding_or_default,
             max_length=max_length,
             prefill_length=_call_length(max_length, settings.prefill_length),
         )

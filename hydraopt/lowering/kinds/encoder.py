@@ -71,7 +71,7 @@ class Encoder(Kind):
             limit = min(limit, sentence_of(model).max_length or limit)
         return replace(
             settings,
-            embedding=settings.embedding or settings.scheme.embedding,
+            embedding=settings.embedding_or_default,
             attention=None,
             max_length=text_length(limit, settings.max_length),
         )
