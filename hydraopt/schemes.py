@@ -4,7 +4,7 @@ A scheme is data, which the command line, manifests and comparisons of outputs r
 quantised layers of it, see :mod:`hydraopt.lowering.backends`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .errors import LoweringError
@@ -90,3 +90,12 @@ def find_scheme(name: str) -> Scheme:
     if name not in SCHEMES:
         raise LoweringError(f"unknown quantisation {name!r}, expected {', '.join(SCHEMES)}")
     return SCHEMES[name]
+
+
+def loosest_scheme(names: Iterable[str]) -> Scheme:
+    """Return the scheme with the largest tolerance, which holds for a program with all of them.
+
+    Raises:
+        LoweringError: unknown name.
+    """
+    return max(map(find_scheme, names), key=lambda scheme: scheme.limit)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..documents import read_document, sealed
 from ..errors import BundleError
 from ..files import write_bytes
-from ..schemes import SCHEMES
+from ..schemes import SCHEMES, Scheme, loosest_scheme
 from .models import CausalLm, Encoder, Model, read_model
 from .pack import SHARED, Pack
 from .records import FileRecord, check_files, parse_records
@@ -87,6 +87,11 @@ class Manifest:
     def packs(self) -> Mapping[str, Pack]:
         """Task -> location of its pack or .ptd file; empty if the tasks are in the program."""
         return self.swap.packs
+
+    @property
+    def scheme(self) -> Scheme:
+        """The scheme whose tolerance the program is held to, the loosest of its layers."""
+        return loosest_scheme([self.quantize, *self.overrides.values()])
 
     @property
     def causal_lm(self) -> CausalLm:

@@ -12,17 +12,16 @@ from ..errors import AdapterError, BundleError, LoweringError, check_task
 from ..factors import Factors
 from ..fitting import check_base_weights
 from ..formats.manifest import Manifest
-from ..formats.models import CausalLm
 from ..formats.swaps import Inputs
 from ..packing import CodedAdapters, Unpack, shared_rows
 from ..progress import report_stage
-from ..runtime import Session
 from ..stored import relative_errors
 from .alternatives import load_base_of
 from .check import Expected, expect, largest_deviation, relative_error
 from .factors import factor_shapes, slot_factors
 from .kinds import Probe
 from .lowered import float_module
+from .program_check import largest_error, last_row, program_answers
 from .quantization import quantize, round_base
 from .settings import ExportSettings
 from .slots import insert_slots
@@ -76,8 +75,9 @@ def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -
     probe = next(x.probe for x in packed if x.probe.layers is None)
     if manifest.calibration is None:
         references = _quantized(manifest, base, coded, tasks, probe)
-    answers = _answers(bundle, tasks, probe)
-    program_error = _program_error(bundle, manifest, answers, references)
+    answers = program_answers(bundle, tasks, probe)
+    program_error = largest_error(answers, references)
+    _check_program(bundle, manifest, program_error)
     unmerged = _whole(plain, manifest)
     return Verified(
         deviation,
@@ -85,6 +85,17 @@ def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -
         errors,
         {task: relative_error(answers[task], unmerged[task]) for task in errors},
     )
+
+
+def _check_program(bundle: Path, manifest: Manifest, error: float) -> None:
+    calibrated = manifest.calibration is not None
+    limit = CALIBRATED_LIMIT if calibrated else manifest.scheme.limit
+    if not error <= limit:
+        what = "the float model" if calibrated else "PyTorch with the same weights"
+        raise BundleError(
+            f"the program of {bundle} differs from {what} by {error:.1e}, expected at most "
+            f"{limit:.0e}; export it again"
+        )
 
 
 def _coded(bundle: Path, manifest: Manifest) -> CodedAdapters:
@@ -142,7 +153,7 @@ def _deviation(
 def _whole(expected: Sequence[Expected], manifest: Manifest) -> dict[str, torch.Tensor]:
     """Return task -> last row of the whole model's outputs, ``[1, n]``."""
     whole = [x for x in expected if x.probe.layers is None]
-    return {x.task: _last(x.outputs, manifest, x.task) for x in whole}
+    return {x.task: last_row(x.outputs, manifest, x.task) for x in whole}
 
 
 @torch.no_grad()
@@ -161,48 +172,5 @@ def _quantized(
     names, outputs = factor_shapes(coded.layout, static_rows=static), {}
     for task in tasks:
         inputs.update(zip(names, unpack(*shared, coded.payloads[task]), strict=True))
-        outputs[task] = _last(loaded.kind.reference(loaded.model, probe), manifest, task)
+        outputs[task] = last_row(loaded.kind.reference(loaded.model, probe), manifest, task)
     return outputs
-
-
-def _answers(bundle: Path, tasks: Collection[str], probe: Probe) -> dict[str, torch.Tensor]:
-    """Return the program's output for each task, ``[1, n]``."""
-    report_stage("Running the program")
-    session, answers = Session.open(bundle), {}
-    for task in tasks:
-        session.switch(task)
-        answers[task] = _answer(session, probe)
-    return answers
-
-
-def _program_error(
-    bundle: Path,
-    manifest: Manifest,
-    answers: Mapping[str, torch.Tensor],
-    references: Mapping[str, torch.Tensor],
-) -> float:
-    """Return the program's largest error."""
-    calibrated = manifest.calibration is not None
-    limit = CALIBRATED_LIMIT if calibrated else ExportSettings.of(manifest).scheme.limit
-    error = max(relative_error(answers[task], references[task]) for task in answers)
-    if not error <= limit:
-        what = "the float model" if calibrated else "PyTorch with the same weights"
-        raise BundleError(
-            f"the program of {bundle} differs from {what} by {error:.1e}, expected at most "
-            f"{limit:.0e}; export it again"
-        )
-    return error
-
-
-def _answer(session: Session, probe: Probe) -> torch.Tensor:
-    """Return the last row of the program's outputs for a probe, ``[1, n]``."""
-    if isinstance(session.manifest.model, CausalLm):
-        return session.forward(probe.inputs[0].tolist())[None]
-    given = probe.inputs[0]
-    output = session.run(given if given.is_floating_point() else given.tolist())
-    return output.reshape(-1, output.shape[-1])[-1:]
-
-
-def _last(outputs: torch.Tensor, manifest: Manifest, task: str) -> torch.Tensor:
-    """Return the last row of outputs, cut to the task's classes if it has a head, ``[1, n]``."""
-    return outputs[-1:, : manifest.classes.get(task)]

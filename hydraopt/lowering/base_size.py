@@ -63,7 +63,7 @@ class Room:
     limit: int
 
 
-def check_base_size(settings: ExportSettings, calibration: Calibration) -> None:
+def check_base_size(settings: ExportSettings, calibration: Calibration | None) -> None:
     """Check a size, and what it is combined with, before anything is loaded.
 
     Raises:
@@ -77,11 +77,15 @@ def check_base_size(settings: ExportSettings, calibration: Calibration) -> None:
             options=["base_size", "quantize"],
         )
     if calibration == NO_TEXTS:
-        raise UsageError(
-            "a size of the base needs texts, on which layers are measured; pass prompts, or let "
-            "the base generate them",
-            options=["base_size", "calibration"],
-        )
+        raise lacks_texts()
+
+
+def lacks_texts() -> UsageError:
+    """Return the error of a size without texts."""
+    return UsageError(
+        "a size of the base needs texts, on which layers are measured; pass prompts",
+        options=["base_size", "calibration"],
+    )
 
 
 def find_room(base: BaseModel, settings: ExportSettings, factors: int, methods: int) -> Room:

@@ -19,10 +19,11 @@ from ..formats.swaps import INPUTS, TASK_METHODS, Data, Inputs, Methods, Static,
 from ..packing import CodedAdapters
 from ..stored import MergedAdapters
 from .base_model import BaseModel
-from .calibration_texts import NO_TEXTS, Calibration
+from .calibration_texts import Calibration
 from .lowered import Lowered, lower_plan
 from .plan import Plan, StaticPlan, make_plan
 from .program import OperatorCount
+from .program_check import check_program
 from .settings import ExportSettings
 from .static import StaticAdapter
 from .tokenizer import save_tokenizer
@@ -47,7 +48,7 @@ def export_bundle(
     swap: str | None = None,
     single_pack: bool = False,
     check: bool = True,
-    calibration: Calibration = NO_TEXTS,
+    calibration: Calibration | None = None,
     chat_arguments: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Exported:
@@ -63,11 +64,12 @@ def export_bundle(
             the base is stored once. ``data``: one method and a .ptd file per task, for
             ExecuTorch's ``LlmModule``. Must be None with one adapter for all tasks.
         single_pack: write all packs to one file.
-        check: compare the model before quantisation with transformers, for the first and the last
-            task.
+        check: compare the model before quantisation with transformers, and the program with the
+            quantised model, for the first and the last task.
         calibration: texts that a quantised base's weights are rounded for, with each task's
-            adapter: task -> prompts; ``generated``: the base writes them itself, if it generates;
-            ``none``: no texts, but the scales of least squared error.
+            adapter: task -> prompts; ``generated``: the base writes them itself; ``none``: no
+            texts, but the scales of least squared error. By default ``generated`` if the base
+            generates texts, else ``none``.
         chat_arguments: variables of the base's chat template with JSON values, such as
             ``{"enable_thinking": False}``; they apply to every chat with the bundle.
         overwrite: replace an existing ``directory``.
@@ -75,8 +77,8 @@ def export_bundle(
     Raises:
         UsageError: ``swap`` is unknown or does not fit the adapters, ``single_pack`` is set
             without packs, or the chat template does not take the arguments.
-        LoweringError: the base does not fit the adapters, the model differs from transformers, or
-            a slot was not delegated.
+        LoweringError: the base does not fit the adapters, the model differs from transformers, the
+            program differs from the model, or a slot was not delegated.
         OutputError: ``directory`` exists and ``overwrite`` is false, or it cannot be written.
     """
     with output_directory(directory, BUNDLE, overwrite=overwrite) as staging:
@@ -91,7 +93,9 @@ def export_bundle(
             chat_arguments=chat_arguments,
         )
         lowered = lower_plan(plan, staging)
-        return Exported(write_bundle(staging, plan, lowered), lowered.program.delegation)
+        manifest = write_bundle(staging, plan, lowered)
+        check_program(staging, lowered.quantized)
+        return Exported(manifest, lowered.program.delegation)
 
 
 def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:

@@ -97,6 +97,27 @@ def largest_deviation(
 
 
 @torch.no_grad()
+def quantized_outputs(
+    kind: Kind, module: nn.Module, expected: Sequence[Expected], use: Callable[[str], FactorInputs]
+) -> list[Expected]:
+    """Return the outputs of a quantised module, which its program should have.
+
+    Args:
+        kind: kind of the base model.
+        module: the module to lower.
+        expected: whose probes of the whole model to use.
+        use: returns a task's factors by input name.
+    """
+    found = []
+    for case in expected:
+        if case.probe.layers is None:
+            outputs = kind.outputs(module, case.probe, use(case.task))
+            found.append(Expected(case.probe, case.task, outputs, {}))
+            module.inputs.clear()
+    return found
+
+
+@torch.no_grad()
 def check_merged(base: BaseModel, expected: Sequence[Expected]) -> None:
     """Compare a base that has an adapter in its weights with the unmerged adapter.
 

@@ -1,7 +1,7 @@
 """Lower a plan to a program and its packs: one function per swap."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..formats.swaps import DATA, INPUTS, TASK_METHODS
 from ..schemes import find_scheme
 from .backends import find_backend
 from .base_model import BaseModel
-from .base_size import check_program_size, find_room, with_bits
+from .base_size import lacks_texts, check_program_size, find_room, with_bits
 from .calibration_texts import NO_TEXTS, CalibrationTexts, calibration_texts
 from .check import check_merged, expect, largest_deviation
 from .data_files import lower_with_data
@@ -46,6 +46,7 @@ class Lowered:
         deviation: deviation from transformers, see :func:`.check.largest_deviation`; None if it was
             not compared.
         calibration: what the base's weights were rounded for.
+        quantized: outputs of the quantised module that was lowered; empty if not compared.
     """
 
     program: Program
@@ -54,6 +55,7 @@ class Lowered:
     packs: Mapping[str, Pack] = field(default_factory=dict)
     deviation: float | None = None
     calibration: Calibration | None = None
+    quantized: Sequence[Expected] = ()
 
 
 def lower_plan(plan: Plan, directory: Path) -> Lowered:
@@ -135,6 +137,7 @@ def _static(plan: StaticPlan) -> Lowered:
     module = float_module(base, settings, {})
     deviation = largest_deviation(base.kind, module, expected, lambda _: {})
     quantize(base.model, settings, rounded)
+    quantized = quantized_outputs(base.kind, module, expected, lambda _: {})
     program = _lower_forward(base, settings, module, layers)
     return Lowered(
         program,
@@ -142,6 +145,7 @@ def _static(plan: StaticPlan) -> Lowered:
         adapter.constant_bytes,
         deviation=deviation,
         calibration=rounded.calibration,
+        quantized=quantized,
     )
 
 
@@ -190,6 +194,7 @@ def _checked(
     module = float_module(base, settings, coded.shapes)
     deviation = largest_deviation(base.kind, module, expected, partial(use, module))
     quantize(base.model, settings, rounded, plan.rows)
+<<<<<<< HEAD
     facts = {"deviation": deviation, "calibration": rounded.calibration}
     return module, {"settings": settings, **facts}
 
@@ -209,9 +214,16 @@ def _rounded(
         return settings, round_base(base.model, settings, _texts(plan, factors))
     methods = len(plan.methods) if isinstance(plan, SwapPlan) else 1
     room = find_room(base, settings, constant_bytes, max(1, methods))
-    texts = require(_texts(plan, factors), "texts")
+    texts = _texts(plan, factors)
+    if texts is None:
+        raise lacks_texts()
     settings = with_bits(base, settings, texts, room)
     return settings, round_base(base.model, settings, texts)
+=======
+    quantized = quantized_outputs(base.kind, module, expected, partial(use, module))
+    found = {"deviation": deviation, "calibration": rounded.calibration, "quantized": quantized}
+    return module, found
+>>>>>>> dc930ed (A language model's quantised base is rounded for texts of its own by default, and an export compares its program with the quantised model)
 
 
 def _texts(plan: Plan, factors: Callable[[str], Mapping[str, Factors]]) -> CalibrationTexts | None:
@@ -222,13 +234,17 @@ def _texts(plan: Plan, factors: Callable[[str], Mapping[str, Factors]]) -> Calib
         LoweringError: as :func:`.calibration_texts.calibration_texts`.
     """
     schemes = {plan.settings.quantize, *plan.settings.overrides.values()}
-    if plan.calibration != NO_TEXTS and not any(find_scheme(x).quantizes for x in schemes):
+    quantizes = any(find_scheme(x).quantizes for x in schemes)
+    calibration = plan.calibration
+    if calibration is None:
+        calibration = GENERATED if quantizes and plan.base.kind.generates else NO_TEXTS
+    if calibration != NO_TEXTS and not quantizes:
         raise UsageError(
             "texts to calibrate with are for a quantised base, and this export quantises no layer; "
             "leave them out",
             options=["calibration", "quantize"],
         )
-    return calibration_texts(plan.base, plan.calibration, plan.adapters.tasks, factors)
+    return calibration_texts(plan.base, calibration, plan.adapters.tasks, factors)
 
 
 def slotted(

@@ -13,7 +13,7 @@ from .backends import find_backend
 from .backends.backend import Backend
 from .base_model import BaseModel, load_base
 from .base_size import check_base_size
-from .calibration_texts import NO_TEXTS, Calibration
+from .calibration_texts import Calibration
 from .factors import factor_shapes
 from .kinds.kind import ChatArguments
 from .layers import layer_places
@@ -33,7 +33,7 @@ class _Plan:
         adapters: the adapters to export.
         classes: task -> number of classes of its head; empty without heads.
         check: whether to compare the model with transformers before quantisation.
-        calibration: what the base's weights are rounded for.
+        calibration: what the base's weights are rounded for; None: what is best without prompts.
         layers: module of an adapter -> its name in the base, if it differs; None if the program
             never runs the layer.
     """
@@ -43,7 +43,7 @@ class _Plan:
     adapters: CodedAdapters | StaticAdapter
     classes: Mapping[str, int]
     check: bool = True
-    calibration: Calibration = NO_TEXTS
+    calibration: Calibration | None = None
     layers: Places = field(default_factory=dict)
 
     @property
@@ -103,7 +103,7 @@ def make_plan(
     *,
     single_pack: bool = False,
     check: bool = True,
-    calibration: Calibration = NO_TEXTS,
+    calibration: Calibration | None = None,
     chat_arguments: ChatArguments | None = None,
 ) -> Plan:
     """Load the base and plan the export.

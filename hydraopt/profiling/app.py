@@ -15,7 +15,6 @@ from ..errors import BundleError, DeviceError, DeviceLostError, ProfilingError, 
 from ..formats.manifest import MANIFEST, Manifest
 from ..formats.swaps import Inputs
 from ..reading import json_value
-from ..schemes import find_scheme
 from .adb import PUSH_RATE, TIMEOUT, Device, DeviceWorkspace
 from .conditions import condition_notes, conditions_of
 from .facts import Facts
@@ -85,7 +84,7 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
         after = conditions_of(device)
         logits = _logits(workspace)
     where = f"the app on {device.serial}"
-    outputs = compare_outputs(logits, expected, find_scheme(manifest.quantize).tolerance, where)
+    outputs = compare_outputs(logits, expected, manifest.scheme.tolerance, where)
     note = DEVICE_NOTES.get(facts.device_type)
     return {
         **_on(results, facts),

@@ -9,7 +9,6 @@ from ..formats.manifest import PROGRAM, Manifest
 from ..formats.models import CausalLm
 from ..formats.swaps import Data, Inputs, Methods, Static
 from ..lowering.alternatives import Alternative
-from ..schemes import find_scheme
 from .adb import Device
 from .conditions import condition_notes, conditions_of
 from .host import Host
@@ -90,7 +89,7 @@ def profile(request: ProfileRequest, device: Device | Host) -> Profile:
             run = DeviceRun(workspace, runner, variants, outcome)
             run.put()
             outcome.conditions["before"] = conditions_of(device)
-            run.outputs(expected, find_scheme(manifest.quantize))
+            run.outputs(expected, manifest)
             model, least = manifest.causal_lm, not outcome.timing_valid
             _measure(run, Workload.fitting(model.max_length, model.prefill_length, least=least))
             outcome.conditions["after"] = conditions_of(device)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceLostError, ProfilingError
+from ..formats.manifest import Manifest
 from ..progress import progress, steps
-from ..schemes import Scheme
 from .operators import operator_times
 from .outputs import LOGITS, compare_outputs, output_script
 from .results import Profile
@@ -43,11 +43,16 @@ class DeviceRun:
             files |= variant.files
         self.workspace.put(files)
 
-    def outputs(self, expected: Mapping, scheme: Scheme) -> None:
-        """Compare every task of the bundle, and the first task of the alternatives."""
+    def outputs(self, expected: Mapping, manifest: Manifest) -> None:
+        """Compare every task of the bundle, and the first task of the alternatives.
+
+        Alternatives with other weights than the bundle's are left out: those of a base that was
+        rounded for texts, and a quantised base that has the adapter in its weights.
+        """
+        quantized, calibrated = manifest.scheme.quantizes, manifest.calibration is not None
         for variant in progress(self.variants, "outputs"):
-            if variant.name == "baked" and scheme.quantizes:
-                continue  # quantised after merging: other weights, other outputs
+            if (variant.reloads and calibrated) or (variant.name == "baked" and quantized):
+                continue
             tasks = expected
             if variant.reloads:
                 first = next(iter(expected))
@@ -57,7 +62,7 @@ class DeviceRun:
             self.workspace.write(LOGITS, "")
             where = f"{variant.name} on {self.profile.facts.serial}"
             self.profile.outputs[variant.name] = compare_outputs(
-                content, tasks, scheme.tolerance, where
+                content, tasks, manifest.scheme.tolerance, where
             )
 
     def calibrated(self, workload: Workload, threads: int) -> Workload:

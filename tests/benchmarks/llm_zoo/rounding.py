@@ -1,0 +1,197 @@
+"""Measure what quantising the base costs the zoo's tasks, each bundle through its own program.
+
+    PYTHONPATH=tests/benchmarks python -m llm_zoo.rounding -o docs/results/llm/rounding.json
+      [--tasks ui-de,date-de] [--only "prompts,generated"] [--merged-into-export-llm date-de]
+
+All adapters are compressed within one budget and exported once for each way to round the base; all
+bundles are scored as ``hydraopt evaluate`` does, beside the float base with unmerged adapters.
+Beside them, ExecuTorch's own exporter with one task's adapter merged into the weights. Finished
+bundles and programs are kept, so an interrupted run resumes.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+from typing import Annotated, Any
+
+import typer
+from export_llm_program import export_llm_program
+from peft import PeftModel
+from smollm2_weights import smollm2
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hydraopt import ExportSettings, compress, export, read_adapters
+from hydraopt.calibration import read_prompts
+from hydraopt.evaluation.program import evaluate
+from hydraopt.files import replaced_file, write_json
+from hydraopt.formats.manifest import Manifest
+from hydraopt.training import read_examples
+
+from .data import CALIBRATION, TEST, data, write_some
+from .export_llm import score_program
+from .tasks import TASKS
+from .train import named_tasks, train_all
+
+CONTEXT = 128  # positions: a prompt has at most 64, an answer 24
+NAMES = {"8": "8da8w", "4": "8da4w"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to round the base.
+
+    Attributes:
+        calibration: ``none``, ``generated`` or ``prompts``, those of the zoo.
+        settings: fields of the export's settings.
+    """
+
+    calibration: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+HEAD = {"overrides": {"lm_head": "8da8w"}}
+WAYS: Mapping[str, Way] = {
+    "float32": Way("none", {"quantize": "none"}),
+    "least squared error": Way("none"),
+    "generated": Way("generated"),
+    "prompts": Way("prompts"),
+    "prompts, 8-bit head": Way("prompts", HEAD),
+    "prompts, 8-bit embedding": Way("prompts", {"embedding": "8w"}),
+    "prompts, 8-bit head and embedding": Way("prompts", {**HEAD, "embedding": "8w"}),
+    "all 8 bits": Way("prompts", {"quantize": "8da8w"}),
+}
+
+
+def main(
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON to write.")],
+    tasks: Annotated[str, typer.Option(help="Some of the tasks.")] = ",".join(TASKS),
+    only: Annotated[str, typer.Option(help="Ways to round, with semicolons between.")] = ";".join(
+        WAYS
+    ),
+    merged_into_export_llm: Annotated[
+        str | None, typer.Option(help="Tasks to merge into programs of ExecuTorch's exporter.")
+    ] = None,
+    budget: Annotated[str, typer.Option(help="As of hydraopt compress.")] = "5%",
+    examples: Annotated[int, typer.Option(min=1, help="Test examples of each task.")] = 64,
+    work: Annotated[Path, typer.Option(help="Directory for bundles.")] = Path("build/rounding"),
+    jobs: Annotated[int, typer.Option(min=1, help="Adapters trained at a time.")] = 2,
+) -> None:
+    """Compress, export in every way, and score."""
+    base, chosen = smollm2(), named_tasks(tasks)
+    sources = {task: str(path) for task, path in train_all(chosen, jobs).items()}
+    work.mkdir(parents=True, exist_ok=True)
+    write_some(data(base), sources, work)
+    test = _first_lines(work / TEST, examples)
+    prompts = {
+        task: [prompt for prompt, _ in found]
+        for task, found in read_prompts(work / CALIBRATION, chosen).items()
+    }
+    coded = compress(read_adapters([f"{task}={x}" for task, x in sources.items()]), budget)
+    record: dict[str, Any] = {"budget": budget, "share_of_fp16": coded.share, "ways": {}}
+    for name in only.split(";"):
+        way, bundle = WAYS[name], work / name.replace(" ", "-").replace(",", "")
+        seconds = None
+        if not bundle.exists():
+            start = time.perf_counter()
+            settings = ExportSettings(max_length=CONTEXT, **way.settings)
+            texts = prompts if way.calibration == "prompts" else way.calibration
+            export(coded, str(base), bundle, settings, calibration=texts)
+            seconds = time.perf_counter() - start
+        found = evaluate(bundle, test, **({} if "float" in record else _beside(base, sources)))
+        scores = found.record()
+        if "float" not in record:
+            record["float"] = {
+                "mean": scores["mean"]["float"],
+                "tasks": {task: x["float"] for task, x in scores["tasks"].items()},
+            }
+        record["ways"][name] = _compared(
+            {task: x["program"] for task, x in scores["tasks"].items()}, record["float"]["tasks"]
+        ) | {"bytes": _bytes(bundle), "export_seconds": seconds}
+        _show(name, record["ways"][name])
+        _keep(output, record)
+    for task in named_tasks(merged_into_export_llm) if merged_into_export_llm else []:
+        program = _merged(base, sources[task], work / f"export_llm-{task}")
+        lines = read_examples(test, chosen)[task]
+        scores = {task: score_program(program, AutoTokenizer.from_pretrained(base), lines)}
+        compared = _compared(scores, record["float"]["tasks"])
+        record.setdefault("export_llm", {})[task] = compared | {"bytes": program.stat().st_size}
+        _show(f"export_llm with {task}", compared)
+        _keep(output, record)
+
+
+def _beside(base: Path, sources: Mapping[str, str]) -> dict[str, Any]:
+    """Options that score the float base, too."""
+    return {"base": str(base), "adapters": [f"{task}={x}" for task, x in sources.items()]}
+
+
+def _compared(scores: Mapping[str, Mapping], plain: Mapping[str, Mapping]) -> dict[str, Any]:
+    """Scores by task with S of tokens and of chrF, their means and the worst task's."""
+    tasks = {
+        task: {
+            **found,
+            "s_tokens": 100 * found["tokens"] / plain[task]["tokens"],
+            "s_chrf": 100 * found["chrf"] / plain[task]["chrf"],
+        }
+        for task, found in scores.items()
+    }
+    measures = next(iter(tasks.values()))
+    worst = min(tasks, key=lambda task: tasks[task]["s_tokens"])
+    return {
+        "mean": {x: mean(found[x] for found in tasks.values()) for x in measures},
+        "worst": {"task": worst, "s_tokens": tasks[worst]["s_tokens"]},
+        "tasks": tasks,
+    }
+
+
+def _bytes(bundle: Path) -> dict[str, int]:
+    manifest = Manifest.read(bundle)
+    program = (bundle / "model.pte").stat().st_size
+    return {"program": program, "packs": manifest.total_bytes - program}
+
+
+def _first_lines(path: Path, count: int) -> Path:
+    """Write a file with the first examples of each task."""
+    seen: dict[str, int] = {}
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        task = json.loads(line)["task"]
+        seen[task] = seen.get(task, 0) + 1
+        if seen[task] <= count:
+            kept.append(line)
+    first = path.with_name("test-first.jsonl")
+    first.write_text("".join(kept), encoding="utf-8")
+    return first
+
+
+def _merged(base: Path, adapter: str, directory: Path) -> Path:
+    """The program of ExecuTorch's exporter with an adapter in its weights, made the first time."""
+    program = directory / "program.pte"
+    if not program.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
+        PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(
+            directory / "base"
+        )
+        export_llm_program(directory / "base", program)
+    return program
+
+
+def _show(name: str, found: Mapping[str, Any]) -> None:
+    mean_, worst = found["mean"], found["worst"]
+    print(
+        f"{name}: S {mean_['s_tokens']:.1f} (worst {worst['s_tokens']:.1f}, {worst['task']}), of "
+        f"chrF {mean_['s_chrf']:.1f}; nats {mean_['nats']:.3f}; exact {100 * mean_['exact']:.1f} %",
+        flush=True,
+    )
+
+
+def _keep(output: Path, record: Mapping[str, Any]) -> None:
+    with replaced_file(output) as staging:
+        write_json(staging, record)
+
+
+if __name__ == "__main__":
+    typer.run(main)
