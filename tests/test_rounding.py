@@ -15,7 +15,7 @@ from hydraopt.rounding import (
     round_nearest,
     search_scales,
 )
-from hydraopt.rounding.head import round_head
+from hydraopt.rounding.head import nearest_distances, round_head
 from hydraopt.schemes import SCHEMES, Grid
 
 GRIDS = [scheme.weights for scheme in SCHEMES.values() if scheme.weights]
@@ -177,24 +177,25 @@ def test_a_layer_whose_inputs_are_all_zero_is_rounded_without_them():
     assert torch.equal(rounded[model.first].values, wanted.values)
 
 
+@pytest.mark.parametrize("width", [32, 256], ids=["measured", "projected"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_head_is_rounded_in_the_way_that_changes_the_worst_task_least(seed):
+def test_a_heads_rows_that_nearly_equal_another_are_rounded_to_the_nearest(seed, width):
     torch.manual_seed(seed)
-    weight, x, tasks = torch.randn(96, 64), correlated(200, 64), torch.arange(200) % 2
+    weight, x = torch.randn(96, width), correlated(400, width)
+    weight[48:] = weight[7] + 0.002 * torch.randn(48, width)
     moments = x.T @ x
-    importance, factor = moments.diagonal(), inverse_factor(moments)
+    given = weight, moments.diagonal(), inverse_factor(moments), INT4
+    found, plain, by_inputs = round_head(*given), round_nearest(weight, INT4), gptq(*given)
+    alike = torch.tensor([row == 7 or row >= 48 for row in range(96)])
+    assert torch.equal(found.dense()[alike], plain.dense()[alike])
+    assert torch.equal(found.dense()[~alike], by_inputs.dense()[~alike])
+    assert not torch.equal(plain.dense()[~alike], by_inputs.dense()[~alike])
 
-    def worst(rounded: IntegerWeight) -> float:
-        """Largest mean Kullback-Leibler divergence of a task's next tokens."""
-        wanted = (x @ weight.T).softmax(-1)
-        found = (int8_activations(x) @ rounded.dense().T).log_softmax(-1)
-        divergences = (wanted * (wanted.log() - found)).nansum(-1)
-        return max(divergences[tasks == task].mean().item() for task in (0, 1))
 
-    ways = [
-        worst(gptq(weight, importance, factor, INT4)),
-        worst(round_nearest(weight, INT4, importance)),
-        worst(round_nearest(weight, INT4)),
-    ]
-    found = worst(round_head(weight, importance, factor, INT4, x, tasks))
-    assert found == pytest.approx(min(ways), rel=1e-3) and found < 0.99 * max(ways)
+@pytest.mark.parametrize("width", [32, 256], ids=["measured", "projected"])
+def test_distances_to_the_nearest_row(width, monkeypatch):
+    monkeypatch.setattr("hydraopt.rounding.head.PART", 40)
+    torch.manual_seed(0)
+    rows = torch.randn(100, width)
+    distances = torch.cdist(rows, rows).fill_diagonal_(torch.inf).amin(1)
+    torch.testing.assert_close(nearest_distances(rows), distances, rtol=0.5, atol=0)

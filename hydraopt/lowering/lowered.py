@@ -17,9 +17,9 @@ from ..formats.swaps import DATA, INPUTS, TASK_METHODS
 from ..schemes import find_scheme
 from .backends import find_backend
 from .base_model import BaseModel
-from .base_size import lacks_texts, check_program_size, find_room, with_bits
-from .calibration_texts import NO_TEXTS, CalibrationTexts, calibration_texts
-from .check import check_merged, expect, largest_deviation
+from .base_size import check_program_size, find_room, lacks_texts, with_bits
+from .calibration_texts import GENERATED, NO_TEXTS, CalibrationTexts, calibration_texts
+from .check import Expected, check_merged, expect, largest_deviation, quantized_outputs
 from .data_files import lower_with_data
 from .factors import slot_factors
 from .kinds.kind import FactorInputs
@@ -194,8 +194,8 @@ def _checked(
     module = float_module(base, settings, coded.shapes)
     deviation = largest_deviation(base.kind, module, expected, partial(use, module))
     quantize(base.model, settings, rounded, plan.rows)
-<<<<<<< HEAD
-    facts = {"deviation": deviation, "calibration": rounded.calibration}
+    quantized = quantized_outputs(base.kind, module, expected, partial(use, module))
+    facts = {"deviation": deviation, "calibration": rounded.calibration, "quantized": quantized}
     return module, {"settings": settings, **facts}
 
 
@@ -219,11 +219,6 @@ def _rounded(
         raise lacks_texts()
     settings = with_bits(base, settings, texts, room)
     return settings, round_base(base.model, settings, texts)
-=======
-    quantized = quantized_outputs(base.kind, module, expected, partial(use, module))
-    found = {"deviation": deviation, "calibration": rounded.calibration, "quantized": quantized}
-    return module, found
->>>>>>> dc930ed (A language model's quantised base is rounded for texts of its own by default, and an export compares its program with the quantised model)
 
 
 def _texts(plan: Plan, factors: Callable[[str], Mapping[str, Factors]]) -> CalibrationTexts | None:

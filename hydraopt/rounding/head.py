@@ -1,58 +1,56 @@
-"""Round an output head: the way that changes the next token's distribution least.
+"""Round an output head by GPTQ, but rows that nearly equal another one to the nearest.
 
-Tokens that the base hardly saw have nearly equal rows. Rounded to the nearest, such rows keep what
-tells them apart; GPTQ, which is better for most heads, does not.
+Tokens that the base hardly saw have nearly equal rows. An adapter that uses such a token needs what
+tells its row from the others: rounded to the nearest they keep it, as they are rounded alike; GPTQ
+gives each of them another error.
 """
 
 import torch
-from torch.nn.functional import kl_div, linear, log_softmax
 
 from ..schemes import Grid
 from .gptq import gptq
-from .levels import IntegerWeight, int8_activations, round_nearest
+from .levels import IntegerWeight, round_nearest
 
-POSITIONS = 4096  # at which distributions are compared
-PART = 128  # of them at a time
+ALIKE = 0.5  # distance of rows that nearly equal each other, as a share of their rounding error
+PROJECTED = 64  # dimensions in which distances are measured
+PART = 1024  # rows at a time
 
 
 def round_head(
-    weight: torch.Tensor,
-    importance: torch.Tensor,
-    factor: torch.Tensor,
-    grid: Grid,
-    inputs: torch.Tensor,
-    tasks: torch.Tensor,
+    weight: torch.Tensor, importance: torch.Tensor, factor: torch.Tensor, grid: Grid
 ) -> IntegerWeight:
-    """Round a head by GPTQ or to the nearest, whichever diverges least for the worst task.
+    """Round a head.
 
     Args:
         weight: float32 ``[vocabulary, in]``.
         importance: as of :func:`.gptq.gptq`.
         factor: as of :func:`.gptq.gptq`.
         grid: bits and groups.
-        inputs: the head's inputs at some positions, ``[n, in]``.
-        tasks: number of each position's task, int64 ``[n]``.
     """
-    candidates = (
-        gptq(weight, importance, factor, grid),
-        round_nearest(weight, grid, importance),
-        round_nearest(weight, grid),
-    )
-    step = max(1, len(inputs) // POSITIONS)
-    inputs, tasks = inputs[::step], tasks[::step]
-
-    def worst(rounded: IntegerWeight) -> float:
-        found = _divergences(weight, rounded.dense(), inputs)
-        return max(found[tasks == task].mean().item() for task in tasks.unique())
-
-    return min(candidates, key=worst)
+    rounded, plain = gptq(weight, importance, factor, grid), round_nearest(weight, grid)
+    errors = (weight - plain.dense()).norm(dim=1)
+    alike = nearest_distances(weight) < ALIKE * errors
+    rounded.values[alike], rounded.scales[alike] = plain.values[alike], plain.scales[alike]
+    return rounded
 
 
-def _divergences(weight: torch.Tensor, rounded: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-    """Return the Kullback-Leibler divergences of the next token's distributions, ``[n]``."""
-    found = []
-    for x in inputs.split(PART):
-        wanted = log_softmax(linear(x, weight), -1)
-        actual = log_softmax(linear(int8_activations(x), rounded), -1)
-        found.append(kl_div(actual, wanted, log_target=True, reduction="none").sum(-1))
-    return torch.cat(found)
+def nearest_distances(rows: torch.Tensor) -> torch.Tensor:
+    """Estimate how far each row is from the nearest other one.
+
+    Args:
+        rows: float32 ``[n, in]``.
+
+    Returns:
+        Distances ``[n]``, from random projections if rows are longer than :data:`PROJECTED`.
+    """
+    size = rows.shape[1]
+    if size > PROJECTED:
+        generator = torch.Generator().manual_seed(0)
+        rows = rows @ torch.randn(size, PROJECTED, generator=generator) / PROJECTED**0.5
+    squares, found = rows.square().sum(1), []
+    for start in range(0, len(rows), PART):
+        part = rows[start : start + PART]
+        distances = (part @ rows.T).mul_(-2).add_(squares)
+        distances[torch.arange(len(part)), torch.arange(start, start + len(part))] = torch.inf
+        found.append(distances.amin(1) + squares[start : start + PART])
+    return torch.cat(found).clamp_min(0).sqrt()

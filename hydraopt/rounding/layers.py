@@ -90,7 +90,8 @@ def round_layers(
             report_stage(f"Rounding layer {len(rounded) + 1} of {len(grids)}")
             if inputs[0] is not seen.x:
                 _observe(seen, inputs[0], texts)
-            rounded[layer] = _round(layer, seen, grids[layer], texts if layer is head else None)
+            round_layer = round_head if layer is head else gptq
+            rounded[layer] = _round(layer, seen, grids[layer], round_layer)
         x = seen.rounded if inputs[0] is seen.x else int8_activations(inputs[0])
         return (x[:, :1] if layer is head else x,)
 
@@ -127,13 +128,10 @@ def _observe(seen: _Inputs, x: torch.Tensor, texts: Texts) -> None:
     seen.factor = inverse_factor(moments)
 
 
-def _round(layer: nn.Linear, seen: _Inputs, grid: Grid, texts: Texts | None) -> IntegerWeight:
+def _round(
+    layer: nn.Linear, seen: _Inputs, grid: Grid, round_layer: Callable[..., IntegerWeight]
+) -> IntegerWeight:
     weight = layer.weight.detach()
-    if not seen.importance.any():
-        found = round_nearest(weight, grid)
-    elif texts is not None:  # the output head
-        tasks = texts.tasks[:, None].expand_as(texts.kept)[texts.kept]
-        found = round_head(weight, seen.importance, seen.factor, grid, seen.x[texts.kept], tasks)
-    else:
-        found = gptq(weight, seen.importance, seen.factor, grid)
-    return set_rounded(layer, found)
+    if seen.importance.any():
+        return set_rounded(layer, round_layer(weight, seen.importance, seen.factor, grid))
+    return set_rounded(layer, round_nearest(weight, grid))
