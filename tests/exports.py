@@ -99,7 +99,8 @@ def verbatim(adapter_dirs) -> CodedAdapters:
 @pytest.fixture(scope="session")
 def quantised_bundle(exported, verbatim, base) -> Path:
     """Its shared rows are layers; nothing was compared."""
-    return exported("quantised", lambda: verbatim, base, ExportSettings("8da4w"), check=False)
+    options = {"check": False, "calibration": "none"}
+    return exported("quantised", lambda: verbatim, base, ExportSettings("8da4w"), **options)
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,12 @@ from hydraopt.formats.swaps import Methods
 from hydraopt.lowering.backends import find_backend
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.check import Expected
 from hydraopt.lowering.decoder import Decoder, restructure
 from hydraopt.lowering.factors import factor_shapes, slot_factors
-from hydraopt.lowering.kinds import CausalLM
+from hydraopt.lowering.kinds import CausalLM, Probe
 from hydraopt.lowering.program import export_forward
+from hydraopt.lowering.program_check import check_program
 from hydraopt.lowering.quantization import quantize, round_base
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.slots import insert_slots, slot_layers
@@ -133,9 +135,37 @@ def test_quantised_base_equals_eager_with_the_same_quantisation(
     assert_quantised(quantised_bundle, base, "8da4w", [(coded, task) for task in coded.tasks])
 
 
+def test_a_program_that_computes_something_else_is_refused(quantised_bundle, adapter_dirs, base):
+    coded = code_verbatim(hydraopt(read_adapters(adapter_dirs), rank=12))
+    probe = Probe("a text", torch.tensor([PROMPT]))
+    cases = [
+        Expected(probe, task, quantised_eager(base, coded, task, SCHEMES["8da4w"])[None], {})
+        for task in ("alpha", "gamma")
+    ]
+    check_program(quantised_bundle, cases)
+    other = quantised_eager(base, coded, "beta", SCHEMES["8da4w"])[None]
+    with pytest.raises(LoweringError, match="differs from PyTorch with the same weights by 1") as e:
+        check_program(quantised_bundle, [cases[0], replace(cases[1], outputs=-other)])
+    assert e.value.options == ("no_check",)
+
+
+@pytest.mark.slow
+def test_every_export_compares_its_program(merged, base, tmp_path, monkeypatch):
+    def compared(bundle, expected):
+        tasks = [case.task for case in expected]
+        assert tasks == ["alpha", "gamma"] and (bundle / "model.pte").exists()
+        raise LoweringError("not the same")
+
+    monkeypatch.setattr("hydraopt.lowering.bundle.check_program", compared)
+    with pytest.raises(LoweringError, match="not the same"):
+        export_bundle(merged, str(base), tmp_path / "out", FLOAT32)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_task_that_comes_later_is_coded_for_the_rows_in_the_program(aligned, base, tmp_path):
     coded = Coder.from_adapters(aligned).code(int(0.15 * aligned.fp16_bytes))
-    exported = export_bundle(coded, str(base), tmp_path / "q", ExportSettings("8da8w"))
+    settings = ExportSettings("8da8w")
+    exported = export_bundle(coded, str(base), tmp_path / "q", settings, calibration="none")
     products = [x for x in exported.delegation["forward"] if x.operator in ("linear", "bmm")]
     assert products and not any(x.not_delegated for x in products)
     write_adapter(tmp_path / "later", aligned.adapters[0].factors, aligned.base_model)

@@ -82,6 +82,7 @@ def quantised(averaged, base, tmp_path_factory):
     root = tmp_path_factory.mktemp("quantised")
     averaged.save(root / "m")
     arguments = ("export", root / "m", "--base", base, "-o", root / "b", "--static")
+    arguments += ("--calibration", "none")
     return root / "b", json.loads(succeeds(*arguments, "--json"))
 
 
