@@ -86,7 +86,11 @@ def test_a_familys_program_computes_what_pytorch_computes(family, tmp_path):
     assert_complete(record | describe(tmp_path / "bundle"))
     session = Session.open(tmp_path / "bundle")
     assert session.tasks == ("first", "second")
-    generates = isinstance(session.manifest.model, CausalLm)
+    generates, calibration = (
+        isinstance(session.manifest.model, CausalLm),
+        session.manifest.calibration,
+    )
+    assert (calibration and calibration.texts) == ("generated" if generates else None)
     for classes, task in enumerate(session.tasks, 2):
         session.switch(task)
         given = session.encode("Hi", chat=True) if generates else example(session.manifest)

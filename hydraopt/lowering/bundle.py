@@ -33,10 +33,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Exported:
-    """Result of :func:`export_bundle`: the manifest and each method's delegation table."""
+    """Result of :func:`export_bundle`.
+
+    Attributes:
+        manifest: the bundle's manifest.
+        delegation: table of each method.
+        program_error: largest relative error of the program against PyTorch with the same quantised
+            weights; None if it was not compared.
+    """
 
     manifest: Manifest
     delegation: Mapping[str, Sequence[OperatorCount]]
+    program_error: float | None
 
 
 def export_bundle(
@@ -94,8 +102,8 @@ def export_bundle(
         )
         lowered = lower_plan(plan, staging)
         manifest = write_bundle(staging, plan, lowered)
-        check_program(staging, lowered.quantized)
-        return Exported(manifest, lowered.program.delegation)
+        error = check_program(staging, lowered.quantized)
+        return Exported(manifest, lowered.program.delegation, error)
 
 
 def write_bundle(directory: Path, plan: Plan, lowered: Lowered) -> Manifest:

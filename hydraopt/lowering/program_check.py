@@ -39,19 +39,19 @@ def last_row(outputs: torch.Tensor, manifest: Manifest, task: str) -> torch.Tens
     return outputs[-1:, : manifest.classes.get(task)]
 
 
-def check_program(bundle: Path, expected: Sequence[Expected]) -> None:
-    """Compare a new bundle's program with the outputs of the quantised module.
+def check_program(bundle: Path, expected: Sequence[Expected]) -> float | None:
+    """Return the largest relative error of a new bundle's program; None without references.
 
     Args:
         bundle: its directory.
-        expected: the module's outputs; empty to compare nothing.
+        expected: outputs of the quantised module that was lowered.
 
     Raises:
         LoweringError: an error exceeds the scheme's limit.
     """
     manifest = Manifest.read(bundle)
     if not expected:
-        return
+        return None
     answers = program_answers(bundle, [x.task for x in expected], expected[0].probe)
     references = {x.task: last_row(x.outputs, manifest, x.task) for x in expected}
     error, limit = largest_error(answers, references), manifest.scheme.limit
@@ -63,6 +63,7 @@ def check_program(bundle: Path, expected: Sequence[Expected]) -> None:
             "check",
             options=["no_check"],
         )
+    return error
 
 
 def largest_error(answers: Answers, references: Answers) -> float:

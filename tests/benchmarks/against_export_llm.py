@@ -79,7 +79,8 @@ class Workshop:
             from hydraopt.lowering.bundle import export_bundle
 
             coded = self._coded(targets, kind)
-            export_bundle(coded, str(self.base), path, program_settings(), overwrite=True)
+            options = {"calibration": "none", "overwrite": True}  # speed is the same
+            export_bundle(coded, str(self.base), path, program_settings(), **options)
 
         return self._once(f"{targets}-{kind.strip('%')}", make)
 

@@ -42,9 +42,8 @@ def export(base: Path, coded: Path, bundle: Path, check: bool) -> dict[str, floa
     warnings.simplefilter("ignore")
     start = time.perf_counter()
     adapters = CodedAdapters.load(coded)
-    exported = export_bundle(
-        adapters, str(base), bundle, program_settings(), check=check, overwrite=True
-    )
+    options = {"check": check, "calibration": "none", "overwrite": True}
+    exported = export_bundle(adapters, str(base), bundle, program_settings(), **options)
     return {
         "seconds": time.perf_counter() - start,
         "peak_bytes": peak_bytes(),
