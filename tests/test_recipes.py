@@ -86,10 +86,8 @@ def test_a_familys_program_computes_what_pytorch_computes(family, tmp_path):
     assert_complete(record | describe(tmp_path / "bundle"))
     session = Session.open(tmp_path / "bundle")
     assert session.tasks == ("first", "second")
-    generates, calibration = (
-        isinstance(session.manifest.model, CausalLm),
-        session.manifest.calibration,
-    )
+    generates = isinstance(session.manifest.model, CausalLm)
+    calibration = session.manifest.calibration
     assert (calibration and calibration.texts) == ("generated" if generates else None)
     for classes, task in enumerate(session.tasks, 2):
         session.switch(task)

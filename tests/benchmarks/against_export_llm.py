@@ -79,8 +79,9 @@ class Workshop:
             from hydraopt.lowering.bundle import export_bundle
 
             coded = self._coded(targets, kind)
-            options = {"calibration": "none", "overwrite": True}  # speed is the same
-            export_bundle(coded, str(self.base), path, program_settings(), **options)
+            base, settings = str(self.base), program_settings()
+            # calibrated programs are as fast
+            export_bundle(coded, base, path, settings, calibration="none", overwrite=True)
 
         return self._once(f"{targets}-{kind.strip('%')}", make)
 

@@ -42,8 +42,15 @@ def export(base: Path, coded: Path, bundle: Path, check: bool) -> dict[str, floa
     warnings.simplefilter("ignore")
     start = time.perf_counter()
     adapters = CodedAdapters.load(coded)
-    options = {"check": check, "calibration": "none", "overwrite": True}
-    exported = export_bundle(adapters, str(base), bundle, program_settings(), **options)
+    exported = export_bundle(
+        adapters,
+        str(base),
+        bundle,
+        program_settings(),
+        check=check,
+        calibration="none",
+        overwrite=True,
+    )
     return {
         "seconds": time.perf_counter() - start,
         "peak_bytes": peak_bytes(),
