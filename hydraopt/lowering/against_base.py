@@ -13,12 +13,12 @@ from ..factors import Factors
 from ..fitting import check_base_weights
 from ..formats.manifest import Manifest
 from ..formats.swaps import Inputs
-from ..packing import CodedAdapters, Unpack, shared_rows
+from ..packing import CodedAdapters, shared_rows
 from ..progress import report_stage
 from ..stored import relative_errors
 from .alternatives import load_base_of
 from .check import Expected, expect, largest_deviation, relative_error
-from .factors import factor_shapes, slot_factors
+from .factors import input_factors, slot_factors
 from .kinds import Probe
 from .lowered import float_module
 from .program_check import largest_error, last_row, program_answers
@@ -168,9 +168,8 @@ def _quantized(
     rounded = round_base(loaded.model, settings)
     inputs = insert_slots(loaded.model, coded.layout.shapes)
     quantize(loaded.model, settings, rounded, rows)
-    unpack, shared = Unpack(coded.layout, static_rows=static), () if static else (coded.shared,)
-    names, outputs = factor_shapes(coded.layout, static_rows=static), {}
+    outputs = {}
     for task in tasks:
-        inputs.update(zip(names, unpack(*shared, coded.payloads[task]), strict=True))
+        inputs.update(input_factors(coded, task, static_rows=static))
         outputs[task] = last_row(loaded.kind.reference(loaded.model, probe), manifest, task)
     return outputs

@@ -6,6 +6,7 @@ import torch
 
 from ..factors import Factors
 from ..formats.layout import Layout
+from ..packing import CodedAdapters, Unpack
 
 
 def factor_shapes(layout: Layout, *, static_rows: bool = False) -> dict[str, tuple[int, int, int]]:
@@ -30,3 +31,20 @@ def slot_factors(factors: Mapping[str, Factors]) -> dict[str, torch.Tensor]:
         for name, (a, b) in factors.items()
         for side, factor in (("A", a), ("B", b))
     }
+
+
+@torch.no_grad()
+def input_factors(
+    coded: CodedAdapters, task: str, *, static_rows: bool = False
+) -> dict[str, torch.Tensor]:
+    """Return one task's factors by input name, as a program unpacks them.
+
+    Args:
+        coded: coded adapters.
+        task: one of their tasks.
+        static_rows: as of :func:`factor_shapes`.
+    """
+    unpack = Unpack(coded.layout, static_rows=static_rows)
+    shared = () if static_rows else (coded.shared,)
+    factors = unpack(*shared, coded.payloads[task])
+    return dict(zip(factor_shapes(coded.layout, static_rows=static_rows), factors, strict=True))

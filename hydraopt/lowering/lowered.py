@@ -21,7 +21,7 @@ from .base_size import check_program_size, find_room, lacks_texts, with_bits
 from .calibration_texts import GENERATED, NO_TEXTS, CalibrationTexts, calibration_texts
 from .check import Expected, check_merged, expect, largest_deviation, quantized_outputs
 from .data_files import lower_with_data
-from .factors import slot_factors
+from .factors import input_factors, slot_factors
 from .kinds.kind import FactorInputs
 from .plan import Plan, StaticPlan, SwapPlan
 from .program import Program, export_unpack, lower
@@ -32,6 +32,8 @@ from .slots import insert_slots, set_constants, slot_layers
 logger = logging.getLogger(__name__)
 
 DATA_SUFFIX = ".ptd"
+
+UseTask = Callable[[nn.Module, str], FactorInputs]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ def lower_plan(plan: Plan, directory: Path) -> Lowered:
 def _with_inputs(plan: SwapPlan, directory: Path) -> Lowered:
     """Factors are inputs of ``forward``, made by ``unpack`` from a task's pack."""
     base, settings, coded = plan.base, plan.settings, plan.adapters
-    module, checked = _checked(plan, lambda _, task: slot_factors(coded.task_factors(task)))
+    module, checked = _checked(
+        plan,
+        lambda _, task: slot_factors(coded.task_factors(task)),
+        lambda _, task: input_factors(coded, task, static_rows=plan.static_rows),
+    )
     methods = {
         FORWARD: base.kind.export(module, plan.factors, settings),
         UNPACK: export_unpack(coded.layout, static_rows=plan.static_rows),
@@ -179,13 +185,14 @@ def _lower_forward(
 
 
 def _checked(
-    plan: SwapPlan, use: Callable[[nn.Module, str], FactorInputs]
+    plan: SwapPlan, use: UseTask, use_quantized: UseTask | None = None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Return the module to export, and the fields of :class:`Lowered` that tell how it was made.
 
     Args:
         plan: plan for several tasks.
         use: sets a task's constants in a module, or returns its factors by input name.
+        use_quantized: the same for the quantised module, if it takes other factors.
     """
     base, coded = plan.base, plan.adapters
     settings, rounded = _rounded(plan, coded.task_factors, plan.constant_bytes)
@@ -194,6 +201,7 @@ def _checked(
     module = float_module(base, settings, coded.shapes)
     deviation = largest_deviation(base.kind, module, expected, partial(use, module))
     quantize(base.model, settings, rounded, plan.rows)
+    use = use_quantized or use
     quantized = quantized_outputs(base.kind, module, expected, partial(use, module))
     facts = {"deviation": deviation, "calibration": rounded.calibration, "quantized": quantized}
     return module, {"settings": settings, **facts}
