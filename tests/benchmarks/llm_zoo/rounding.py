@@ -10,11 +10,11 @@ bundles and programs are kept, so an interrupted run resumes.
 """
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +28,7 @@ from hydraopt.calibration import read_prompts
 from hydraopt.evaluation.program import evaluate
 from hydraopt.files import replaced_file, write_json
 from hydraopt.formats.manifest import Manifest
+from hydraopt.packing import CodedAdapters
 from hydraopt.training import read_examples
 
 from .data import CALIBRATION, TEST, data, write_some
@@ -36,7 +37,6 @@ from .tasks import TASKS
 from .train import named_tasks, train_all
 
 CONTEXT = 128  # positions: a prompt has at most 64, an answer 24
-NAMES = {"8": "8da8w", "4": "8da4w"}
 
 
 @dataclass(frozen=True)
@@ -85,50 +85,78 @@ def main(
     work.mkdir(parents=True, exist_ok=True)
     write_some(data(base), sources, work)
     test = _first_lines(work / TEST, examples)
-    prompts = {
-        task: [prompt for prompt, _ in found]
-        for task, found in read_prompts(work / CALIBRATION, chosen).items()
-    }
+    found = read_prompts(work / CALIBRATION, chosen)
+    prompts = {task: [prompt for prompt, _ in pairs] for task, pairs in found.items()}
     coded = compress(read_adapters([f"{task}={x}" for task, x in sources.items()]), budget)
-    record: dict[str, Any] = {"budget": budget, "share_of_fp16": coded.share, "ways": {}}
+    settled = {"budget": budget, "tasks": chosen, "examples": examples}
+    record: dict[str, Any] = _kept(output, settled) or {
+        **settled,
+        "share_of_fp16": coded.share,
+        "ways": {},
+        "export_llm": {},
+    }
     for name in only.split(";"):
-        way, bundle = WAYS[name], work / name.replace(" ", "-").replace(",", "")
-        seconds = None
+        if name in record["ways"]:
+            continue
+        bundle = work / name.replace(" ", "-").replace(",", "")
         if not bundle.exists():
-            start = time.perf_counter()
+            way = WAYS[name]
             settings = ExportSettings(max_length=CONTEXT, **way.settings)
             texts = prompts if way.calibration == "prompts" else way.calibration
             export(coded, str(base), bundle, settings, calibration=texts)
-            seconds = time.perf_counter() - start
-        found = evaluate(bundle, test, **({} if "float" in record else _beside(base, sources)))
-        scores = found.record()
         if "float" not in record:
-            record["float"] = {
-                "mean": scores["mean"]["float"],
-                "tasks": {task: x["float"] for task, x in scores["tasks"].items()},
-            }
-        record["ways"][name] = _compared(
-            {task: x["program"] for task, x in scores["tasks"].items()}, record["float"]["tasks"]
-        ) | {"bytes": _bytes(bundle), "export_seconds": seconds}
+            record |= _in_float(bundle, test, base, sources, coded)
+        scores = evaluate(bundle, test).record()
+        compared = _compared(_of(scores, "program"), record["float"]["tasks"])
+        record["ways"][name] = compared | {"bytes": _bytes(bundle)}
         _show(name, record["ways"][name])
         _keep(output, record)
     for task in named_tasks(merged_into_export_llm) if merged_into_export_llm else []:
+        if task in record["export_llm"]:
+            continue
         program = _merged(base, sources[task], work / f"export_llm-{task}")
-        lines = read_examples(test, chosen)[task]
-        scores = {task: score_program(program, AutoTokenizer.from_pretrained(base), lines)}
-        compared = _compared(scores, record["float"]["tasks"])
-        record.setdefault("export_llm", {})[task] = compared | {"bytes": program.stat().st_size}
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        scored = {task: score_program(program, tokenizer, read_examples(test, chosen)[task])}
+        compared = _compared(scored, record["float"]["tasks"])
+        record["export_llm"][task] = compared | {"bytes": {"program": program.stat().st_size}}
         _show(f"export_llm with {task}", compared)
         _keep(output, record)
 
 
-def _beside(base: Path, sources: Mapping[str, str]) -> dict[str, Any]:
-    """Options that score the float base, too."""
-    return {"base": str(base), "adapters": [f"{task}={x}" for task, x in sources.items()]}
+def _kept(output: Path, settled: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an earlier run with the same options found."""
+    if not output.exists():
+        return None
+    record = json.loads(output.read_text(encoding="utf-8"))
+    return record if record.items() >= settled.items() else None
 
 
-def _compared(scores: Mapping[str, Mapping], plain: Mapping[str, Mapping]) -> dict[str, Any]:
-    """Scores by task with S of tokens and of chrF, their means and the worst task's."""
+def _of(scores: Mapping[str, Any], whose: str) -> dict[str, Mapping]:
+    return {task: found[whose] for task, found in scores["tasks"].items()}
+
+
+def _in_float(
+    bundle: Path, test: Path, base: Path, sources: Mapping[str, str], coded: CodedAdapters
+) -> dict[str, Any]:
+    """Scores of the float base in transformers, with the adapters as trained and as unpacked."""
+    found: dict[str, Any] = {}
+    with TemporaryDirectory() as directory:
+        unpacked = {task: f"{directory}/{task}" for task in coded.tasks}
+        for task, path in unpacked.items():
+            coded.to_peft(task, path)
+        for name, adapters in (("float", sources), ("float_packs", unpacked)):
+            named = [f"{task}={path}" for task, path in adapters.items()]
+            scores = evaluate(bundle, test, base=str(base), adapters=named).record()
+            plain = found["float"]["tasks"] if found else None
+            found[name] = _compared(_of(scores, "float"), plain)
+    return found
+
+
+def _compared(
+    scores: Mapping[str, Mapping], plain: Mapping[str, Mapping] | None = None
+) -> dict[str, Any]:
+    """Scores by task with S of tokens and of chrF by ``plain``, their means, the worst task's S."""
+    plain = plain or scores
     tasks = {
         task: {
             **found,
