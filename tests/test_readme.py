@@ -86,7 +86,11 @@ def test_the_sentences_on_quality_are_those_of_the_program():
     prompts = exact["of"] / len(exact["tasks"])
     text = check_claim(text, r"on (\d+) prompts a task", [prompts])
     text = check_claim(text, r"\((\d+) of (\d+) texts are", [exact["equal"], exact["of"]])
-    text = check_claim(text, r"([\d.]+) in the 8da4w", [100 * quantized["program_chrf"]])
+    ways = results("llm/rounding.json")["ways"]
+    rounded = r"rounded for prompts, ([\d.]+) % by default, ([\d.]+) % without texts"
+    pattern = rf"\*\*([\d.]+) % of the tokens\*\* right in float32 stay so if {rounded}"
+    kept = [ways[x]["mean"]["s_tokens"] for x in ("prompts", "generated", "least squared error")]
+    text = check_claim(text, pattern, kept)
     check_no_other_number(text)
 
 

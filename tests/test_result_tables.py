@@ -31,6 +31,14 @@ LEARNT = {
     "KnOTS": ("knots", "knots"),
     "SuperMerge": ("supermerge", "supermerge"),
 }
+ROUNDED = {
+    "float32, adapters as trained": "float",
+    "float32, adapters in 5 %": "float_packs",
+    "--calibration none": "least squared error",
+    "by default: texts that the base writes": "generated",
+    "--calibration prompts.jsonl": "prompts",
+    "the same, --override lm_head=8da8w": "prompts, 8-bit head",
+}
 ZOO = {
     "unmerged": ("unmerged", "unmerged"),
     **{f"--budget {n}%": ("budget", f"{n} %") for n in (3, 5, 7, 10, 15, 30, 60)},
@@ -186,10 +194,37 @@ def test_the_sentences_on_what_the_program_says():
     check_claim(text, r"(\d+) texts are the same and chrF is ([\d.]+):", [quantized["equal"], chrf])
 
 
+def test_what_rounding_the_base_costs():
+    record = results("llm/rounding.json")
+    found = record["ways"] | {name: record[name] for name in ("float", "float_packs")}
+    mega = {name: x["bytes"]["program"] / 1e6 for name, x in record["ways"].items()}
+    check_table(
+        tables(QUALITY)[2],
+        {
+            row: {
+                "model.pte, MB": mega.get(name, []),
+                "S %": found[name]["mean"]["s_tokens"],
+                "worst task's S %": found[name]["worst"]["s_tokens"],
+                "nats per token": found[name]["mean"]["nats"],
+                "exact match %": 100 * found[name]["mean"]["exact"],
+                "chrF": 100 * found[name]["mean"]["chrf"],
+            }
+            for row, name in ROUNDED.items()
+        },
+    )
+    assert len(ROUNDED) == len(found) and len(record["tasks"]) == 4
+    text = QUALITY.read_text(encoding="utf-8")
+    check_claim(text, r"on (\d+) unseen examples of each", [record["examples"]])
+    ((task, other),) = record["export_llm"].items()
+    pattern = r"keeps ([\d.]+) % of the right tokens there .* rounded for prompts ([\d.]+) %"
+    ours = record["ways"]["prompts"]["tasks"][task]
+    check_claim(text, pattern, [other["mean"]["s_tokens"], ours["s_tokens"]])
+
+
 def test_storage_against_quality_on_the_zoo():
     found = points("frontier/results.json")
     check_table(
-        tables(QUALITY)[3],
+        tables(QUALITY)[4],
         {
             row: {
                 "share of fp16": 100 * point["share"],
@@ -204,7 +239,7 @@ def test_storage_against_quality_on_the_zoo():
 def test_methods_by_number_of_tasks():
     found = {(point["method"], point["tasks"]): point for point in results("frontier/merges.json")}
     counts = {"2 tasks": 2, "4": 4, "8": 8, "16": 16, "32": 32}
-    table = tables(QUALITY)[4]
+    table = tables(QUALITY)[5]
     shown = {}
     for row in table:
         method = MERGES.get(row, row)
