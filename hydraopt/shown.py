@@ -7,8 +7,8 @@ import shlex
 # control characters, among them the start of terminal escape sequences; line separators;
 # changes of text direction; lone surrogates, which stand for non-UTF-8 bytes in paths
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# characters that start inline markup; an underscore inside a word does not
-_MARKUP = re.compile(r"[\\`*\[\]<>&|~$!#]|(?<!\w)_|_(?!\w)")
+# characters that start inline markup; an underscore between letters or digits does not
+_MARKUP = re.compile(r"[\\`*\[\]<>&|~$!#]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 from command_line import fails, succeeds
 from conftest import save_adapter
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from test_profile_results import result
@@ -78,6 +78,7 @@ def test_a_shell_takes_any_name_as_one_word(name):
 
 
 @given(names)
+@example("__0__")
 def test_markdown_and_html_show_any_name_as_it_is(name):
     page = MarkdownIt("gfm-like", {"linkify": False}).render(f"| x{markdown(name)}y |\n|---|\n")
     shown = Texts(page)

@@ -172,8 +172,8 @@ def measure(
     trained: Trained,
     merged: CodedAdapters,
     settings: ExportSettings,
-    calibration: Calibration,
     bundle: Path,
+    calibration: Calibration = NO_TEXTS,
 ) -> dict:
     """Export to ``bundle`` and compare the program with PyTorch and with PEFT."""
     exported = export_bundle(
@@ -273,7 +273,7 @@ def main(
         for way, (quantize, calibration) in ways.items():
             for name, coded in merged.items():
                 bundle, settings = directory / f"{name}-{way}", ExportSettings(quantize=quantize)
-                results[bundle.name] = measure(trained, coded, settings, calibration, bundle)
+                results[bundle.name] = measure(trained, coded, settings, bundle, calibration)
                 _print(f"{name}, {way}", results[bundle.name])
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
