@@ -115,7 +115,7 @@ def main(
         if task in record["export_llm"]:
             continue
         program = _merged(base, sources[task], work / f"export_llm-{task}")
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
         scored = {task: score_program(program, tokenizer, read_examples(test, chosen)[task])}
         compared = _compared(scored, record["float"]["tasks"])
         record["export_llm"][task] = compared | {"bytes": {"program": program.stat().st_size}}
@@ -199,7 +199,7 @@ def _merged(base: Path, adapter: str, directory: Path) -> Path:
     program = directory / "program.pte"
     if not program.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
+        model = AutoModelForCausalLM.from_pretrained(base, dtype="float32", trust_remote_code=False)
         PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(
             directory / "base"
         )
