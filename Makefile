@@ -37,6 +37,7 @@ frontier: .venv/ready
 llm: .venv/ready
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o docs/results/llm $(LLM_OPTIONS)
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.program -o docs/results/llm/program.json
+	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.rounding -o docs/results/llm/rounding.json
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.picture docs/results/llm/results.json \
 	  -o docs/images/frontier.png
 

@@ -22,11 +22,11 @@ from hydraopt.lowering.calibration_texts import (
     calibration_texts,
 )
 from hydraopt.lowering.check import beside_layers
-from hydraopt.lowering.factors import factor_shapes
+from hydraopt.lowering.factors import input_factors
 from hydraopt.lowering.quantization import layer_schemes, quantize, round_base
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.slots import insert_slots
-from hydraopt.packing import CodedAdapters, Unpack, shared_rows
+from hydraopt.packing import CodedAdapters, shared_rows
 from hydraopt.recipes import find_family
 from hydraopt.recipes.tiny import tiny_family
 from hydraopt.runtime import Session
@@ -212,8 +212,7 @@ def test_a_calibrated_program_has_exactly_the_rounded_weights(
     rounded = round_base(loaded.model, settings, texts)
     inputs = insert_slots(loaded.model, coded.layout.shapes)
     quantize(loaded.model, settings, rounded, shared_rows(coded.layout, coded.shared))
-    factors = Unpack(coded.layout, static_rows=True)(coded.payloads["beta"])
-    inputs.update(zip(factor_shapes(coded.layout, static_rows=True), factors, strict=True))
+    inputs.update(input_factors(coded, "beta", static_rows=True))
     session = Session.open(bundle)
     session.switch("beta")
     ids = [1, 2, 3, 4]

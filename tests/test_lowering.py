@@ -22,7 +22,7 @@ from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.check import Expected
 from hydraopt.lowering.decoder import Decoder, restructure
-from hydraopt.lowering.factors import factor_shapes, slot_factors
+from hydraopt.lowering.factors import factor_shapes, input_factors, slot_factors
 from hydraopt.lowering.kinds import CausalLM, Probe
 from hydraopt.lowering.program import export_forward
 from hydraopt.lowering.program_check import check_program
@@ -31,7 +31,7 @@ from hydraopt.lowering.settings import ExportSettings
 from hydraopt.lowering.slots import insert_slots, slot_layers
 from hydraopt.lowering.static import static_merged
 from hydraopt.merging.hydraopt import average, hydraopt
-from hydraopt.packing import Coder, Unpack, code_verbatim, rounded_rows, shared_rows
+from hydraopt.packing import Coder, code_verbatim, rounded_rows, shared_rows
 from hydraopt.runtime import Session
 from hydraopt.schemes import SCHEMES
 from hydraopt.stored import MergedAdapters
@@ -97,8 +97,7 @@ def quantised_eager(base, coded, task, scheme):
     rows = shared_rows(coded.layout, coded.shared)
     inputs = insert_slots(model, coded.layout.shapes)
     quantize(model, settings, rounded, rows)
-    factors = Unpack(coded.layout, static_rows=True)(coded.payloads[task])
-    inputs.update(zip(factor_shapes(coded.layout, static_rows=True), factors, strict=True))
+    inputs.update(input_factors(coded, task, static_rows=True))
     with torch.no_grad():
         return model(torch.tensor([PROMPT])).logits[0, -1]
 

@@ -89,7 +89,7 @@ class Manifest:
         return self.swap.packs
 
     @property
-    def scheme(self) -> Scheme:
+    def loosest_scheme(self) -> Scheme:
         """The scheme whose tolerance the program is held to, the loosest of its layers."""
         return loosest_scheme([self.quantize, *self.overrides.values()])
 

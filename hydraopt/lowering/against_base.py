@@ -89,7 +89,7 @@ def verify_against(bundle: str | Path, base: str, sources: Sequence[str] = ()) -
 
 def _check_program(bundle: Path, manifest: Manifest, error: float) -> None:
     calibrated = manifest.calibration is not None
-    limit = CALIBRATED_LIMIT if calibrated else manifest.scheme.limit
+    limit = CALIBRATED_LIMIT if calibrated else manifest.loosest_scheme.limit
     if not error <= limit:
         what = "the float model" if calibrated else "PyTorch with the same weights"
         raise BundleError(

@@ -84,7 +84,7 @@ def profile_app(request: ProfileRequest, device: Device, apk: Path | None) -> di
         after = conditions_of(device)
         logits = _logits(workspace)
     where = f"the app on {device.serial}"
-    outputs = compare_outputs(logits, expected, manifest.scheme.tolerance, where)
+    outputs = compare_outputs(logits, expected, manifest.loosest_scheme.tolerance, where)
     note = DEVICE_NOTES.get(facts.device_type)
     return {
         **_on(results, facts),

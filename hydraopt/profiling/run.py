@@ -49,7 +49,7 @@ class DeviceRun:
         Alternatives with other weights than the bundle's are left out: those of a base that was
         rounded for texts, and a quantised base that has the adapter in its weights.
         """
-        quantized, calibrated = manifest.scheme.quantizes, manifest.calibration is not None
+        quantized, calibrated = manifest.loosest_scheme.quantizes, manifest.calibration is not None
         for variant in progress(self.variants, "outputs"):
             if (variant.reloads and calibrated) or (variant.name == "baked" and quantized):
                 continue
@@ -62,7 +62,7 @@ class DeviceRun:
             self.workspace.write(LOGITS, "")
             where = f"{variant.name} on {self.profile.facts.serial}"
             self.profile.outputs[variant.name] = compare_outputs(
-                content, tasks, manifest.scheme.tolerance, where
+                content, tasks, manifest.loosest_scheme.tolerance, where
             )
 
     def calibrated(self, workload: Workload, threads: int) -> Workload:
