@@ -78,6 +78,25 @@ def arguments(option: str, texts: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def weights(option: str, texts: Sequence[str]) -> dict[str, float]:
+    """Parse ``TASK=WEIGHT`` texts into a dict of numbers.
+
+    Raises:
+        UsageError: a text is not ``TASK=WEIGHT``, or a task occurs twice; the message names
+            ``option``.
+    """
+    found = {}
+    for task, weight in _pairs(option, texts, bool, "formal=0.6"):
+        try:
+            found[task] = float(weight)
+        except ValueError:
+            text = shortened(f"{task}={weight}")
+            raise UsageError(
+                f"{option} {text!r}: expected a number, for example {task}=0.6"
+            ) from None
+    return found
+
+
 def _pairs(
     option: str, texts: Sequence[str], is_name: Callable[[str], bool], example: str
 ) -> Iterator[tuple[str, str]]:

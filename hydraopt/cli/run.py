@@ -16,7 +16,7 @@ from ..reading import shortened
 from ..shown import shell, visible
 from . import report
 from .options import MOST, ChatArguments, Json, finite, messages
-from .parsing import arguments, integers
+from .parsing import arguments, integers, weights
 
 if TYPE_CHECKING:
     from ..formats.models import Chat
@@ -27,7 +27,21 @@ logger = logging.getLogger(__name__)
 
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle to run.")],
-    task: Annotated[str, typer.Option(help="Task to switch to.")],
+    task: Annotated[
+        str | None,
+        typer.Option(help="Task to switch to; without it, and without --mix, the base itself."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(callback=finite, help="Weight of the task's adapter, such as .7")
+    ] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK=WEIGHT",
+            help="Instead of --task: add this task's adapter, times the weight, to a mixture; "
+            "repeatable.",
+        ),
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt text.")] = None,
     chat: Annotated[
         bool, typer.Option("--chat", help="Apply the base model's chat template to --prompt.")
@@ -60,9 +74,13 @@ def run(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a prompt through one task's adapter."""
+    """Run a prompt through a task's adapter, a mixture of tasks, or the base."""
     if (prompt is None) == (ids is None):
         raise UsageError("pass either --prompt or --ids")
+    if task is not None and mix:
+        raise UsageError("pass either --task or --mix")
+    if scale is not None and task is None:
+        raise UsageError("--scale goes with --task; --mix has weights")
     if chat and prompt is None:
         raise UsageError("--chat goes with --prompt: the template is text")
     if chat_template_arg and not chat:
@@ -73,13 +91,14 @@ def run(
     sampling = sampling_of(temperature, top_p, top_k, seed)
     tokens = [] if ids is None else integers("--ids", ids)
     given = arguments("--chat-template-arg", chat_template_arg or ())
+    mixture = weights("--mix", mix) if mix else None
     if verbose:
         logging.getLogger("hydraopt").setLevel(logging.INFO)
     session = Session.open(bundle)
     model = session.manifest.model
     if isinstance(model, CausalLm):
         check_chat(model.chat, given)
-    session.switch(task)
+    session.switch(mixture or task, scale=1.0 if scale is None else scale)
     if not isinstance(model, CausalLm):
         if chat or temperature:
             option = "--chat" if chat else "--temperature"
@@ -87,7 +106,7 @@ def run(
                 f"{option} is for models that generate text; that of {bundle} is an {model.kind}"
             )
         output = session.run(tokens or prompt).tolist()
-        report.print_json({"task": task, "output": output} if as_json else output)
+        report.print_json({**_current(session), "output": output} if as_json else output)
         return
     form = "json" if as_json else "text" if ids is None else "ids"
     if prompt is not None:
@@ -135,7 +154,7 @@ def show(
     """Generate and print.
 
     Args:
-        session: session with a current task.
+        session: session that was switched.
         prompt: token ids.
         limit: maximum number of new tokens.
         sampling: sampling options.
@@ -152,10 +171,14 @@ def show(
         print(",".join(map(str, tokens)))
     else:
         new = list(tokens)
-        record = {"task": session.task, "ids": new, "text": session.decode(new)}
+        record = {**_current(session), "ids": new, "text": session.decode(new)}
         report.print_json(record | speeds(len(prompt), clock))
     if logger.isEnabledFor(logging.INFO):
         messages.print(speed_line(speeds(len(prompt), clock)), highlight=False, soft_wrap=True)
+
+
+def _current(session: "Session") -> dict[str, Any]:
+    return {"task": session.task, "mixture": dict(session.mixture)}
 
 
 def speed_line(figures: Mapping[str, float]) -> str:

@@ -40,6 +40,18 @@ def check_ids(ids: Sequence[int], model: CausalLm | Encoder) -> None:
         raise TaskError(f"token id {wrong[0]} is outside the vocabulary of {model.vocabulary}")
 
 
+def check_continuation(ids: Sequence[int], position: int, model: CausalLm) -> None:
+    """Raise ``TaskError`` unless a sequence of ``position`` tokens can go on with ``ids``."""
+    end, most = position + len(ids), model.max_length
+    check_ids(ids, model)
+    if end > most or len(ids) >= most:
+        raise TaskError(
+            f"{end} tokens, expected at most {most - 1} in a prompt and "
+            f"{most} in all; shorten it or export with a longer context",
+            options=["max_length"],
+        )
+
+
 def check_classes(factors: Mapping[str, torch.Tensor], task: str, expected: int | None) -> None:
     """Raise ``BundleError`` if a task's head does not have ``expected`` classes."""
     for name, factor in factors.items():

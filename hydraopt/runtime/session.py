@@ -5,13 +5,14 @@ from pathlib import Path
 
 import torch
 
-from ..errors import TaskError, check_task, require
+from ..errors import TaskError, require
 from ..formats.manifest import Manifest
 from ..formats.models import CausalLm, Encoder
-from .inputs import check_ids, inputs_of
+from .inputs import check_continuation, inputs_of
+from .mixtures import Mixture, mixture_of
 from .native import load_kernels
 from .sampling import GREEDY, Sampling, next_token
-from .tasks import Ready, task_loader
+from .tasks import Ready, check_keeps_cache, task_loader
 from .text import BundleTokenizer
 from .turns import Turns, in_turn
 
@@ -64,8 +65,13 @@ class Session:
 
     @property
     def task(self) -> str | None:
-        """The current task; None before the first :meth:`switch`."""
+        """The current task; None for a mixture, for the base and before the first switch."""
         return self._current.task if self._current else None
+
+    @property
+    def mixture(self) -> Mixture:
+        """Weights of the current tasks by name; empty for the base."""
+        return self._current.mixture if self._current else {}
 
     @property
     def factors(self) -> Sequence[torch.Tensor]:
@@ -73,25 +79,50 @@ class Session:
         return self._current.factors if self._current else ()
 
     @in_turn
-    def switch(self, task: str) -> None:
-        """Make ``task`` the current task and reset the KV cache.
+    def switch(
+        self, task: str | Mixture | None, *, scale: float = 1.0, keep_cache: bool = False
+    ) -> None:
+        """Make a task, a mixture of tasks or the base current, and reset the KV cache.
 
-        Tokens cached under one adapter are never read under another. A switch that fails leaves
-        the task and the KV cache unchanged.
+        Tokens cached under one adapter are not read under another, unless the caller keeps the
+        cache. A switch that fails leaves the task and the KV cache unchanged.
+
+        Args:
+            task: its name; or weights by name, -16 to 16, for the base plus the weighted sum of
+                the tasks' deltas; or None for the base without an adapter.
+            scale: weight of a single task.
+            keep_cache: keep the tokens in the KV cache: for adapters that are trained to read the
+                base's, such as activated LoRA.
 
         Raises:
-            TaskError: the bundle has no such task.
-            BundleError: its pack was damaged or replaced after :meth:`open`, or its head does not
+            TaskError: the bundle has no such task, or it cannot mix, scale or leave out adapters or
+                keep its cache; or a weight is out of range.
+            BundleError: a pack was damaged or replaced after :meth:`open`, or its head does not
                 have the number of classes that the manifest states.
         """
-        check_task(task, self.tasks)
-        self._current = self._load(task)
-        self.reset()
+        mixture = mixture_of(task, scale, self.tasks)
+        if keep_cache:
+            check_keeps_cache(self.bundle, self.manifest)
+        self._current = self._load(mixture)
+        self.rewind(self.position if keep_cache else 0)
 
     @in_turn
     def reset(self) -> None:
         """Start a new sequence: the next token goes to position 0."""
-        self.position = 0
+        self.rewind(0)
+
+    @in_turn
+    def rewind(self, position: int) -> None:
+        """Go back in the sequence: keep the first ``position`` tokens and forget the others.
+
+        Raises:
+            TaskError: there are fewer tokens.
+        """
+        if not 0 <= position <= self.position:
+            raise TaskError(
+                f"cannot rewind to position {position}: the KV cache has {self.position} tokens"
+            )
+        self.position = position
         self._sequence += 1
 
     @in_turn
@@ -116,7 +147,7 @@ class Session:
         if isinstance(given, str) and isinstance(model, Encoder):
             given = self.encode(given)
         (output,) = current.method.execute([*inputs_of(given, model), *current.factors])
-        return output[0, ..., : self.manifest.classes.get(current.task)]
+        return output[0, ..., : self.manifest.classes.get(current.task or "")]
 
     def _causal_lm(self) -> CausalLm:
         """Return the causal LM; raise ``TaskError`` for another kind or without a current task."""
@@ -146,14 +177,7 @@ class Session:
                 unknown ids, or the sequence exceeds the context.
         """
         model, current = self._causal_lm(), self._ready()
-        end, most = self.position + len(ids), model.max_length
-        check_ids(ids, model)
-        if end > most or len(ids) >= most:
-            raise TaskError(
-                f"{end} tokens, expected at most {most - 1} in a prompt and "
-                f"{most} in all; shorten it or export with a longer context",
-                options=["max_length"],
-            )
+        check_continuation(ids, self.position, model)
         step = model.prefill_length
         for piece in (ids[start : start + step] for start in range(0, len(ids), step)):
             positions = torch.arange(self.position, self.position + len(piece))

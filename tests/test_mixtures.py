@@ -1,0 +1,256 @@
+"""The base itself, scaled tasks and mixtures of tasks; going back in a sequence."""
+
+import json
+import math
+
+import pytest
+import torch
+from command_line import fails, succeeds
+from conftest import BASE_ID, tiny_llama
+from peft import PeftModel
+
+from hydraopt.errors import TaskError
+from hydraopt.lowering.base_model import load_base
+from hydraopt.lowering.lowered import lower_base
+from hydraopt.lowering.settings import ExportSettings
+from hydraopt.runtime import Session
+from hydraopt.runtime.mixtures import mixed, mixture_of
+from hydraopt.runtime.native import Running, load_program
+
+PROMPT = [5, 17, 99, 200, 3]
+TASKS = ("alpha", "beta", "gamma")
+MIXTURES = ({"alpha": 0.6, "gamma": 1.0}, {"beta": -1.5}, {"alpha": 1, "beta": 1, "gamma": -2})
+
+
+def test_weights_are_those_that_are_asked_for():
+    assert mixture_of("alpha", 1.0, TASKS) == {"alpha": 1.0}
+    assert mixture_of("alpha", -0.5, TASKS) == {"alpha": -0.5}
+    assert mixture_of({"alpha": 16, "beta": 0, "gamma": -16}, 1, TASKS) == {
+        "alpha": 16.0,
+        "gamma": -16.0,
+    }
+    assert mixture_of(None, 1.0, TASKS) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "scale", "message"),
+    [
+        ("delta", 1.0, "no task 'delta'; there are: alpha, beta, gamma"),
+        ({"alpha": 1.0, "delta": 0.0}, 1.0, "no task 'delta'; there are: alpha, beta, gamma"),
+        ("alpha", math.nan, "weight of task 'alpha' is nan, expected -16 to 16"),
+        ({"beta": math.inf}, 1.0, "weight of task 'beta' is inf, expected -16 to 16"),
+        ({"alpha": 1.0, "beta": -17}, 1.0, "weight of task 'beta' is -17, expected -16 to 16"),
+        ("alpha", 0.0, "all weights are 0, which is the base; switch to None for it"),
+        ({"alpha": 0.0, "beta": -0.0}, 1.0, "all weights are 0, which is the base"),
+        ({}, 1.0, "all weights are 0, which is the base"),
+        ({"alpha": 1.0}, 0.5, "scale is 0.5, but scales one task; a mixture has weights"),
+        (None, math.nan, "scale is nan, but scales one task"),
+    ],
+)
+def test_weights_out_of_range_and_unknown_tasks_are_refused(asked, scale, message):
+    with pytest.raises(TaskError, match=message):
+        mixture_of(asked, scale, TASKS)
+
+
+def random_factors(seed: int) -> dict[str, torch.Tensor]:
+    """A task's: shared rows are a layer of ``low``, an input of ``high``; and a head."""
+    shared, own = (torch.Generator().manual_seed(x) for x in (0, 1 + seed))
+    return {
+        "low.B": torch.randn(1, 3, 10, generator=own),
+        "high.A": torch.randn(1, 12, 4, generator=shared),
+        "high.B": torch.randn(1, 4, 8, generator=own),
+    }
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_a_mixture_is_the_weighted_sum_of_deltas(mixture):
+    unpacked = {task: random_factors(TASKS.index(task)) for task in mixture}
+    found = dict(zip(("low.B", "high.A", "high.B"), mixed(unpacked, mixture), strict=True))
+
+    def sum_of(part):
+        return sum(weight * part(unpacked[task]).double() for task, weight in mixture.items())
+
+    torch.testing.assert_close(found["low.B"].double(), sum_of(lambda x: x["low.B"]))
+    delta = (found["high.A"] @ found["high.B"]).double()
+    wanted = sum_of(lambda x: x["high.A"] @ x["high.B"])
+    torch.testing.assert_close(delta, wanted, atol=1e-5, rtol=0)
+
+
+def test_rows_of_a_tasks_own_cannot_be_mixed():
+    unpacked = {task: random_factors(0) for task in ("alpha", "beta")}
+    unpacked["beta"]["high.A"] = unpacked["beta"]["high.A"] + 1
+    message = "'alpha', 'beta' cannot be mixed: 1 modules have rows of their own .* such as high;"
+    with pytest.raises(TaskError, match=message) as error:
+        mixed(unpacked, {"alpha": 0.5, "beta": 0.5})
+    assert error.value.options == ("mixable",)
+
+
+def test_a_scaled_task_keeps_its_head():
+    head = {"score.task_head.A": torch.randn(1, 8, 3), "score.task_head.B": torch.randn(1, 3, 1)}
+    factors = mixed({"alpha": random_factors(0) | head}, {"alpha": 0.5})
+    assert torch.equal(factors[2], 0.5 * random_factors(0)["high.B"])
+    assert factors[3] is head["score.task_head.A"]
+    assert factors[4] is head["score.task_head.B"]
+
+
+@pytest.mark.slow
+def test_the_base_is_transformers(bundle):
+    session = Session.open(bundle)
+    with torch.no_grad():
+        wanted = tiny_llama()(torch.tensor([PROMPT])).logits[0, -1]
+    for task in (None, "alpha", None):
+        session.switch(task)
+        found = session.forward(PROMPT)
+        assert (session.task, session.mixture) == (task, {task: 1.0} if task else {})
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+def test_the_base_of_a_quantised_bundle_is_its_own_program(quantised_bundle, base, tmp_path):
+    loaded = load_base(str(base), BASE_ID)
+    program = lower_base(loaded, loaded.kind.resolve(ExportSettings("8da4w"), loaded.model))
+    (tmp_path / "base.pte").write_bytes(program.buffer)
+    forward = load_program(tmp_path / "base.pte", "this").load_method("forward")
+    (wanted,) = Running(forward, "the base").execute([torch.tensor([PROMPT]), torch.arange(5)])
+    session = Session.open(quantised_bundle)
+    session.switch(None)
+    assert torch.equal(session.forward(PROMPT), wanted[0, -1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_a_mixture_is_what_peft_merges(bundle, merged, base, tmp_path, mixture):
+    model = load_base(str(base), BASE_ID).model
+    for number, task in enumerate(mixture):
+        merged.to_peft(task, tmp_path / task)
+        if number == 0:
+            model = PeftModel.from_pretrained(model, tmp_path / task, task)
+        else:
+            model.load_adapter(tmp_path / task, task)
+    model.add_weighted_adapter([*mixture], [*mixture.values()], "mixture", combination_type="cat")
+    model.set_adapter("mixture")
+    with torch.no_grad():
+        wanted = model.eval()(torch.tensor([PROMPT])).logits[0, -1]
+    session = Session.open(bundle)
+    session.switch(mixture)
+    assert session.mixture == mixture
+    torch.testing.assert_close(session.forward(PROMPT), wanted, atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_scale_moves_a_task_from_the_base_to_itself(quantised_bundle):
+    session, logits = Session.open(quantised_bundle), {}
+    for scale in (0.01, 0.5, 1.0):
+        session.switch("beta", scale=scale)
+        assert (session.task, session.mixture) == ("beta", {"beta": scale})
+        logits[scale] = session.forward(PROMPT)
+    session.switch("beta")
+    assert torch.equal(session.forward(PROMPT), logits[1.0])
+    session.switch(None)
+    distances = [(session.forward(PROMPT) - x).norm() for x in logits.values()]
+    session.reset()
+    near, middle, far = distances
+    assert near < 0.1 * middle < 0.1 * far
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["methods", "static", "data"])
+def test_bundles_without_inputs_run_whole_tasks_only(request, form):
+    session = Session.open(request.getfixturevalue(f"{form}_bundle"))
+    first, second, *_ = session.tasks
+    session.switch(first)
+    session.forward(PROMPT)
+    for arguments, options, what in [
+        ([None], {}, "the base without an adapter"),
+        ([first], {"scale": 0.5}, "a weight or a mixture"),
+        ([{first: 1.0, second: 1.0}], {}, "a weight or a mixture"),
+        ([second], {"keep_cache": True}, "a switch that keeps the KV cache"),
+    ]:
+        with pytest.raises(TaskError, match=f"has swap '{form}', expected 'inputs' for {what}"):
+            session.switch(*arguments, **options)
+    assert (session.task, session.position) == (first, len(PROMPT))
+
+
+@pytest.mark.slow
+def test_a_rewound_sequence_goes_on_as_if_nothing_had_followed(bundle, portable_bundle):
+    for directory in (bundle, portable_bundle):
+        session = Session.open(directory)
+        session.switch("alpha")
+        session.forward(PROMPT)
+        wanted = session.forward([9, 8])
+        session.forward([7] * 20)
+        session.rewind(len(PROMPT))
+        assert session.position == len(PROMPT)
+        assert torch.equal(session.forward([9, 8]), wanted)
+
+
+@pytest.mark.slow
+def test_a_rewind_ends_a_generation_and_goes_no_further_than_the_sequence(bundle):
+    session = Session.open(bundle)
+    session.switch("gamma")
+    running = session.generate_ids(PROMPT, 6)
+    next(running)
+    for position in (-1, len(PROMPT) + 1):
+        with pytest.raises(TaskError, match=f"rewind to position {position}: .* has 5 tokens"):
+            session.rewind(position)
+    next(running)
+    session.rewind(session.position)
+    with pytest.raises(TaskError, match="switched or reset during this generation"):
+        next(running)
+
+
+@pytest.mark.slow
+def test_a_kept_cache_is_read_under_the_next_adapter(bundle):
+    session, fresh = Session.open(bundle), Session.open(bundle)
+    session.switch(None)
+    session.forward(PROMPT)
+    running = session.generate_ids(PROMPT, 6)
+    next(running)
+    session.switch("beta", keep_cache=True)
+    assert (session.task, session.position) == ("beta", len(PROMPT))
+    found = session.forward([9])
+    with pytest.raises(TaskError, match="switched or reset during this generation"):
+        next(running)
+    logits = []
+    for task in (None, "beta"):  # whose tokens of the prompt differ
+        fresh.switch(task)
+        fresh.forward(PROMPT)
+        logits.append(fresh.forward([9]))
+    assert all((found - x).abs().max() > 1e-3 for x in logits)
+
+
+def run(bundle, *options) -> dict:
+    return json.loads(succeeds("run", bundle, "--ids", "5,17,99", "--json", *options))
+
+
+@pytest.mark.slow
+def test_run_runs_the_base_a_scaled_task_and_a_mixture(bundle):
+    session = Session.open(bundle)
+    for options, asked in [
+        ((), {"task": None}),
+        (("--task", "beta", "--scale", "-.5"), {"task": "beta", "scale": -0.5}),
+        (
+            ("--mix", "alpha=0.6", "--mix", "beta=1"),
+            {"task": {"alpha": 0.6, "beta": 1.0}},
+        ),
+    ]:
+        session.switch(**asked)
+        record = run(bundle, *options)
+        assert record["ids"] == list(session.generate_ids([5, 17, 99], 64))
+        assert (record["task"], record["mixture"]) == (session.task, session.mixture)
+
+
+@pytest.mark.slow
+def test_wrong_mixtures_are_one_clear_line(bundle):
+    for options, message, code in [
+        (("--task", "beta", "--mix", "alpha=1"), "pass either --task or --mix", 2),
+        (("--scale", 0.5), "--scale goes with --task; --mix has weights", 2),
+        (("--task", "beta", "--scale", "nan"), "nan is not a finite number", 2),
+        (("--mix", "alpha"), "--mix 'alpha': expected NAME=VALUE, for example formal=0.6", 2),
+        (("--mix", "alpha=x"), "--mix 'alpha=x': expected a number, for example alpha=0.6", 2),
+        (("--mix", "alpha=1", "--mix", "alpha=2"), "--mix gives 'alpha' twice", 2),
+        (("--mix", "delta=1"), "no task 'delta'; there are: alpha, beta, gamma", 1),
+        (("--mix", "alpha=17"), "weight of task 'alpha' is 17.0, expected -16 to 16", 1),
+        (("--task", "beta", "--scale", 0), "all weights are 0, which is the base", 1),
+    ]:
+        assert message in fails("run", bundle, "--ids", 1, *options, code=code)
