@@ -36,7 +36,7 @@ from hydraopt.zoo.tasks import TASKS, test_examples
 FORMS = ("zoo", "pieces", "portable", "quantised", "methods", "static")
 TINY_TASKS = ("alpha", "beta", "gamma")
 PROMPTS = ("hello", "x", "a longer prompt of 27 bytes")
-CHATS = ("Hi", " Grüße\n", "<|im_end|>")
+CHATS = ("Hi", " Grüße\n")
 FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 PROGRAMS = {"javac": "default-jdk-headless", "mvn": "maven", "aapt2": "aapt"}
 

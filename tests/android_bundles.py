@@ -16,6 +16,8 @@ from hydraopt.runtime.sampling import probabilities
 
 LONGEST = 512  # tokens of an answer in the app
 Change = Callable[[Path], object]
+CHAT = {"prefix": "x", "suffix": "y", "strip": False, "arguments": {}}  # without conversation
+BETWEEN = {"system": None, "answer": "a", "message": "m", "stripped": [], "thoughts": None}
 
 
 def write_answers(bundle: Path, asked: Sequence[tuple[str, str, bool]], path: Path) -> None:
@@ -215,8 +217,8 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
     yield "half", _cut("manifest.json", 40), "manifest.json is damaged"
     for content in ("[1]", "manifest", "", "[" * 1000, '{"format_version": NaN}'):
         yield "content", _write("manifest.json", content), "manifest.json is damaged"
-    yield "newer", _manifest(format_version=9), "format version 9, expected 7; update hydraopt"
-    yield "older", _manifest(format_version=4), "expected 7; write it again with `hydraopt export`"
+    yield "newer", _manifest(format_version=9), "format version 9, expected 8; update hydraopt"
+    yield "older", _manifest(format_version=4), "expected 8; write it again with `hydraopt export`"
     yield (
         "digest",
         _text('"eos_ids": [\n      257', '"eos_ids": [\n      256'),
@@ -250,6 +252,12 @@ def damages(other: Path) -> Iterator[tuple[str, Change, str]]:
         *(("model", "vocabulary", 10**400), ("model", "vocabulary", 1.5)),
         *(("model", "eos_ids", [1.5]), ("model", "chat", {"prefix": "x"})),
         ("model", "chat", {"prefix": "x", "suffix": 1, "strip": False}),
+        ("model", "chat", CHAT),
+        ("model", "chat", CHAT | {"conversation": 1}),
+        ("model", "chat", CHAT | {"conversation": BETWEEN | {"message": None}}),
+        ("model", "chat", CHAT | {"conversation": BETWEEN | {"system": ["x"]}}),
+        ("model", "chat", CHAT | {"conversation": BETWEEN | {"thoughts": [1, 2]}}),
+        ("model", "chat", CHAT | {"conversation": BETWEEN | {"stripped": ["user"]}}),
     ):
         yield f"field-{name}", _part(part, name, value), "manifest.json is damaged"
 

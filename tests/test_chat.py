@@ -1,12 +1,24 @@
-"""Chat templates: a prefix and a suffix that give what transformers gives, or none."""
+"""Chat templates: texts around those of turns that give what transformers gives, or none."""
 
 from functools import cache
+from random import Random
 
 import pytest
-from chat_templates import BOS, CHATML, DATED, END, SMOLLM, SYSTEM, chat_tokenizer
+from chat_templates import (
+    BOS,
+    CHATML,
+    DATED,
+    END,
+    GEMMA3,
+    QWEN3,
+    QWEN25,
+    SMOLLM,
+    SYSTEM,
+    chat_tokenizer,
+)
 from tokenizers import Tokenizer
 
-from hydraopt.formats.models import Chat
+from hydraopt.confined import ConfinedTokenizer
 from hydraopt.lowering.chat import read_chat
 from hydraopt.lowering.tokenizer import load_tokenizer, save_tokenizer, stop_tokens
 
@@ -14,12 +26,12 @@ QUESTIONS = ("What is 3 + 4?", "zwei\nZeilen", " Übung ", "<|im_end|>", "", "{{
 
 
 @cache  # a process each
-def read(template):
-    return read_chat(chat_tokenizer(template))
+def read(template, **arguments):
+    return read_chat(chat_tokenizer(template), arguments)
 
 
-def chat_of(template):
-    return read(template)[0]
+def chat_of(template, **arguments):
+    return read(template, **arguments)[0]
 
 
 def ends(template, generation):
@@ -32,7 +44,9 @@ def turn(message):
 
 def test_chatml_is_two_strings():
     chat = chat_of(CHATML)
-    assert chat == Chat("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", False)
+    assert chat.prefix == "<|im_start|>user\n"
+    assert chat.suffix == "<|im_end|>\n<|im_start|>assistant\n"
+    assert not chat.strip
 
 
 def test_a_default_system_prompt_is_in_the_prefix():
@@ -43,7 +57,7 @@ def test_a_default_system_prompt_is_in_the_prefix():
 def test_a_date_is_the_one_without_a_clock_and_white_space_goes_where_the_template_takes_it():
     chat = chat_of(DATED)
     assert chat.prefix == (
-        "<bos><|im_start|>system\nToday is 26 Jul 2024<|im_end|><|im_start|>user\n"
+        "<bos><|im_start|>system\nToday is 26 Jul 2024\n\n<|im_end|><|im_start|>user\n"
     )
     assert chat.strip
 
@@ -58,6 +72,103 @@ def test_text_and_ids_equal_those_of_transformers(template, message):
     ids = tokenizer.backend_tokenizer.encode(rendered, add_special_tokens=False).ids
     assert ids == tokenizer.apply_chat_template(turn(message), return_dict=False, **given)
     assert ids.count(BOS) == (template == DATED)
+
+
+# of published models, with variables that choose their form
+FORMS = {
+    "SmolLM2": (SMOLLM, {}),
+    "Llama 3.2": (DATED, {}),
+    "Qwen 2.5": (QWEN25, {}),
+    "Qwen 3": (QWEN3, {}),
+    "Qwen 3 without thinking": (QWEN3, {"enable_thinking": False}),
+    "Gemma 3": (GEMMA3, {}),
+}
+TEXTS = (
+    "Hi",
+    "zwei\nZeilen",
+    " Übung ",
+    "\n\nx\n",
+    "",
+    "{{ 1 }}",
+    "<think>\n\n</think>\n\nOk",
+    "a</think>",
+)
+
+
+def conversations(count):
+    """Messages and answers, alternately, and a system prompt or none."""
+    random = Random(1)
+    for _ in range(count):
+        turns = random.choices(TEXTS, k=2 * random.randint(0, 6) + 1)
+        turns[::2] = [turn or "?" for turn in turns[::2]]
+        yield turns, random.choice([None, "You are short.", " Be kind.\n"])
+
+
+def messages(turns, system):
+    roles = [] if system is None else [{"role": "system", "content": system}]
+    return roles + [
+        {"role": ("user", "assistant")[index % 2], "content": turn}
+        for index, turn in enumerate(turns)
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_conversations_have_the_text_and_ids_of_transformers(form, tmp_path):
+    template, arguments = FORMS[form]
+    tokenizer, chat = chat_tokenizer(template), chat_of(template, **arguments)
+    tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    confined = ConfinedTokenizer(tmp_path / "tokenizer.json")
+    given = {"add_generation_prompt": True, "date_string": "26 Jul 2024", **arguments}
+    for turns, system in conversations(200):
+        asked = messages(turns, system)
+        rendered = tokenizer.apply_chat_template(asked, tokenize=False, **given)
+        assert chat.render(*turns, system=system) == rendered
+        ids = tokenizer.apply_chat_template(asked, return_dict=False, **given)
+        assert confined.encode_turns(chat.pieces(turns, system)) == ids
+    confined.close()
+
+
+def test_what_a_model_is_prompted_with_need_not_be_in_its_past_answers():
+    quick = chat_of(QWEN3, enable_thinking=False)
+    assert quick.suffix.endswith("assistant\n<think>\n\n</think>\n\n")
+    between = quick.conversation
+    assert between.answer.endswith("assistant\n")
+    assert between.thoughts == ("<think>", "</think>")
+    assert between.past("<think>\nHm\n</think>\n\n7 ") == "7 "
+    assert chat_of(SMOLLM).conversation.past("<think></think>7") == "<think></think>7"
+
+
+def test_a_system_prompt_may_be_a_part_of_the_first_message():
+    assert chat_of(GEMMA3).conversation.system == ("<bos><|im_start|>user\n", "\n\n")
+    assert chat_of(GEMMA3).pieces(["Hi"], " A\n")[:4] == [
+        *("<bos><|im_start|>user\n", " A\n", "\n\n", "Hi")
+    ]
+
+
+def test_a_template_without_system_prompts_has_none():
+    refusing = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + CHATML
+    )
+    assert chat_of(refusing).conversation.system is None
+    assert chat_of(refusing).conversation.message == chat_of(CHATML).conversation.message
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("{{ messages | length }}", "it begins or ends otherwise than with one message"),
+        ("{% if messages | length > 7 %}{{ 'long' }}{% endif %}", "changes a conversation of"),
+        ("{% set messages = messages[-1:] %}", "has the turn 'hydraopt-message' 0 times"),
+        ("{% if messages | length > 1 %}{{ raise_exception('one only') }}{% endif %}", "one only"),
+    ],
+)
+def test_a_template_of_other_conversations_has_single_messages_alone(change, why, warnings):
+    chat = chat_of(change + CHATML)
+    assert chat.conversation is None
+    assert chat.render("Hi").endswith(chat_of(CHATML).render("Hi"))
+    (warning,) = warnings
+    assert "the bundle's chat is one message and its answer" in warning
+    assert why in warning
 
 
 def test_no_template_is_none_without_a_word(warnings):

@@ -110,13 +110,19 @@ def manifest(coded) -> Manifest:
     program = {"model.pte": {"bytes": 1, "sha256": "0" * 64}}
     layout = {"layout.json": files.pop("layout.json")}
     fields = {
-        **{"format_version": 7, "base_model": "b", "executorch": "1.5.1", "quantize": "none"},
+        **{"format_version": 8, "base_model": "b", "executorch": "1.5.1", "quantize": "none"},
         **{"base_config_sha256": "0" * 64, "method": "budget", "adapter_bytes": 9},
         **{"files": files | program, "classes": {}, "deviation": 1e-6},
         "model": {
             **{"kind": "causal_lm", "vocabulary": 258, "max_length": 32, "prefill_length": 31},
             **{"embedding": "none", "attention": "llm", "eos_ids": [257]},
-            "chat": {"prefix": "<", "suffix": ">", "strip": True, "arguments": {}},
+            "chat": {
+                **{"prefix": "<", "suffix": ">", "strip": True, "arguments": {}},
+                "conversation": {
+                    **{"system": ["[", "]"], "answer": ">", "message": "|<"},
+                    **{"stripped": ["system"], "thoughts": None},
+                },
+            },
         },
         "swap": {
             **{"mode": "inputs", "static_rows": False, "constant_bytes": 0},

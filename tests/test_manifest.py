@@ -2,24 +2,31 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from sealed_files import reseal
 
 from hydraopt.errors import BundleError
+from hydraopt.formats.chat import ChatTemplate, Conversation
 from hydraopt.formats.manifest import MANIFEST, Manifest
-from hydraopt.formats.models import CausalLm, Chat, Encoder, Image, Pooling
+from hydraopt.formats.models import CausalLm, Encoder, Image, Pooling
 from hydraopt.formats.pack import Pack
 from hydraopt.formats.records import FileRecord
 from hydraopt.formats.swaps import Data, Inputs, Methods, Static
 
 FILE = FileRecord(1, "0" * 64)
 PACKS = {"alpha": Pack("packs/alpha.pack", 0, 70, "0" * 64)}
-CHAT = Chat("<", ">", strip=True, arguments={"enable_thinking": "false"})
+BETWEEN = Conversation(("[", "]"), ">", "|<", ("system", "assistant"), ("<think>", "</think>"))
+CHAT = ChatTemplate("<", ">", strip=True, arguments={"a": "false"}, conversation=BETWEEN)
+NO_MORE = Conversation(None, ">", "|<")
+ONE_MESSAGE = ChatTemplate("<", ">", strip=False)
 LM = CausalLm(258, 32, 31, "none", "llm", (257,), CHAT)
 MODELS = (
     LM,
     CausalLm(258, 32, 8, "4w", "portable"),
+    CausalLm(258, 32, 8, "4w", "portable", chat=ONE_MESSAGE),
+    CausalLm(258, 32, 8, "4w", "portable", chat=replace(ONE_MESSAGE, conversation=NO_MORE)),
     Encoder(258, 32, "none", per_token=True),
     Encoder(258, 32, "8w", pooling=Pooling("cls", normalized=True, prompt="query: ")),
     Image((3, 32, 32)),
@@ -74,8 +81,8 @@ CLOSED = {"mode": "methods", "methods": {"alpha": "task_0"}, "constant_bytes": 0
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 9}, "format version 9, expected 7; update hydraopt"),
-        ({"format_version": 4}, "expected 7; write it again with `hydraopt export`"),
+        ({"format_version": 9}, "format version 9, expected 8; update hydraopt"),
+        ({"format_version": 4}, "expected 8; write it again with `hydraopt export`"),
         ({"files": None}, "files must be object"),
         ({"surprise": 1}, "surprise"),
         ({"files": {}}, "files must contain"),
@@ -105,6 +112,7 @@ def test_a_manifest_of_another_version_or_a_damaged_one_is_refused(written, chan
         ({"eos_ids": [1.5]}, "eos_ids"),
         ({"chat": {"prefix": "x"}}, "chat"),
         ({"chat": {"prefix": "x", "suffix": 1, "strip": False}}, "chat"),
+        ({"chat": vars(ONE_MESSAGE) | {"conversation": {"answer": "x"}}}, "chat"),
         ({"pooling": None}, "model must not contain .*pooling"),
     ],
 )

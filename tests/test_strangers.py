@@ -26,8 +26,8 @@ from hydraopt.confined import (
     try_tokenizer,
 )
 from hydraopt.errors import BundleError, DataError, LoweringError, TaskError, UsageError
+from hydraopt.formats.chat import ChatTemplate
 from hydraopt.formats.manifest import Manifest
-from hydraopt.formats.models import Chat
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.chat import read_chat
 from hydraopt.lowering.plan import make_plan
@@ -266,8 +266,8 @@ def test_a_chat_without_thinking_is_exported_and_run(merged, chat_base, pieces_b
     arguments = {"enable_thinking": False}
     plan = make_plan(merged, str(tmp_path / "base"), FLOAT32, chat_arguments=arguments)
     suffix = "<|im_end|>\n<|im_start|>assistant\n[quick]\n"
-    chat = Chat("<|im_start|>user\n", suffix, False, {"enable_thinking": "false"})
-    assert plan.base.about["chat"] == chat
+    chat = ChatTemplate("<|im_start|>user\n", suffix, False, {"enable_thinking": "false"})
+    assert replace(plan.base.about["chat"], conversation=None) == chat
     bundle = shutil.copytree(pieces_bundle, tmp_path / "b")  # the same but for its chat
     manifest = Manifest.read(bundle)
     replace(manifest, model=replace(manifest.causal_lm, chat=chat)).write(bundle / "manifest.json")

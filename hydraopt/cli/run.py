@@ -19,7 +19,7 @@ from .options import MOST, ChatArguments, Json, finite, messages
 from .parsing import arguments, integers, weights
 
 if TYPE_CHECKING:
-    from ..formats.models import Chat
+    from ..formats.chat import ChatTemplate
     from ..runtime import Sampling, Session
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def run(
     show(session, tokens, max_new_tokens, sampling, form)
 
 
-def check_chat(chat: "Chat | None", given: Mapping[str, Any]) -> None:
+def check_chat(chat: "ChatTemplate | None", given: Mapping[str, Any]) -> None:
     """Raise ``UsageError`` for template variables other than those of the export.
 
     A bundle keeps the text around a prompt that the template rendered then, not the template.

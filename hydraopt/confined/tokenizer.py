@@ -27,6 +27,13 @@ class ConfinedTokenizer:
         """Return the token ids of ``text``; ``special``: with the tokens added to every text."""
         return self._process.ask("encode", text=text, special=special)
 
+    def encode_turns(self, pieces: Sequence[str]) -> list[int]:
+        """Return the ids of a text in pieces, a chat template's and those of turns alternately.
+
+        Special tokens are those of the template alone; none is added.
+        """
+        return self._process.ask("encode_turns", pieces=list(pieces))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, without special tokens."""
         return self._process.ask("decode", ids=list(ids))

@@ -4,7 +4,9 @@ It runs as a script because importing the package would take longer than its wor
 """
 
 import json
+import re
 import resource
+import secrets
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -28,11 +30,21 @@ class Tokenizing:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         added = self._tokenizer.get_added_tokens_decoder()
-        self._special = {token for token, content in added.items() if content.special}
+        self._special = {token: content for token, content in added.items() if content.special}
+        self._twins: _Twins | None = None
 
     def encode(self, text: str, special: bool) -> list[int]:
         """Return the ids of a text, with or without the tokens added to every text."""
         return self._tokenizer.encode(text, add_special_tokens=special).ids
+
+    def encode_turns(self, pieces: Sequence[str]) -> list[int]:
+        """Return the ids of a text in pieces, a template's and those of turns alternately.
+
+        Special tokens are those of the template alone; none is added.
+        """
+        if self._twins is None:
+            self._twins = _Twins(self._tokenizer, self._special)
+        return self._twins.encode(pieces)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, without special tokens."""
@@ -57,6 +69,41 @@ class Tokenizing:
         tokens = range(self._tokenizer.get_vocab_size())
         self._tokenizer.decode_batch([[token] for token in tokens])
         self.decode(tokens)
+
+
+class _Twins:
+    """Special tokens of one more name each, which only the texts of a template are written with.
+
+    A text in which special tokens are plain text but for some of them can thus be encoded at once,
+    as words may reach from a template's text into that of a turn.
+    """
+
+    def __init__(self, tokenizer: Any, special: Mapping[int, Any]):
+        from tokenizers import AddedToken
+
+        self._tokenizer, self._mark = tokenizer, secrets.token_hex(8)  # no text can have it
+        names = sorted((token.content for token in special.values()), key=len, reverse=True)
+        self._names = re.compile("|".join(map(re.escape, names)) or "(?!)")
+        rules = ("single_word", "lstrip", "rstrip", "normalized")
+        twins = [
+            AddedToken(self._mark + token.content, **{rule: getattr(token, rule) for rule in rules})
+            for token in special.values()
+        ]
+        tokenizer.add_tokens(twins)
+        ids = [tokenizer.token_to_id(twin.content) for twin in twins]
+        self._originals = dict(zip(ids, special, strict=True))
+
+    def encode(self, pieces: Sequence[str]) -> list[int]:
+        text = "".join(
+            piece if index % 2 else self._names.sub(lambda found: self._mark + found[0], piece)
+            for index, piece in enumerate(pieces)
+        )
+        self._tokenizer.encode_special_tokens = True  # as plain text; twins are not special
+        try:
+            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        finally:
+            self._tokenizer.encode_special_tokens = False
+        return [self._originals.get(token, token) for token in ids]
 
 
 def render(
@@ -94,8 +141,8 @@ def main() -> None:
     answers: dict[str, Callable[..., Any]] = {
         function.__name__: function
         for function in (
-            *(tokenizing.load, tokenizing.encode, tokenizing.decode, tokenizing.added),
-            *(tokenizing.try_all, render, names),
+            *(tokenizing.load, tokenizing.encode, tokenizing.encode_turns, tokenizing.decode),
+            *(tokenizing.added, tokenizing.try_all, render, names),
         )
     }
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):

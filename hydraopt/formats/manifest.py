@@ -13,7 +13,7 @@ from .pack import SHARED, Pack
 from .records import FileRecord, check_files, parse_records
 from .swaps import Inputs, Swap, read_swap
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 WRITER = "hydraopt export"
 FORWARD, UNPACK = "forward", "unpack"
 MANIFEST, PROGRAM, TOKENIZER = "manifest.json", "model.pte", "tokenizer.json"

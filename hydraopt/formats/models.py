@@ -1,34 +1,12 @@
 """The manifest's record of the base model, one class for each kind."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
+from .chat import ChatTemplate, read_chat
+
 CAUSAL_LM, ENCODER, IMAGE = "causal_lm", "encoder", "image"
-
-
-@dataclass(frozen=True)
-class Chat:
-    """One user turn in the base model's own chat template: ``prefix + message + suffix``.
-
-    Encode the whole text in one call without adding special tokens: those in the text are parsed,
-    and the prefix includes the beginning-of-text token if the template does.
-
-    Attributes:
-        prefix: default system prompt, if any, and start of the user's turn.
-        suffix: end of the user's turn and start of the answer.
-        strip: whether the template strips white space from the message.
-        arguments: variables of the template for which the other fields hold, name -> JSON.
-    """
-
-    prefix: str
-    suffix: str
-    strip: bool
-    arguments: Mapping[str, str] = field(default_factory=dict)
-
-    def render(self, message: str) -> str:
-        """Return the prompt of one user turn."""
-        return self.prefix + (message.strip() if self.strip else message) + self.suffix
 
 
 @dataclass(frozen=True)
@@ -44,7 +22,7 @@ class CausalLm:
         attention: ``llm`` (ExecuTorch's operators for language models) or ``portable``.
         eos_ids: end-of-sequence tokens: those of the base's ``generation_config``, the
             tokenizer's, and the special token that ends a turn of the chat template.
-        chat: the base's chat template for one user turn; None if it has none of this form.
+        chat: the base's chat template; None if it has none of this form.
     """
 
     kind: ClassVar[str] = CAUSAL_LM
@@ -54,7 +32,7 @@ class CausalLm:
     embedding: str
     attention: str
     eos_ids: tuple[int, ...] = ()
-    chat: Chat | None = None
+    chat: ChatTemplate | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +89,7 @@ def read_model(fields: Mapping) -> Model:
     """Parse a manifest's ``model``, which must match the schema."""
     match fields:
         case {"kind": "causal_lm", "eos_ids": eos_ids, "chat": chat, **rest}:
-            return CausalLm(**rest, eos_ids=tuple(eos_ids), chat=chat and Chat(**chat))
+            return CausalLm(**rest, eos_ids=tuple(eos_ids), chat=chat and read_chat(chat))
         case {"kind": "encoder", "pooling": pooling, **rest}:
             return Encoder(**rest, pooling=pooling and Pooling(**pooling))
         case _:

@@ -272,8 +272,9 @@ class Session:
     def encode(self, text: str, *, chat: bool = False, special: bool = True) -> list[int]:
         """Encode ``text`` to token ids; with ``chat`` as one user turn of the chat template.
 
-        Without ``special``, the tokens that the tokenizer adds to every text, such as one that
-        begins it, are left out: ``text`` continues another.
+        Special tokens in ``text`` are parsed, but in a turn of a chat they are plain text. Without
+        ``special``, the tokens that the tokenizer adds to every text, such as one that begins it,
+        are left out: ``text`` continues another.
 
         Raises:
             TaskError: the text is not valid UTF-8, the tokenizer rejects it, or the bundle has no
@@ -281,7 +282,9 @@ class Session:
         """
         if self._tokenizer is None:
             raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
-        return self._tokenizer.encode(text, chat=chat, special=special)
+        if chat:
+            return self._tokenizer.encode_chat([text])
+        return self._tokenizer.encode(text, special=special)
 
     def try_tokenizer(self) -> None:
         """Test the tokenizer, if there is one, on texts of many kinds.

@@ -7,7 +7,7 @@ program; a call takes about 40 µs longer than in this process.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from ..confined import ConfinedError, ConfinedTokenizer
@@ -45,30 +45,44 @@ class BundleTokenizer:
             if tried:
                 self._tokenizer.try_all()
 
-    def encode(self, text: str, *, chat: bool = False, special: bool = True) -> list[int]:
-        """Encode ``text`` to token ids; with ``chat`` as one user turn of the chat template.
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        """Encode ``text`` to token ids.
 
         An encoder's default prompt is put before the text. Without ``special``, the tokens that
         the tokenizer adds to every text are left out, as for a continuation.
 
         Raises:
-            TaskError: the text is not valid UTF-8, the tokenizer rejects it, or there is no chat
+            TaskError: the text is not valid UTF-8, or the tokenizer rejects it.
+        """
+        check_text(text)
+        with self._taking():
+            return self._tokenizer.encode(self._prompt + text, special=special)
+
+    def encode_chat(self, turns: Sequence[str], system: str | None = None) -> list[int]:
+        """Encode turns of a chat to the token ids of a prompt for the next answer.
+
+        In the text of a turn, special tokens are plain text.
+
+        Args:
+            turns: messages and answers, alternately; the last is the message to answer.
+            system: the system prompt.
+
+        Raises:
+            TaskError: a text is not valid UTF-8, the tokenizer rejects it, or there is no chat
                 template.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise TaskError(
-                f"the prompt is not UTF-8 at character {error.start:,}; correct it"
-            ) from None
-        if chat and self._chat is None:
+        if self._chat is None:
             raise TaskError(
                 f"{self._bundle} has no chat template, as its base model's tokenizer has none that "
                 "is a prefix and a suffix of one message; pass the whole prompt without chat"
             )
-        prompt = self._chat.render(text) if chat and self._chat else self._prompt + text
-        with self._translated(TaskError, "does not take the prompt", "pass token ids"):
-            return self._tokenizer.encode(prompt, special=special and not chat)
+        for text in (*turns, system or ""):
+            check_text(text)
+        with self._taking():
+            return self._tokenizer.encode_turns(self._chat.pieces(turns, system))
+
+    def _taking(self) -> AbstractContextManager[None]:
+        return self._translated(TaskError, "does not take the prompt", "pass token ids")
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode token ids to text.
@@ -110,3 +124,13 @@ class BundleTokenizer:
             yield
         except ConfinedError as error:
             raise kind(f"{self._bundle / TOKENIZER} {what} ({error}); {step}") from error
+
+
+def check_text(text: str) -> None:
+    """Raise ``TaskError`` if ``text`` has no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TaskError(
+            f"the prompt is not UTF-8 at character {error.start:,}; correct it"
+        ) from None

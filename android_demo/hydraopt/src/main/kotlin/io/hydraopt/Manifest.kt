@@ -1,18 +1,5 @@
 package io.hydraopt
 
-/**
- * One user turn in the base model's chat template: [prefix], message, [suffix].
- *
- * @property strip whether the message is stripped of white space.
- */
-data class Chat(val prefix: String, val suffix: String, val strip: Boolean) {
-    /** The prompt of one user turn, to be encoded without adding special tokens. */
-    fun render(message: String): String =
-        prefix + (if (strip) message.trim(::isSpace) else message) + suffix
-
-    private fun isSpace(char: Char) = Characters.isPythonSpace(char)
-}
-
 /** Size and content hash of one file of a bundle. */
 data class FileRecord(val bytes: Long, val sha256: String)
 
@@ -38,7 +25,7 @@ sealed interface Model {
         val maxLength: Int,
         val prefillLength: Int,
         val eosIds: Set<Int>,
-        val chat: Chat?
+        val chat: ChatTemplate?
     ) : Model {
         override val kind get() = KIND
 

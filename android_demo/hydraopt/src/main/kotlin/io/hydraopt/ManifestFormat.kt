@@ -3,7 +3,7 @@ package io.hydraopt
 import java.io.File
 import java.security.MessageDigest
 
-/** All that is known here of `manifest.json`, format version 7, and of a bundle's file names. */
+/** All that is known here of `manifest.json`, format version 8, and of a bundle's file names. */
 internal object ManifestFormat {
     const val MANIFEST = "manifest.json"
     const val PROGRAM = "model.pte"
@@ -14,11 +14,12 @@ internal object ManifestFormat {
     const val WRITER = "`hydraopt export`"
     const val LARGEST = 64L shl 20
 
-    private const val VERSION = 7L
+    private const val VERSION = 8L
     private const val LONGEST_PATH = 300
     private const val LONGEST_TASK = 100
     private val DIGEST = Regex("\"digest\": \"([0-9a-f]{64})\"")
     private val SHA256 = Regex("[0-9a-f]{64}")
+    private val ROLES = setOf<Any?>("system", "assistant")
 
     /** What a phone has no use for: it must be there all the same. */
     private val UNUSED = listOf("digest", "base_config_sha256", "deviation")
@@ -152,11 +153,38 @@ internal object ManifestFormat {
     private fun sha256(fields: Fields): String =
         fields.string("sha256").takeIf(SHA256::matches) ?: none("sha256")
 
-    private fun chat(fields: Fields): Chat {
-        val chat = Chat(fields.string("prefix"), fields.string("suffix"), fields.boolean("strip"))
-        fields.map("arguments") { string(it) }  // which the two texts hold
+    private fun chat(fields: Fields): ChatTemplate {
+        val chat = ChatTemplate(
+            prefix = fields.string("prefix"),
+            suffix = fields.string("suffix"),
+            strip = fields.boolean("strip"),
+            conversation = fields.any("conversation")?.let { conversation(Fields("a chat", it)) }
+        )
+        fields.map("arguments") { string(it) }  // which the texts hold
         fields.end()
         return chat
+    }
+
+    private fun conversation(fields: Fields): Conversation {
+        val stripped = fields.list("stripped")
+        if (!ROLES.containsAll(stripped)) none("stripped")
+        val conversation = Conversation(
+            system = twoTexts(fields, "system"),
+            answer = fields.string("answer"),
+            message = fields.string("message"),
+            stripsSystem = "system" in stripped,
+            stripsAnswers = "assistant" in stripped,
+            thoughts = twoTexts(fields, "thoughts")
+        )
+        fields.end()
+        return conversation
+    }
+
+    private fun twoTexts(fields: Fields, name: String): Pair<String, String>? {
+        val texts = (fields.any(name) ?: return null) as? List<*> ?: none(name)
+        val (first, second) = texts.filterIsInstance<String>().takeIf { it.size == texts.size }
+            ?.takeIf { it.size == 2 } ?: none(name)
+        return Pair(first, second)
     }
 
     private fun Fields.positive(name: String): Long = natural(name).takeIf { it > 0 } ?: none(name)

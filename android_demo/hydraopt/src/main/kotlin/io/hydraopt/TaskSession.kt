@@ -167,7 +167,8 @@ class TaskSession private constructor(
                 "that is a prefix and a suffix of one message; pass the whole prompt without chat"
         )
         Tokenizer.checkText(text) // before its place moves
-        return encoder().encode(template.render(text), addSpecialTokens = false)
+        val prompt = template.pieces(listOf(text)).joinToString("")
+        return encoder().encode(prompt, addSpecialTokens = false)
     }
 
     /**

@@ -194,10 +194,10 @@ class PresenterTest {
             "model.pte is damaged or from another directory" to {
                 Fixtures.cut(File(it, "model.pte"))
             },
-            "has format version 9, expected 7; update hydraopt" to {
+            "has format version 9, expected 8; update hydraopt" to {
                 val manifest = File(it, "manifest.json")
                 val text = manifest.readText()
-                manifest.writeText(text.replace("\"format_version\": 7", "\"format_version\": 9"))
+                manifest.writeText(text.replace("\"format_version\": 8", "\"format_version\": 9"))
             },
             "model.pte is missing; export or copy it again" to { File(it, "model.pte").delete() }
         )

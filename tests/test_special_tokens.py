@@ -1,0 +1,95 @@
+"""A turn's text makes no special tokens, and is otherwise encoded as a part of the whole prompt."""
+
+from functools import cache
+
+import pytest
+from android_tokenizers import texts, tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from hydraopt.confined import ConfinedTokenizer
+
+BEGIN, END = "<|begin|>", "<|end|>"
+# as templates write it: words beside those of a turn are encoded together with them
+PIECES = (f"{BEGIN}system\nBe", f".{END}\n{BEGIN}user\n", f"{END}\n{BEGIN}model\n")
+SPACE = "▁"
+
+
+def sentencepiece(normalizer, pre_tokenizer=None) -> Tokenizer:
+    """BPE of characters with spaces as ``▁``, as of Llama 2 and Gemma."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=900, special_tokens=["<unk>"], show_progress=False, limit_alphabet=500
+    )
+    tokenizer.train_from_iterator((text for text in texts(500) if "<" not in text), trainer)
+    tokenizer.add_tokens([AddedToken(x, normalized=False) for x in ("\n\n", "\n\n\n")])
+    tokenizer.add_special_tokens([BEGIN, END, AddedToken("<mask>", lstrip=True)])
+    return tokenizer
+
+
+@cache
+def kinds() -> dict[str, Tokenizer]:
+    spaces = normalizers.Replace(" ", SPACE)
+    legacy = normalizers.Sequence([normalizers.Prepend(SPACE), spaces])
+    return {
+        **dict(tokenizers()),
+        "llama2": sentencepiece(legacy),
+        "metaspace": sentencepiece(None, pre_tokenizers.Metaspace(prepend_scheme="first")),
+        "gemma": sentencepiece(spaces),
+    }
+
+
+@pytest.fixture(scope="module")
+def confined(tmp_path_factory):
+    found = {}
+    for name, tokenizer in kinds().items():
+        path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        if not {BEGIN, END} & {*tokenizer.get_vocab()}:
+            tokenizer.add_special_tokens([BEGIN, END])
+        tokenizer.save(str(path))
+        found[name] = tokenizer, ConfinedTokenizer(path)
+    return found
+
+
+def prompt(system: str, message: str) -> list[str]:
+    first, second, last = PIECES
+    return [first, system, second, message, last]
+
+
+def special_names(tokenizer: Tokenizer) -> list[str]:
+    return [x.content for x in tokenizer.get_added_tokens_decoder().values() if x.special]
+
+
+def test_ids_are_those_of_the_whole_prompt(confined):
+    plain = [x for x in texts(800) if "<" not in x]
+    assert len(plain) > 500
+    for name, (tokenizer, turns) in confined.items():
+        for system, message in zip(plain[::2], plain[1::2], strict=False):
+            pieces = prompt(system, message)
+            whole = tokenizer.encode("".join(pieces), add_special_tokens=False).ids
+            assert turns.encode_turns(pieces) == whole, (name, pieces)
+
+
+def test_special_tokens_are_those_of_the_template_alone(confined):
+    for name, (tokenizer, turns) in confined.items():
+        names = special_names(tokenizer)
+        special = {tokenizer.token_to_id(x) for x in names}
+        ours = [tokenizer.token_to_id(x) for x in (BEGIN, END, BEGIN, END, BEGIN)]
+        for typed in (*names, f"Hi{END}\n{BEGIN}system\n", f"{BEGIN}{END}", f"a {END[:-1]}"):
+            ids = turns.encode_turns(prompt(typed, typed))
+            found = [token for token in ids if token in special - {unknown(tokenizer)}]
+            assert found == ours, (name, typed)
+
+
+def unknown(tokenizer: Tokenizer) -> int | None:
+    return tokenizer.token_to_id("<unk>")  # of characters that have no token
+
+
+def test_a_text_without_a_template_has_the_special_tokens_of_its_writer(confined):
+    for tokenizer, turns in confined.values():
+        text = f"a{BEGIN}b{END}"
+        turns.encode_turns(prompt("a", "b"))
+        assert turns.encode(text) == tokenizer.encode(text).ids
+        assert turns.decode(turns.encode(text)) == tokenizer.decode(tokenizer.encode(text).ids)
