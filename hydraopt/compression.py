@@ -18,6 +18,7 @@ def compress(
     calibration: str | Path | None = None,
     base: str | None = None,
     bfloat16: bool = False,
+    mixable: bool = False,
 ) -> CodedAdapters:
     """Compress adapters to codes within a byte budget.
 
@@ -29,6 +30,7 @@ def compress(
         base: directory or hub id of the base model; required by ``calibration``. With it, layers
             that the program never runs take no bytes.
         bfloat16: calibrate with bfloat16 matrix products.
+        mixable: let tasks share all rows, so that a session can mix them.
 
     Raises:
         UsageError: ``budget`` is invalid, or ``base`` is missing.
@@ -39,7 +41,7 @@ def compress(
     if calibration is None:
         places = _places(adapters, base) if base else {}
         found = adapters.placed(places)
-        coded = Coder.from_adapters(found).code(_limit(budget, found))
+        coded = Coder.from_adapters(found, mixable=mixable).code(_limit(budget, found))
         return coded.placed(reversed_places(places))
     from .calibration import calibrate, read_prompts
     from .training import CalibrationData
@@ -54,12 +56,18 @@ def compress(
         use_bfloat16(data.model)
     found = adapters.placed(places)
     data.check(found, labels=False)  # before coding, which takes a while
-    coded = calibrate(Coder.from_adapters(found).code(_limit(budget, found)), found, data)
+    coded = Coder.from_adapters(found, mixable=mixable).code(_limit(budget, found))
+    coded = calibrate(coded, found, data)
     return coded.placed(reversed_places(places))
 
 
 def compress_within_drop(
-    adapters: AdapterSet, max_drop: float, base: str, validation: str | Path
+    adapters: AdapterSet,
+    max_drop: float,
+    base: str,
+    validation: str | Path,
+    *,
+    mixable: bool = False,
 ) -> CodedAdapters:
     """Compress adapters to the smallest size that loses at most ``max_drop`` points.
 
@@ -68,6 +76,7 @@ def compress_within_drop(
         max_drop: largest drop of the mean exact match, in points.
         base: directory or hub id of the base model.
         validation: JSON lines of ``task``, ``prompt`` and ``answer``.
+        mixable: as in :func:`compress`.
 
     Raises:
         MergeError: codes as large as the adapters in fp16 lose more.
@@ -80,7 +89,8 @@ def compress_within_drop(
     evaluator = Evaluator.load(base, read_examples(Path(validation), adapters.tasks))
     places = evaluator.places(adapters)
     found = adapters.placed(places)
-    smallest = smallest_budget(Coder.from_adapters(found), found, evaluator, max_drop)
+    coder = Coder.from_adapters(found, mixable=mixable)
+    smallest = smallest_budget(coder, found, evaluator, max_drop)
     settings = {"max_drop": max_drop, "drop": round(smallest.drop, 4)}
     coded = smallest.coded.placed(reversed_places(places))
     return replace(coded, settings=settings | {"evaluations": smallest.evaluations})

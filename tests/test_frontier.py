@@ -142,7 +142,7 @@ def test_scores_in_bfloat16_are_near_and_measured_apart(benchmark):
 
 def test_what_cannot_be_done_is_refused(benchmark, tmp_path):
     with pytest.raises(
-        UsageError, match="no method 'magic'; expected one of budget, calibrated, plain, hydraopt"
+        UsageError, match="no method 'magic'; expected one of budget, mixable, calibrated, plain,"
     ):
         candidates(["magic"], 3)
     with pytest.raises(UsageError, match="4 tasks, expected 1 to 2: 3 tasks without the 1 held"):

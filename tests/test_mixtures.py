@@ -1,4 +1,4 @@
-"""The base itself, scaled tasks and mixtures of tasks; going back in a sequence."""
+"""The base itself, scaled tasks and mixtures of tasks; kept caches and rewound sequences."""
 
 import json
 import math
@@ -6,13 +6,16 @@ import math
 import pytest
 import torch
 from command_line import fails, succeeds
-from conftest import BASE_ID, tiny_llama
+from conftest import BASE_ID, delta, random_set, tiny_llama
 from peft import PeftModel
 
+from hydraopt.cli.records import describe
 from hydraopt.errors import TaskError
 from hydraopt.lowering.base_model import load_base
+from hydraopt.lowering.factors import input_factors
 from hydraopt.lowering.lowered import lower_base
 from hydraopt.lowering.settings import ExportSettings
+from hydraopt.packing import CodedAdapters, Coder
 from hydraopt.runtime import Session
 from hydraopt.runtime.mixtures import mixed, mixture_of
 from hydraopt.runtime.native import Running, load_program
@@ -91,6 +94,52 @@ def test_a_scaled_task_keeps_its_head():
     assert torch.equal(factors[2], 0.5 * random_factors(0)["high.B"])
     assert factors[3] is head["score.task_head.A"]
     assert factors[4] is head["score.task_head.B"]
+
+
+def coded(share: float, **options) -> CodedAdapters:
+    """Three tasks that have little in common."""
+    adapters = random_set(3, rank=4, spread=1.0)
+    return Coder.from_adapters(adapters, **options).code(int(share * adapters.fp16_bytes))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_mixable_adapters_share_all_rows_within_the_budget(share):
+    free, mixable = coded(share), coded(share, mixable=True)
+    assert mixable.layout.shares_rows and not free.layout.shares_rows
+    assert mixable.stored_bytes <= share * mixable.adapter_bytes
+    unpacked = {task: input_factors(mixable, task) for task in mixable.tasks}
+    mixture = {"task0": 0.6, "task2": -1.0}
+    factors = iter(mixed({task: unpacked[task] for task in mixture}, mixture))
+    for name in mixable.modules:
+        found = (next(factors) @ next(factors))[0].T.double()
+        wanted = sum(w * delta(mixable.task_factors(t)[name]) for t, w in mixture.items())
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
+def test_compress_makes_adapters_mixable_and_info_says_so(adapter_dirs, tmp_path):
+    for options, mixable in (((), False), (("--mixable",), True)):
+        name = f"mixable-{mixable}"
+        command = ("compress", *adapter_dirs, "--budget", "80%", *options, "-o", tmp_path / name)
+        assert json.loads(succeeds(*command, "--json"))["mixable"] is mixable
+        assert json.loads(succeeds("info", tmp_path / name, "--json"))["mixable"] is mixable
+
+
+@pytest.mark.slow
+def test_a_bundle_says_whether_its_tasks_can_be_mixed(bundle, methods_bundle, zoo_bundle, copied):
+    (copied / "layout.json").unlink()  # of a phone
+    for directory, mixable in (
+        (bundle, True),
+        (zoo_bundle, False),
+        (methods_bundle, False),
+        (copied, None),
+    ):
+        assert describe(directory)["mixable"] is mixable
+    session = Session.open(zoo_bundle)
+    session.switch("date-de", scale=0.5)
+    message = r"'date-de', 'date-en' cannot be mixed: \d+ modules have rows of their own"
+    with pytest.raises(TaskError, match=message):
+        session.switch({"date-de": 0.5, "date-en": 0.5})
+    assert session.mixture == {"date-de": 0.5}
 
 
 @pytest.mark.slow

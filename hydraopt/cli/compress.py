@@ -46,6 +46,10 @@ def compress(
         ),
     ] = None,
     bf16: Annotated[bool, typer.Option("--bf16", help="Calibrate in bfloat16.")] = False,
+    mixable: Annotated[
+        bool,
+        typer.Option("--mixable", help="Let tasks share all rows, so that a session can mix them."),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -71,7 +75,9 @@ def compress(
         parse_size(budget or DEFAULT_BUDGET, 1)  # before anything is read
     sources = read_adapters(adapters)
     if max_drop is not None and base and validation:
-        coded = compression.compress_within_drop(sources, max_drop, base, validation)
+        coded = compression.compress_within_drop(
+            sources, max_drop, base, validation, mixable=mixable
+        )
     else:
         coded = compression.compress(
             sources,
@@ -79,6 +85,7 @@ def compress(
             calibration=calibration,
             base=base,
             bfloat16=bf16,
+            mixable=mixable,
         )
     coded.save(compressed, overwrite=overwrite, heat_map=heat_map(coded))
     report.show(records.of_stored(coded), as_json)

@@ -103,6 +103,7 @@ def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
     if isinstance(merged, CodedAdapters):
         written_by = "compressed"
         about = {"directions": sorted({len(m.directions) for m in merged.layout.modules.values()})}
+        mixable = merged.layout.shares_rows
     else:
         written_by, sides = "merged", list(merged.modules.values())
         about = {
@@ -110,6 +111,7 @@ def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
             "a_per_module": sorted({len(a.stack) for a, _ in sides}),
             "b_per_module": sorted({len(b.stack) for _, b in sides}),
         }
+        mixable = all(a.is_shared for a, _ in sides)
     return {
         "type": written_by,
         "method": merged.method,
@@ -118,6 +120,7 @@ def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
         "tasks": list(merged.tasks),
         "modules": len(merged.modules),
         **about,
+        "mixable": mixable,
         "stored_bytes": merged.stored_bytes,
         "fp16_bytes": merged.adapter_bytes,
         "share_of_fp16": merged.share,
@@ -125,13 +128,21 @@ def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
 
 
 def of_bundle(path: Path) -> dict:
-    """Describe a bundle; ``share_of_fp16`` counts what the adapters need on a phone."""
+    """Describe a bundle; ``share_of_fp16`` counts what the adapters need on a phone.
+
+    ``mixable`` is None if the file is missing that says so.
+    """
+    from ..formats.layout import LAYOUT, Layout
     from ..formats.manifest import PROGRAM, Manifest
     from ..formats.pack import SHARED
     from ..formats.swaps import Inputs
 
     manifest = Manifest.read(path)
     swap, model = manifest.swap, asdict(manifest.model)
+    mixable: bool | None = isinstance(swap, Inputs)
+    if mixable:
+        layout = path / LAYOUT
+        mixable = Layout.read(layout).shares_rows if layout.exists() else None
     model.pop("chat", None)  # long texts
     sizes = {name: record.bytes for name, record in manifest.files.items()}
     packs = manifest.pack_sizes
@@ -147,6 +158,7 @@ def of_bundle(path: Path) -> dict:
         "deviation": manifest.deviation,
         "tasks": list(manifest.tasks),
         "factor_inputs": len(swap.factors) if isinstance(swap, Inputs) else 0,
+        "mixable": mixable,
         "program_bytes": sizes[PROGRAM],
         "constant_factor_bytes": swap.constant_bytes,
         "shared_bytes": common,

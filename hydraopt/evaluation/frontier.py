@@ -19,6 +19,7 @@ from .points import CALIBRATED, Benchmark, measured
 SHARES = (3, 5, 7, 10, 15, 30, 60)  # percent
 MOST_CALIBRATED = 10  # percent; calibration gains nothing above
 PLAIN_BITS = (2, 4, 8)
+MIXABLE = "mixable"  # a byte budget, with shared rows only
 UNMERGED, BASE = "unmerged", "base model"
 OTHERS = ("tokens", "nats", "generated", "chrf")  # scores beside exact match
 
@@ -99,7 +100,7 @@ def candidates(
     """List the settings to evaluate.
 
     Args:
-        methods: ``budget``, ``calibrated``, ``plain``, or names in ``METHODS``.
+        methods: ``budget``, ``mixable``, ``calibrated``, ``plain``, or names in ``METHODS``.
         tasks: number of tasks.
         shares: byte budgets in percent of fp16; ``calibrated`` uses those up to 10.
 
@@ -110,6 +111,11 @@ def candidates(
     for method in methods:
         if method == "budget":
             wanted += [Candidate("budget", f"{x:g} %", partial(_within, x)) for x in shares]
+        elif method == MIXABLE:
+            wanted += [
+                Candidate("budget, mixable", f"{x:g} %", partial(_within, x, mixable=True))
+                for x in shares
+            ]
         elif method == CALIBRATED:
             wanted += [
                 Candidate("budget, calibrated", f"{x:g} %", partial(_calibrated, x))
@@ -127,15 +133,15 @@ def candidates(
             wanted.append(Candidate(method, method, partial(_merge, method)))
         else:
             raise UsageError(
-                f"no method {method!r}; expected one of budget, {CALIBRATED}, plain, "
+                f"no method {method!r}; expected one of budget, {MIXABLE}, {CALIBRATED}, plain, "
                 f"{', '.join(METHODS)}"
             )
     return wanted
 
 
-def _within(percent: float, benchmark: Benchmark) -> CodedAdapters:
-    adapters = benchmark.adapters
-    return Coder.from_adapters(adapters).code(int(percent / 100 * adapters.fp16_bytes))
+def _within(percent: float, benchmark: Benchmark, *, mixable: bool = False) -> CodedAdapters:
+    coder = Coder.from_adapters(benchmark.adapters, mixable=mixable)
+    return coder.code(int(percent / 100 * benchmark.adapters.fp16_bytes))
 
 
 def _calibrated(percent: float, benchmark: Benchmark) -> CodedAdapters:

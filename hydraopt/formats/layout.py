@@ -188,6 +188,11 @@ class Layout:
         return {name: module.shape for name, module in self.modules.items()}
 
     @property
+    def shares_rows(self) -> bool:
+        """Whether all rows are shared, so that tasks can be mixed at their rank."""
+        return all(code.shared for module in self.modules.values() for code in module.codes("A"))
+
+    @property
     def shares_columns(self) -> bool:
         """Whether any column is shared."""
         return any(code.shared for module in self.modules.values() for code in module.codes("B"))

@@ -88,8 +88,10 @@ class Spectrum:
     energies: torch.Tensor
 
     @classmethod
-    def from_adapters(cls, adapters: AdapterSet, module: str) -> "Spectrum":
-        """Compute the spectrum of one module."""
+    def from_adapters(
+        cls, adapters: AdapterSet, module: str, *, mixable: bool = False
+    ) -> "Spectrum":
+        """Compute the spectrum of one module; without private directions if ``mixable``."""
         tasks, rank = len(adapters.tasks), adapters.max_rank
         stack = adapters.stack(module)
         coords, basis = stack.split_a()
@@ -99,12 +101,16 @@ class Spectrum:
         values, vectors = torch.linalg.eigh(_second_moment(stack, coords))
         values, vectors = values.flip(0).clamp_min(0) / tasks, vectors.flip(1)
         most = min(3 * rank, len(values))
-        private = _private_energies(stack, coords)
-        counts = tuple(range(0, most + 1, max(1, rank // 4)))
-        options = [
-            torch.cat([values[:count], private(vectors[:, :count]) / tasks]) for count in counts
-        ]
-        energies = torch.nn.utils.rnn.pad_sequence(options, batch_first=True)
+        counts: tuple[int, ...]
+        if mixable:
+            counts, energies = (most,), values[None, :most]
+        else:
+            private = _private_energies(stack, coords)
+            counts = tuple(range(0, most + 1, max(1, rank // 4)))
+            options = [
+                torch.cat([values[:count], private(vectors[:, :count]) / tasks]) for count in counts
+            ]
+            energies = torch.nn.utils.rnn.pad_sequence(options, batch_first=True)
         rows = vectors[:, :most].T @ inverse @ basis
         rows /= rows.square().mean(1, keepdim=True).sqrt()
         out, width = adapters.shapes[module]

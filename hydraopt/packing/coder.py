@@ -29,12 +29,13 @@ class Coder:
     spectra: Mapping[str, Spectrum]
 
     @classmethod
-    def from_adapters(cls, adapters: AdapterSet) -> "Coder":
-        """Compute the spectrum of every module."""
-        modules = progress(adapters.shapes, "measure")
-        return cls(
-            adapters, {module: Spectrum.from_adapters(adapters, module) for module in modules}
-        )
+    def from_adapters(cls, adapters: AdapterSet, *, mixable: bool = False) -> "Coder":
+        """Compute the spectrum of every module; with shared rows only if ``mixable``."""
+        spectra = {
+            module: Spectrum.from_adapters(adapters, module, mixable=mixable)
+            for module in progress(adapters.shapes, "measure")
+        }
+        return cls(adapters, spectra)
 
     @cached_property
     def heads(self) -> dict[str, ModuleLayout]:
