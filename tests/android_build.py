@@ -109,7 +109,7 @@ def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) 
     write_damaged(forms["tiny"], other, root / "damaged")
     write_renamed(forms["tiny"], root)
     write_refused(root / "refused")
-    write_golden(root / "tokenizers", 2000)
+    write_golden(root / "tokenizers", 1000)
     write_probabilities(root / "probabilities.json")
 
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from tokenizer_families import families
 from tokenizers import (
     AddedToken,
     Regex,
@@ -32,7 +33,7 @@ SCRIPTS = {  # ranges of code points
     "hebrew": (0x5B0, 0x5F4),
     "arabic": (0x600, 0x6FF),
     "devanagari": (0x900, 0x97F),
-    "bengali": (0x980, 0x9FE),
+    "bengali": (0x980, 0x9FB),
     "tamil": (0xB82, 0xBFA),
     "thai": (0xE01, 0xE5B),
     "tibetan": (0xF00, 0xFDA),
@@ -141,10 +142,11 @@ def _begin(tokenizer_id: int) -> processors.PostProcessor:
 
 
 def tokenizers() -> Iterator[tuple[str, Tokenizer]]:
-    """The zoo's, SmolLM2's if it was fetched, and small ones of other models' kinds."""
+    """The zoo's, real ones that were fetched, and small ones of other models' kinds."""
     yield "zoo", Tokenizer.from_file(str(BASE / "tokenizer.json"))
-    for file in sorted(cache_directory().glob("smollm2/*/base/tokenizer.json")):
-        yield "smollm2", Tokenizer.from_file(str(file))
+    for name in ("smollm2", "minilm"):
+        for file in sorted(cache_directory().glob(f"{name}/*/base/tokenizer.json")):
+            yield name, Tokenizer.from_file(str(file))
     yield "gpt2", _trained(ByteLevel(add_prefix_space=True))
     digits = pre_tokenizers.Sequence([Digits(individual_digits=True), ByteLevel(False)])
     yield "digits", _trained(digits, added=["hello", "hell"])
@@ -156,6 +158,11 @@ def tokenizers() -> Iterator[tuple[str, Tokenizer]]:
     yield "qwen2", _trained(_split(QWEN2), normalizer=normalizers.NFC(), added=["<think>"])
     nfc = normalizers.Sequence([normalizers.NFC()])
     yield "qwen3.5", _trained(_split(QWEN3_5), normalizer=nfc, added=["<think>"])
+    roberta = _trained(ByteLevel(add_prefix_space=False))
+    roberta.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 1))
+    roberta.add_special_tokens([AddedToken("<mask>", lstrip=True)])
+    yield "roberta", roberta
+    yield from families(texts(3000))
 
 
 def write_golden(directory: Path, count: int) -> None:
@@ -176,10 +183,15 @@ def write_golden(directory: Path, count: int) -> None:
 
 def _encoded(tokenizer: Tokenizer, text: str) -> dict:
     ids = tokenizer.encode(text).ids
+    plain = tokenizer.encode(text, add_special_tokens=False).ids
+    tokenizer.encode_special_tokens = True
+    typed = tokenizer.encode(text, add_special_tokens=False).ids
+    tokenizer.encode_special_tokens = False
     return {
         "text": text,
         "ids": ids,
-        "plain": tokenizer.encode(text, add_special_tokens=False).ids,
+        "plain": plain,
+        "typed": typed,
         "decoded": tokenizer.decode(ids),
         "special": tokenizer.decode(ids, skip_special_tokens=False),
     }
@@ -195,22 +207,31 @@ def refused() -> Iterator[tuple[str, dict, str]]:
     def replaced(part: str, content) -> dict:
         return {**good, part: content}
 
-    yield "wordpiece", changed("model", type="WordPiece"), "the model is WordPiece, expected BPE"
-    yield "unigram", changed("model", type="Unigram"), "the model is Unigram, expected BPE"
-    yield "characters", changed("model", byte_fallback=True), "expected BPE of bytes"
+    def step(part: str, made, **fields) -> dict:
+        return replaced(part, {**json.loads(made.__getstate__()), **fields})
+
+    yield "wordlevel", changed("model", type="WordLevel"), "the model of ByteLevel is WordLevel"
+    yield "characters", changed("model", byte_fallback=True), "is BPE of characters, expected BPE"
     yield "unknown", changed("model", unk_token="<unk>"), "unk_token is <unk>, expected none"
     yield "suffix", changed("model", end_of_word_suffix="</w>"), "end_of_word_suffix is </w>"
-    metaspace = json.loads(pre_tokenizers.Metaspace().__getstate__())
-    yield "metaspace", replaced("pre_tokenizer", metaspace), "the pre-tokenizer is Metaspace"
+    yield "merges", changed("model", merges=[["\u0120", "nothing"]]), "merge 0 makes no token"
+    yield "pair", changed("model", merges=[["a", "b", "c"]]), "a pair is not two tokens"
+    yield "far", changed("model", vocab={"a": 2**31 - 1}), "token id 2147483647 is above"
+    whitespace = step("pre_tokenizer", pre_tokenizers.Whitespace())
+    yield "whitespace", whitespace, "a pre-tokenizer is Whitespace, expected ByteLevel, Digits"
     pattern = json.loads(_split(r"\w+").__getstate__())
     yield "pattern", replaced("pre_tokenizer", pattern), r"the pattern \w+, expected that of GPT-2"
-    yield "lowercase", replaced("normalizer", {"type": "Lowercase"}), "the normalizer is Lowercase"
+    metaspace = pre_tokenizers.Metaspace()
+    yield "mark", step("pre_tokenizer", metaspace, replacement="ab"), "'ab', expected one character"
+    yield "nmt", step("normalizer", normalizers.Nmt()), "the normalizer is Nmt, expected NFC, NFD"
+    spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    yield "spaces", step("normalizer", spaces), r"Replace is the pattern \s+, expected ' {2,}'"
+    table = {"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"}
+    yield "table", replaced("normalizer", table), "precompiled_charsmap is cut off"
     yield "no-decoder", replaced("decoder", None), "the decoder is null, expected ByteLevel"
-    token = {**good["added_tokens"][0], "lstrip": True}
-    yield "lstrip", replaced("added_tokens", [token]), "the added token <|begin|> is lstrip"
+    yield "ctc", step("decoder", decoders.CTC()), "the decoder is CTC, expected ByteLevel"
     truncation = {"max_length": 8, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
     yield "truncation", replaced("truncation", truncation), "truncation is its own rule"
-    yield "merges", changed("model", merges=[["\u0120", "nothing"]]), "merge 0 makes no token"
     yield "no-model", {k: v for k, v in good.items() if k != "model"}, "it has no model"
 
 

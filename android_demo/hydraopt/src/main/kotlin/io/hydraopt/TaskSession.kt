@@ -218,6 +218,7 @@ class TaskSession private constructor(
          *
          * @param threads size of ExecuTorch's thread pool, of the process; 0 for its default.
          * @param freeMemory bytes that the program may have; null does not compare them.
+         * @param tokenizer the app's own; null for the bundle's.
          * @throws BundleException as [TaskBundle.open], or ExecuTorch refuses the program.
          * @throws MemoryException the program is larger than [freeMemory].
          */
@@ -226,8 +227,9 @@ class TaskSession private constructor(
         fun open(
             directory: File,
             threads: Int = 0,
-            freeMemory: Long? = freeMemory()
-        ): TaskSession = open(TaskBundle.open(directory), threads, freeMemory)
+            freeMemory: Long? = freeMemory(),
+            tokenizer: Tokenizer? = null
+        ): TaskSession = open(TaskBundle.open(directory), threads, freeMemory, tokenizer)
 
         /** Loads the program of an opened [bundle]; parameters and errors as above. */
         @JvmStatic
@@ -235,7 +237,8 @@ class TaskSession private constructor(
         fun open(
             bundle: TaskBundle,
             threads: Int = 0,
-            freeMemory: Long? = freeMemory()
+            freeMemory: Long? = freeMemory(),
+            tokenizer: Tokenizer? = null
         ): TaskSession {
             if (bundle.manifest.swap is Swap.Data) {
                 throw BundleException(
@@ -245,14 +248,15 @@ class TaskSession private constructor(
             }
             Memory.check(bundle.program, freeMemory)
             // who passes ids needs none
-            val tokenizer = bundle.tokenizer?.let { runCatching { Tokenizer.read(it) } }
+            val texts = tokenizer?.let { Result.success(it) }
+                ?: bundle.tokenizer?.let { runCatching { Tokenizer.read(it) } }
             val program = Program.load(bundle, threads)
             try {
                 if (bundle.manifest.swap is Swap.Inputs) {
                     program.load(FORWARD)
                     program.load(UNPACK)
                 }
-                return TaskSession(bundle, program, tokenizer)
+                return TaskSession(bundle, program, texts)
             } catch (error: Throwable) {
                 program.close()
                 throw error

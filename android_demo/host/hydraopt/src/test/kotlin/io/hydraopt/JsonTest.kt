@@ -28,6 +28,15 @@ class JsonTest {
     }
 
     @Test
+    fun valuesAcrossBuffers() {
+        val long = List(3000) { "é😀 \"$it\"" to it.toDouble() / 8 }
+        val text = long.joinToString(", ", "[", "]") { (name, number) ->
+            "[\"${name.replace("\"", "\\\"")}\", $number, true, null]"
+        }
+        assertEquals(long.map { listOf(it.first, it.second, true, null) }, Json.parse(text))
+    }
+
+    @Test
     fun whatIsNone() {
         val wrong = listOf(
             "", "{", "[1,]", "{\"a\" 1}", "{\"a\": 1,}", "{a: 1}", "'a'", "01", "-", "1.", ".5",

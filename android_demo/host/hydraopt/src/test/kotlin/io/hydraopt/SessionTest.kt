@@ -179,10 +179,36 @@ class SessionTest {
                 assertEquals(logits, it.forward(ids).toList())
                 for (call in listOf({ it.encode("a") }, { it.generate("a") }, { it.decode(ids) })) {
                     refuses<BundleException>(case.string("message")) { call() }
-                    refuses<BundleException>("and pass them to generateIds or forward") { call() }
+                    refuses<BundleException>("or token ids to generateIds or forward") { call() }
                 }
             }
             directory.deleteRecursively()
+        }
+    }
+
+    /** One that an app wrote: letters are tokens. */
+    private object Letters : Tokenizer {
+        override fun encode(
+            text: String,
+            addSpecialTokens: Boolean,
+            parseSpecialTokens: Boolean
+        ) = IntArray(text.length) { text[it].code }
+
+        override fun decode(ids: IntArray, skipSpecialTokens: Boolean) =
+            ids.joinToString("") { "$it," }
+    }
+
+    @Test
+    fun anAppMayPassATokenizerOfItsOwn() {
+        TaskSession.open(Fixtures.file("pieces"), tokenizer = Letters).use {
+            it.switchTo("beta")
+            val ids = intArrayOf('a'.code, 'b'.code)
+            assertEquals(ids.toList(), it.encode("ab").toList())
+            val pieces = ArrayList<String>()
+            val answer = it.generate("ab", LONG, onPiece = { piece -> pieces.add(piece) })
+            assertEquals(it.generateIds(ids, LONG).ids, answer.ids)
+            assertEquals(answer.ids.map { id -> "$id," }, pieces)
+            assertEquals(pieces.joinToString(""), answer.text)
         }
     }
 

@@ -1,4 +1,4 @@
-package io.hydraopt
+package io.hydraopt.tokenizer
 
 /** The printable characters that represent bytes in vocabularies of byte-level BPE. */
 internal object ByteLevel {

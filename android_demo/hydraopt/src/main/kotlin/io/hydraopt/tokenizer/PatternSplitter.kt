@@ -1,34 +1,6 @@
-package io.hydraopt
+package io.hydraopt.tokenizer
 
-/** Splits a text into the parts within which BPE merges. */
-internal fun interface Splitter {
-    fun split(text: String): List<String>
-}
-
-/** Does not split. */
-internal val whole = Splitter { if (it.isEmpty()) listOf() else listOf(it) }
-
-/** Splits off numeric characters, one by one or in runs. */
-internal class DigitSplitter(private val alone: Boolean) : Splitter {
-    override fun split(text: String): List<String> {
-        val parts = ArrayList<String>()
-        var start = 0
-        var numeric = false
-        var at = 0
-        while (at < text.length) {
-            val code = text.codePointAt(at)
-            val isNumber = Characters.isNumber(code)
-            if (at > start && (isNumber != numeric || (isNumber && alone))) {
-                parts.add(text.substring(start, at))
-                start = at
-            }
-            numeric = isNumber
-            at += Character.charCount(code)
-        }
-        if (start < text.length) parts.add(text.substring(start))
-        return parts
-    }
-}
+import io.hydraopt.Characters
 
 /**
  * The regular expressions of GPT-2's, Llama 3's and Qwen's tokenizers, by hand: regex engines of
@@ -59,7 +31,7 @@ internal class PatternSplitter(private val pattern: Pattern) : Splitter {
         QWEN3_5(expression("[\\p{L}\\p{M}]", "\\p{N}", "\\p{M}"), digits = 1, marks = true),
     }
 
-    override fun split(text: String): List<String> {
+    override fun split(text: String, first: Boolean): List<String> {
         val parts = ArrayList<String>()
         var at = 0
         while (at < text.length) {
