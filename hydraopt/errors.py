@@ -43,6 +43,10 @@ class TaskError(HydraOptError):
     """A task does not exist, or cannot take the given input."""
 
 
+class ContextFullError(TaskError):
+    """A conversation, or a message alone, is longer than the context."""
+
+
 class OutputError(HydraOptError):
     """An output exists already or cannot be written."""
 

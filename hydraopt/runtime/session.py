@@ -1,23 +1,26 @@
 """``Session`` opens a bundle once, switches between its tasks and runs them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import torch
 
-from ..errors import TaskError, require
+from ..errors import TaskError
 from ..formats.manifest import Manifest
 from ..formats.models import CausalLm, Encoder
+from .endings import End
 from .inputs import check_continuation, inputs_of
 from .mixtures import Mixture, mixture_of
 from .native import load_kernels
 from .sampling import GREEDY, Sampling, next_token
 from .tasks import Ready, check_keeps_cache, task_loader
 from .text import BundleTokenizer
+from .texts import Texts
 from .turns import Turns, in_turn
 
 
-class Session:
+class Session(Texts):
     """A loaded bundle: one program, one current task and, for a causal LM, one KV cache.
 
     Use :meth:`generate`, :meth:`stream` or :meth:`forward` with a causal LM, and :meth:`run` with
@@ -29,13 +32,12 @@ class Session:
 
     Attributes:
         manifest: the bundle's manifest.
-        position: number of tokens in the KV cache.
     """
 
     def __init__(self, bundle: Path, manifest: Manifest):
         self.bundle = bundle
         self.manifest = manifest
-        self.position = 0
+        self._cached: list[int] = []
         self._turns = Turns(f"the session of {bundle}")
         self._tokenizer = BundleTokenizer.of(bundle, manifest)
         self._sequence = 0
@@ -72,6 +74,11 @@ class Session:
     def mixture(self) -> Mixture:
         """Weights of the current tasks by name; empty for the base."""
         return self._current.mixture if self._current else {}
+
+    @property
+    def position(self) -> int:
+        """Number of tokens in the KV cache."""
+        return len(self._cached)
 
     @property
     def factors(self) -> Sequence[torch.Tensor]:
@@ -122,7 +129,7 @@ class Session:
             raise TaskError(
                 f"cannot rewind to position {position}: the KV cache has {self.position} tokens"
             )
-        self.position = position
+        del self._cached[position:]
         self._sequence += 1
 
     @in_turn
@@ -183,12 +190,17 @@ class Session:
             positions = torch.arange(self.position, self.position + len(piece))
             inputs = [torch.tensor([piece]), positions, *current.factors]
             (logits,) = current.method.execute(inputs)
-            self.position += len(piece)
+            self._cached += piece
         return logits[0, -1]
 
     def generate_ids(
-        self, ids: Sequence[int], max_new_tokens: int = 64, *, sampling: Sampling | None = None
-    ) -> Iterator[int]:
+        self,
+        ids: Sequence[int],
+        max_new_tokens: int = 64,
+        *,
+        sampling: Sampling | None = None,
+        reuse: bool = False,
+    ) -> Generator[int, None, End]:
         """Start a new sequence with ``ids`` and yield its continuation token by token.
 
         Stops at an end token, after ``max_new_tokens``, or when the context is full.
@@ -197,6 +209,10 @@ class Session:
             ids: token ids of the prompt.
             max_new_tokens: maximum number of tokens to generate.
             sampling: how tokens are chosen; greedy by default.
+            reuse: keep those tokens of the KV cache with which ``ids`` begin.
+
+        Returns:
+            Why it ended.
 
         Raises:
             TaskError: as :meth:`forward`; or another call changed the sequence in between.
@@ -204,87 +220,39 @@ class Session:
         model = self._causal_lm()
         sampling = sampling or GREEDY
         generator = sampling.generator()
-        following = list(ids)
-        state = None
+        following, state = self._begin(ids, reuse)
         for _ in range(max_new_tokens):
             logits, state = self._continue(following, state)
             token = next_token(logits, sampling, generator)
             if token in model.eos_ids:
-                return
+                return End.END_TOKEN
             yield token
             if state[1] == model.max_length:
-                return
+                return End.CONTEXT
             following = [token]
+        return End.MAX_NEW_TOKENS
+
+    @in_turn
+    def _begin(self, ids: Sequence[int], reuse: bool) -> tuple[Sequence[int], tuple[int, int]]:
+        """Rewind for a new sequence; return those of its ids that are not cached, and the state."""
+        pairs = zip(self._cached, ids[:-1] if reuse else (), strict=False)
+        self.rewind(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        return ids[self.position :], (self._sequence, self.position)
 
     @in_turn
     def _continue(
-        self, ids: Sequence[int], state: tuple[int, int] | None
+        self, ids: Sequence[int], state: tuple[int, int]
     ) -> tuple[torch.Tensor, tuple[int, int]]:
-        """Run :meth:`forward`; return its logits and the state after it: sequence and position.
+        """Run :meth:`forward` in a state; return its logits and the state after it.
 
-        Starts a new sequence if ``state`` is None, and otherwise continues the one in that state.
+        A state is the number of the sequence and the position.
         """
-        if state is None:
-            self.reset()
-        elif state != (self._sequence, self.position):
+        if state != (self._sequence, self.position):
             raise TaskError(
                 "the session was used, switched or reset during this generation; finish one "
                 "before the next, or open a session for each"
             )
         return self.forward(ids), (self._sequence, self.position)
-
-    def stream(
-        self,
-        text: str,
-        max_new_tokens: int = 64,
-        *,
-        sampling: Sampling | None = None,
-        chat: bool = False,
-    ) -> Iterator[str]:
-        """Generate a continuation of ``text`` and yield it piece by piece.
-
-        Args:
-            text: the prompt, or with ``chat`` the user's message.
-            max_new_tokens: maximum number of tokens to generate.
-            sampling: how tokens are chosen; greedy by default.
-            chat: put ``text`` as one user turn into the base's chat template.
-
-        Raises:
-            TaskError: as :meth:`forward` and :meth:`encode`.
-        """
-        self._causal_lm()
-        ids = self.encode(text, chat=chat)
-        return self.decode_stream(self.generate_ids(ids, max_new_tokens, sampling=sampling))
-
-    def generate(
-        self,
-        text: str,
-        max_new_tokens: int = 64,
-        *,
-        sampling: Sampling | None = None,
-        chat: bool = False,
-    ) -> str:
-        """Generate a continuation of ``text``; arguments and errors as :meth:`stream`."""
-        self._causal_lm()
-        ids = self.encode(text, chat=chat)
-        return self.decode(list(self.generate_ids(ids, max_new_tokens, sampling=sampling)))
-
-    def encode(self, text: str, *, chat: bool = False, special: bool = True) -> list[int]:
-        """Encode ``text`` to token ids; with ``chat`` as one user turn of the chat template.
-
-        Special tokens in ``text`` are parsed, but in a turn of a chat they are plain text. Without
-        ``special``, the tokens that the tokenizer adds to every text, such as one that begins it,
-        are left out: ``text`` continues another.
-
-        Raises:
-            TaskError: the text is not valid UTF-8, the tokenizer rejects it, or the bundle has no
-                tokenizer or no chat template.
-        """
-        if self._tokenizer is None:
-            raise TaskError(f"{self.bundle} has no tokenizer; pass token ids")
-        if chat:
-            return self._tokenizer.encode_chat([text])
-        return self._tokenizer.encode(text, special=special)
 
     def try_tokenizer(self) -> None:
         """Test the tokenizer, if there is one, on texts of many kinds.
@@ -294,11 +262,3 @@ class Session:
         """
         if self._tokenizer is not None:
             self._tokenizer.check(tried=True)
-
-    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Decode token ids piece by piece; the pieces add up to what :meth:`decode` returns."""
-        return require(self._tokenizer, "tokenizer").decode_stream(ids)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Decode token ids to text; empty if the bundle has no tokenizer."""
-        return "" if self._tokenizer is None else self._tokenizer.decode(ids)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..confined import ConfinedError, ConfinedTokenizer
 from ..errors import BundleError, HydraOptError, TaskError
+from ..formats.chat import ChatTemplate, Conversation
 from ..formats.manifest import TOKENIZER, Manifest
 from ..formats.models import CausalLm, Encoder
 
@@ -71,15 +72,34 @@ class BundleTokenizer:
             TaskError: a text is not valid UTF-8, the tokenizer rejects it, or there is no chat
                 template.
         """
+        template = self._template
+        for text in (*turns, system or ""):
+            check_text(text)
+        with self._taking():
+            return self._tokenizer.encode_turns(template.pieces(turns, system))
+
+    @property
+    def _template(self) -> ChatTemplate:
         if self._chat is None:
             raise TaskError(
                 f"{self._bundle} has no chat template, as its base model's tokenizer has none that "
                 "is a prefix and a suffix of one message; pass the whole prompt without chat"
             )
-        for text in (*turns, system or ""):
-            check_text(text)
-        with self._taking():
-            return self._tokenizer.encode_turns(self._chat.pieces(turns, system))
+        return self._chat
+
+    @property
+    def conversation(self) -> Conversation:
+        """What the chat template writes between turns.
+
+        Raises:
+            TaskError: there is no chat template, or its conversations are of another form.
+        """
+        if self._template.conversation is None:
+            raise TaskError(
+                f"the chat template of {self._bundle} writes conversations of another form than "
+                "texts around those of turns; generate answers to single messages with chat"
+            )
+        return self._template.conversation
 
     def _taking(self) -> AbstractContextManager[None]:
         return self._translated(TaskError, "does not take the prompt", "pass token ids")
