@@ -22,6 +22,7 @@ from hydraopt.packing import CodedAdapters, Coder, code_verbatim
 from hydraopt.stored import MergedAdapters
 from hydraopt.zoo import ADAPTERS, BASE, load_adapters
 
+CONTEXT = 512  # of conversations
 FEW_TASKS = ("date-de", "words-en", "unit-it")
 
 
@@ -141,11 +142,9 @@ def static_bundle(exported, averaged, base) -> Path:
     return exported("static", lambda: static_merged(averaged), base)
 
 
-@pytest.fixture(scope="session")
-def chat_base(tmp_path_factory) -> Path:
-    """The tiny Llama with room for the tokens of a chat."""
-    directory = tmp_path_factory.mktemp("chat") / "base"
-    model = tiny_llama()
+def save_chat_base(directory: Path, **sizes: int) -> Path:
+    """Write the tiny Llama with room for the tokens of a chat."""
+    model = tiny_llama(**sizes)
     model.resize_token_embeddings(SIZE, mean_resizing=False)
     model.save_pretrained(directory)
     chat_tokenizer().save_pretrained(directory)
@@ -153,10 +152,28 @@ def chat_base(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def chat_base(tmp_path_factory) -> Path:
+    return save_chat_base(tmp_path_factory.mktemp("chat") / "base")
+
+
+@pytest.fixture(scope="session")
 def pieces_bundle(exported, merged, chat_base) -> Path:
     """Its program takes a prompt in pieces of 8 tokens."""
     settings = ExportSettings("none", max_length=32, prefill_length=8)
     return exported("pieces", lambda: merged, chat_base, settings)
+
+
+@pytest.fixture(scope="session")
+def conversations_base(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("conversations") / "base"
+    return save_chat_base(directory, max_position_embeddings=CONTEXT)
+
+
+@pytest.fixture(scope="session")
+def conversations_bundle(exported, merged, conversations_base) -> Path:
+    """Its context has room for several turns."""
+    settings = ExportSettings("none", max_length=CONTEXT, prefill_length=32)
+    return exported("conversations", lambda: merged, conversations_base, settings)
 
 
 @pytest.fixture(scope="session")

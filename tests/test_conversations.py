@@ -7,20 +7,18 @@ from itertools import takewhile
 
 import pytest
 import torch
-from chat_templates import CHATML, DATED, GEMMA3, QWEN3, SIZE, SMOLLM, chat_tokenizer
-from conftest import tiny_llama
+from chat_templates import CHATML, DATED, GEMMA3, QWEN3, SMOLLM, chat_tokenizer
+from exports import CONTEXT
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hydraopt.errors import ContextFullError, TaskError, UsageError
 from hydraopt.evaluation import adapted
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.chat import read_chat
-from hydraopt.lowering.settings import ExportSettings
 from hydraopt.runtime import End, Sampling, Session
 
 pytestmark = pytest.mark.slow
 
-LENGTH = 512
 MESSAGES = ("Hi", "What is 3 + 4?", " zwei\nZeilen", "Why?", "{}", "And then?")
 FORMS = {
     "SmolLM2": (SMOLLM, {}),
@@ -30,34 +28,17 @@ FORMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """The tiny Llama with tokens of a chat and a long context."""
-    directory = tmp_path_factory.mktemp("conversations") / "base"
-    model = tiny_llama(max_position_embeddings=LENGTH)
-    model.resize_token_embeddings(SIZE, mean_resizing=False)
-    model.save_pretrained(directory)
-    chat_tokenizer().save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def bundle(exported, merged, base):
-    settings = ExportSettings("none", max_length=LENGTH, prefill_length=32)
-    return exported("conversations", lambda: merged, base, settings)
-
-
 @cache
 def template(source, **arguments):
     return read_chat(chat_tokenizer(source), arguments)[0]
 
 
 @pytest.fixture
-def opened(bundle, tmp_path):
+def opened(conversations_bundle, tmp_path):
     """A session of the bundle, as it would be with another chat template."""
 
-    def open_bundle(source=CHATML, max_length=LENGTH, **arguments):
-        copy = shutil.copytree(bundle, tmp_path / "bundle")
+    def open_bundle(source=CHATML, max_length=CONTEXT, **arguments):
+        copy = shutil.copytree(conversations_bundle, tmp_path / "bundle")
         manifest = Manifest.read(copy)
         model = replace(
             manifest.causal_lm, chat=template(source, **arguments), max_length=max_length
@@ -89,14 +70,14 @@ def common(first, second):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("system", [None, "Be kind."])
 def test_answers_are_those_to_the_whole_text_and_only_new_tokens_are_computed(
-    opened, base, merged, form, system
+    opened, conversations_base, merged, form, system
 ):
     source, arguments = FORMS[form]
     session = opened(source, **arguments)
     counts, eos = counted(session), list(session.manifest.causal_lm.eos_ids)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(conversations_base)
     tokenizer.chat_template = source
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(conversations_base, dtype=torch.float32).eval()
     chat, cached = session.chat(system), []
     history = [{"role": "system", "content": system}] if system else []
     with adapted(model, merged.task_factors("beta")):
@@ -278,7 +259,7 @@ def test_wrong_messages_are_one_clear_line(opened):
         ("", "the message is empty, expected a text; write one"),
         (" \n", "the message is empty"),
         ("\ud800", "the prompt is not UTF-8 at character 0"),
-        ("x" * LENGTH, "the message has .* tokens in the chat template, expected at most 511"),
+        ("x" * CONTEXT, "the message has .* tokens in the chat template, expected at most 511"),
     ):
         with pytest.raises(TaskError, match=message):
             chat.send(wrong)

@@ -71,15 +71,20 @@ def _exit_code(command: Callable[[], object]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def fail(error: object, code: int = 1) -> None:
-    """Print one line and exit."""
+def error_line(error: object) -> str:
+    """Return the line that says what is wrong, with the flags that it is about."""
     flags = ", ".join(map(_flag, getattr(error, "options", ())))
     text = f"{error} ({flags})" if flags else str(error)
     line = visible(" ".join(text.split()))
     if len(line) > LONGEST:
         line = f"{line[: LONGEST - END]} … {line[-END:]}"
+    return f"error: {line}"
+
+
+def fail(error: object, code: int = 1) -> None:
+    """Print one line and exit."""
     with suppress(OSError, ValueError):  # standard error may be closed
-        print("error:", line, file=sys.stderr, flush=True)
+        print(error_line(error), file=sys.stderr, flush=True)
     sys.exit(code)
 
 

@@ -53,6 +53,24 @@ ChatArguments = Annotated[
         help="Chat template variable, such as enable_thinking=false; repeatable.",
     ),
 ]
+Temperature = Annotated[
+    float, typer.Option(callback=finite, help="Sampling temperature; 0 is greedy.")
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        callback=finite,
+        help="Sample from the most likely tokens that together have this probability.",
+    ),
+]
+TopK = Annotated[
+    int | None, typer.Option(max=MOST, help="Sample from this many of the most likely tokens.")
+]
+Seed = Annotated[int | None, typer.Option(help="Random seed; equal seeds give equal texts.")]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TEXT", help="End before this text; repeatable."),
+]
 Sources = Annotated[
     list[str],
     typer.Argument(

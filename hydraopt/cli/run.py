@@ -4,7 +4,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,18 @@ from ..errors import UsageError
 from ..reading import shortened
 from ..shown import shell, visible
 from . import report
-from .options import MOST, ChatArguments, Json, finite, messages
+from .options import (
+    MOST,
+    ChatArguments,
+    Json,
+    Seed,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    finite,
+    messages,
+)
 from .parsing import arguments, integers, weights
 
 if TYPE_CHECKING:
@@ -51,24 +63,11 @@ def run(
     max_new_tokens: Annotated[
         int, typer.Option(max=MOST, min=1, help="Maximum number of tokens to generate.")
     ] = 64,
-    temperature: Annotated[
-        float,
-        typer.Option(callback=finite, help="Sampling temperature; 0 is greedy."),
-    ] = 0,
-    top_p: Annotated[
-        float | None,
-        typer.Option(
-            callback=finite,
-            help="Sample from the most likely tokens that together have this probability.",
-        ),
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(max=MOST, help="Sample from this many of the most likely tokens.")
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Random seed; equal seeds give equal texts."),
-    ] = None,
+    temperature: Temperature = 0,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    seed: Seed = None,
+    stop: Stop = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print speed to standard error.")
     ] = False,
@@ -85,6 +84,8 @@ def run(
         raise UsageError("--chat goes with --prompt: the template is text")
     if chat_template_arg and not chat:
         raise UsageError("--chat-template-arg does nothing without --chat; pass --chat too")
+    if stop and prompt is None:
+        raise UsageError("--stop goes with --prompt: it ends a text")
     from ..formats.models import CausalLm
     from ..runtime import Session
 
@@ -100,8 +101,8 @@ def run(
         check_chat(model.chat, given)
     session.switch(mixture or task, scale=1.0 if scale is None else scale)
     if not isinstance(model, CausalLm):
-        if chat or temperature:
-            option = "--chat" if chat else "--temperature"
+        if chat or temperature or stop:
+            option = "--chat" if chat else "--temperature" if temperature else "--stop"
             raise UsageError(
                 f"{option} is for models that generate text; that of {bundle} is an {model.kind}"
             )
@@ -111,7 +112,7 @@ def run(
     form = "json" if as_json else "text" if ids is None else "ids"
     if prompt is not None:
         tokens = session.encode(prompt, chat=chat)
-    show(session, tokens, max_new_tokens, sampling, form)
+    show(session, tokens, max_new_tokens, sampling, form, stop or ())
 
 
 def check_chat(chat: "ChatTemplate | None", given: Mapping[str, Any]) -> None:
@@ -149,7 +150,12 @@ def sampling_of(
 
 
 def show(
-    session: "Session", prompt: Sequence[int], limit: int, sampling: "Sampling", form: str
+    session: "Session",
+    prompt: Sequence[int],
+    limit: int,
+    sampling: "Sampling",
+    form: str,
+    stop: Sequence[str],
 ) -> None:
     """Generate and print.
 
@@ -159,22 +165,38 @@ def show(
         limit: maximum number of new tokens.
         sampling: sampling options.
         form: ``text``, streamed; ``ids``, printed at the end; or ``json``, a record.
+        stop: texts that end the text.
     """
+    from ..runtime.endings import stop_strings, until
+
     clock: list[float] = []
-    tokens = clocked(session.generate_ids(prompt, limit, sampling=sampling), clock)
-    if form == "text":
-        shown = partial(visible, keep="\n\t") if sys.stdout.isatty() else str
-        for piece in session.decode_stream(tokens):
-            print(shown(piece), end="", flush=True)
-        print()
-    elif form == "ids":
-        print(",".join(map(str, tokens)))
-    else:
-        new = list(tokens)
-        record = {**_current(session), "ids": new, "text": session.decode(new)}
+    new: list[int] = []
+
+    def noted() -> Iterator[int]:
+        for token in session.generate_ids(prompt, limit, sampling=sampling):
+            new.append(token)
+            yield token
+
+    with closing(clocked(noted(), clock)) as tokens:
+        if form == "ids":
+            print(",".join(map(str, tokens)))
+        else:
+            pieces = until(session.decode_stream(tokens), stop_strings(stop))
+            text = "".join(pieces if form == "json" else printed(pieces))
+    if form == "json":
+        record = {**_current(session), "ids": new, "text": text}
         report.print_json(record | speeds(len(prompt), clock))
     if logger.isEnabledFor(logging.INFO):
         messages.print(speed_line(speeds(len(prompt), clock)), highlight=False, soft_wrap=True)
+
+
+def printed(pieces: Iterable[str]) -> Iterator[str]:
+    """Print a text and yield its pieces; on a terminal, control characters are made visible."""
+    shown = partial(visible, keep="\n\t") if sys.stdout.isatty() else str
+    for piece in pieces:
+        print(shown(piece), end="", flush=True)
+        yield piece
+    print()
 
 
 def _current(session: "Session") -> dict[str, Any]:
@@ -190,13 +212,15 @@ def speed_line(figures: Mapping[str, float]) -> str:
     return line.format_map(figures)
 
 
-def clocked(tokens: Iterable[int], clock: list[float]) -> Iterator[int]:
+def clocked(tokens: Iterable[int], clock: list[float]) -> Generator[int, None, None]:
     """Yield ``tokens``; append the time in seconds at the start, at each token and at the end."""
     clock.append(time.perf_counter())
-    for token in tokens:
+    try:
+        for token in tokens:
+            clock.append(time.perf_counter())
+            yield token
+    finally:
         clock.append(time.perf_counter())
-        yield token
-    clock.append(time.perf_counter())
 
 
 def speeds(prompt: int, clock: Sequence[float]) -> dict[str, float]:

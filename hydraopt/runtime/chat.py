@@ -96,7 +96,7 @@ class Chat:
         *,
         sampling: Sampling | None = None,
         stop: str | Sequence[str] = (),
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """Answer a message and yield the answer piece by piece.
 
         An answer that is not read to its end is kept as far as it was read; if that is nothing, the
@@ -121,7 +121,7 @@ class Chat:
         *,
         sampling: Sampling | None = None,
         stop: str | Sequence[str] = (),
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """Answer the last message again, in place of its answer; otherwise as :meth:`send`.
 
         Raises:
@@ -138,7 +138,7 @@ class Chat:
         max_new_tokens: int,
         sampling: Sampling | None,
         stop: str | Sequence[str],
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """Check the prompt of ``turns`` at once, and return the answer to the last."""
         ends = stop_strings(stop)
         check_text(turns[-1].message, "the message", "write one")
@@ -152,7 +152,7 @@ class Chat:
         dropped: int,
         generate: Callable[..., Generator[int, None, End]],
         stop: Sequence[str],
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """Yield the answer of the last turn while it grows."""
         was, turn = self._turns, turns[-1]
         self._turns, self.ids, self.end = turns, [], End.CANCELLED
