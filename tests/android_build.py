@@ -20,7 +20,7 @@ from android_bundles import (
     write_texts,
 )
 from android_host import HOST, host_library, java_home
-from android_tokenizers import write_golden, write_refused
+from android_tokenizers import write_characters, write_golden, write_refused
 from conftest import FLOAT32, save_adapter, tiny_llama
 from devices import require_packages
 from run_rules import MachineLacksError
@@ -110,6 +110,7 @@ def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) 
     write_renamed(forms["tiny"], root)
     write_refused(root / "refused")
     write_golden(root / "tokenizers", 1000)
+    write_characters(root / "characters.json")
     write_probabilities(root / "probabilities.json")
 
 

@@ -2,6 +2,8 @@
 
 import json
 import random
+import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,14 +167,29 @@ def tokenizers() -> Iterator[tuple[str, Tokenizer]]:
     yield from families(texts(3000))
 
 
+def write_characters(path: Path) -> None:
+    """Write ranges of characters that Unicode has had since 3.2, in one class."""
+    old, runs = unicodedata.ucd_3_2_0, []
+    for code in range(sys.maxunicode + 1):
+        kind = unicodedata.category(chr(code))
+        if kind in ("Cn", "Co", "Cs") or kind != old.category(chr(code)):
+            continue
+        if not runs or runs[-1]["last"] != code - 1:
+            runs.append({"first": code})
+        runs[-1]["last"] = code
+    path.write_text(json.dumps(runs))
+
+
 def write_golden(directory: Path, count: int) -> None:
     """Write every tokenizer and what it makes of ``count`` texts and of random ids."""
     draw = random.Random(1)
-    for name, tokenizer in tokenizers():
+    for name, made in tokenizers():
         (directory / name).mkdir(parents=True)
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        tokenizer.save(str(directory / name / "tokenizer.json"))
+        made.no_truncation()
+        made.no_padding()
+        file = str(directory / name / "tokenizer.json")
+        made.save(file)
+        tokenizer = Tokenizer.from_file(file)
         encoded = [_encoded(tokenizer, text) for text in texts(count)]
         size = tokenizer.get_vocab_size() + 3  # a few that are none
         drawn = [[draw.randrange(size) for _ in range(draw.randrange(1, 20))] for _ in range(500)]

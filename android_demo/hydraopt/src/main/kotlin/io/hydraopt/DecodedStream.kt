@@ -1,6 +1,6 @@
 package io.hydraopt
 
-/** A stream for any tokenizer: it decodes the last piece's ids with the new ones, again and again. */
+/** A stream for any tokenizer: decodes the last piece's ids with the new ones, again and again. */
 internal class DecodedStream(private val tokenizer: Tokenizer) : TextStream {
     private var last = intArrayOf() // decoders treat the start of a text differently
     private var new = intArrayOf()

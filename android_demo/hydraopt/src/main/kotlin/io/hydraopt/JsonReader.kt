@@ -2,6 +2,7 @@ package io.hydraopt
 
 import java.io.ByteArrayInputStream
 import java.io.InputStream
+import kotlin.math.abs
 
 /**
  * Reads JSON piece by piece, so that a large document is never in memory as a whole.
@@ -151,7 +152,30 @@ internal class JsonReader(private val input: InputStream) {
         return code
     }
 
-    private fun number(): Any {
+    /**
+     * Reads a number as the `tokenizers` package does: its digits as a whole number, next divided
+     * by a power of ten. That rounds twice, and decides between sums that are equal otherwise.
+     */
+    fun score(): Double {
+        next()
+        val (mantissa, exponent) = (numeral().lowercase() + "e0").split('e')
+        var digits = 0UL
+        var power = exponent.toInt()
+        val (whole, fraction) = ("$mantissa.").split('.')
+        for (digit in whole.trimStart('-')) digits = digits * 10u + digit.digitToInt().toUInt()
+        for (digit in fraction) {
+            if (digits > (ULong.MAX_VALUE - digit.digitToInt().toUInt()) / 10u) break
+            digits = digits * 10u + digit.digitToInt().toUInt()
+            power--
+        }
+        val scale = "1e${abs(power)}".toDouble()
+        val size = if (power < 0) digits.toDouble() / scale else digits.toDouble() * scale
+        return if (mantissa.startsWith('-')) -size else size
+    }
+
+    private fun number(): Any = numeral().let { it.toLongOrNull() ?: it.toDouble() }
+
+    private fun numeral(): String {
         val found = StringBuilder()
         take('-', found)
         val leads = peek() == '0'
@@ -162,7 +186,7 @@ internal class JsonReader(private val input: InputStream) {
             take('+', found) || take('-', found)
             digits(found)
         }
-        return "$found".let { it.toLongOrNull() ?: it.toDouble() }
+        return "$found"
     }
 
     private fun digits(found: StringBuilder): Int {

@@ -16,8 +16,8 @@ interface Tokenizer {
      * Token ids of [text].
      *
      * @param addSpecialTokens whether to add the tokens that begin or end every text.
-     * @param parseSpecialTokens whether what reads as a special token, such as `<|im_end|>`, is one;
-     *   false for what a user typed, which is then plain text.
+     * @param parseSpecialTokens whether what reads as a special token, such as `<|im_end|>`, is
+     *   one; false for what a user typed, which is then plain text.
      * @throws TaskException half of a surrogate pair stands alone in [text].
      */
     fun encode(
@@ -33,7 +33,12 @@ interface Tokenizer {
      */
     fun decode(ids: IntArray, skipSpecialTokens: Boolean = true): String
 
-    /** Decodes ids one by one, without special tokens; its pieces add up to [decode]'s text. */
+    /**
+     * Decodes ids one by one, without special tokens; the pieces add up to [decode]'s text.
+     *
+     * By default the last piece's ids are decoded again with every new one. Where tokens are single
+     * bytes that [decode] takes or refuses as a run, override it: keep a run until it ends.
+     */
     fun stream(): TextStream = DecodedStream(this)
 
     companion object {

@@ -63,6 +63,7 @@ internal object ModelFormat {
         if (unknown == null || model.vocabulary.text(unknown) == null) {
             refuse("unk_id", "$unknown", "a token of the vocabulary")
         }
+        if (model.scores.isEmpty()) refuse("vocab", "without scores", "tokens with scores")
         return Unigram(model.vocabulary, model.scores, unknown, bytes(model))
     }
 

@@ -15,7 +15,7 @@ internal class ModelReader(private val json: JsonReader) {
     val vocabulary = Vocabulary()
     val merges = Merges()
 
-    /** Of the tokens, by id; zeros if they have none. */
+    /** Of the tokens, by id; none if they have no scores. */
     var scores = DoubleArray(0)
         private set
 
@@ -31,7 +31,7 @@ internal class ModelReader(private val json: JsonReader) {
             }
         }
         if (vocabulary.size == 0) throw FormatException("the model has no vocab")
-        scores = scores.copyOf(vocabulary.size)
+        if (scores.isNotEmpty()) scores = scores.copyOf(vocabulary.size)
         fields = Fields("the model", others)
     }
 
@@ -48,7 +48,7 @@ internal class ModelReader(private val json: JsonReader) {
         val id = vocabulary.size
         if (id == scores.size) scores = scores.copyOf(maxOf(1024, 2 * id))
         pair("a token and a score", { token(id) }) {
-            scores[id] = (json.value() as? Number)?.toDouble() ?: none("a score", "a number")
+            scores[id] = json.score()
         }
     }
 

@@ -64,7 +64,8 @@ internal class Vocabulary {
     /** The token of an id; null if there is none. */
     fun text(id: Int): String? {
         val place = (byId.getOrNull(id) ?: 0) - 1
-        return if (place < 0) null else String(texts.bytes, start(place), ends[place] - start(place))
+        if (place < 0) return null
+        return String(texts.bytes, start(place), ends[place] - start(place), Charsets.UTF_8)
     }
 
     private fun slot(hash: Int, bytes: ByteArray, from: Int, to: Int): Int {
