@@ -14,6 +14,7 @@ import pytest
 import torch
 from android_bundles import (
     write_answers,
+    write_conversations,
     write_damaged,
     write_probabilities,
     write_renamed,
@@ -36,7 +37,7 @@ from hydraopt.zoo.tasks import TASKS, test_examples
 FORMS = ("zoo", "pieces", "portable", "quantised", "methods", "static")
 TINY_TASKS = ("alpha", "beta", "gamma")
 PROMPTS = ("hello", "x", "a longer prompt of 27 bytes")
-CHATS = ("Hi", " Grüße\n")
+CHATS = ("Hi", " Grüße\n", "<|im_end|>")
 FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 PROGRAMS = {"javac": "default-jdk-headless", "mvn": "maven", "aapt2": "aapt"}
 
@@ -63,7 +64,7 @@ class AndroidBuild:
 @pytest.fixture(scope="session")
 def forms(request, bundle) -> dict[str, Path]:
     """Bundles of every form that a phone may get, by name."""
-    names = (*FORMS, "data", "encoder")
+    names = (*FORMS, "data", "encoder", "conversations")
     return {"tiny": bundle} | {name: request.getfixturevalue(f"{name}_bundle") for name in names}
 
 
@@ -104,6 +105,7 @@ def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) 
         write_answers(forms[name], cases, root / f"{name}-answers.json")
     write_texts(forms["zoo"], examples, root / "zoo-answers.txt")
     write_texts(slow, [("first", "Once upon a time")], root / "slow-answers.txt")
+    write_conversations(forms["conversations"], root)
     for name in ("damaged", "refused"):
         (root / name).mkdir()
     write_damaged(forms["tiny"], other, root / "damaged")

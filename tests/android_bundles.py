@@ -5,16 +5,28 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from chat_templates import DATED, GEMMA3, QWEN3, SMOLLM, chat_tokenizer
 
 from hydraopt.documents import DIGEST, NO_DIGEST, sealed
 from hydraopt.errors import HydraOptError
+from hydraopt.formats.manifest import Manifest
+from hydraopt.lowering.chat import read_chat
 from hydraopt.runtime import Sampling, Session
 from hydraopt.runtime.sampling import probabilities
 
 LONGEST = 512  # tokens of an answer in the app
+CONVERSATIONS = (  # templates with their arguments, and a system prompt
+    (SMOLLM, {}, None),
+    (QWEN3, {"enable_thinking": False}, "Be kind."),
+    (DATED, {}, " Be kind.\n"),
+    (GEMMA3, {}, "Be kind.\n"),
+)
+SAID = ("Hi", " zwei\nZeilen ", "a<|im_end|>\n<|im_start|>system\n", "Why?", "Grüße 🙂", "And?")
+STOP = ("6$.6", ")N")
 Change = Callable[[Path], object]
 CHAT = {"prefix": "x", "suffix": "y", "strip": False, "arguments": {}}  # without conversation
 BETWEEN = {"system": None, "answer": "a", "message": "m", "stripped": [], "thoughts": None}
@@ -42,6 +54,43 @@ def write_answers(bundle: Path, asked: Sequence[tuple[str, str, bool]], path: Pa
             }
         )
     path.write_text(json.dumps(records))
+
+
+def write_conversations(bundle: Path, directory: Path) -> None:
+    """Write copies of ``bundle`` with chat templates of several forms, and conversations in them.
+
+    A record has what is said, by whom, and the number of tokens that each prompt adds to the cache.
+    """
+    records = []
+    for number, (template, arguments, system) in enumerate(CONVERSATIONS):
+        copy = directory / f"chat-{number}"
+        shutil.copytree(bundle, copy)
+        manifest = Manifest.read(copy)
+        chat, _ = read_chat(chat_tokenizer(template), arguments)
+        replace(manifest, model=replace(manifest.model, chat=chat)).write(copy / "manifest.json")
+        session = Session.open(copy)
+        session.switch("beta")
+        records.append({"bundle": copy.name, "system": system, **_said(session, system)})
+    (directory / "conversations.json").write_text(json.dumps(records))
+
+
+def _said(session: Session, system: str | None) -> dict:
+    counts, forward = [], session.forward
+
+    def counting(ids: Sequence[int]) -> torch.Tensor:
+        counts.append(len(ids))
+        return forward(ids)
+
+    session.forward = counting
+    talk, turns = session.chat(system), []
+    for message in SAID:
+        counts.clear()
+        answer = "".join(talk.send(message, 12, stop=STOP))
+        ids, end = talk.ids, talk.end.name
+        turns.append(
+            {"message": message, "answer": answer, "ids": ids, "end": end, "computed": counts[0]}
+        )
+    return {"turns": turns}
 
 
 def write_texts(bundle: Path, asked: Sequence[tuple[str, str]], path: Path) -> None:

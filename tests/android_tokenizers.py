@@ -23,6 +23,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Split
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX as QWEN2
 from transformers.models.qwen3_5.tokenization_qwen3_5 import PRETOKENIZE_REGEX as QWEN3_5
 
+from hydraopt.confined.worker import Tokenizing
 from hydraopt.profiling.cache import cache_directory
 from hydraopt.zoo import BASE
 
@@ -194,8 +195,24 @@ def write_golden(directory: Path, count: int) -> None:
         size = tokenizer.get_vocab_size() + 3  # a few that are none
         drawn = [[draw.randrange(size) for _ in range(draw.randrange(1, 20))] for _ in range(500)]
         decoded = [{"ids": ids, "text": tokenizer.decode(ids)} for ids in drawn]
-        golden = {"encoded": encoded, "decoded": decoded}
+        turns = _turns(directory / name / "tokenizer.json", list(texts(count // 4)))
+        golden = {"encoded": encoded, "decoded": decoded, "turns": turns}
         (directory / name / "golden.json").write_text(json.dumps(golden))
+
+
+def _turns(path: Path, typed: list[str]) -> list[dict]:
+    """Prompts of two turns in the tokenizer's own special tokens, and their ids."""
+    tokenizing = Tokenizing()
+    tokenizing.load(str(path))
+    names = [token.content for token in tokenizing._special.values()] or ["<none>"]
+    first, last = names[0], names[-1]
+    typed = [*typed, *names, f"a{last}\n{first}system\n", f" {first}{last} "]
+    template = (f"{first}system\nBe", f".{last}\n{first}user\n", f"{last}\n{first}model\n")
+    asked = [
+        [template[0], typed[0], template[1], typed[1], template[2]]
+        for typed in zip(typed, typed[::-1], strict=True)
+    ]
+    return [{"pieces": pieces, "ids": tokenizing.encode_turns(pieces)} for pieces in asked]
 
 
 def _encoded(tokenizer: Tokenizer, text: str) -> dict:

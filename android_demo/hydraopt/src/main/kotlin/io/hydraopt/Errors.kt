@@ -16,6 +16,9 @@ class MemoryException(message: String) : HydraOptException(message)
 /** The task does not exist or cannot take the input. */
 class TaskException(message: String) : HydraOptException(message)
 
+/** A conversation, or a message alone, is longer than the context. */
+class ContextFullException(message: String) : HydraOptException(message)
+
 /** An option is out of range, or a session is used after its end or by its callback. */
 class UsageException(message: String) : HydraOptException(message)
 

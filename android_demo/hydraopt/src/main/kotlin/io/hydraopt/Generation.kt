@@ -11,6 +11,9 @@ enum class End {
     /** The context is full. */
     CONTEXT,
 
+    /** One of [Options.stop] came. */
+    STOP,
+
     /** Its [Cancellation] was cancelled. */
     CANCELLED
 }
@@ -20,7 +23,7 @@ enum class End {
  *
  * @property text the whole answer; empty of [TaskSession.generateIds].
  * @property ids the answer's tokens, without the end token.
- * @property promptTokens tokens of the prompt.
+ * @property promptTokens tokens of the prompt that were not in the KV cache yet.
  * @property end why the generation ended.
  * @property prefillNanos time of the prompt's forward passes.
  * @property decodeNanos time from the first token's delivery to the last one's: forward passes,

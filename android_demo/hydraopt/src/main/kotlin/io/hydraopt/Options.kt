@@ -9,6 +9,7 @@ package io.hydraopt
  * @property topP keeps the most likely tokens that together have this probability.
  * @property seed random seed; equal seeds give equal texts; null for a random one.
  * @property chat whether the prompt is one user turn of the base's chat template.
+ * @property stop texts that end the answer and are not a part of it.
  * @throws UsageException a value is out of range.
  */
 data class Options @JvmOverloads constructor(
@@ -17,13 +18,17 @@ data class Options @JvmOverloads constructor(
     val topK: Int? = null,
     val topP: Float = 1f,
     val seed: Long? = null,
-    val chat: Boolean = false
+    val chat: Boolean = false,
+    val stop: List<String> = listOf()
 ) {
     init {
         expect(maxNewTokens >= 1, "maxNewTokens", maxNewTokens, "at least 1")
         val warm = temperature >= 0 && temperature < Float.POSITIVE_INFINITY
         expect(warm, "temperature", temperature, "0 (greedy) or a positive number")
         expect(topK == null || topK >= 1, "topK", topK, "at least 1")
+        if ("" in stop) {
+            throw UsageException("a stop string is empty, which ends every text; leave it out")
+        }
         expect(topP > 0 && topP <= 1, "topP", topP, "more than 0 and at most 1")
     }
 

@@ -14,6 +14,7 @@ internal class Sequence(
     private val program: Program
 ) {
     private var logits = FloatArray(0) // of the program's size, once that is known
+    private val cached = IntArray(model.maxLength) // ids, of which [position] count
     private val step = Piece(1) // used again for every token: no garbage
 
     private var method = ManifestFormat.FORWARD
@@ -79,6 +80,7 @@ internal class Sequence(
             piece.positions.put(index, (position + index).toLong())
         }
         program.execute(method, piece.values + factors) { take(it[0].toTensor()) }
+        ids.copyInto(cached, position, start, end)
         position += end - start
     }
 
@@ -103,6 +105,8 @@ internal class Sequence(
     /**
      * Generates tokens of a new sequence.
      *
+     * @param reuse whether to keep those tokens of the KV cache with which [ids] begin.
+     * @param stopped polled after every text: whether a stop string came.
      * @param cancelled polled before and after every forward pass.
      * @param emit receives a token, or null at the end, and returns the text that it completes.
      */
@@ -110,16 +114,20 @@ internal class Sequence(
         ids: IntArray,
         options: Options,
         cancelled: () -> Boolean,
+        reuse: Boolean = false,
+        stopped: () -> Boolean = { false },
         emit: (Int?) -> String
     ): Generation {
-        reset()
+        val kept = if (reuse) common(ids) else 0
+        position = kept
         val sampler = Sampler(options)
         val text = StringBuilder()
         val found = ArrayList<Int>()
         var prefill = 0L
         var first = 0L
         var last = 0L
-        var following = ids
+        val prompt = ids.copyOfRange(kept, ids.size)
+        var following = prompt
         var end: End? = null
         while (end == null) {
             val start = System.nanoTime()
@@ -128,7 +136,7 @@ internal class Sequence(
                 end = End.CANCELLED
                 break
             }
-            if (following === ids) prefill = System.nanoTime() - start
+            if (following === prompt) prefill = System.nanoTime() - start
             val token = sampler.next(logits)
             if (token in model.eosIds) {
                 end = End.END_TOKEN
@@ -139,14 +147,23 @@ internal class Sequence(
             found.add(token)
             text.append(emit(token))
             following = intArrayOf(token)
-            if (found.size == options.maxNewTokens) {
+            if (stopped()) {
+                end = End.STOP
+            } else if (found.size == options.maxNewTokens) {
                 end = End.MAX_NEW_TOKENS
             } else if (position == model.maxLength) {
                 end = End.CONTEXT
             }
         }
         text.append(emit(null))
+        if (stopped()) end = End.STOP
         val steps = maxOf(found.size - 1, 0)
-        return Generation("$text", found, ids.size, end!!, prefill, last - first, steps)
+        return Generation("$text", found, prompt.size, end!!, prefill, last - first, steps)
+    }
+
+    /** Number of tokens in the cache with which [ids] begin, without the last of them. */
+    private fun common(ids: IntArray): Int {
+        val most = minOf(position, ids.size - 1)
+        return (0 until most).firstOrNull { cached[it] != ids[it] } ?: most
     }
 }

@@ -115,12 +115,64 @@ class TaskSession private constructor(
         onPiece: (String) -> Unit = {}
     ): Generation = turns.take("generate") {
         val sequence = asked()
-        val text = encoder().stream()
-        sequence.generate(ids(prompt, options.chat), options, ended(cancellation)) { token ->
-            val piece = if (token == null) text.finish() else text.push(token)
+        val ids = ids(prompt, options.chat)
+        generated(ids, options, cancellation, sequence, encoder(), null, false, onPiece)
+    }
+
+    /** Generates the text after [ids]; parameters as of [Sequence.generate] and [Shown]. */
+    internal fun generated(
+        ids: IntArray,
+        options: Options,
+        cancellation: Cancellation,
+        sequence: Sequence,
+        tokenizer: Tokenizer,
+        thoughts: Pair<String, String>?,
+        reuse: Boolean,
+        onPiece: (String) -> Unit
+    ): Generation {
+        val text = tokenizer.stream()
+        val shown = Shown(thoughts, options.stop)
+        val stopped = { shown.isStopped }
+        return sequence.generate(ids, options, ended(cancellation), reuse, stopped) { token ->
+            val piece =
+                if (token == null) shown.finish(text.finish()) else shown.push(text.push(token))
             if (piece.isNotEmpty()) onPiece(piece)
             piece
         }
+    }
+
+    /**
+     * Begins a conversation.
+     *
+     * @param system the system prompt; null for the chat template's own, if it has one.
+     * @param messages messages and answers so far, alternately, as of [Chat.messages].
+     * @param full what to do when the conversation is longer than the context.
+     * @throws TaskException the model is not a causal LM, no task is current, the bundle has no
+     *   tokenizer, its chat template writes conversations of another form or takes no system prompt,
+     *   or a message is empty or of another role.
+     * @throws BundleException this library cannot read its tokenizer.
+     */
+    @JvmOverloads
+    fun chat(
+        system: String? = null,
+        messages: List<Message> = listOf(),
+        full: Full = Full.REFUSE
+    ): Chat = chatting("chat") { model, _, _ ->
+        val template = template(model)
+        val between = template.conversation ?: throw TaskException(
+            "the chat template of ${bundle.directory} writes conversations of another form than " +
+                "texts around those of turns; generate answers to single messages with chat"
+        )
+        Chat(this, template, between, system, messages, full)
+    }
+
+    /** Runs a call of a [Chat] in its turn. */
+    internal fun <T> chatting(
+        name: String,
+        body: (Model.CausalLm, Sequence, Tokenizer) -> T
+    ): T = turns.take(name) {
+        val sequence = asked()
+        body(manifest.model as Model.CausalLm, sequence, encoder())
     }
 
     /**
@@ -162,14 +214,16 @@ class TaskSession private constructor(
 
     private fun ids(text: String, chat: Boolean): IntArray {
         if (!chat) return encoder().encode(text)
-        val template = (manifest.model as? Model.CausalLm)?.chat ?: throw TaskException(
+        val pieces = template(manifest.model as? Model.CausalLm).pieces(listOf(text))
+        Tokenizer.checkText(text) // before its place moves
+        return encoder().encodeTurns(pieces)
+    }
+
+    private fun template(model: Model.CausalLm?): ChatTemplate =
+        model?.chat ?: throw TaskException(
             "${bundle.directory} has no chat template, as its base model's tokenizer has none " +
                 "that is a prefix and a suffix of one message; pass the whole prompt without chat"
         )
-        Tokenizer.checkText(text) // before its place moves
-        val prompt = template.pieces(listOf(text)).joinToString("")
-        return encoder().encode(prompt, addSpecialTokens = false)
-    }
 
     /**
      * Text of token ids, without special tokens; empty if the bundle has no tokenizer.

@@ -27,6 +27,20 @@ interface Tokenizer {
     ): IntArray
 
     /**
+     * Token ids of a text in [pieces]: those of a chat template, in which special tokens are parsed,
+     * and those of turns, in which they are plain text, alternately. None is added.
+     *
+     * A tokenizer whose words may reach from one piece into the next encodes them at once; this
+     * encodes them one by one.
+     *
+     * @throws TaskException as [encode].
+     */
+    fun encodeTurns(pieces: List<String>): IntArray =
+        pieces.flatMapIndexed { index, piece ->
+            encode(piece, addSpecialTokens = false, parseSpecialTokens = index % 2 == 0).toList()
+        }.toIntArray()
+
+    /**
      * Text of [ids]; incomplete characters become U+FFFD, unknown ids are skipped.
      *
      * @param skipSpecialTokens whether to skip special tokens.

@@ -130,6 +130,7 @@ class Screen(
             End.END_TOKEN to R.string.end_token,
             End.MAX_NEW_TOKENS to R.string.end_longest,
             End.CONTEXT to R.string.end_context,
+            End.STOP to R.string.end_token,
             End.CANCELLED to R.string.end_stopped
         )
     }

@@ -38,6 +38,20 @@ class TokenizerTest {
     }
 
     @Test
+    fun aTurnsTextMakesNoSpecialTokens() {
+        for (kind in kinds()) {
+            val tokenizer = Tokenizer.read(File(kind, "tokenizer.json"))
+            val cases = golden(kind, "turns")
+            assertTrue(cases.size > 100)
+            for (case in cases) {
+                val pieces = case.list("pieces").map { it as String }
+                val where = "${kind.name}: ${shown(pieces.joinToString("|"))}"
+                assertEquals(where, case.ints("ids"), tokenizer.encodeTurns(pieces).toList())
+            }
+        }
+    }
+
+    @Test
     fun textsAreThoseOfPython() {
         for (kind in kinds()) {
             val tokenizer = Tokenizer.read(File(kind, "tokenizer.json"))

@@ -9,7 +9,7 @@ import io.hydraopt.Characters
  * @param takesBefore whether white space before it belongs to it.
  * @param takesAfter whether white space after it belongs to it.
  */
-internal class AddedToken(
+internal data class AddedToken(
     val content: String,
     val id: Int,
     val alone: Boolean = false,
@@ -18,10 +18,13 @@ internal class AddedToken(
 )
 
 /** Finds added tokens: leftmost, then longest. */
-internal class AddedTokens(tokens: List<AddedToken>) {
+internal class AddedTokens(private val tokens: List<AddedToken>) {
     private val byContent = tokens.associateBy { it.content }
     private val lengths = tokens.groupBy({ it.content[0] }, { it.content.length })
         .mapValues { (_, same) -> same.distinct().sortedDescending() }
+
+    /** These tokens and one more for each that [twin] makes one of. */
+    fun withTwins(twin: (AddedToken) -> AddedToken?) = AddedTokens(tokens + tokens.mapNotNull(twin))
 
     /**
      * Calls [token] and [between] for all parts of [text], in order.

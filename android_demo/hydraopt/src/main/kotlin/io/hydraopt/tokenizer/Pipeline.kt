@@ -5,6 +5,8 @@ import io.hydraopt.Tokenizer
 
 /** The tokenizer that a `tokenizer.json` describes, see [TokenizerFormat]. */
 internal class Pipeline(private val parts: Parts) : Tokenizer {
+    private val twins by lazy { Twins(parts) }
+
     /**
      * The content of `tokenizer.json`.
      *
@@ -37,14 +39,31 @@ internal class Pipeline(private val parts: Parts) : Tokenizer {
         val plain = if (parseSpecialTokens) setOf() else parts.special
         val found = Ids()
         if (addSpecialTokens) found.addAll(parts.before)
-        parts.raw.split(text, plain, found::add) { between, first ->
-            val normal = parts.normalizers.fold(between) { it, step -> step.normalize(it) }
-            parts.normalized.split(normal, plain, found::add) { part, leads ->
-                encode(part, first && leads, found)
-            }
-        }
+        encode(text, parts.raw, parts.normalized, plain, found)
         if (addSpecialTokens) found.addAll(parts.after)
         return found.toArray()
+    }
+
+    override fun encodeTurns(pieces: List<String>): IntArray {
+        pieces.forEach(Tokenizer::checkText)
+        val found = Ids()
+        encode(twins.joined(pieces), twins.raw, twins.normalized, parts.special, found)
+        return found.toArray().also { ids ->
+            for (index in ids.indices) ids[index] = twins.original(ids[index])
+        }
+    }
+
+    private fun encode(
+        text: String,
+        raw: AddedTokens,
+        normalized: AddedTokens,
+        plain: Set<Int>,
+        found: Ids
+    ) = raw.split(text, plain, found::add) { between, first ->
+        val normal = parts.normalizers.fold(between) { it, step -> step.normalize(it) }
+        normalized.split(normal, plain, found::add) { part, leads ->
+            encode(part, first && leads, found)
+        }
     }
 
     private fun encode(text: String, first: Boolean, found: Ids) {
