@@ -16,6 +16,7 @@ from android_bundles import (
     write_answers,
     write_conversations,
     write_damaged,
+    write_mixtures,
     write_probabilities,
     write_renamed,
     write_texts,
@@ -103,6 +104,8 @@ def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) 
     asked["zoo"] = [(task, prompt, False) for task, prompt in examples]
     for name, cases in asked.items():
         write_answers(forms[name], cases, root / f"{name}-answers.json")
+    for name in ("portable", "quantised"):
+        write_mixtures(forms[name], root / f"{name}-mixtures.json")
     write_texts(forms["zoo"], examples, root / "zoo-answers.txt")
     write_texts(slow, [("first", "Once upon a time")], root / "slow-answers.txt")
     write_conversations(forms["conversations"], root)

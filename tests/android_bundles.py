@@ -104,6 +104,27 @@ def write_texts(bundle: Path, asked: Sequence[tuple[str, str]], path: Path) -> N
     path.write_text("\n".join(lines))
 
 
+def write_mixtures(bundle: Path, path: Path) -> None:
+    """Record what Python's session answers with the base, a scaled task and a mixture.
+
+    ``kept`` follows the prompt that the base read.
+    """
+    session, records = Session.open(bundle), []
+    prompt_ids, kept = session.encode("hello"), [9, 8]
+    for weights in ({}, {"beta": 0.7}, {"alpha": 0.6, "gamma": -1.0}):
+        asked = weights or None
+        session.switch(asked)
+        record = {"weights": weights, "prompt_ids": prompt_ids, "kept": kept}
+        record["logits"] = session.forward(prompt_ids).tolist()
+        record["ids"] = list(session.generate_ids(prompt_ids))
+        session.switch(None)
+        session.forward(prompt_ids)
+        session.switch(asked, keep_cache=True)
+        record["kept_logits"] = session.forward(kept).tolist()
+        records.append(record)
+    path.write_text(json.dumps(records))
+
+
 def write_probabilities(path: Path) -> None:
     """Record what tokens are drawn from, for logits with and without ties."""
     generator = torch.Generator().manual_seed(0)

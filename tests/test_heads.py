@@ -23,7 +23,7 @@ from unlowered import Unlowered
 
 from hydraopt.adapters import read_adapter, read_adapters
 from hydraopt.bundles import add_task, remove_task
-from hydraopt.errors import AdapterError, BundleError, LoweringError
+from hydraopt.errors import AdapterError, BundleError, LoweringError, TaskError
 from hydraopt.factors import classes_of
 from hydraopt.formats.manifest import Manifest
 from hydraopt.lowering.bundle import export_bundle
@@ -175,6 +175,21 @@ def test_one_method_per_task_and_one_model_for_all_have_heads(root, models, adap
             torch.testing.assert_close(found.run(IDS), logits(models[task]), atol=1e-4, rtol=0)
     with pytest.raises(LoweringError, match="result differ"):
         static_merged(merge_with("average", adapters))
+
+
+@pytest.mark.slow
+def test_tasks_with_heads_are_scaled_but_neither_mixed_nor_left_out(bundle):
+    session = Session.open(bundle)
+    session.switch("topic", scale=1e-3)
+    head = session.factors[-2:]
+    session.switch("topic")
+    assert all(torch.equal(*pair) for pair in zip(head, session.factors[-2:], strict=True))
+    wanted = session.run(IDS)
+    for asked, what in ((None, "left out"), ({"topic": 0.5, "mood": 0.5}, "mixed")):
+        with pytest.raises(TaskError, match=f"classifiers of their own, which cannot be {what};"):
+            session.switch(asked)
+    assert session.task == "topic"
+    assert torch.equal(session.run(IDS), wanted)
 
 
 @pytest.mark.slow

@@ -86,9 +86,9 @@ def _inputs_loader(
                 f"the tasks of {bundle} have classifiers of their own, which cannot be {what}; "
                 "switch to one task"
             )
-        if not mixture:
-            return Ready(mixture, forward, [torch.zeros(x) for x in swap.factors.values()])
-        return Ready(mixture, forward, mixed({task: unpacked(task) for task in mixture}, mixture))
+        weights = mixture or {swap.tasks[0]: 0.0}
+        factors = mixed({task: unpacked(task) for task in weights}, weights)
+        return Ready(mixture, forward, factors)
 
     return ready
 

@@ -24,15 +24,15 @@ internal class Sequence(
     var position = 0
         private set
 
-    /** Starts a new sequence with a method and its factors. */
+    /** Goes on with a method and its factors. */
     fun use(method: String, factors: Array<EValue>) {
         this.method = method
         this.factors = factors
-        reset()
     }
 
-    fun reset() {
-        position = 0
+    /** Keeps the first [position] tokens. */
+    fun rewind(position: Int) {
+        this.position = position
     }
 
     /** Token ids and positions of one call, int64 `[1, S]` and `[S]`. */
@@ -119,7 +119,7 @@ internal class Sequence(
         emit: (Int?) -> String
     ): Generation {
         val kept = if (reuse) common(ids) else 0
-        position = kept
+        rewind(kept)
         val sampler = Sampler(options)
         val text = StringBuilder()
         val found = ArrayList<Int>()

@@ -1,11 +1,7 @@
 package io.hydraopt
 
-import io.hydraopt.ManifestFormat.UNPACK
-import io.hydraopt.ManifestFormat.FORWARD
 import java.io.Closeable
 import java.io.File
-import org.pytorch.executorch.EValue
-import org.pytorch.executorch.Tensor
 
 /**
  * A bundle in memory: one program, one current task, one KV cache.
@@ -18,7 +14,8 @@ import org.pytorch.executorch.Tensor
  */
 class TaskSession private constructor(
     val bundle: TaskBundle,
-    private val program: Program,
+    program: Program,
+    private val loader: TaskLoader,
     private val tokenizer: Result<Tokenizer>?
 ) : Closeable {
     private val manifest = bundle.manifest
@@ -29,10 +26,14 @@ class TaskSession private constructor(
     /** Names of the tasks. */
     val tasks: List<String> get() = bundle.tasks
 
-    /** The current task; null before the first [switchTo]. */
     @Volatile
-    var task: String? = null
-        private set
+    private var current: Mixture? = null
+
+    /** The current task; null for a mixture, for the base and before the first switch. */
+    val task: String? get() = current?.task
+
+    /** Weights of the current tasks by name; empty for the base. */
+    val mixture: Map<String, Float> get() = current.orEmpty()
 
     /** Number of tokens in the KV cache. */
     val position: Int get() = sequence?.position ?: 0
@@ -40,48 +41,76 @@ class TaskSession private constructor(
     /**
      * Switches to [task] and clears the KV cache.
      *
-     * If its pack is refused, the task and the KV cache stay as they are; if the program fails, no
-     * task is current.
+     * If that is refused, the task and the KV cache stay as they are; if the program fails, no task
+     * is current.
      *
+     * @param scale weight of the task's adapter, -16 to 16.
+     * @param keepCache keeps the tokens in the KV cache: for adapters that are trained to read the
+     *   base's, such as activated LoRA.
      * @return the times of the switch.
-     * @throws TaskException the task does not exist.
+     * @throws TaskException the task does not exist, or the bundle cannot scale it or keep its
+     *   cache.
      * @throws BundleException its pack was damaged or truncated after [open].
      */
-    fun switchTo(task: String): SwitchTimes = turns.take("switchTo") {
-        if (task !in tasks) {
-            throw TaskException("no task '$task'; there are: ${tasks.joinToString(", ")}")
-        }
+    @JvmOverloads
+    fun switchTo(task: String, scale: Float = 1f, keepCache: Boolean = false): SwitchTimes =
+        switchTo(mapOf(task to scale), keepCache)
+
+    /**
+     * Switches to a mixture: the base plus the weighted sum of tasks' deltas.
+     *
+     * @param weights weights of tasks by name, -16 to 16, of which one at least is not 0.
+     * @param keepCache as above, as are what is returned and what is thrown.
+     * @throws TaskException the tasks cannot be mixed, too.
+     */
+    @JvmOverloads
+    fun switchTo(weights: Map<String, Float>, keepCache: Boolean = false): SwitchTimes =
+        turns.take("switchTo") { switch(mixtureOf(weights, tasks), keepCache) }
+
+    /** Switches to the base without an adapter, as [switchTo] does to a task. */
+    @JvmOverloads
+    fun switchToBase(keepCache: Boolean = false): SwitchTimes =
+        turns.take("switchToBase") { switch(mapOf(), keepCache) }
+
+    private fun switch(mixture: Mixture, keepCache: Boolean): SwitchTimes {
+        if (keepCache) loader.checkKeepsCache()
         val start = System.nanoTime()
-        val swap = manifest.swap
-        val packs = if (swap is Swap.Inputs) bundle.packs(task) else listOf()
+        val packs = loader.check(mixture)
         val checked = System.nanoTime()
-        val method = if (swap is Swap.Methods) swap.methods.getValue(task) else FORWARD
-        if (swap !is Swap.Inputs) program.load(method) // theirs was loaded at the start
-        val factors = if (swap is Swap.Inputs) factors(packs, swap) else arrayOf()
-        sequence?.use(method, factors)
-        this.task = task
-        SwitchTimes(checked - start, System.nanoTime() - checked)
+        val before = current
+        current = null // until it worked: the current factors are overwritten
+        val ready = try {
+            loader.load(mixture, packs)
+        } catch (error: TaskException) {
+            if (before != null) use(before, loader.load(before, loader.check(before)), true)
+            throw error
+        }
+        use(mixture, ready, keepCache)
+        return SwitchTimes(checked - start, System.nanoTime() - checked)
     }
 
-    /** Unpacks payloads into factors, in native memory of the method `unpack`. */
-    private fun factors(packs: List<Pack>, swap: Swap.Inputs): Array<EValue> {
-        task = null // until it worked: the current ones are overwritten
-        val payloads = packs.map {
-            val shape = longArrayOf(it.payload.capacity().toLong())
-            EValue.from(Tensor.fromBlobUnsigned(it.payload, shape))
-        }
-        val factors = program.execute(UNPACK, payloads.toTypedArray()) { it }
-        if (factors.size != swap.factors.size) {
-            throw BundleException(
-                "method unpack of ${bundle.program} gives ${factors.size} factors, expected " +
-                    "${swap.factors.size} as in manifest.json; export or copy the bundle again"
-            )
-        }
-        return factors
+    private fun use(mixture: Mixture, ready: Ready, keepCache: Boolean) {
+        sequence?.use(ready.method, ready.factors)
+        if (!keepCache) sequence?.rewind(0)
+        current = mixture
     }
 
     /** Starts a new sequence: the next token goes to position 0. */
-    fun reset() = turns.take("reset") { sequence?.reset() ?: Unit }
+    fun reset() = turns.take("reset") { sequence?.rewind(0) ?: Unit }
+
+    /**
+     * Goes back in the sequence: keeps the first [position] tokens and forgets the others.
+     *
+     * @throws TaskException there are fewer tokens.
+     */
+    fun rewind(position: Int) = turns.take("rewind") {
+        if (position !in 0..this.position) {
+            throw TaskException(
+                "cannot rewind to position $position: the KV cache has ${this.position} tokens"
+            )
+        }
+        sequence?.rewind(position) ?: Unit
+    }
 
     /**
      * Appends [ids] to the sequence, split as the program requires.
@@ -255,7 +284,7 @@ class TaskSession private constructor(
             "the base model of ${bundle.directory} is of kind ${manifest.model.kind}, expected " +
                 "${Model.CausalLm.KIND}; run it with Python"
         )
-        if (task == null) {
+        if (current == null) {
             throw TaskException("no task is current; switch to one of: ${tasks.joinToString(", ")}")
         }
         return found
@@ -306,11 +335,8 @@ class TaskSession private constructor(
                 ?: bundle.tokenizer?.let { runCatching { Tokenizer.read(it) } }
             val program = Program.load(bundle, threads)
             try {
-                if (bundle.manifest.swap is Swap.Inputs) {
-                    program.load(FORWARD)
-                    program.load(UNPACK)
-                }
-                return TaskSession(bundle, program, texts)
+                val loader = TaskLoader(bundle, program).apply { open() }
+                return TaskSession(bundle, program, loader, texts)
             } catch (error: Throwable) {
                 program.close()
                 throw error

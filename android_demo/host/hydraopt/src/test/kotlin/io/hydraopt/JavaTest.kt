@@ -28,6 +28,10 @@ class JavaTest {
                     SwitchTimes times = session.switchTo(bundle.getTasks().get(0));
                     Options options = new Options(8, 0.7f);
                     session.generateIds(session.encode("hello"));
+                    session.switchTo(java.util.Map.of("a", 0.6f, "b", 1f));
+                    session.switchTo("a", 0.7f);
+                    session.switchToBase();
+                    session.rewind(0);
                     session.reset();
                     session.forward(new int[] {1});
                     Generation answer = session.generate("hello", options, cancellation, piece -> {
