@@ -14,7 +14,7 @@ from .inputs import check_continuation, inputs_of
 from .mixtures import Mixture, mixture_of
 from .native import load_kernels
 from .sampling import GREEDY, Sampling, next_token
-from .tasks import Ready, check_keeps_cache, task_loader
+from .tasks import Ready, task_loader
 from .text import BundleTokenizer
 from .texts import Texts
 from .turns import Turns, in_turn
@@ -107,10 +107,7 @@ class Session(Texts):
             BundleError: a pack was damaged or replaced after :meth:`open`, or its head does not
                 have the number of classes that the manifest states.
         """
-        mixture = mixture_of(task, scale, self.tasks)
-        if keep_cache:
-            check_keeps_cache(self.bundle, self.manifest)
-        self._current = self._load(mixture)
+        self._current = self._load(mixture_of(task, scale, self.tasks), keep_cache)
         self.rewind(self.position if keep_cache else 0)
 
     @in_turn

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,12 +41,15 @@ class Ready:
         return next(iter(self.mixture)) if len(self.mixture) == 1 else None
 
 
-def task_loader(bundle: Path, manifest: Manifest) -> Callable[[Mixture], Ready]:
+Loader = Callable[[Mixture, bool], Ready]  # the flag: keep the KV cache
+
+
+def task_loader(bundle: Path, manifest: Manifest) -> Loader:
     """Load a bundle's program and return a function that loads a mixture of its tasks.
 
     That function raises ``BundleError`` if a task's pack or .ptd file was damaged or replaced, or
     if its head does not have the number of classes that the manifest states, and ``TaskError`` if
-    the bundle cannot mix these tasks. What was loaded before remains valid.
+    the bundle cannot mix these tasks or keep its KV cache. What was loaded before remains valid.
 
     Raises:
         BundleError: ExecuTorch rejects the program, or it lacks a method.
@@ -58,28 +62,32 @@ def task_loader(bundle: Path, manifest: Manifest) -> Callable[[Mixture], Ready]:
         return _data_loader(bundle, manifest, swap)
     methods = swap.methods if isinstance(swap, Methods) else dict.fromkeys(swap.tasks, FORWARD)
 
-    def ready(mixture: Mixture) -> Ready:
-        method = methods[_whole_task(mixture, bundle, manifest)]
+    def ready(mixture: Mixture, keep_cache: bool) -> Ready:
+        method = methods[_whole_task(mixture, keep_cache, bundle, manifest)]
         return Ready(mixture, _method(method, program, path))
 
     return ready
 
 
-def _inputs_loader(
-    bundle: Path, manifest: Manifest, swap: Inputs, program: "Program"
-) -> Callable[[Mixture], Ready]:
-    forward, unpack = (_method(name, program, bundle / PROGRAM) for name in (FORWARD, UNPACK))
+def _inputs_loader(bundle: Path, manifest: Manifest, swap: Inputs, program: "Program") -> Loader:
+    path = bundle / PROGRAM
+    forward, unpack = (_method(name, program, path) for name in (FORWARD, UNPACK))
     binding = bytes.fromhex(swap.binding)
     first = () if swap.static_rows else (_payload(_shared_pack(manifest), bundle, binding),)
 
-    def unpacked(task: str) -> dict[str, torch.Tensor]:
+    @cache
+    def unpack_apart() -> Running:
+        """Methods of one program share memory: ``unpack`` overwrites the KV cache."""
+        return _method(UNPACK, load_program(path, manifest.executorch), path)
+
+    def unpacked(task: str, unpack: Running) -> dict[str, torch.Tensor]:
         payload = _payload(swap.packs[task], bundle, binding)
         factors = unpack.execute([*first, payload])  # ExecuTorch copies the outputs
         named = dict(zip(swap.factors, factors, strict=True))
         check_classes(named, task, manifest.classes.get(task))
         return named
 
-    def ready(mixture: Mixture) -> Ready:
+    def ready(mixture: Mixture, keep_cache: bool) -> Ready:
         if manifest.classes and len(mixture) != 1:
             what = "mixed" if mixture else "left out"
             raise TaskError(
@@ -87,17 +95,19 @@ def _inputs_loader(
                 "switch to one task"
             )
         weights = mixture or {swap.tasks[0]: 0.0}
-        factors = mixed({task: unpacked(task) for task in weights}, weights)
+        may_fail = len(weights) > 1  # and leave the KV cache as it is
+        method = unpack_apart() if keep_cache or may_fail else unpack
+        factors = mixed({task: unpacked(task, method) for task in weights}, weights)
         return Ready(mixture, forward, factors)
 
     return ready
 
 
-def _data_loader(bundle: Path, manifest: Manifest, swap: Data) -> Callable[[Mixture], Ready]:
+def _data_loader(bundle: Path, manifest: Manifest, swap: Data) -> Loader:
     path = bundle / PROGRAM
 
-    def ready(mixture: Mixture) -> Ready:
-        pack = swap.packs[_whole_task(mixture, bundle, manifest)]
+    def ready(mixture: Mixture, keep_cache: bool) -> Ready:
+        pack = swap.packs[_whole_task(mixture, keep_cache, bundle, manifest)]
         pack.read(bundle)
         program = load_program(path, manifest.executorch, bundle / pack.file)
         return Ready(mixture, _method(FORWARD, program, path))
@@ -105,23 +115,22 @@ def _data_loader(bundle: Path, manifest: Manifest, swap: Data) -> Callable[[Mixt
     return ready
 
 
-def _whole_task(mixture: Mixture, bundle: Path, manifest: Manifest) -> str:
-    """Return the one task of a mixture with weight 1; raise ``TaskError`` for any other."""
+def _whole_task(mixture: Mixture, keep_cache: bool, bundle: Path, manifest: Manifest) -> str:
+    """Return the one task of a mixture with weight 1.
+
+    Raises:
+        TaskError: any other mixture, or a cache to keep, as each method has its own.
+    """
     match list(mixture.items()):
-        case [(task, 1.0)]:
+        case [(task, 1.0)] if not keep_cache:
             return task
-    what = "a weight or a mixture" if mixture else "the base without an adapter"
-    raise _needs_inputs(bundle, manifest, what)
-
-
-def check_keeps_cache(bundle: Path, manifest: Manifest) -> None:
-    """Raise ``TaskError`` if each task runs in a method of its own, which has its own KV cache."""
-    if not isinstance(manifest.swap, Inputs):
-        raise _needs_inputs(bundle, manifest, "a switch that keeps the KV cache")
-
-
-def _needs_inputs(bundle: Path, manifest: Manifest, what: str) -> TaskError:
-    return TaskError(
+        case [(_, 1.0)]:
+            what = "a switch that keeps the KV cache"
+        case []:
+            what = "the base without an adapter"
+        case _:
+            what = "a weight or a mixture"
+    raise TaskError(
         f"{bundle} has swap {manifest.swap.mode!r}, expected 'inputs' for {what}; export again",
         options=["swap=inputs"],
     )
