@@ -236,10 +236,31 @@ def test_storage_against_quality_on_the_zoo():
     )
 
 
+def test_what_sharing_all_rows_costs():
+    found = results("mixable.json")
+    check_table(
+        tables(QUALITY)[5],
+        {
+            f"--budget {x['budget']}%" + " --mixable" * x["mixable"]: {
+                "mean exact match %": 100 * x["mean_exact"],
+                "worst task %": 100 * x["worst_exact"],
+                "largest rank": x["largest_rank"],
+                "modules with private rows": x["modules_with_private_rows"],
+            }
+            for x in found
+        },
+    )
+    zoo = points("frontier/results.json")
+    for x in found:
+        if not x["mixable"]:
+            point = zoo["budget", f"{x['budget']} %"]
+            assert x["mean_exact"] == pytest.approx(point["mean"], abs=0.005)
+
+
 def test_methods_by_number_of_tasks():
     found = {(point["method"], point["tasks"]): point for point in results("frontier/merges.json")}
     counts = {"2 tasks": 2, "4": 4, "8": 8, "16": 16, "32": 32}
-    table = tables(QUALITY)[5]
+    table = tables(QUALITY)[6]
     shown = {}
     for row in table:
         method = MERGES.get(row, row)
