@@ -22,9 +22,17 @@ from android_bundles import (
     write_texts,
 )
 from android_host import HOST, host_library, java_home
+from android_inputs import (
+    write_pictures_run,
+    write_pixel_values,
+    write_prompted,
+    write_recipe_run,
+    write_texts_run,
+)
 from android_tokenizers import write_characters, write_golden, write_refused
 from conftest import FLOAT32, save_adapter, tiny_llama
 from devices import require_packages
+from exports import RECIPES
 from run_rules import MachineLacksError
 from transformers import LlamaForCausalLM
 
@@ -66,7 +74,11 @@ class AndroidBuild:
 def forms(request, bundle) -> dict[str, Path]:
     """Bundles of every form that a phone may get, by name."""
     names = (*FORMS, "data", "encoder", "conversations")
-    return {"tiny": bundle} | {name: request.getfixturevalue(f"{name}_bundle") for name in names}
+    found = {name: request.getfixturevalue(f"{name}_bundle") for name in names}
+    kinds = {name: request.getfixturevalue(name) for name in ("classifiers", "taggers", "viewers")}
+    recipes = {f"recipe-{name}": request.getfixturevalue("recipe")(name) for name in RECIPES}
+    made = {name: path / "bundle" for name, path in (kinds | recipes).items()}
+    return {"tiny": bundle, **found, **made}
 
 
 def slow_model() -> LlamaForCausalLM:
@@ -117,6 +129,13 @@ def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) 
     write_golden(root / "tokenizers", 1000)
     write_characters(root / "characters.json")
     write_probabilities(root / "probabilities.json")
+    write_prompted(forms["encoder"], root / "prompted")
+    for name in ("encoder", "prompted", "classifiers", "taggers"):
+        write_texts_run(root / name, root / f"{name}-runs.json")
+    write_pictures_run(forms["viewers"], root / "viewers-runs.json")
+    for name in RECIPES:
+        write_recipe_run(forms[f"recipe-{name}"], root / f"recipe-{name}-runs.json")
+    write_pixel_values(root / "processors", root / "pictures.json")
 
 
 @pytest.fixture(scope="session")

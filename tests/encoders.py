@@ -6,6 +6,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
     BertModel,
     PreTrainedModel,
     ViTConfig,
@@ -17,6 +19,16 @@ from hydraopt.zoo.model import new_tokenizer
 
 ENCODER_ID, IMAGE_ID = "tests/tiny-bert", "tests/tiny-vit"
 SHAPE = (3, 16, 24)
+HEADS = {"topic": 5, "mood": 2, "tone": 3}  # classes of tasks that classify texts
+TAGS = {"names": 5, "places": 3}  # and tokens
+VIEWS = ("alpha", "beta")  # tasks of an image model
+PREPROCESSOR = {
+    "image_processor_type": "ViTImageProcessor",
+    "size": {"height": SHAPE[1], "width": SHAPE[2]},
+    "resample": 3,
+    "image_mean": [0.5, 0.4, 0.6],
+    "image_std": [0.5, 0.25, 0.3],
+}
 
 
 def bert_config(**changes) -> BertConfig:
@@ -83,3 +95,33 @@ def viewer(classes: int) -> ViTForImageClassification:
     model = ViTForImageClassification(vit_config(num_labels=classes)).eval()
     model.vit.load_state_dict(tiny_vit().state_dict(), strict=False)
     return model
+
+
+def classifier(classes: int) -> BertForSequenceClassification:
+    """The tiny BERT, and a classifier as it is before training."""
+    model = BertForSequenceClassification(bert_config(num_labels=classes)).eval()
+    model.bert.load_state_dict(tiny_bert().state_dict())
+    return model
+
+
+def save_classifier(directory: Path, classes: int, seed: int) -> PeftModel:
+    settings = {"task_type": "SEQ_CLS", "target_modules": ["query", "pooler.dense"]}
+    return save_lora(directory, classifier(classes), ENCODER_ID, seed, **settings)
+
+
+def tagger(classes: int) -> BertForTokenClassification:
+    """The tiny BERT, and a classifier of tokens."""
+    model = BertForTokenClassification(bert_config(num_labels=classes)).eval()
+    model.bert.load_state_dict(tiny_bert().state_dict(), strict=False)
+    return model
+
+
+def save_tagger(directory: Path, classes: int, seed: int, **settings) -> PeftModel:
+    """An adapter with a head of its own, as PEFT makes it for this task type."""
+    settings = {"task_type": "TOKEN_CLS", "target_modules": ["query", "value"]} | settings
+    return save_lora(directory, tagger(classes), ENCODER_ID, seed, **settings)
+
+
+def save_viewer(directory: Path, seed: int) -> PeftModel:
+    """An adapter of an image model without a head."""
+    return save_lora(directory, tiny_vit(), IMAGE_ID, seed, target_modules=["q_proj", "v_proj"])

@@ -1,14 +1,28 @@
 """What tests of several files look at, made once in a run."""
 
+import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from chat_templates import SIZE, chat_tokenizer
 from conftest import FLOAT32, save_adapter, tiny_llama
-from encoders import ENCODER_ID, save_base, save_lora, tiny_bert
+from encoders import (
+    ENCODER_ID,
+    HEADS,
+    PREPROCESSOR,
+    TAGS,
+    VIEWS,
+    save_base,
+    save_classifier,
+    save_lora,
+    save_tagger,
+    save_viewer,
+    tiny_bert,
+    tiny_vit,
+)
 from filelock import FileLock
 
 from hydraopt.adapters import AdapterSet, read_adapter, read_adapters
@@ -19,10 +33,14 @@ from hydraopt.lowering.static import static_merged
 from hydraopt.merging.hydraopt import average, hydraopt
 from hydraopt.merging.private import private
 from hydraopt.packing import CodedAdapters, Coder, code_verbatim
+from hydraopt.recipes import find_family
+from hydraopt.recipes.export import export
+from hydraopt.recipes.tiny import TINY_BUDGET, tiny_family
 from hydraopt.stored import MergedAdapters
 from hydraopt.zoo import ADAPTERS, BASE, load_adapters
 
 CONTEXT = 512  # of conversations
+RECIPES = ("gemma3", "bert", "vit")  # a family for each kind of model
 FEW_TASKS = ("date-de", "words-en", "unit-it")
 
 
@@ -127,6 +145,67 @@ def encoder_bundle(exported, encoder_base, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("encoder_adapters")
     save_lora(root / "alpha", tiny_bert(), ENCODER_ID, 0, target_modules=["query", "value"])
     return exported("encoder", lambda: private(read_adapters([root / "alpha"])), encoder_base)
+
+
+def _write(root: Path, tasks: Iterable[str]) -> None:
+    """Write the bundle of a directory's base and tasks."""
+    merged = private(read_adapters([root / task for task in tasks]))
+    export_bundle(merged, str(root / "base"), root / "bundle", FLOAT32)
+
+
+@pytest.fixture(scope="session")
+def classifiers(made) -> Path:
+    """A base, tasks that classify texts, and their bundle."""
+
+    def write(root: Path) -> None:
+        save_base(tiny_bert(), root / "base")
+        for seed, (task, classes) in enumerate(HEADS.items()):
+            save_classifier(root / task, classes, seed)
+        _write(root, HEADS)
+
+    return made("classifiers", write)
+
+
+@pytest.fixture(scope="session")
+def taggers(made) -> Path:
+    """A base, tasks that classify tokens, and their bundle."""
+
+    def write(root: Path) -> None:
+        save_base(tiny_bert(), root / "base")
+        for seed, (task, classes) in enumerate(TAGS.items()):
+            save_tagger(root / task, classes, seed)
+        _write(root, TAGS)
+
+    return made("taggers", write)
+
+
+@pytest.fixture(scope="session")
+def viewers(made) -> Path:
+    """An image model with a preprocessor, tasks without heads, and their bundle."""
+
+    def write(root: Path) -> None:
+        save_base(tiny_vit(), root / "base")
+        (root / "base" / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+        for seed, task in enumerate(VIEWS):
+            save_viewer(root / task, seed)
+        _write(root, VIEWS)
+
+    return made("viewers", write)
+
+
+@pytest.fixture(scope="session")
+def recipe(made) -> Callable[[str], Path]:
+    """By a family's name, its tiny bundle, and ``record.json`` with what its export found."""
+
+    def of(family: str) -> Path:
+        def write(root: Path) -> None:
+            with tiny_family(find_family(family)) as (base, sources):
+                record = export(sources, base, root / "bundle", TINY_BUDGET, ExportSettings())
+            (root / "record.json").write_text(json.dumps(record))
+
+        return made(f"recipe-{family}", write)
+
+    return of
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,16 @@ from conftest import FLOAT32
 from encoders import (
     ENCODER_ID,
     bert_config,
+    classifier,
     save_base,
+    save_classifier,
     save_lora,
-    tiny_bert,
 )
+from encoders import HEADS as CLASSES
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from sealed_files import reseal
-from transformers import BertForMaskedLM, BertForSequenceClassification
+from transformers import BertForMaskedLM
 from unlowered import Unlowered
 
 from hydraopt.adapters import read_adapter, read_adapters
@@ -35,16 +37,8 @@ from hydraopt.packing import Coder, code_verbatim, open_stored
 from hydraopt.runtime import Session, verify
 
 TARGETS = ["query", "pooler.dense"]
-CLASSES = {"topic": 5, "mood": 2, "tone": 3}
 WEIGHTS = "adapter_model.safetensors"
 IDS = [5, 17, 99, 200, 3]
-
-
-def classifier(classes: int) -> BertForSequenceClassification:
-    """The tiny BERT, and a classifier as it is before training."""
-    model = BertForSequenceClassification(bert_config(num_labels=classes)).eval()
-    model.bert.load_state_dict(tiny_bert().state_dict())
-    return model
 
 
 def logits(model) -> torch.Tensor:
@@ -53,25 +47,17 @@ def logits(model) -> torch.Tensor:
         return model(input_ids=torch.tensor([IDS])).logits[0]
 
 
-def save_classifier(directory, classes, seed):
-    model = classifier(classes)
-    settings = {"task_type": "SEQ_CLS", "target_modules": TARGETS}
-    return save_lora(directory, model, ENCODER_ID, seed, **settings)
-
-
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("heads")
-    save_base(tiny_bert(), root / "base")
-    return root
+def root(classifiers):
+    return classifiers
 
 
 @pytest.fixture(scope="module")
 def models(root) -> dict[str, PeftModel]:
     """The PEFT models of three tasks, of different numbers of classes."""
     return {
-        task: save_classifier(root / task, classes, seed)
-        for seed, (task, classes) in enumerate(CLASSES.items())
+        task: PeftModel.from_pretrained(classifier(classes), root / task).eval()
+        for task, classes in CLASSES.items()
     }
 
 
@@ -81,8 +67,7 @@ def adapters(root, models):
 
 
 @pytest.fixture(scope="module")
-def bundle(root, adapters):
-    export_bundle(private(adapters), str(root / "base"), root / "bundle", FLOAT32)
+def bundle(root):
     return root / "bundle"
 
 

@@ -8,7 +8,9 @@ from conftest import FLOAT32
 from encoders import (
     ENCODER_ID,
     IMAGE_ID,
+    PREPROCESSOR,
     SHAPE,
+    VIEWS,
     save_base,
     save_lora,
     tiny_bert,
@@ -25,7 +27,7 @@ from hydraopt.errors import BundleError, LoweringError, TaskError
 from hydraopt.evaluation.program import evaluate
 from hydraopt.factors import is_head
 from hydraopt.formats.manifest import Manifest
-from hydraopt.formats.models import Encoder, Image, Pooling
+from hydraopt.formats.models import Encoder, Image, Pooling, Preprocessing
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.factors import slot_factors
@@ -129,25 +131,18 @@ def test_a_causal_lm_does_not_run(bundle):
 
 
 @pytest.fixture(scope="module")
-def viewers(tmp_path_factory):
+def seen(viewers):
     """Two tasks of an image model without heads: the PEFT models and a bundle."""
-    root = tmp_path_factory.mktemp("viewers")
-    base = save_base(tiny_vit(), root / "base")
-    models = {
-        task: save_lora(
-            root / task, tiny_vit(), IMAGE_ID, seed, target_modules=["q_proj", "v_proj"]
-        )
-        for seed, task in enumerate(("alpha", "beta"))
-    }
-    merged = private(read_adapters([root / task for task in models]))
-    export_bundle(merged, str(base), root / "bundle", FLOAT32)
-    return models, root / "bundle"
+    models = {task: PeftModel.from_pretrained(tiny_vit(), viewers / task).eval() for task in VIEWS}
+    return models, viewers / "bundle"
 
 
-def test_an_image_model_gives_the_features_of_peft(viewers):
-    models, bundle = viewers
+def test_an_image_model_gives_the_features_of_peft(seen):
+    models, bundle = seen
     session = Session.open(bundle)
-    assert session.manifest.model == Image(SHAPE)
+    mean, std = tuple(PREPROCESSOR["image_mean"]), tuple(PREPROCESSOR["image_std"])
+    steps = Preprocessing("bicubic", 1 / 255, mean, std)
+    assert session.manifest.model == Image(SHAPE, steps)
     for task in ("alpha", "beta", "alpha"):
         session.switch(task)
         pixels = torch.randn(SHAPE)
@@ -156,7 +151,7 @@ def test_an_image_model_gives_the_features_of_peft(viewers):
         torch.testing.assert_close(session.run(pixels), wanted, atol=1e-4, rtol=0)
 
 
-def test_images_are_classified_as_by_peft(viewers, tmp_path):
+def test_images_are_classified_as_by_peft(seen, tmp_path):
     classes, pixels = {"topic": 5, "mood": 2}, torch.randn(SHAPE)
     models = {
         task: save_lora(
@@ -170,7 +165,7 @@ def test_images_are_classified_as_by_peft(viewers, tmp_path):
         for seed, (task, count) in enumerate(classes.items())
     }
     merged = private(read_adapters([tmp_path / task for task in models]))
-    found = Unlowered(merged, viewers[1].parent / "base")
+    found = Unlowered(merged, seen[1].parent / "base")
     for task, model in models.items():
         found.switch(task)
         with torch.no_grad():
@@ -187,7 +182,7 @@ def test_images_are_classified_as_by_peft(viewers, tmp_path):
     ("bases", "layer", "message"),
     [
         ("embedders", "embeddings.word_embeddings", "word_embeddings is a Embedding, expected"),
-        ("viewers", "embeddings.patch_embeddings.projection", "projection is a Conv2d, expected"),
+        ("seen", "embeddings.patch_embeddings.projection", "projection is a Conv2d, expected"),
         ("embedders", "nowhere", "the base model has no module nowhere"),
     ],
 )
@@ -212,8 +207,8 @@ def test_a_layer_that_takes_no_slot_is_refused_by_name_and_type(
             ExportSettings(prefill_length=8),
             "reads a text at once; leave prefill_length out",
         ),
-        ("viewers", ExportSettings(max_length=32), "reads no tokens; leave max_length out"),
-        ("viewers", ExportSettings(embedding="4w"), "reads no tokens; leave embedding out"),
+        ("seen", ExportSettings(max_length=32), "reads no tokens; leave max_length out"),
+        ("seen", ExportSettings(embedding="4w"), "reads no tokens; leave embedding out"),
     ],
 )
 def test_settings_that_a_kind_cannot_have_are_refused(request, tmp_path, bases, settings, message):
@@ -268,17 +263,17 @@ def test_the_kind_of_a_base_is_read_off_its_config(architecture, model_type, kin
     assert kind_of(config).name == kind
 
 
-def test_an_image_of_another_size_is_refused(viewers):
-    session = Session.open(viewers[1])
+def test_an_image_of_another_size_is_refused(seen):
+    session = Session.open(seen[1])
     session.switch("alpha")
     for given in (torch.zeros(3, 16, 16), [1, 2], "a text"):
         with pytest.raises(TaskError, match=r"expected an image \(3, 16, 24\) \(channels,"):
             session.run(given)
 
 
-def test_embeddings_and_images_are_not_evaluated(embedders, viewers, tmp_path):
+def test_embeddings_and_images_are_not_evaluated(embedders, seen, tmp_path):
     data = tmp_path / "data.jsonl"
     data.write_text('{"task": "alpha", "prompt": "a", "answer": "0"}')
-    for (_, bundle), message in ((embedders, "gives embeddings"), (viewers, "takes images")):
+    for (_, bundle), message in ((embedders, "gives embeddings"), (seen, "takes images")):
         with pytest.raises(BundleError, match=message):
             evaluate(bundle, data)

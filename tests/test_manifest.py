@@ -10,7 +10,7 @@ from sealed_files import reseal
 from hydraopt.errors import BundleError
 from hydraopt.formats.chat import ChatTemplate, Conversation
 from hydraopt.formats.manifest import MANIFEST, Manifest
-from hydraopt.formats.models import CausalLm, Encoder, Image, Pooling
+from hydraopt.formats.models import CausalLm, Encoder, Image, Pooling, Preprocessing
 from hydraopt.formats.pack import Pack
 from hydraopt.formats.records import FileRecord
 from hydraopt.formats.swaps import Data, Inputs, Methods, Static
@@ -30,6 +30,7 @@ MODELS = (
     Encoder(258, 32, "none", per_token=True),
     Encoder(258, 32, "8w", pooling=Pooling("cls", normalized=True, prompt="query: ")),
     Image((3, 32, 32)),
+    Image((3, 32, 32), Preprocessing("bicubic", 1 / 255, (0.5, 0.4, 0.3), (1, 0.5, 0.25), 40)),
 )
 GROWTH = {"layout.json": FILE, "shared.pack": FILE}
 INPUTS = Inputs(PACKS, {"q.A": (1, 4, 8)}, "0" * 32, True, 9, GROWTH)
@@ -67,6 +68,13 @@ def read(bundle):
 
 def changed(bundle, **changes):
     reseal(bundle / MANIFEST, **changes)
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 41, 8), (3, 8, 41)])
+def test_an_image_that_resized_pictures_do_not_fill_is_refused(shape, written):
+    wide = Image(shape, Preprocessing("bilinear", 1, (0, 0, 0), (1, 1, 1), 40))
+    manifest(wide, INPUTS).write(written / MANIFEST)
+    assert_refused(written, "its pictures do not fit")
 
 
 def test_what_is_asked_of_a_causal_lm_is_refused_of_another_kind():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from command_line import call, succeeds
+from exports import RECIPES
 from table import table as markdown
 from table import with_new
 
@@ -22,15 +23,13 @@ from hydraopt.lowering.factors import slot_factors
 from hydraopt.lowering.lowered import float_module
 from hydraopt.lowering.plan import make_plan
 from hydraopt.lowering.quantization import quantize, round_base
-from hydraopt.lowering.settings import ExportSettings
 from hydraopt.recipes import FAMILIES, find_family
-from hydraopt.recipes.export import export
 from hydraopt.recipes.latency import example
 from hydraopt.recipes.tiny import TINY_BUDGET, tiny_family
 from hydraopt.runtime import Session
 
 ROOT = Path(__file__).parents[1]
-RECIPES = {
+MODULES = {
     path.stem
     for path in (ROOT / "hydraopt" / "recipes").glob("*.py")
     if "FAMILY = Family(" in path.read_text(encoding="utf-8")
@@ -43,7 +42,7 @@ def script(name: str) -> Callable[[], object]:
 
 
 def test_every_recipe_is_in_the_table_and_the_page():
-    assert {*FAMILIES} == RECIPES == {x.stem for x in (ROOT / "export").glob("*.py")} - {"table"}
+    assert {*FAMILIES} == MODULES == {x.stem for x in (ROOT / "export").glob("*.py")} - {"table"}
     page = (ROOT / "export" / "README.md").read_text(encoding="utf-8")
     rows = json.loads(
         (ROOT / "docs" / "results" / "export" / "families.json").read_text(encoding="utf-8")
@@ -78,13 +77,12 @@ def assert_complete(record: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gemma3", "bert", "vit"])
-def test_a_familys_program_computes_what_pytorch_computes(family, tmp_path):
-    found = find_family(family)
-    with tiny_family(found) as (base, sources):
-        record = export(sources, base, tmp_path / "bundle", TINY_BUDGET, ExportSettings())
-    assert_complete(record | describe(tmp_path / "bundle"))
-    session = Session.open(tmp_path / "bundle")
+@pytest.mark.parametrize("family", RECIPES)
+def test_a_familys_program_computes_what_pytorch_computes(family, recipe):
+    found, directory = find_family(family), recipe(family)
+    record = json.loads((directory / "record.json").read_text(encoding="utf-8"))
+    assert_complete(record | describe(directory / "bundle"))
+    session = Session.open(directory / "bundle")
     assert session.tasks == ("first", "second")
     generates = isinstance(session.manifest.model, CausalLm)
     calibration = session.manifest.calibration

@@ -7,7 +7,16 @@ import pytest
 import torch
 from command_line import succeeds
 from conftest import FLOAT32
-from encoders import ENCODER_ID, bert_config, save_base, save_lora, tiny_bert
+from encoders import (
+    ENCODER_ID,
+    bert_config,
+    save_base,
+    save_lora,
+    save_tagger,
+    tagger,
+    tiny_bert,
+)
+from encoders import TAGS as CLASSES
 from families import sequence, tiny
 from peft import PeftModel
 from test_kinds import quantised_eager
@@ -27,21 +36,8 @@ from hydraopt.merging.private import private
 from hydraopt.packing import Coder, code_verbatim
 from hydraopt.runtime import Session, verify
 
-CLASSES = {"names": 5, "places": 3}
-TEXTS = ("Ada met Grace", "a", "a text of 32 tokens, as many as")
 TARGETS = ["query", "value"]
-
-
-def classifier(classes: int) -> BertForTokenClassification:
-    model = BertForTokenClassification(bert_config(num_labels=classes)).eval()
-    model.bert.load_state_dict(tiny_bert().state_dict(), strict=False)
-    return model
-
-
-def save_tagger(directory, classes: int, seed: int, **settings) -> PeftModel:
-    """An adapter with a head of its own, as PEFT makes it for this task type."""
-    settings = {"task_type": "TOKEN_CLS", "target_modules": TARGETS} | settings
-    return save_lora(directory, classifier(classes), ENCODER_ID, seed, **settings)
+TEXTS = ("Ada met Grace", "a", "a text of 32 tokens, as many as")
 
 
 def logits(model, ids) -> torch.Tensor:
@@ -51,17 +47,15 @@ def logits(model, ids) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("tokens")
-    save_base(tiny_bert(), root / "base")
-    return root
+def root(taggers):
+    return taggers
 
 
 @pytest.fixture(scope="module")
 def models(root) -> dict[str, PeftModel]:
     return {
-        task: save_tagger(root / task, classes, seed)
-        for seed, (task, classes) in enumerate(CLASSES.items())
+        task: PeftModel.from_pretrained(tagger(classes), root / task).eval()
+        for task, classes in CLASSES.items()
     }
 
 
@@ -71,8 +65,7 @@ def adapters(root, models):
 
 
 @pytest.fixture(scope="module")
-def bundle(root, adapters):
-    export_bundle(private(adapters), str(root / "base"), root / "bundle", FLOAT32)
+def bundle(root):
     return root / "bundle"
 
 
@@ -136,9 +129,9 @@ def test_one_method_per_task_and_one_model_for_all(root, models, adapters, kind,
 
 
 def test_a_base_that_classifies_tokens_itself_needs_no_heads(tmp_path):
-    save_base(classifier(4), tmp_path / "base")
+    save_base(tagger(4), tmp_path / "base")
     settings = {"target_modules": TARGETS}  # as they are trained without a task type
-    model = save_lora(tmp_path / "one", classifier(4), ENCODER_ID, 0, **settings)
+    model = save_lora(tmp_path / "one", tagger(4), ENCODER_ID, 0, **settings)
     model.base_model.model.classifier.load_state_dict(
         BertForTokenClassification.from_pretrained(tmp_path / "base").classifier.state_dict()
     )
@@ -169,7 +162,7 @@ def test_what_unmerge_writes_is_a_token_classifier_to_peft(models, adapters, tmp
     merged = private(adapters) if kind == "merged" else code_verbatim(private(adapters))
     for task, classes in CLASSES.items():
         merged.to_peft(task, tmp_path / task)
-        again = PeftModel.from_pretrained(classifier(classes), tmp_path / task).eval()
+        again = PeftModel.from_pretrained(tagger(classes), tmp_path / task).eval()
         assert again.peft_config["default"].task_type == "TOKEN_CLS"
         ids = [5, 17, 99]
         torch.testing.assert_close(logits(again, ids), logits(models[task], ids), atol=2e-3, rtol=0)

@@ -8,7 +8,7 @@ from ..documents import read_document, sealed
 from ..errors import BundleError
 from ..files import write_bytes
 from ..schemes import SCHEMES, Scheme, loosest_scheme
-from .models import CausalLm, Encoder, Model, read_model
+from .models import CausalLm, Encoder, Image, Model, read_model
 from .pack import SHARED, Pack
 from .records import FileRecord, check_files, parse_records
 from .swaps import Inputs, Swap, read_swap
@@ -177,6 +177,7 @@ class Manifest:
             "classes": not self.classes or {*self.classes} == {*self.tasks},
             "lengths": not isinstance(model, CausalLm) or model.prefill_length < model.max_length,
             "outputs": not isinstance(model, Encoder) or not (model.per_token and model.pooling),
+            "pictures": not isinstance(model, Image) or model.fits,
         }
 
     def check_files(self, bundle: Path) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from .chat import ChatTemplate, read_chat
 
 CAUSAL_LM, ENCODER, IMAGE = "causal_lm", "encoder", "image"
+LARGEST_EDGE = 4096  # pixels of the shorter edge of a picture that is resized
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,50 @@ class Encoder:
 
 
 @dataclass(frozen=True)
+class Preprocessing:
+    """How an RGB picture of any size becomes pixel values.
+
+    It is resized as by Pillow: rows, then columns, with a filter as wide as needed to read every
+    pixel, rounded to 8 bits after each.
+
+    Attributes:
+        resample: the filter: ``bilinear``, or ``bicubic`` with a = -0.5.
+        factor: number that every value from 0 to 255 is multiplied by; next, ``mean`` is
+            subtracted, and the result divided by ``std``.
+        mean: number for each channel.
+        std: number for each channel.
+        shortest_edge: the shorter edge of the resized picture in pixels, whose centre is the
+            input; None: the picture is resized to the input's height and width.
+    """
+
+    resample: str
+    factor: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shortest_edge: int | None = None
+
+
+@dataclass(frozen=True)
 class Image:
     """An image model: ``forward`` takes pixel values.
 
     Attributes:
         shape: channels, height and width of the input.
+        preprocessing: how a picture becomes pixel values; None if the base does not say so.
     """
 
     kind: ClassVar[str] = IMAGE
     shape: tuple[int, int, int]
+    preprocessing: Preprocessing | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether resized pictures have the input's channels, and reach all of it."""
+        channels, *edges = self.shape
+        steps = self.preprocessing
+        return steps is None or (
+            channels == 3 and max(edges) <= (steps.shortest_edge or LARGEST_EDGE) <= LARGEST_EDGE
+        )
 
 
 Model = CausalLm | Encoder | Image
@@ -93,4 +129,10 @@ def read_model(fields: Mapping) -> Model:
         case {"kind": "encoder", "pooling": pooling, **rest}:
             return Encoder(**rest, pooling=pooling and Pooling(**pooling))
         case _:
-            return Image(tuple(fields["shape"]))
+            steps = fields["preprocessing"]
+            return Image(tuple(fields["shape"]), steps and _read_preprocessing(steps))
+
+
+def _read_preprocessing(fields: Mapping) -> Preprocessing:
+    lists = {name: tuple(fields[name]) for name in ("mean", "std")}
+    return Preprocessing(**{**fields, **lists})

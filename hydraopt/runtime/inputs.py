@@ -8,10 +8,16 @@ import torch
 from ..errors import BundleError, TaskError
 from ..factors import is_head
 from ..formats.models import CausalLm, Encoder, Image, Model
+from .images import is_picture, pixel_values
 
 
-def inputs_of(given: Sequence[int] | torch.Tensor, model: Encoder | Image) -> list[torch.Tensor]:
+def inputs_of(given: Any, model: Encoder | Image) -> list[torch.Tensor]:
     """Convert an input to the tensors that ``forward`` takes before the factors.
+
+    Args:
+        given: token ids of an encoder; an image model's pixel values, or a picture as
+            :func:`.images.pixel_values` takes it.
+        model: the model.
 
     Returns:
         Token ids and attention mask, int64 ``[1, S]``, or pixel values, float32 ``[1, C, H, W]``.
@@ -71,11 +77,13 @@ def example(model: Model) -> list[int] | torch.Tensor:
 
 
 def _image(pixels: Any, model: Image) -> torch.Tensor:
+    if is_picture(pixels):
+        return pixel_values(pixels, model)
     expected = model.shape
     shape = tuple(pixels.shape) if isinstance(pixels, torch.Tensor) else type(pixels).__name__
     if shape not in (expected, (1, *expected)):
         raise TaskError(
             f"the input is {shape}, expected an image {expected} (channels, height, width) "
-            "as a tensor; resize it"
+            "as a float tensor, or a picture, uint8 (height, width, 3)"
         )
     return pixels.to(torch.float32).reshape(1, *expected).contiguous()

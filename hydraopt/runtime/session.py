@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -130,11 +131,12 @@ class Session(Texts):
         self._sequence += 1
 
     @in_turn
-    def run(self, given: str | Sequence[int] | torch.Tensor) -> torch.Tensor:
+    def run(self, given: Any) -> torch.Tensor:
         """Run an encoder or an image model on one input with the current task.
 
         Args:
-            given: a text or its token ids for an encoder; pixel values for an image model, float32
+            given: a text or its token ids for an encoder; for an image model an RGB picture of any
+                size, of Pillow or uint8 ``[height, width, 3]``, or pixel values, float32
                 ``[C, H, W]`` or ``[1, C, H, W]``.
 
         Returns:

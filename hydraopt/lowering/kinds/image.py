@@ -22,6 +22,7 @@ from ...formats.models import IMAGE as NAME
 from ..program import export_module
 from ..settings import ExportSettings
 from .kind import ChatArguments, FactorInputs, Kind, Probe, is_classifier, load_eager
+from .preprocessing import read_preprocessing
 
 
 class ImageModel(Kind):
@@ -36,7 +37,9 @@ class ImageModel(Kind):
         saved = is_classifier(config, "ForImageClassification")
         classifies = heads or task_type == SEQ_CLS or saved
         make = AutoModelForImageClassification if classifies else AutoModel
-        return load_eager(make, source, config, *(["classifier."] if heads else []))
+        model = load_eager(make, source, config, *(["classifier."] if heads else []))
+        model.preprocessing = read_preprocessing(source, image_shape(config))
+        return model
 
     def resolve(self, settings: ExportSettings, model: PreTrainedModel) -> ExportSettings:
         """As :meth:`.Kind.resolve`; settings of tokens are refused."""
@@ -66,8 +69,9 @@ class ImageModel(Kind):
         tokenizer: PreTrainedTokenizerBase | None,
         arguments: ChatArguments,
     ) -> dict[str, Any]:
-        """Return the shape of an image."""
-        return {"shape": image_shape(model.config)}
+        """Return the shape of an image, and how pictures become one."""
+        steps = vars(model).get("preprocessing")
+        return {"shape": image_shape(model.config), "preprocessing": steps}
 
     def probes(self, model: PreTrainedModel, settings: ExportSettings) -> Sequence[Probe]:
         """Return an image of noise."""

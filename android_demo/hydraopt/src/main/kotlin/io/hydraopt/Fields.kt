@@ -22,6 +22,8 @@ internal class Fields(private val what: String, value: Any?) {
 
     fun long(name: String): Long = any(name) as? Long ?: wrong(name, "a whole number")
 
+    fun number(name: String): Double = (any(name) as? Number)?.toDouble() ?: wrong(name, "a number")
+
     /** From 0 to 2^53 - 1, as JSON numbers are exact: two of them add up without overflow. */
     fun natural(name: String): Long =
         long(name).takeIf { it in 0..LARGEST } ?: wrong(name, "a number from 0 to 2^53 - 1")

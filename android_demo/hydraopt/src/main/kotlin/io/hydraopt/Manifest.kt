@@ -35,12 +35,13 @@ sealed interface Model {
     }
 
     /**
-     * An encoder of texts.
+     * An encoder of texts: [TaskSession.run].
      *
      * @property vocabulary number of token ids.
      * @property maxLength most tokens in a text.
+     * @property prompt what comes before every text, but not before token ids.
      */
-    data class Encoder(val vocabulary: Int, val maxLength: Int) : Model {
+    data class Encoder(val vocabulary: Int, val maxLength: Int, val prompt: String) : Model {
         override val kind get() = KIND
 
         internal companion object {
@@ -49,17 +50,38 @@ sealed interface Model {
     }
 
     /**
-     * An image model.
+     * An image model: [TaskSession.run].
      *
      * @property shape channels, height and width of the input.
+     * @property preprocessing how a [Picture] becomes pixel values; null if the base does not say.
      */
-    data class Image(val shape: List<Int>) : Model {
+    data class Image(val shape: List<Int>, val preprocessing: Preprocessing?) : Model {
         override val kind get() = KIND
 
         internal companion object {
             const val KIND = "image"
         }
     }
+}
+
+/**
+ * How a picture of any size becomes pixel values: it is resized as by Pillow, each value from 0 to
+ * 255 multiplied by [factor], less [mean], and divided by [std].
+ *
+ * @property resample the filter: `bilinear` or `bicubic`.
+ * @property mean number for each channel.
+ * @property std number for each channel.
+ * @property shortestEdge the shorter edge of the resized picture in pixels, whose centre is the
+ *   input; null: the picture is resized to the input's height and width.
+ */
+data class Preprocessing(
+    val resample: String,
+    val factor: Double,
+    val mean: List<Float>,
+    val std: List<Float>,
+    val shortestEdge: Int?
+) {
+    internal val resizing get() = if (resample == "bicubic") Resizing.BICUBIC else Resizing.BILINEAR
 }
 
 /** How a bundle's program gets a task's factors. */

@@ -18,6 +18,8 @@ internal object ManifestFormat {
     private const val LONGEST_PATH = 300
     private const val LONGEST_TASK = 100
     private val DIGEST = Regex("\"digest\": \"([0-9a-f]{64})\"")
+    private const val LARGEST_EDGE = 4096
+    private val RESAMPLES = setOf("bilinear", "bicubic")
     private val SHA256 = Regex("[0-9a-f]{64}")
     private val ROLES = setOf<Any?>("system", "assistant")
 
@@ -83,7 +85,7 @@ internal object ManifestFormat {
         val model = when (fields.string("kind")) {
             Model.CausalLm.KIND -> causalLm(fields)
             Model.Encoder.KIND -> encoder(fields)
-            Model.Image.KIND -> Model.Image(fields.ints("shape"))
+            Model.Image.KIND -> image(fields)
             else -> none("kind")
         }
         fields.end()
@@ -105,9 +107,37 @@ internal object ManifestFormat {
     private fun encoder(fields: Fields): Model {
         fields.string("embedding")
         fields.boolean("per_token")
-        fields.any("pooling")
-        return Model.Encoder(fields.positiveInt("vocabulary"), fields.positiveInt("max_length"))
+        val pooling = fields.fieldsOrNull("pooling")
+        return Model.Encoder(
+            fields.positiveInt("vocabulary"),
+            fields.positiveInt("max_length"),
+            pooling?.string("prompt").orEmpty()
+        )
     }
+
+    private fun image(fields: Fields): Model {
+        val shape = fields.ints("shape").takeIf { it.size == 3 && it.all { size -> size > 0 } }
+        return Model.Image(
+            shape ?: none("shape"),
+            fields.any("preprocessing")?.let { preprocessing(fields.fields("preprocessing")) }
+        )
+    }
+
+    private fun preprocessing(fields: Fields): Preprocessing {
+        val found = Preprocessing(
+            fields.string("resample").takeIf { it in RESAMPLES } ?: none("resample"),
+            fields.number("factor"),
+            channels(fields, "mean"),
+            channels(fields, "std"),
+            fields.intOrNull("shortest_edge")
+        )
+        fields.end()
+        return found
+    }
+
+    private fun channels(fields: Fields, name: String): List<Float> =
+        fields.list(name).map { (it as? Number)?.toFloat() ?: none(name) }
+            .takeIf { it.size == 3 } ?: none(name)
 
     private fun swap(fields: Fields): Swap {
         val swap = when (fields.string("mode")) {
@@ -230,13 +260,21 @@ internal object ManifestFormat {
             "packs" to (lengths.size <= 1),
             "files" to manifest.files.keys.containsAll(shared + PROGRAM),
             "classes" to (classes.isEmpty() || classes == manifest.tasks.toSet()),
-            "lengths" to !isTooLong(manifest.model)
+            "lengths" to !isTooLong(manifest.model),
+            "pictures" to fit(manifest.model)
         )
         for ((what, holds) in fits) if (!holds) throw FormatException("its $what do not fit")
     }
 
     private fun isTooLong(model: Model): Boolean =
         model is Model.CausalLm && model.prefillLength >= model.maxLength
+
+    /** Whether resized pictures have the input's channels, and reach all of it. */
+    private fun fit(model: Model): Boolean {
+        val steps = (model as? Model.Image)?.preprocessing ?: return true
+        val edges = model.shape.drop(1).max()..LARGEST_EDGE
+        return model.shape[0] == 3 && (steps.shortestEdge ?: LARGEST_EDGE) in edges
+    }
 
     private fun none(what: String): Nothing = throw FormatException("$what has a wrong value")
 }

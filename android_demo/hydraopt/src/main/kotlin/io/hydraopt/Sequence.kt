@@ -14,7 +14,7 @@ internal class Sequence(
     private val program: Program
 ) {
     private var logits = FloatArray(0) // of the program's size, once that is known
-    private val cached = IntArray(model.maxLength) // ids, of which [position] count
+    private var cached = IntArray(0) // ids, of which [position] count
     private val step = Piece(1) // used again for every token: no garbage
 
     private var method = ManifestFormat.FORWARD
@@ -61,10 +61,7 @@ internal class Sequence(
 
     private fun check(ids: IntArray) {
         val most = model.maxLength
-        if (ids.isEmpty()) throw TaskException("the prompt is empty, expected at least one token")
-        ids.firstOrNull { it !in 0 until model.vocabulary }?.let {
-            throw TaskException("token id $it is outside the vocabulary of ${model.vocabulary}")
-        }
+        checkIds(ids, model.vocabulary)
         if (position + ids.size > most || ids.size >= most) {
             throw TaskException(
                 "${position + ids.size} tokens, expected at most ${most - 1} in a prompt and " +
@@ -80,8 +77,14 @@ internal class Sequence(
             piece.positions.put(index, (position + index).toLong())
         }
         program.execute(method, piece.values + factors) { take(it[0].toTensor()) }
+        remember(ids, start, end)
+    }
+
+    private fun remember(ids: IntArray, start: Int, end: Int) {
+        val size = position + end - start
+        if (size > cached.size) cached = cached.copyOf(maxOf(size, 2 * cached.size))
         ids.copyInto(cached, position, start, end)
-        position += end - start
+        position = size
     }
 
     /** Takes the logits of the last position, float32 `[…, vocabulary]`. */

@@ -22,6 +22,7 @@ class TaskSession private constructor(
     private val turns = Turns(program::close)
     private val sequence =
         (manifest.model as? Model.CausalLm)?.let { Sequence(bundle, it, program) }
+    private val oneShot = OneShot(bundle, program)
 
     /** Names of the tasks. */
     val tasks: List<String> get() = bundle.tasks
@@ -91,6 +92,7 @@ class TaskSession private constructor(
 
     private fun use(mixture: Mixture, ready: Ready, keepCache: Boolean) {
         sequence?.use(ready.method, ready.factors)
+        oneShot.use(ready.method, ready.factors)
         if (!keepCache) sequence?.rewind(0)
         current = mixture
     }
@@ -225,6 +227,47 @@ class TaskSession private constructor(
         }
     }
 
+    /**
+     * Runs an encoder on a text, whole.
+     *
+     * @return its embedding, the logits of the task's classes, or those of every token.
+     * @throws TaskException the model is no encoder, no task is current, or the text is too long.
+     * @throws BundleException as [encode].
+     */
+    fun run(text: String): Output = turns.take("run") {
+        val model = encoding()
+        oneShot.run(ids(text, chat = false), model, classes)
+    }
+
+    /** The same for token ids, among them those that the tokenizer adds to every text. */
+    fun run(ids: IntArray): Output = turns.take("run") { oneShot.run(ids, encoding(), classes) }
+
+    private fun encoding() =
+        asked<Model.Encoder>(Model.Encoder.KIND, "pass a Picture, or call generate")
+
+    /**
+     * Runs an image model on a picture of any size, which is resized and normalised as the base's
+     * image preprocessor does.
+     *
+     * @return its features, or the logits of the task's classes.
+     * @throws TaskException the model is no image model, no task is current, the bundle does not
+     *   say how pictures become pixel values, or an edge has more than 16384 pixels, resized or
+     *   not.
+     */
+    fun run(picture: Picture): Output = turns.take("run") {
+        val model = viewing()
+        oneShot.run(PixelValues(model).of(picture), model, classes)
+    }
+
+    /** The same for normalised pixel values, `[C, H, W]`, row by row and channel by channel. */
+    fun run(pixels: FloatArray): Output = turns.take("run") {
+        oneShot.run(pixels, viewing(), classes)
+    }
+
+    private fun viewing() = asked<Model.Image>(Model.Image.KIND, "pass a text, or call generate")
+
+    private val classes get() = task?.let { manifest.classes[it] }
+
     private fun ended(cancellation: Cancellation) =
         { cancellation.isCancelled || turns.isClosing }
 
@@ -242,7 +285,8 @@ class TaskSession private constructor(
     }
 
     private fun ids(text: String, chat: Boolean): IntArray {
-        if (!chat) return encoder().encode(text)
+        val before = (manifest.model as? Model.Encoder)?.prompt.orEmpty()
+        if (!chat) return encoder().encode(before + text)
         val pieces = template(manifest.model as? Model.CausalLm).pieces(listOf(text))
         Tokenizer.checkText(text) // before its place moves
         return encoder().encodeTurns(pieces)
@@ -280,14 +324,20 @@ class TaskSession private constructor(
 
     /** The sequence of a causal LM that has a current task. */
     private fun asked(): Sequence {
-        val found = sequence ?: throw TaskException(
+        asked<Model.CausalLm>(Model.CausalLm.KIND, "call run")
+        return sequence!!
+    }
+
+    /** The base model, of a kind, where a task is current. */
+    private inline fun <reified M : Model> asked(kind: String, step: String): M {
+        val model = manifest.model as? M ?: throw TaskException(
             "the base model of ${bundle.directory} is of kind ${manifest.model.kind}, expected " +
-                "${Model.CausalLm.KIND}; run it with Python"
+                "$kind; $step"
         )
         if (current == null) {
             throw TaskException("no task is current; switch to one of: ${tasks.joinToString(", ")}")
         }
-        return found
+        return model
     }
 
     companion object {
