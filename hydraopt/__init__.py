@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .adapters import AdapterSet, read_adapters
+    from .bundles import install_update
     from .compression import compress, compress_within_drop
     from .lowering.bundle import export_bundle as export
     from .lowering.settings import ExportSettings
@@ -34,6 +35,7 @@ _PLACES = {
     "compress": ("compression", "compress"),
     "compress_within_drop": ("compression", "compress_within_drop"),
     "export": ("lowering.bundle", "export_bundle"),
+    "install_update": ("bundles", "install_update"),
     "merge": ("merging", "merge_with"),
     "open_stored": ("packing", "open_stored"),
     "read_adapters": ("adapters", "read_adapters"),
@@ -48,6 +50,7 @@ __all__ = [
     "compress",
     "compress_within_drop",
     "export",
+    "install_update",
     "merge",
     "open_stored",
     "read_adapters",

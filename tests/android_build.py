@@ -21,7 +21,7 @@ from android_bundles import (
     write_renamed,
     write_texts,
 )
-from android_host import HOST, host_library, java_home
+from android_host import HOST, host_library, java_home, kill_library
 from android_inputs import (
     write_pictures_run,
     write_pixel_values,
@@ -33,6 +33,7 @@ from android_tokenizers import write_characters, write_golden, write_refused
 from conftest import FLOAT32, save_adapter, tiny_llama
 from devices import require_packages
 from exports import RECIPES
+from made_updates import write_for_phones
 from run_rules import MachineLacksError
 from transformers import LlamaForCausalLM
 
@@ -148,13 +149,15 @@ def java(compiler) -> Path:
 
 
 @pytest.fixture(scope="session")
-def android(java, forms, slow_bundle, other_bundle, tmp_path_factory) -> AndroidBuild:
+def android(java, forms, slow_bundle, other_bundle, adapter_dirs, tmp_path_factory) -> AndroidBuild:
     fixtures = tmp_path_factory.mktemp("android")
+    write_for_phones(forms["tiny"], adapter_dirs, fixtures)
     write_fixtures(fixtures, forms, slow_bundle, other_bundle)
     properties = {
         "maven.test.failure.ignore": "true",  # every test class has a report
         "fixtures": fixtures,
         "host.library": host_library(java),
+        "kill.library": kill_library(),
     }
     goals = ["clean", "test", *(f"-D{name}={value}" for name, value in properties.items())]
     goals += os.environ.get("MAVEN_ARGS", "").split()  # which Maven 3.8 ignores

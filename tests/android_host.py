@@ -1,4 +1,4 @@
-"""What the JVM tests of ``android_demo/host`` run on: a native library."""
+"""What the JVM tests of ``android_demo/host`` run on: native libraries."""
 
 import hashlib
 import shutil
@@ -16,6 +16,7 @@ DEMO = Path(__file__).resolve().parents[1] / "android_demo"
 HOST = DEMO / "host"
 SOURCES = (HOST / "jni" / "hydraopt_host.cpp", runner.KERNELS)
 HEADERS = (HOST / "jni" / "jvm.h", *runner.HEADERS)
+KILL_AT = HOST / "jni" / "kill_at.cpp"
 
 
 def java_home() -> Path:
@@ -48,6 +49,19 @@ def host_library(java_home: Path) -> Path:
         ),
     )
     return directory / "libhydraopt_host.so"
+
+
+def kill_library() -> Path:
+    """Preloaded, it ends a process at a chosen change of the disk; built the first time."""
+    command = ["g++", "-std=c++17", "-O1", "-fPIC", "-shared", str(KILL_AT), "-ldl"]
+    recipe = KILL_AT.read_bytes() + " ".join(command).encode()
+    directory = cached(
+        f"android-kill/{hashlib.sha256(recipe).hexdigest()[:12]}",
+        lambda target: call(
+            [*command, "-o", str(target / "libkill_at.so")], "compile what kills a JVM"
+        ),
+    )
+    return directory / "libkill_at.so"
 
 
 def check_passed(report: ElementTree.Element, may_skip: Set[str] = frozenset()) -> None:

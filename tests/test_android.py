@@ -17,7 +17,7 @@ from hydraopt.formats.manifest import Manifest
 from hydraopt.profiling.host import Host
 from hydraopt.profiling.runner import host_runner, run_script
 from hydraopt.profiling.variants import bundle_variant
-from hydraopt.runtime import Session
+from hydraopt.runtime import Session, verify
 
 pytestmark = pytest.mark.android
 
@@ -28,6 +28,12 @@ ONLY_WITH_THE_AAR = {"theAarHasAllThatIsPinned"}
 @pytest.mark.parametrize("name", TESTS)
 def test_on_a_jvm(android, name):
     check_passed(android.report("hydraopt", name), may_skip=ONLY_WITH_THE_AAR)
+
+
+def test_a_bundle_into_which_kotlin_installed_is_whole(android):
+    bundle = android.fixtures / "installed"
+    assert verify(bundle)["tasks"] == 5
+    assert Manifest.read(bundle).versions == {"later": 2}
 
 
 def test_a_switch_takes_about_as_long_as_in_python(android):

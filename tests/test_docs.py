@@ -83,7 +83,7 @@ def test_the_formats_page_names_every_schema_and_its_version():
     for name, version in headings:
         schema = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
         assert schema["properties"]["format_version"]["const"] == int(version)
-    assert len(headings) == 5
+    assert len(headings) == 6
 
 
 def test_results_that_pages_name_are_tracked():

@@ -12,7 +12,7 @@ from own_outputs import contents
 from hydraopt.bundles import add_task, remove_task
 from hydraopt.bundles import tasks as bundle_tasks
 from hydraopt.errors import OutputError
-from hydraopt.files import LIST, output_directory, outputs
+from hydraopt.files import LIST, LockedDirectory, output_directory, outputs
 from hydraopt.formats.manifest import BUNDLE, MANIFEST, Manifest
 from hydraopt.runtime import verify
 
@@ -94,7 +94,7 @@ def test_a_pack_that_was_changed_stays(copied):
 def test_what_a_call_left_that_was_killed_between_pack_and_manifest_goes(
     copied, adapter_dirs, call
 ):
-    place = bundle_tasks.LockedDirectory._place
+    place = LockedDirectory._place
 
     def killed(directory, source, name):
         if name == MANIFEST:
@@ -103,7 +103,7 @@ def test_what_a_call_left_that_was_killed_between_pack_and_manifest_goes(
 
     pid = os.fork()
     if not pid:
-        with mock.patch.object(bundle_tasks.LockedDirectory, "_place", killed):
+        with mock.patch.object(LockedDirectory, "_place", killed):
             add_task(copied, str(adapter_dirs[0]), "later")
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9

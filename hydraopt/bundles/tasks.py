@@ -1,8 +1,7 @@
 """Add a task to a bundle or remove one; only packs and the manifest change."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,20 +13,34 @@ from ..adapters import (
     read_adapter,
     read_weights,
 )
-from ..errors import AdapterError, BundleError, TaskError, check_task
+from ..errors import AdapterError, BundleError, TaskError, UsageError, check_task
 from ..factors import is_head
-from ..files import Listing, LockedDirectory, locked_directory, sha256
+from ..files import check_new, new_file, write_bytes
 from ..formats.layout import Layout
-from ..formats.manifest import BUNDLE, MANIFEST, Manifest
+from ..formats.manifest import PROGRAM, Manifest
 from ..formats.models import Encoder
-from ..formats.pack import SINGLE, Pack, is_pack_name, pack, pack_name
+from ..formats.pack import pack
+from ..formats.records import FileRecord
 from ..formats.swaps import Inputs
+from ..formats.update import Update, UpdateFile
 from ..packing import CodedAdapters, encode_adapter, read_coded_layout
 from ..stored import relative_errors
+from .changes import check_name, free_name, growing, locked, with_task, write
 from .kept import check_kept
+from .signatures import read_private_key
+
+MOST = (1 << 31) - 1  # greatest version
 
 
-def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
+def add_task(
+    bundle: str | Path,
+    source: str,
+    task: str,
+    *,
+    version: int = 1,
+    delta: str | Path | None = None,
+    sign: str | Path | None = None,
+) -> CodedAdapters:
     """Code the adapter ``source`` in the layout of ``bundle`` as a new task.
 
     The pack is written first and the manifest last, so that an interrupted call leaves the bundle
@@ -38,6 +51,10 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
         bundle: directory of a bundle whose factors are inputs.
         source: PEFT directory or hub id.
         task: the new task's name.
+        version: its version, at least 1; a greater one than the bundle's replaces the task.
+        delta: a file to write, with which :func:`install_update` adds the task to other copies of
+            the bundle.
+        sign: Ed25519 private key in PEM that signs ``delta``.
 
     Returns:
         The codes of the new task alone, with its errors.
@@ -45,36 +62,57 @@ def add_task(bundle: str | Path, source: str, task: str) -> CodedAdapters:
     Raises:
         AdapterError: the adapter is for another base model or kind of base model, changes modules
             that the bundle lacks, or cannot be represented by the bundle's rows.
-        TaskError: the task exists already.
+        TaskError: the task exists already, in this version or a newer one.
         BundleError: the bundle is damaged or has no packs.
-        OutputError: the bundle cannot be written.
+        OutputError: the bundle or ``delta`` cannot be written, or ``delta`` exists.
+        UsageError: the key cannot be read, or there is nothing to sign.
     """
-    with _locked(Path(bundle)) as directory:
+    if sign is not None and delta is None:
+        raise UsageError("a key signs an update; say where to write it", options=["delta"])
+    if not 1 <= version <= MOST:
+        raise UsageError(f"version is {version}, expected 1 to {MOST:,}", options=["version"])
+    key = None if sign is None else read_private_key(Path(sign))
+    if delta is not None:
+        check_new(Path(delta))
+    with locked(Path(bundle)) as directory:
         bundle = directory.path
         manifest = Manifest.read(bundle)
-        swap = _growing(bundle, manifest, task)
-        adapter = replace(read_adapter(source), name=task)
-        _check_base_weights(adapter, manifest)
-        adapters = AdapterSet([adapter.placed(manifest.layers)])
-        layout, shared = read_coded_layout(bundle, swap.binding)
-        _check_fits(adapters.adapters[0], manifest, layout)
-        payload = encode_adapter(layout, shared, adapters.adapters[0])
-        size = adapters.fp16_bytes
-        coded = CodedAdapters(
-            manifest.method, {}, layout, shared, {task: payload}, adapter_bytes=size
+        swap = growing(bundle, manifest)
+        _check_is_new(bundle, manifest, task, version)
+        coded, content = _coded(bundle, manifest, swap, source, task)
+        update = Update(
+            program=manifest.files[PROGRAM].sha256,
+            binding=swap.binding,
+            task=task,
+            version=version,
+            adapter_bytes=coded.adapter_bytes,
+            classes=coded.classes.get(task),
+            pack=FileRecord(len(content), hashlib.sha256(content).hexdigest()),
         )
-        check_kept(adapters.adapters[0], coded)
-        coded = replace(coded, errors=relative_errors(adapters, coded))
-        content = pack(payload.numpy(), layout.binding(shared.numpy()))
-        name = _free_name(task, content, manifest, directory)
-        grown = replace(
-            manifest,
-            adapter_bytes=manifest.adapter_bytes + adapters.fp16_bytes,
-            swap=replace(swap, packs={**swap.packs, task: Pack.holding(content, name)}),
-            classes={**manifest.classes, **coded.classes},
-        )
-        _write(directory, grown, {name: content})
+        name = free_name(task, content, manifest, directory)
+        with nullcontext() if delta is None else new_file(Path(delta)) as path:
+            if path:
+                signature = key.sign(update.document) if key else None
+                write_bytes(path, UpdateFile(path, update.document, content, signature).content)
+            write(directory, with_task(manifest, update, name), {name: content})
         return coded
+
+
+def _coded(
+    bundle: Path, manifest: Manifest, swap: Inputs, source: str, task: str
+) -> tuple[CodedAdapters, bytes]:
+    """Return the codes of an adapter that fits the bundle, and their pack."""
+    adapter = replace(read_adapter(source), name=task)
+    _check_base_weights(adapter, manifest)
+    adapters = AdapterSet([adapter.placed(manifest.layers)])
+    layout, shared = read_coded_layout(bundle, swap.binding)
+    _check_fits(adapters.adapters[0], manifest, layout)
+    payload = encode_adapter(layout, shared, adapters.adapters[0])
+    size = adapters.fp16_bytes
+    coded = CodedAdapters(manifest.method, {}, layout, shared, {task: payload}, adapter_bytes=size)
+    check_kept(adapters.adapters[0], coded)
+    coded = replace(coded, errors=relative_errors(adapters, coded))
+    return coded, pack(payload.numpy(), layout.binding(shared.numpy()))
 
 
 def remove_task(bundle: str | Path, task: str) -> None:
@@ -85,7 +123,7 @@ def remove_task(bundle: str | Path, task: str) -> None:
         BundleError: the bundle is damaged or has no packs.
         OutputError: the bundle cannot be written.
     """
-    with _locked(Path(bundle)) as directory:
+    with locked(Path(bundle)) as directory:
         bundle = directory.path
         manifest = Manifest.read(bundle)
         check_task(task, manifest.tasks)
@@ -103,62 +141,20 @@ def remove_task(bundle: str | Path, task: str) -> None:
             adapter_bytes=manifest.adapter_bytes - share,
             swap=replace(manifest.swap, packs=packs),
             classes=classes,
+            versions={name: n for name, n in manifest.versions.items() if name != task},
         )
-        _write(directory, shrunk, {})
+        write(directory, shrunk, {})
 
 
-@contextmanager
-def _locked(bundle: Path) -> Iterator[LockedDirectory]:
-    with locked_directory(bundle) as directory:
-        if not directory.locked:
-            raise BundleError(
-                f"{bundle} cannot be locked: its file system has no locks; copy the bundle to "
-                "another one"
-            )
-        yield directory
-
-
-def _listing(directory: LockedDirectory) -> Listing:
-    """Return the files that hydraopt wrote, by the bundle's list and its manifest."""
-    manifest = Manifest.read(directory.path)
-    listed = directory.listing() or Listing(BUNDLE, {})
-    records = {**manifest.files, **manifest.growth}
-    sealed = {name: record.sha256 for name, record in records.items()}
-    sealed |= {pack.file: pack.sha256 for pack in manifest.packs.values() if pack.file != SINGLE}
-    sealed[MANIFEST] = sha256(directory.path / MANIFEST)
-    return listed.with_more(sealed)
-
-
-def _write(directory: LockedDirectory, manifest: Manifest, packs: Mapping[str, bytes]) -> None:
-    """Write packs, then the manifest, then delete packs that no task uses.
-
-    Unused packs belong to a removed task or to a call that was killed.
-    """
-    listing = _listing(directory)
-    gone = [x for x in listing.files if is_pack_name(x) and x not in manifest.names]
-    directory.change(listing, {**packs, MANIFEST: manifest.document}, gone)
-
-
-def _free_name(task: str, content: bytes, manifest: Manifest, directory: LockedDirectory) -> str:
-    """Return a name for a task's pack that neither a task nor a foreign file uses."""
-    taken = {place.file for place in manifest.packs.values()}
-    name = pack_name(task)
-    if name not in taken and directory.may_write(name, _listing(directory)):
-        return name
-    return pack_name(f"{task}-{hashlib.sha256(content).hexdigest()[:16]}")
-
-
-def _growing(bundle: Path, manifest: Manifest, task: str) -> Inputs:
-    """Return the swap to which a new task can be added."""
-    if not isinstance(manifest.swap, Inputs):
-        raise BundleError(
-            f"{bundle} has its adapters in the program and takes no further one; export it "
-            "with its adapters as inputs",
-            options=["swap=inputs"],
+def _check_is_new(bundle: Path, manifest: Manifest, task: str, version: int) -> None:
+    check_name(bundle, manifest, task)
+    installed = manifest.versions.get(task, 1)
+    if task in manifest.tasks and version <= installed:
+        raise TaskError(
+            f"{bundle} has a task {task!r} already, of version {installed}; remove it, or choose "
+            "another name or a greater version",
+            options=["version"],
         )
-    if task.casefold() in {name.casefold() for name in manifest.tasks}:
-        raise TaskError(f"{bundle} has a task {task!r} already; remove it or choose another name")
-    return manifest.swap
 
 
 def _check_base_weights(adapter: LoraAdapter, manifest: Manifest) -> None:

@@ -42,6 +42,7 @@ for command in (
     adapters.unmerge,
     bundles.export,
     bundles.add,
+    bundles.install,
     bundles.remove,
     bundles.verify,
     recipe.recipe,

@@ -1,4 +1,4 @@
-"""``hydraopt export``, ``add``, ``remove`` and ``verify``: make, change and check bundles."""
+"""``export``, ``add``, ``install``, ``remove`` and ``verify``: make, change and check bundles."""
 
 import sys
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ from .options import (
     Overwrite,
     SchemeName,
     messages,
+    written,
 )
 from .parsing import arguments, schemes
 
@@ -172,12 +173,47 @@ def add(
     bundle: Annotated[Path, typer.Argument(help="Bundle to change.")],
     adapter: Annotated[str, typer.Argument(help="PEFT directory or hub id of the adapter.")],
     task: Annotated[str, typer.Option(help="Name of the new task.")],
+    version: Annotated[
+        int,
+        typer.Option(max=MOST, help="The task's version; a greater one replaces the task."),
+    ] = 1,
+    delta: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            callback=written,
+            help="Also write an update, update.zip, for `install` into copies of the bundle.",
+        ),
+    ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(metavar="KEY", help="Sign the update: Ed25519 private key in PEM."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add an adapter to a bundle without a new export; only its pack is written."""
     from ..bundles import add_task
 
-    report.show(records.of_tasks(add_task(bundle, adapter, task))[0], as_json)
+    added = add_task(bundle, adapter, task, version=version, delta=delta, sign=sign)
+    report.show(records.of_tasks(added)[0], as_json)
+
+
+def install(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to change.")],
+    update: Annotated[Path, typer.Argument(help="File that `add --delta` wrote.")],
+    public_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY", help="Refuse what this Ed25519 key, PEM, did not sign with `add --sign`."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Install an update: a new task of a bundle, or a newer version of one."""
+    from ..bundles import install_update
+
+    found = install_update(bundle, update, public_key)
+    report.show({"task": found.task, "version": found.version}, as_json)
 
 
 def remove(

@@ -13,7 +13,10 @@ from ..errors import HydraOptError, UsageError
 from ..shown import visible
 from .interrupts import ending_on_signals
 
-EXTRAS = ("executorch", "torchao", "gguf", "accelerate", "sacrebleu", "peft", "babel", "num2words")
+EXTRAS = (
+    *("executorch", "torchao", "gguf", "accelerate", "sacrebleu", "peft", "babel", "num2words"),
+    "cryptography",
+)
 LONGEST, END = 400, 120  # characters of a line, and of its end, which has the next step
 UNEXPECTED = "unexpected error; pass -v for the traceback"
 

@@ -22,7 +22,7 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-def written(path: Path) -> Path:
+def written(path: Path | None) -> Path | None:
     """Option callback: refuse output paths that are not UTF-8, as they are written to JSON."""
     try:
         str(path).encode()

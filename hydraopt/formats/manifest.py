@@ -59,6 +59,7 @@ class Manifest:
         backend: backend of the program.
         overrides: pattern of layer names -> their scheme in place of ``quantize``.
         calibration: what the base's weights were rounded for; None: least squared error.
+        versions: task -> its version, where it is not 1.
     """
 
     base_model: str
@@ -77,6 +78,7 @@ class Manifest:
     backend: str = "xnnpack"
     overrides: Mapping[str, str] = field(default_factory=dict)
     calibration: Calibration | None = None
+    versions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -175,6 +177,7 @@ class Manifest:
             "files": not isinstance(swap, Inputs)
             or SHARED in (swap.growth if swap.static_rows else self.files),
             "classes": not self.classes or {*self.classes} == {*self.tasks},
+            "versions": {*self.versions} <= {*self.tasks},
             "lengths": not isinstance(model, CausalLm) or model.prefill_length < model.max_length,
             "outputs": not isinstance(model, Encoder) or not (model.per_token and model.pooling),
             "pictures": not isinstance(model, Image) or model.fits,

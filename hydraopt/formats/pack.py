@@ -80,14 +80,22 @@ class Pack:
         Raises:
             BundleError: the pack is missing, damaged or of another layout.
         """
-        path = directory / self.file
-        payload, bound, _ = _opened(self.read(directory), path, size)
-        if bound != binding:
-            raise BundleError(
-                f"pack {path} belongs to another layout: it is bound to {bound.hex()[:12]}…, "
-                f"expected {binding.hex()[:12]}…; copy the right pack"
-            )
-        return payload
+        return bound_payload(self.read(directory), directory / self.file, size, binding)
+
+
+def bound_payload(content: np.ndarray, path: Path, size: int, binding: bytes) -> np.ndarray:
+    """Return the payload of a pack of ``path``, uint8 ``[64 + size]``; arguments as for a file.
+
+    Raises:
+        BundleError: the pack is damaged or of another layout.
+    """
+    payload, bound, _ = _opened(content, path, size)
+    if bound != binding:
+        raise BundleError(
+            f"pack {path} belongs to another layout: it is bound to {bound.hex()[:12]}…, "
+            f"expected {binding.hex()[:12]}…; copy the right pack"
+        )
+    return payload
 
 
 def read_shared_pack(path: Path, size: int) -> np.ndarray:

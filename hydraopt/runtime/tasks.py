@@ -142,6 +142,11 @@ def _shared_pack(manifest: Manifest) -> Pack:
 
 
 def _payload(pack: Pack, bundle: Path, binding: bytes) -> torch.Tensor:
+    if not (bundle / pack.file).exists():
+        raise BundleError(
+            f"pack {bundle / pack.file} is gone, as after an update of its task; open the bundle "
+            "again, or copy it again"
+        )
     return torch.from_numpy(pack.payload(bundle, pack.payload_bytes, binding))
 
 

@@ -19,6 +19,7 @@ COMMANDS = {  # complete but for the option in question
     "unmerge": ("unmerge", "merged", "--task", "alpha", "-o", "out"),
     "export": ("export", "nowhere", "--base", "base", "-o", "out"),
     "add": ("add", "bundle", "gamma", "--task", "alpha"),
+    "install": ("install", "bundle", "nowhere"),
     "remove": ("remove", "bundle", "--task", "gamma"),
     "verify": ("verify", "nowhere"),
     "run": ("run", "bundle", "--task", "alpha", "--max-new-tokens", "1"),
@@ -165,6 +166,12 @@ WRONG = {
     "a temperature below 0": ((*RUN, "--ids", "1", "--temperature", "-1"), "temperature is -1"),
     "sampling without temperature": ((*RUN, "--ids", "1", "--top-k", "2"), "does nothing without"),
     "no such task to run": (("run", "bundle", "--task", "x", "--ids", "1"), "there are: alpha"),
+    "no such update": (("install", "bundle", "nowhere"), "nowhere is no update of this bundle"),
+    "an update that is a table": (("install", "bundle", "data.jsonl"), "is damaged or half"),
+    "a signature of nothing": (
+        ("add", "bundle", "gamma", "--task", "x", "--sign", "data.jsonl"),
+        "say where to write it",
+    ),
     "no such task to remove": (("remove", "bundle", "--task", "x"), "there are: alpha"),
     "no such task to unmerge": (
         ("unmerge", "merged", "--task", "x", "-o", "out"),

@@ -22,6 +22,9 @@ class ContextFullException(message: String) : HydraOptException(message)
 /** An option is out of range, or a session is used after its end or by its callback. */
 class UsageException(message: String) : HydraOptException(message)
 
+/** A bundle cannot be written: no space, or no permission. */
+class OutputException(message: String, cause: Throwable? = null) : HydraOptException(message, cause)
+
 /** A JSON file has unexpected content; its reader adds the file's name. */
 internal class FormatException(message: String) : RuntimeException(message)
 

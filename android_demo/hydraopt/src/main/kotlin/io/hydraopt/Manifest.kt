@@ -140,6 +140,7 @@ sealed interface Swap {
  * @property classes task to the number of classes of its head, if tasks have heads.
  * @property files path inside the bundle to size and hash, for every file but the manifest and
  *   those that hold packs.
+ * @property versions task to its version, where it is not 1.
  */
 data class Manifest(
     val baseModel: String,
@@ -150,7 +151,8 @@ data class Manifest(
     val model: Model,
     val swap: Swap,
     val classes: Map<String, Int>,
-    val files: Map<String, FileRecord>
+    val files: Map<String, FileRecord>,
+    val versions: Map<String, Int> = mapOf()
 ) {
     /** Names of the tasks, in the bundle's order. */
     val tasks: List<String> get() = swap.tasks

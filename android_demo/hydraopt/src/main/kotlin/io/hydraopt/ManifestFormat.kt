@@ -1,7 +1,6 @@
 package io.hydraopt
 
 import java.io.File
-import java.security.MessageDigest
 
 /** All that is known here of `manifest.json`, format version 8, and of a bundle's file names. */
 internal object ManifestFormat {
@@ -17,14 +16,13 @@ internal object ManifestFormat {
     private const val VERSION = 8L
     private const val LONGEST_PATH = 300
     private const val LONGEST_TASK = 100
-    private val DIGEST = Regex("\"digest\": \"([0-9a-f]{64})\"")
     private const val LARGEST_EDGE = 4096
     private val RESAMPLES = setOf("bilinear", "bicubic")
     private val SHA256 = Regex("[0-9a-f]{64}")
     private val ROLES = setOf<Any?>("system", "assistant")
 
     /** What a phone has no use for: it must be there all the same. */
-    private val UNUSED = listOf("digest", "base_config_sha256", "deviation")
+    private val UNUSED = listOf("base_config_sha256", "deviation")
 
     /** The same, where a manifest may leave it out. */
     private val UNUSED_OR_MISSING = 
@@ -37,30 +35,8 @@ internal object ManifestFormat {
      * @throws BundleException if it is of another version, or its digest differs.
      */
     fun read(path: File, content: ByteArray): Manifest {
-        val fields = Fields("it", Json.parse(content))
-        val version = fields.any("format_version")
-        if (version != VERSION) {
-            val newer = version is Number && version.toDouble() > VERSION
-            throw BundleException(
-                "$path has format version $version, expected $VERSION; " +
-                    if (newer) "update hydraopt" else "write it again with $WRITER"
-            )
-        }
-        if (!isSealed(content)) {
-            throw BundleException(
-                "$path is damaged or was changed: its digest differs; write it again with $WRITER"
-            )
-        }
+        val fields = Documents.read(path, content, VERSION, WRITER)
         return manifest(fields).also(::checkFits)
-    }
-
-    /** The digest is the SHA-256 of the file with zeros for its own digits. */
-    private fun isSealed(content: ByteArray): Boolean {
-        val digits =
-            DIGEST.find(String(content, Charsets.ISO_8859_1))?.groups?.get(1) ?: return false
-        val blank = content.copyOf()
-        blank.fill('0'.code.toByte(), digits.range.first, digits.range.last + 1)
-        return MessageDigest.getInstance("SHA-256").digest(blank).hex() == digits.value
     }
 
     private fun manifest(fields: Fields): Manifest {
@@ -75,10 +51,16 @@ internal object ManifestFormat {
             model = model(fields.fields("model")),
             swap = swap(fields.fields("swap")),
             classes = fields.map("classes") { positiveInt(it) },
-            files = fields.map("files") { file(fields(inside(it))) }
+            files = fields.map("files") { file(fields(inside(it))) },
+            versions = versions(fields)
         )
         fields.end()
         return manifest
+    }
+
+    private fun versions(fields: Fields): Map<String, Int> {
+        if (fields.fieldsOrNull("versions") == null) return mapOf()
+        return fields.map("versions") { positiveInt(task(it)) }
     }
 
     private fun model(fields: Fields): Model {
@@ -229,7 +211,7 @@ internal object ManifestFormat {
             ?: throw FormatException("$path is not a path inside the bundle")
     }
 
-    private fun task(name: String): String =
+    fun task(name: String): String =
         name.takeIf { it.characters <= LONGEST_TASK && isName(it) }
             ?: throw FormatException("$name is not a task's name")
 
@@ -260,6 +242,7 @@ internal object ManifestFormat {
             "packs" to (lengths.size <= 1),
             "files" to manifest.files.keys.containsAll(shared + PROGRAM),
             "classes" to (classes.isEmpty() || classes == manifest.tasks.toSet()),
+            "versions" to (manifest.versions.keys - manifest.tasks).isEmpty(),
             "lengths" to !isTooLong(manifest.model),
             "pictures" to fit(manifest.model)
         )

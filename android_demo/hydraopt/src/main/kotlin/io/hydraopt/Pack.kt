@@ -24,24 +24,23 @@ internal class Pack(directory: File, private val record: PackRecord, checked: Ch
 
     init {
         checked?.unlessKnown(file, "$record", ::check)
-        if (bytes.capacity() < HEADER || MAGIC.indices.any { bytes.get(it) != MAGIC[it] }) {
-            throw BundleException(
-                "$file is not a pack: it does not start with HYDRAPK1; copy it again"
-            )
-        }
-        payload = view(bytes, HEADER, bytes.capacity() - HEADER)
-        val length = bytes.duplicate().order(ByteOrder.LITTLE_ENDIAN).getLong(MAGIC.size)
-        if (length != payload.capacity().toLong()) {
+        val header = PackHeader.of(bytes) ?: throw BundleException(
+            "$file is not a pack: it does not start with HYDRAPK1; copy it again"
+        )
+        payload = view(bytes, PackHeader.BYTES, bytes.capacity() - PackHeader.BYTES)
+        if (header.payloadBytes != payload.capacity().toLong()) {
             throw BundleException(
                 "pack $file has ${grouped(payload.capacity().toLong())} bytes after its header, " +
-                    "expected ${grouped(length)}; copy it again"
+                    "expected ${grouped(header.payloadBytes)}; copy it again"
             )
         }
     }
 
     /** Checks the current content against the manifest. Throws [BundleException]. */
     fun check() {
-        checkLength(file.length()) // touching a page that is gone would end the process
+        // Touching a page that is gone would end the process; those of a file that an update
+        // replaced and removed stay.
+        if (file.exists()) checkLength(file.length())
         val digest = MessageDigest.getInstance("SHA-256")
         digest.update(bytes.duplicate())
         if (digest.digest().hex() != record.sha256) {
@@ -83,9 +82,6 @@ internal class Pack(directory: File, private val record: PackRecord, checked: Ch
         }
 
     private companion object {
-        const val HEADER = 64
-        val MAGIC = "HYDRAPK1".toByteArray()
-
         /** [size] bytes from [start] as a buffer in native order. */
         fun view(bytes: ByteBuffer, start: Int, size: Int): ByteBuffer {
             val all = bytes.duplicate()

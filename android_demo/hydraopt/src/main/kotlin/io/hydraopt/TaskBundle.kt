@@ -11,6 +11,7 @@ import java.io.FileInputStream
 import java.io.IOException
 import java.security.MessageDigest
 import java.util.Locale
+import kotlin.concurrent.read
 
 /**
  * A checked directory of `hydraopt export`: manifest, files and packs.
@@ -62,6 +63,34 @@ class TaskBundle private constructor(
     internal fun packs(task: String): List<Pack> =
         listOfNotNull(shared, packs.getValue(task)).onEach { it.check() }
 
+    /**
+     * Installs an update, a new task or a newer version of one, in this bundle's directory.
+     *
+     * The end of the process at any moment leaves the old bundle or the new one. This bundle and
+     * its sessions keep what they have: open the directory again to switch to the task. One
+     * process may change a bundle at a time; its threads take turns.
+     *
+     * @param update the file that `hydraopt add --delta` wrote, in a copy of this bundle.
+     * @param publicKey the developer's key; null takes any update.
+     * @return the task and its version.
+     * @throws TaskException the bundle has this version of the task already, or a newer one.
+     * @throws BundleException the update is damaged, not signed by the key, for another bundle or
+     *   of another layout, or the bundle takes no further task.
+     * @throws OutputException the directory cannot be written.
+     */
+    @JvmOverloads
+    fun install(update: File, publicKey: Ed25519? = null): TaskUpdate =
+        Installer(directory).install(update, publicKey)
+
+    /**
+     * Removes a task from this bundle's directory, with its pack, as safely as [install].
+     *
+     * @throws TaskException there is no such task, or no other one.
+     * @throws BundleException the bundle has its tasks in the program.
+     * @throws OutputException the directory cannot be written.
+     */
+    fun remove(task: String) = Installer(directory).remove(task)
+
     companion object {
         /**
          * Opens a bundle.
@@ -76,18 +105,19 @@ class TaskBundle private constructor(
          */
         @JvmStatic
         @JvmOverloads
-        fun open(directory: File, hashes: Boolean = true, cache: File? = null): TaskBundle {
-            val manifest = readManifest(File(directory, MANIFEST))
-            val record = cache?.let {
-                val path = directory.canonicalPath.toByteArray()
-                File(it, MessageDigest.getInstance("SHA-256").digest(path).hex() + CHECKED)
+        fun open(directory: File, hashes: Boolean = true, cache: File? = null): TaskBundle =
+            Installer.LOCK.read {
+                val manifest = readManifest(File(directory, MANIFEST))
+                val record = cache?.let {
+                    val path = directory.canonicalPath.toByteArray()
+                    File(it, sha256(path) + CHECKED)
+                }
+                TaskBundle(directory, manifest, if (hashes) CheckedFiles(record) else null)
             }
-            return TaskBundle(directory, manifest, if (hashes) CheckedFiles(record) else null)
-        }
 
         private const val CHECKED = ".checked"
 
-        private fun readManifest(path: File): Manifest {
+        internal fun readManifest(path: File): Manifest {
             val directory = path.absoluteFile.parentFile
             if (directory.isDirectory && !directory.canExecute()) {
                 throw BundleException(

@@ -24,6 +24,9 @@ class JavaTest {
         class App {
             String answer(File directory, Cancellation cancellation) {
                 TaskBundle bundle = TaskBundle.open(directory);
+                bundle.install(directory, new Ed25519("")).getVersion();
+                bundle.install(directory);
+                bundle.remove("a");
                 try (TaskSession session = TaskSession.open(bundle)) {
                     SwitchTimes times = session.switchTo(bundle.getTasks().get(0));
                     Options options = new Options(8, 0.7f);
