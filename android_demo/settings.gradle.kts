@@ -15,4 +15,4 @@ dependencyResolutionManagement {
 }
 
 rootProject.name = "hydraopt-android"
-include(":hydraopt", ":app")
+include(":hydraopt", ":coroutines", ":app")

@@ -5,7 +5,7 @@ It builds ``android_demo/host`` and runs its tests, on bundles and answers that 
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -104,7 +104,8 @@ def slow_bundle(exported, tmp_path_factory) -> Path:
     for seed, task in enumerate(("first", "second")):
         save_adapter(root / task, seed, base_model=slow_model())
     adapters = private(read_adapters([root / "first", root / "second"]))
-    return exported("slow", lambda: adapters, root / "base", FLOAT32)
+    settings = replace(FLOAT32, prefill_length=16)
+    return exported("slow", lambda: adapters, root / "base", settings)
 
 
 def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Android library on a JVM: tests of ``android_demo/host/hydraopt``, which Maven ran.
+"""The Android library on a JVM: tests of ``host/hydraopt`` and ``host/coroutines``, by Maven.
 
 They ran on real programs and the real ExecuTorch runtime, under stand-ins for the AAR's classes,
 and compared with what Python's session and PyPI's ``tokenizers`` make of the same inputs.
@@ -21,13 +21,17 @@ from hydraopt.runtime import Session, verify
 
 pytestmark = pytest.mark.android
 
-TESTS = sorted(path.stem for path in (HOST / "hydraopt" / "src" / "test").rglob("*Test.kt"))
+TESTS = [
+    (module, path.stem)
+    for module in ("hydraopt", "coroutines")
+    for path in sorted((HOST / module / "src" / "test").rglob("*Test.kt"))
+]
 ONLY_WITH_THE_AAR = {"theAarHasAllThatIsPinned"}
 
 
-@pytest.mark.parametrize("name", TESTS)
-def test_on_a_jvm(android, name):
-    check_passed(android.report("hydraopt", name), may_skip=ONLY_WITH_THE_AAR)
+@pytest.mark.parametrize(("module", "name"), TESTS)
+def test_on_a_jvm(android, module, name):
+    check_passed(android.report(module, name), may_skip=ONLY_WITH_THE_AAR)
 
 
 def test_a_bundle_into_which_kotlin_installed_is_whole(android):

@@ -12,7 +12,7 @@ DEMO = ROOT / "android_demo"
 CATALOG = DEMO / "gradle" / "libs.versions.toml"
 SPACE = {"": "http://maven.apache.org/POM/4.0.0"}
 OF_GRADLE = {"min.sdk": "minSdk", "target.sdk": "targetSdk", "version.name": "versionName"}
-MODULES = ("hydraopt", "app")
+MODULES = ("hydraopt", "coroutines", "app")
 
 
 def versions() -> dict[str, str]:
@@ -47,7 +47,8 @@ def test_no_other_file_names_that_version():
 
 
 def test_both_builds_compile_with_the_same_kotlin():
-    assert pom().find(".//properties/kotlin.version", SPACE).text == versions()["kotlin"]
+    for name in ("kotlin", "coroutines"):
+        assert pom().find(f".//properties/{name}.version", SPACE).text == versions()[name]
     plugins = tomllib.loads(CATALOG.read_text())["plugins"]
     assert plugins["kotlin-android"]["version"] == {"ref": "kotlin"}
     assert pom().find(".//jvmTarget", SPACE).text == "1.8"
@@ -58,7 +59,7 @@ def test_both_builds_compile_with_the_same_kotlin():
 @pytest.mark.parametrize("module", MODULES)
 def test_both_builds_compile_the_same_sources(module):
     build = pom(module)
-    folder = build.find(".//sourceDirs/sourceDir", SPACE)
+    folder = build.find(".//execution[id='compile']//sourceDir", SPACE)
     if folder is None:
         folder = build.find("./build/sourceDirectory", SPACE)
     main = build.findtext("./properties/main", "", SPACE).removeprefix("${project.basedir}/")

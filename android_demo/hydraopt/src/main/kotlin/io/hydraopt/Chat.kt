@@ -71,7 +71,7 @@ class Chat internal constructor(
     @JvmOverloads
     fun send(
         message: String,
-        options: Options = DEFAULT,
+        options: Options = OPTIONS,
         cancellation: Cancellation = Cancellation(),
         onPiece: (String) -> Unit = {}
     ): Generation = session.chatting("send") { model, sequence, tokenizer ->
@@ -86,7 +86,7 @@ class Chat internal constructor(
      */
     @JvmOverloads
     fun retry(
-        options: Options = DEFAULT,
+        options: Options = OPTIONS,
         cancellation: Cancellation = Cancellation(),
         onPiece: (String) -> Unit = {}
     ): Generation = session.chatting("retry") { model, sequence, tokenizer ->
@@ -170,12 +170,15 @@ class Chat internal constructor(
         return system
     }
 
-    private companion object {
-        const val USER = "user"
-        const val ASSISTANT = "assistant"
-        val DEFAULT = Options(maxNewTokens = 256)
+    companion object {
+        /** Options of answers for which none are passed. */
+        @JvmField
+        val OPTIONS = Options(maxNewTokens = 256)
 
-        fun past(messages: List<Message>): List<Turn> {
+        private const val USER = "user"
+        private const val ASSISTANT = "assistant"
+
+        private fun past(messages: List<Message>): List<Turn> {
             for ((index, message) in messages.withIndex()) {
                 val role = if (index % 2 == 0) USER else ASSISTANT
                 val place = "message ${index + 1}"
@@ -200,7 +203,7 @@ class Chat internal constructor(
             }
         }
 
-        fun checkText(text: String, what: String, step: String) {
+        private fun checkText(text: String, what: String, step: String) {
             if (text.all(Characters::isPythonSpace)) {
                 throw TaskException("$what is empty, expected a text; $step")
             }
