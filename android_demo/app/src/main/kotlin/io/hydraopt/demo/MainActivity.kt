@@ -6,6 +6,7 @@ import android.content.Intent
 import android.os.Bundle
 import android.os.Handler
 import android.os.Looper
+import io.hydraopt.AssetSource
 import java.io.File
 
 /** The one screen of the app. */
@@ -27,7 +28,7 @@ class MainActivity : Activity() {
     private fun newPresenter(): Presenter {
         val main = Handler(Looper.getMainLooper())
         val shelf = Shelf(File(filesDir, BUNDLES), getExternalFilesDir(BUNDLES), cacheDir) {
-            AssetNode(assets, BUNDLES).children.orEmpty()
+            AssetSource(assets, BUNDLES).children.orEmpty()
         }
         return Presenter(shelf, { main.post(it) })
     }
@@ -69,7 +70,7 @@ class MainActivity : Activity() {
     override fun onActivityResult(requestCode: Int, resultCode: Int, data: Intent?) {
         val tree = data?.data
         if (requestCode == PICK && resultCode == RESULT_OK && tree != null) {
-            presenter.open(Foreign(DocumentNode.of(contentResolver, tree), picked = true))
+            presenter.open(Foreign(DocumentSource.of(contentResolver, tree), picked = true))
         }
     }
 

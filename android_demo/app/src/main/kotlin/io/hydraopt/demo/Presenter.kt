@@ -5,6 +5,7 @@ import io.hydraopt.HydraOptException
 import io.hydraopt.MemoryException
 import io.hydraopt.Model
 import io.hydraopt.Options
+import io.hydraopt.StoppedException
 import io.hydraopt.TaskBundle
 import io.hydraopt.TaskSession
 import java.io.File

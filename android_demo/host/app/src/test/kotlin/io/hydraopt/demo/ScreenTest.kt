@@ -176,7 +176,7 @@ class ScreenTest {
         val copies = File(RuntimeEnvironment.getApplication().filesDir, "bundles")
         assertEquals(listOf("slow"), copies.list()!!.toList())
         val names = { file: File -> file.walk().map { it.toRelativeString(file) }.toSet() }
-        assertEquals(names(Fixtures.bundle("slow")), names(File(copies, "slow")))
+        assertEquals(names(Fixtures.bundle("slow")) + ".copied", names(File(copies, "slow")))
     }
 
     @Test

@@ -1,39 +1,28 @@
 package io.hydraopt.demo
 
 import android.content.ContentResolver
-import android.content.res.AssetManager
 import android.net.Uri
 import android.provider.DocumentsContract
 import android.provider.DocumentsContract.Document
+import io.hydraopt.Source
 import java.io.IOException
 import java.io.InputStream
 
-/** A file or directory of the app's assets. */
-class AssetNode(private val assets: AssetManager, private val path: String) : Node {
-    override val name: String get() = path.substringAfterLast('/')
-
-    override val children: List<Node>?
-        get() = assets.list(path).orEmpty().map { AssetNode(assets, "$path/$it") }
-            .ifEmpty { null }
-
-    override fun open(): InputStream = assets.open(path)
-}
-
 /** A file or directory of another app, below a directory that the user picked. */
-class DocumentNode private constructor(
+class DocumentSource private constructor(
     private val resolver: ContentResolver,
     private val uri: Uri,
     override val name: String,
     private val isDirectory: Boolean
-) : Node {
-    override val children: List<Node>?
+) : Source {
+    override val children: List<Source>?
         get() {
             if (!isDirectory) return null
             val id = DocumentsContract.getDocumentId(uri)
             val query = DocumentsContract.buildChildDocumentsUriUsingTree(uri, id)
             return query(resolver, query) { child, name, isDirectory ->
-                val node = DocumentsContract.buildDocumentUriUsingTree(uri, child)
-                DocumentNode(resolver, node, name, isDirectory)
+                val source = DocumentsContract.buildDocumentUriUsingTree(uri, child)
+                DocumentSource(resolver, source, name, isDirectory)
             }
         }
 
@@ -48,11 +37,11 @@ class DocumentNode private constructor(
         )
 
         /** The root directory of a tree from `ACTION_OPEN_DOCUMENT_TREE`. */
-        fun of(resolver: ContentResolver, tree: Uri): DocumentNode {
+        fun of(resolver: ContentResolver, tree: Uri): DocumentSource {
             val id = DocumentsContract.getTreeDocumentId(tree)
             val uri = DocumentsContract.buildDocumentUriUsingTree(tree, id)
             val name = Uri.decode(id).trimEnd('/').substringAfterLast('/').substringAfterLast(':')
-            return DocumentNode(resolver, uri, name.ifEmpty { "bundle" }, isDirectory = true)
+            return DocumentSource(resolver, uri, name.ifEmpty { "bundle" }, isDirectory = true)
         }
 
         /** Rethrows exceptions of the other app. */
