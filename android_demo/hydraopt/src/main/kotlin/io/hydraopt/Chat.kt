@@ -6,7 +6,7 @@ package io.hydraopt
  * @property role `user` or `assistant`.
  * @property content its text.
  */
-data class Message(val role: String, val content: String)
+data class ChatMessage(val role: String, val content: String)
 
 /** What to do when a conversation is longer than the context. */
 enum class Full {
@@ -29,7 +29,7 @@ class Chat internal constructor(
     private val template: ChatTemplate,
     private val between: Conversation,
     system: String?,
-    messages: List<Message>,
+    messages: List<ChatMessage>,
     private val full: Full
 ) {
     private class Turn(val message: String, val answer: StringBuilder = StringBuilder())
@@ -49,9 +49,9 @@ class Chat internal constructor(
         private set
 
     /** Messages and answers, alternately, as [TaskSession.chat] takes them. */
-    val messages: List<Message>
+    val messages: List<ChatMessage>
         get() = turns.flatMap {
-            listOf(Message(USER, it.message), Message(ASSISTANT, "${it.answer}"))
+            listOf(ChatMessage(USER, it.message), ChatMessage(ASSISTANT, "${it.answer}"))
         }
 
     /**
@@ -178,7 +178,7 @@ class Chat internal constructor(
         private const val USER = "user"
         private const val ASSISTANT = "assistant"
 
-        private fun past(messages: List<Message>): List<Turn> {
+        private fun past(messages: List<ChatMessage>): List<Turn> {
             for ((index, message) in messages.withIndex()) {
                 val role = if (index % 2 == 0) USER else ASSISTANT
                 val place = "message ${index + 1}"

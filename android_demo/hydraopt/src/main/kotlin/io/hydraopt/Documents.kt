@@ -36,7 +36,7 @@ internal object Documents {
     /** A document of [fields], which have a version and a digest, with the digest that fits. */
     fun sealed(fields: Map<String, Any?>): ByteArray {
         val zeros = "0".repeat(DIGITS)
-        val blank = JsonWriter().document(fields + ("digest" to zeros))
+        val blank = JsonOutput().document(fields + ("digest" to zeros))
         return String(blank).replaceFirst(zeros, sha256(blank)).toByteArray()
     }
 

@@ -12,7 +12,7 @@ internal object Json {
 
     /** Parses a whole document in UTF-8. Throws [FormatException]. */
     fun parse(content: ByteArray): Any? {
-        val reader = JsonReader(content)
+        val reader = JsonInput(content)
         return reader.value().also { reader.finish() }
     }
 }

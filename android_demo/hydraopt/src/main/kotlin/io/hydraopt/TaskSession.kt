@@ -186,7 +186,7 @@ class TaskSession private constructor(
     @JvmOverloads
     fun chat(
         system: String? = null,
-        messages: List<Message> = listOf(),
+        messages: List<ChatMessage> = listOf(),
         full: Full = Full.REFUSE
     ): Chat = chatting("chat") { model, _, _ ->
         val template = template(model)

@@ -3,7 +3,7 @@ package io.hydraopt.coroutines
 import io.hydraopt.Cancellation
 import io.hydraopt.Full
 import io.hydraopt.Generation
-import io.hydraopt.Message
+import io.hydraopt.ChatMessage
 import io.hydraopt.Options
 import io.hydraopt.Output
 import io.hydraopt.Picture
@@ -76,7 +76,7 @@ class CoroutineSession private constructor(
     /** As [TaskSession.chat]. */
     suspend fun chat(
         system: String? = null,
-        messages: List<Message> = listOf(),
+        messages: List<ChatMessage> = listOf(),
         full: Full = Full.REFUSE
     ): CoroutineChat = CoroutineChat(thread.call { session.chat(system, messages, full) }, thread)
 

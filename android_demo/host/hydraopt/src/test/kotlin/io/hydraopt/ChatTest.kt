@@ -33,7 +33,7 @@ class ChatTest {
                     assertEquals(where, answer.text, "$pieces")
                     assertEquals(where, turn.string("end"), answer.end.name)
                     assertEquals(where, turn.long("computed").toInt(), answer.promptTokens)
-                    assertEquals(Message("assistant", answer.text), chat.messages.last())
+                    assertEquals(ChatMessage("assistant", answer.text), chat.messages.last())
                 }
                 assertEquals(2 * record.list("turns").size, chat.messages.size)
             }
@@ -51,7 +51,8 @@ class ChatTest {
         val other = chat.retry(short)
         assertEquals(first.promptTokens, other.promptTokens)
         assertNotEquals(first.ids, other.ids)
-        assertEquals(listOf(Message("user", "Hi"), Message("assistant", other.text)), chat.messages)
+        val both = listOf(ChatMessage("user", "Hi"), ChatMessage("assistant", other.text))
+        assertEquals(both, chat.messages)
     }
 
     @Test
@@ -69,11 +70,11 @@ class ChatTest {
         val chat = session.chat()
         val none = chat.send("Hi", short, Cancellation().apply { cancel() })
         assertEquals(End.CANCELLED, none.end)
-        assertEquals(listOf<Message>(), chat.messages)
+        assertEquals(listOf<ChatMessage>(), chat.messages)
         val cancellation = Cancellation()
         val part = chat.send("Hi", Options(40), cancellation) { cancellation.cancel() }
         assertEquals(End.CANCELLED, part.end)
-        assertEquals(Message("assistant", part.text), chat.messages.last())
+        assertEquals(ChatMessage("assistant", part.text), chat.messages.last())
         val error = runCatching { chat.send("Why?", short) { throw IllegalStateException("mine") } }
         assertEquals("mine", error.exceptionOrNull()?.message)
         assertEquals(4, chat.messages.size)
@@ -108,15 +109,15 @@ class ChatTest {
         refuses<TaskException>("there is no message to answer again; send one") { chat.retry() }
         refuses<TaskException>("the system prompt is empty") { session.chat(" ") }
         refuses<TaskException>("message 1 has the role 'tool', expected 'user': messages of") {
-            session.chat(messages = listOf(Message("tool", "x")))
+            session.chat(messages = listOf(ChatMessage("tool", "x")))
         }
         refuses<TaskException>("message 2 has the role 'user', expected 'assistant'") {
-            session.chat(messages = List(2) { Message("user", "x") })
+            session.chat(messages = List(2) { ChatMessage("user", "x") })
         }
         refuses<TaskException>("the messages end with one of the user, expected its answer") {
-            session.chat(messages = listOf(Message("user", "x")))
+            session.chat(messages = listOf(ChatMessage("user", "x")))
         }
-        assertEquals(listOf<Message>(), chat.messages)
+        assertEquals(listOf<ChatMessage>(), chat.messages)
     }
 
     @Test

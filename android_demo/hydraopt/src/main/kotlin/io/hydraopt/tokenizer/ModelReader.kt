@@ -3,10 +3,10 @@ package io.hydraopt.tokenizer
 import io.hydraopt.Bytes
 import io.hydraopt.Fields
 import io.hydraopt.FormatException
-import io.hydraopt.JsonReader
+import io.hydraopt.JsonInput
 
 /** Reads the member `model` of a `tokenizer.json`, most of its bytes, into arrays. */
-internal class ModelReader(private val json: JsonReader) {
+internal class ModelReader(private val json: JsonInput) {
     private val others = LinkedHashMap<String, Any?>()
     private val left = Bytes()
     private val right = Bytes()

@@ -2,14 +2,14 @@ package io.hydraopt.tokenizer
 
 import io.hydraopt.Fields
 import io.hydraopt.FormatException
-import io.hydraopt.JsonReader
+import io.hydraopt.JsonInput
 import java.io.InputStream
 
 /** `tokenizer.json`, as the `tokenizers` package writes it. */
 internal object TokenizerFormat {
     /** Reads a whole file; throws [FormatException] for a part that is not understood. */
     fun read(input: InputStream): Pipeline.Parts {
-        val json = JsonReader(input)
+        val json = JsonInput(input)
         val others = LinkedHashMap<String, Any?>()
         var model: ModelReader? = null
         json.members { if (it == "model") model = ModelReader(json) else others[it] = json.value() }

@@ -1,7 +1,7 @@
 package io.hydraopt
 
 /** Writes JSON as hydraopt does: indented by two, with a final newline. */
-internal class JsonWriter {
+internal class JsonOutput {
     private val text = StringBuilder()
 
     /** [value] as a document in UTF-8: maps, lists, texts, numbers, booleans and null. */

@@ -9,7 +9,7 @@ import kotlin.math.abs
  *
  * Strict: what RFC 8259 does not allow, and bytes that are not UTF-8, throw [FormatException].
  */
-internal class JsonReader(private val input: InputStream) {
+internal class JsonInput(private val input: InputStream) {
     private val buffer = ByteArray(1 shl 14)
     private var at = 0
     private var end = 0
