@@ -1,7 +1,9 @@
 """Compress adapters within a byte budget."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .adapters import AdapterSet
 from .errors import UsageError
@@ -10,6 +12,10 @@ from .fitting import reversed_places
 from .packing import CodedAdapters, Coder
 from .sizes import parse_size
 
+if TYPE_CHECKING:
+    from .lowering.kept_rounding import Student
+    from .lowering.settings import ExportSettings
+
 
 def compress(
     adapters: AdapterSet,
@@ -17,6 +23,7 @@ def compress(
     *,
     calibration: str | Path | None = None,
     base: str | None = None,
+    settings: "ExportSettings | None" = None,
     bfloat16: bool = False,
     mixable: bool = False,
 ) -> CodedAdapters:
@@ -29,16 +36,28 @@ def compress(
             used for all tasks. Codes are fitted to them, which improves quality at equal size.
         base: directory or hub id of the base model; required by ``calibration``. With it, layers
             that the program never runs take no bytes.
+        settings: calibrate for the base as an export with these quantises it: its weights are
+            rounded first, for the same prompts, and the codes make up for a part of the error. The
+            export then takes the integers as they are. Only ``quantize``, ``embedding`` and
+            ``overrides`` count.
         bfloat16: calibrate with bfloat16 matrix products.
         mixable: let tasks share all rows, so that a session can mix them.
 
     Raises:
-        UsageError: ``budget`` is invalid, or ``base`` is missing.
+        UsageError: ``budget`` is invalid, ``base`` is missing, or ``settings`` quantise nothing
+            or come without ``calibration``.
         MergeError: the budget is too small for any code.
         DataError: ``calibration`` or ``base`` cannot be read or does not fit the adapters.
-        LoweringError: without ``calibration``, ``base`` cannot be read or does not fit.
+        LoweringError: without ``calibration``, ``base`` cannot be read or does not fit; with
+            ``settings``, it does not support them.
     """
     if calibration is None:
+        if settings is not None:
+            raise UsageError(
+                "packs are calibrated for a quantised base, and there are no prompts to calibrate "
+                "with; pass some",
+                options=["calibration"],
+            )
         places = _places(adapters, base) if base else {}
         found = adapters.placed(places)
         coded = Coder.from_adapters(found, mixable=mixable).code(_limit(budget, found))
@@ -50,6 +69,7 @@ def compress(
     if base is None:
         raise UsageError("calibration needs the base model; pass base")
     prompts = read_prompts(Path(calibration), adapters.tasks)
+    student = None if settings is None else _student(base, adapters, settings, prompts)
     data = CalibrationData.load(base, prompts)
     places = data.places(adapters)
     if bfloat16:  # only after the base's weights were compared
@@ -57,8 +77,10 @@ def compress(
     found = adapters.placed(places)
     data.check(found, labels=False)  # before coding, which takes a while
     coded = Coder.from_adapters(found, mixable=mixable).code(_limit(budget, found))
-    coded = calibrate(coded, found, data)
-    return coded.placed(reversed_places(places))
+    if student is None:
+        return calibrate(coded, found, data).placed(reversed_places(places))
+    calibrated = calibrate(coded, found, data, student.running)
+    return replace(calibrated, rounding=student.rounding).placed(reversed_places(places))
 
 
 def compress_within_drop(
@@ -106,6 +128,18 @@ def _places(adapters: AdapterSet, base: str) -> Places:
     loaded = load_base(base, adapters.base_model, adapters.task_type, heads=heads)
     settings = loaded.kind.resolve(ExportSettings(), loaded.model)
     return layer_places(loaded, settings, adapters.all_shapes, adapters.base_weights)
+
+
+def _student(
+    base: str,
+    adapters: AdapterSet,
+    settings: "ExportSettings",
+    prompts: Mapping[str, Sequence[tuple[str, None]]],
+) -> "Student":
+    from .lowering.kept_rounding import round_student
+
+    texts = {task: [prompt for prompt, _ in pairs] for task, pairs in prompts.items()}
+    return round_student(base, adapters, settings, texts)
 
 
 def _limit(budget: str | int, adapters: AdapterSet) -> int:

@@ -1,5 +1,6 @@
 """The tables of the docs have the numbers of the results they link to."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,12 @@ ROUNDED = {
     "by default: texts that the base writes": "generated",
     "--calibration prompts.jsonl": "prompts",
     "the same, --override lm_head=8da8w": "prompts, 8-bit head",
+}
+FOR_ROUNDED = {
+    "float32, adapters as trained": "float",
+    "float32, adapters in 5 %": "float_packs",
+    "export --calibration prompts.jsonl": "prompts",
+    "compress --calibration prompts.jsonl --quantize 8da4w": "packs for the rounded base",
 }
 ZOO = {
     "unmerged": ("unmerged", "unmerged"),
@@ -194,12 +201,12 @@ def test_the_sentences_on_what_the_program_says():
     check_claim(text, r"(\d+) texts are the same and chrF is ([\d.]+):", [quantized["equal"], chrf])
 
 
-def test_what_rounding_the_base_costs():
-    record = results("llm/rounding.json")
+def check_rounded(record: dict, table: dict, names: Mapping[str, str]) -> None:
     found = record["ways"] | {name: record[name] for name in ("float", "float_packs")}
     mega = {name: x["bytes"]["program"] / 1e6 for name, x in record["ways"].items()}
+    assert len(names) == len(found)
     check_table(
-        tables(QUALITY)[2],
+        table,
         {
             row: {
                 "model.pte, MB": mega.get(name, []),
@@ -209,10 +216,22 @@ def test_what_rounding_the_base_costs():
                 "exact match %": 100 * found[name]["mean"]["exact"],
                 "chrF": 100 * found[name]["mean"]["chrf"],
             }
-            for row, name in ROUNDED.items()
+            for row, name in names.items()
         },
     )
-    assert len(ROUNDED) == len(found) and len(record["tasks"]) == 4
+
+
+def test_what_packs_for_the_rounded_base_gain():
+    record = results("llm/rounded_packs.json")
+    check_rounded(record, tables(QUALITY)[3], FOR_ROUNDED)
+    text = QUALITY.read_text(encoding="utf-8")
+    check_claim(text, r"(\d+) unseen examples of each, through", [record["examples"]])
+
+
+def test_what_rounding_the_base_costs():
+    record = results("llm/rounding.json")
+    check_rounded(record, tables(QUALITY)[2], ROUNDED)
+    assert len(record["tasks"]) == 4
     text = QUALITY.read_text(encoding="utf-8")
     check_claim(text, r"on (\d+) unseen examples of each", [record["examples"]])
     ((task, other),) = record["export_llm"].items()
@@ -224,7 +243,7 @@ def test_what_rounding_the_base_costs():
 def test_storage_against_quality_on_the_zoo():
     found = points("frontier/results.json")
     check_table(
-        tables(QUALITY)[4],
+        tables(QUALITY)[5],
         {
             row: {
                 "share of fp16": 100 * point["share"],
@@ -239,7 +258,7 @@ def test_storage_against_quality_on_the_zoo():
 def test_what_sharing_all_rows_costs():
     found = results("mixable.json")
     check_table(
-        tables(QUALITY)[5],
+        tables(QUALITY)[6],
         {
             f"--budget {x['budget']}%" + " --mixable" * x["mixable"]: {
                 "mean exact match %": 100 * x["mean_exact"],
@@ -260,7 +279,7 @@ def test_what_sharing_all_rows_costs():
 def test_methods_by_number_of_tasks():
     found = {(point["method"], point["tasks"]): point for point in results("frontier/merges.json")}
     counts = {"2 tasks": 2, "4": 4, "8": 8, "16": 16, "32": 32}
-    table = tables(QUALITY)[6]
+    table = tables(QUALITY)[7]
     shown = {}
     for row in table:
         method = MERGES.get(row, row)

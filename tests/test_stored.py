@@ -135,7 +135,7 @@ def test_damaged_and_newer_directories_are_refused(tmp_path):
     with pytest.raises(BundleError, match=r"merged\.safetensors is missing or damaged"):
         MergedAdapters.load(tmp_path / "m")
     about = json.loads(description.read_text())
-    description.write_text(json.dumps({"format_version": 4, "tasks": about["tasks"]}))
+    description.write_text(json.dumps({"format_version": 5, "tasks": about["tasks"]}))
     with pytest.raises(BundleError, match="is damaged or was changed"):
         MergedAdapters.load(tmp_path / "m")
     description.write_text(json.dumps(about | {"format_version": 9}))

@@ -7,7 +7,8 @@ minimise the Kullback-Leibler divergence from the target, which compensates for 
 Rows, layout and size stay the same. Tuning what is not rounded yet follows QuIP#, arXiv 2402.04396.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
@@ -38,19 +39,31 @@ from .columns import Columns, added
 STEPS, LEAST_STEPS = 320, 8  # in total, divided among the layers; minimum per layer
 RATE, BATCH = 0.01, 8
 GENERATED = 32  # prompts per batch of continuations
+LIKELY, LEAST = 64, 1e-6  # tokens whose probabilities are kept; least probability of the others
+
+Student = Callable[[PreTrainedModel], AbstractContextManager[None]]
 
 
 class Text(NamedTuple):
     """A prompt with the unmerged adapter's continuation of n tokens.
 
-    ``target`` holds the adapter's log-probabilities, ``[n, vocabulary]``.
+    Attributes:
+        example: the tokens.
+        likely: the adapter's most likely tokens at each position, ``[n, k]``.
+        target: log-probabilities of these and of all others together, ``[n, k + 1]``.
     """
 
     example: EncodedExample
+    likely: torch.Tensor
     target: torch.Tensor
 
 
-def calibrate(coded: CodedAdapters, adapters: AdapterSet, data: CalibrationData) -> CodedAdapters:
+def calibrate(
+    coded: CodedAdapters,
+    adapters: AdapterSet,
+    data: CalibrationData,
+    student: Student = nullcontext,
+) -> CodedAdapters:
     """Recode the columns of all tasks.
 
     Args:
@@ -58,6 +71,8 @@ def calibrate(coded: CodedAdapters, adapters: AdapterSet, data: CalibrationData)
         adapters: the adapters as trained.
         data: the base model and prompts of every task. On the zoo, each doubling from 32 to 256
             prompts reduced the loss.
+        student: runs the base as the program has it, by default in float, so that the columns make
+            up for what it lacks; the target is that of the float base.
 
     Raises:
         DataError: the base lacks a module of the adapters, or a task has no usable prompt.
@@ -69,7 +84,7 @@ def calibrate(coded: CodedAdapters, adapters: AdapterSet, data: CalibrationData)
     for adapter in progress(adapters.adapters, "calibrate"):
         prompts = [prompt for prompt, _ in data.prompts([adapter.name])]
         try:
-            columns = _fitted(coded, adapter, data.model, prompts)
+            columns = _fitted(coded, adapter, data.model, prompts, student)
         except TrainingError as error:
             raise TrainingError(f"calibrating {adapter.name!r} failed ({error})") from error
         payloads[adapter.name] = coded.with_columns(adapter.name, columns)
@@ -79,7 +94,11 @@ def calibrate(coded: CodedAdapters, adapters: AdapterSet, data: CalibrationData)
 
 
 def _fitted(
-    coded: CodedAdapters, adapter: LoraAdapter, model: PreTrainedModel, prompts: list[list[int]]
+    coded: CodedAdapters,
+    adapter: LoraAdapter,
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    student: Student,
 ) -> dict[str, list[Coded]]:
     """Round and tune one task's columns; returns module -> codes."""
     rows = {name: factors.a for name, factors in coded.task_factors(adapter.name).items()}
@@ -95,16 +114,18 @@ def _fitted(
 
     def loss(chosen: Sequence[Text]) -> torch.Tensor:
         predictions = _predictions(model, [text.example for text in chosen])
+        found = _outcomes(predictions, torch.cat([text.likely for text in chosen]))
         target = torch.cat([text.target for text in chosen])
-        return kl_div(predictions, target, log_target=True, reduction="batchmean")
+        return kl_div(found, target, log_target=True, reduction="batchmean")
 
     layers = _layers(model, columns)
     schedule = Schedule(max(LEAST_STEPS, STEPS // len(layers)), RATE, BATCH)
-    for layer in layers:
-        columns |= {name: columns[name].rounded() for name in layer}
-        with added(model, columns):
-            changes = {name: x.change for name, x in columns.items()}
-            fit(changes, loss, texts, schedule, description="tune")
+    with student(model):
+        for layer in layers:
+            columns |= {name: columns[name].rounded() for name in layer}
+            with added(model, columns):
+                changes = {name: x.change for name, x in columns.items()}
+                fit(changes, loss, texts, schedule, description="tune")
     return {name: x.coded() for name, x in columns.items()}
 
 
@@ -114,8 +135,18 @@ def _texts(model: PreTrainedModel, prompts: Sequence[list[int]]) -> list[Text]:
     for together in prompt_batches(model, prompts, GENERATED):
         examples = continuations(model, together)
         lengths = [len(continuation) for _, continuation in examples]
-        texts += map(Text, examples, _predictions(model, examples).split(lengths))
+        predictions = _predictions(model, examples)
+        likely = predictions.topk(min(LIKELY, predictions.shape[-1])).indices
+        target = _outcomes(predictions, likely)
+        texts += map(Text, examples, likely.split(lengths), target.split(lengths))
     return texts
+
+
+def _outcomes(predictions: torch.Tensor, likely: torch.Tensor) -> torch.Tensor:
+    """Return the log-probabilities of some tokens, and of all others together."""
+    chosen = predictions.gather(-1, likely)
+    others = (1 - chosen.exp().sum(-1, keepdim=True)).clamp_min(LEAST)
+    return torch.cat([chosen, others.log()], -1)
 
 
 def _predictions(model: PreTrainedModel, examples: Sequence[EncodedExample]) -> torch.Tensor:

@@ -22,6 +22,7 @@ from .options import (
     EmbeddingName,
     Json,
     Output,
+    Overrides,
     Overwrite,
     SchemeName,
     messages,
@@ -90,13 +91,7 @@ def export(
             hidden=len(BACKENDS) == 1,  # there is nothing to choose
         ),
     ] = DEFAULT,
-    override: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LAYER=SCHEME",
-            help="Other scheme for layers by name or pattern, such as lm_head=8da8w; repeatable.",
-        ),
-    ] = None,
+    override: Overrides = None,
     base_size: Annotated[
         str | None,
         typer.Option(

@@ -7,7 +7,17 @@ import typer
 
 from . import records, report
 from .heat_map import heat_map
-from .options import Json, Output, Overwrite, Sources, finite
+from .options import (
+    EmbeddingName,
+    Json,
+    Output,
+    Overrides,
+    Overwrite,
+    SchemeName,
+    Sources,
+    finite,
+)
+from .parsing import schemes
 
 DEFAULT_BUDGET = "10%"
 
@@ -45,6 +55,18 @@ def compress(
             "layers that it never uses are dropped."
         ),
     ] = None,
+    quantize: Annotated[
+        SchemeName | None,
+        typer.Option(
+            help="Calibrate for the base in this scheme, rounded for the same prompts: the packs "
+            "make up for a part of its error. Export with the same scheme."
+        ),
+    ] = None,
+    embedding: Annotated[
+        EmbeddingName | None,
+        typer.Option(help="Scheme of the token embedding; by default that of --quantize."),
+    ] = None,
+    override: Overrides = None,
     bf16: Annotated[bool, typer.Option("--bf16", help="Calibrate in bfloat16.")] = False,
     mixable: Annotated[
         bool,
@@ -59,6 +81,7 @@ def compress(
     from ..errors import UsageError
     from ..files import check_output
     from ..formats.stored import STORED
+    from ..lowering.settings import ExportSettings
     from ..sizes import parse_size
 
     check_output(compressed, STORED, overwrite=overwrite)
@@ -71,6 +94,13 @@ def compress(
         raise UsageError("--calibration and --max-drop run the base model; pass --base")
     if bf16 and not calibration:
         raise UsageError("--bf16 goes with --calibration; drop it")
+    if quantize and not calibration:
+        raise UsageError("--quantize calibrates for a quantised base; pass --calibration too")
+    if (embedding or override) and not quantize:
+        option = "--embedding" if embedding else "--override"
+        raise UsageError(f"{option} goes with --quantize; pass --quantize too")
+    overrides = schemes("--override", override or ())
+    settings = ExportSettings(quantize, embedding, overrides=overrides) if quantize else None
     if max_drop is None:
         parse_size(budget or DEFAULT_BUDGET, 1)  # before anything is read
     sources = read_adapters(adapters)
@@ -84,6 +114,7 @@ def compress(
             budget or DEFAULT_BUDGET,
             calibration=calibration,
             base=base,
+            settings=settings,
             bfloat16=bf16,
             mixable=mixable,
         )

@@ -71,6 +71,14 @@ Stop = Annotated[
     list[str] | None,
     typer.Option(metavar="TEXT", help="End before this text; repeatable."),
 ]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override",
+        metavar="LAYER=SCHEME",
+        help="Other scheme for layers by name or pattern, such as lm_head=8da8w; repeatable.",
+    ),
+]
 Sources = Annotated[
     list[str],
     typer.Argument(

@@ -100,10 +100,13 @@ def of_stored(merged: "MergedAdapters | CodedAdapters") -> dict:
     """Describe compressed or merged adapters."""
     from ..packing import CodedAdapters
 
+    about: dict[str, object]
     if isinstance(merged, CodedAdapters):
         written_by = "compressed"
         about = {"directions": sorted({len(m.directions) for m in merged.layout.modules.values()})}
         mixable = merged.layout.shares_rows
+        if merged.rounding is not None:
+            about["calibrated_for"] = merged.rounding.quantize
     else:
         written_by, sides = "merged", list(merged.modules.values())
         about = {

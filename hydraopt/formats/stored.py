@@ -11,9 +11,10 @@ from .layout import LAYOUT
 from .pack import Pack
 from .records import check_files, parse_records, records
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 DESCRIPTION = "adapters.json"
 TENSORS = "merged.safetensors"  # of merged adapters; compressed adapters have a layout and packs
+ROUNDED = "base.safetensors"  # integers of the base, if the packs were calibrated for them
 STORED = "set of adapters"
 
 

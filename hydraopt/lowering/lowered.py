@@ -22,6 +22,7 @@ from .calibration_texts import GENERATED, NO_TEXTS, CalibrationTexts, calibratio
 from .check import Expected, check_merged, expect, largest_deviation, quantized_outputs
 from .data_files import lower_with_data
 from .factors import input_factors, slot_factors
+from .kept_rounding import keep_rounding
 from .kinds.kind import FactorInputs
 from .plan import Plan, StaticPlan, SwapPlan
 from .program import Program, export_unpack, lower
@@ -210,7 +211,9 @@ def _checked(
 def _rounded(
     plan: Plan, factors: Callable[[str], Mapping[str, Factors]], constant_bytes: int = 0
 ) -> tuple[ExportSettings, RoundedBase]:
-    """Round the base; choose the bits of its layers if a size was asked for.
+    """Round the base, and choose the bits of its layers if a size was asked for.
+
+    Packs that were calibrated for a rounded base come with its integers.
 
     Args:
         plan: the plan.
@@ -218,6 +221,8 @@ def _rounded(
         constant_bytes: bytes of factors that the program will have and the base has not yet.
     """
     base, settings = plan.base, plan.settings
+    if plan.rounding is not None:
+        return settings, keep_rounding(base.model, settings, plan.rounding)
     if settings.base_size is None:
         return settings, round_base(base.model, settings, _texts(plan, factors))
     methods = len(plan.methods) if isinstance(plan, SwapPlan) else 1

@@ -8,13 +8,14 @@ from ..factors import Places
 from ..formats.swaps import DATA, INPUTS, TASK_METHODS
 from ..packing import CodedAdapters, code_verbatim, shared_rows
 from ..rounding import IntegerWeight
-from ..stored import MergedAdapters
+from ..stored import MergedAdapters, Rounding
 from .backends import find_backend
 from .backends.backend import Backend
 from .base_model import BaseModel, load_base
 from .base_size import check_base_size
 from .calibration_texts import Calibration
 from .factors import factor_shapes
+from .kept_rounding import check_kept
 from .kinds.kind import ChatArguments
 from .layers import layer_places
 from .settings import ExportSettings
@@ -45,6 +46,11 @@ class _Plan:
     check: bool = True
     calibration: Calibration | None = None
     layers: Places = field(default_factory=dict)
+
+    @property
+    def rounding(self) -> Rounding | None:
+        """The rounded base for which packs were calibrated, if they were."""
+        return self.adapters.rounding if isinstance(self.adapters, CodedAdapters) else None
 
     @property
     def backend(self) -> Backend:
@@ -120,7 +126,8 @@ def make_plan(
 
     Raises:
         UsageError: ``swap`` is unknown or does not fit the adapters, ``single_pack`` is set
-            without packs, or a size of the base does not go with the other settings.
+            without packs, a size of the base does not go with the other settings, or packs were
+            calibrated for another rounding of the base.
         LoweringError: the base does not fit the adapters or does not support the settings.
     """
     if settings is not None and settings.base_size is not None:
@@ -151,6 +158,8 @@ def make_plan(
         )
     coded = code_verbatim(adapters)
     loaded, settings, found = _on_base(coded, base, settings, chat_arguments)
+    if coded.rounding is not None:
+        check_kept(coded.rounding, settings, calibration)
     plan = _swapping(loaded, settings, coded.placed(found), swap or INPUTS, coded.classes)
     others = {module: name for module, name in found.items() if module != name}
     return replace(

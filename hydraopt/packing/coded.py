@@ -13,9 +13,9 @@ from ..factors import Factors, Places, placed
 from ..formats.layout import LAYOUT, Layout, Section, payload_bytes, read_layout
 from ..formats.manifest import Manifest
 from ..formats.pack import SHARED, Pack, pack, pack_bytes, pack_name, write_each, write_single
-from ..formats.stored import DESCRIPTION, read_description
+from ..formats.stored import DESCRIPTION, ROUNDED, read_description
 from ..formats.swaps import Inputs
-from ..stored import StoredAdapters, described
+from ..stored import Rounding, StoredAdapters, described
 from .codec import Coded
 from .unpack import Unpack
 
@@ -31,11 +31,13 @@ class CodedAdapters(StoredAdapters):
         layout: directions of every module, and their bits.
         shared: shared payload, uint8 ``[Ns]``.
         payloads: task -> payload, uint8 ``[Nt]``.
+        rounding: the rounded base for which the columns were calibrated; None: the base in float.
     """
 
     layout: Layout
     shared: torch.Tensor
     payloads: Mapping[str, torch.Tensor]
+    rounding: Rounding | None = None
 
     @property
     def base_model(self) -> str:
@@ -149,9 +151,16 @@ class CodedAdapters(StoredAdapters):
         places = write_single(directory, contents) if single else write_each(directory, contents)
         return {task: places[name] for task, name in names.items()}
 
+    def describe(self) -> dict:
+        """Return everything but factors and integers as JSON values."""
+        return {**super().describe(), "rounding": self.rounding and self.rounding.describe()}
+
     def write_factors(self, directory: Path) -> tuple[tuple[str, ...], dict[str, Pack]]:
-        """Write layout and packs."""
-        return (LAYOUT, SHARED), self.write_packs(directory)
+        """Write layout, packs and the rounded base."""
+        if self.rounding is None:
+            return (LAYOUT, SHARED), self.write_packs(directory)
+        self.rounding.write(directory)
+        return (LAYOUT, SHARED, ROUNDED), self.write_packs(directory)
 
     @classmethod
     def load(cls, directory: str | Path) -> "CodedAdapters":
@@ -167,7 +176,14 @@ class CodedAdapters(StoredAdapters):
         layout, shared = read_coded_layout(directory)
         packs = {task: about["packs"][task] for task in about["tasks"]}
         payloads = _payloads(directory, packs, layout, shared)
-        return cls(layout=layout, shared=shared, payloads=payloads, **described(about))
+        rounded = about.get("rounding")
+        return cls(
+            layout=layout,
+            shared=shared,
+            payloads=payloads,
+            rounding=rounded and Rounding.read(directory, rounded),
+            **described(about),
+        )
 
     @classmethod
     def of_bundle(

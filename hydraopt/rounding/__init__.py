@@ -3,6 +3,7 @@
 from .gptq import gptq, inverse_factor
 from .layers import Texts, round_layers, set_rounded
 from .levels import IntegerWeight, int8_activations, round_nearest, search_scales
+from .running import running_rounded
 
 __all__ = [
     "IntegerWeight",
@@ -12,6 +13,7 @@ __all__ = [
     "inverse_factor",
     "round_layers",
     "round_nearest",
+    "running_rounded",
     "search_scales",
     "set_rounded",
 ]

@@ -24,6 +24,7 @@ from smollm2_weights import smollm2
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hydraopt import ExportSettings, compress, export, read_adapters
+from hydraopt.adapters import AdapterSet
 from hydraopt.calibration import read_prompts
 from hydraopt.evaluation.program import evaluate
 from hydraopt.files import replaced_file, write_json
@@ -43,7 +44,8 @@ class Way:
     """A way to round the base.
 
     Attributes:
-        calibration: ``none``, ``generated`` or ``prompts``, those of the zoo.
+        calibration: ``none``, ``generated`` or ``prompts``, those of the zoo; ``packs``: the packs,
+            too, are calibrated for the base that is rounded for these prompts.
         settings: fields of the export's settings.
     """
 
@@ -61,6 +63,8 @@ WAYS: Mapping[str, Way] = {
     "prompts, 8-bit embedding": Way("prompts", {"embedding": "8w"}),
     "prompts, 8-bit head and embedding": Way("prompts", {**HEAD, "embedding": "8w"}),
     "all 8 bits": Way("prompts", {"quantize": "8da8w"}),
+    "packs for the rounded base": Way("packs"),
+    "packs for the rounded base, 8-bit head": Way("packs", HEAD),
 }
 # what docs/quality.md shows
 SHOWN_TASKS, SHOWN_EXAMPLES = "ui-de,dictionary-fr,date-de,word-en", 48
@@ -72,7 +76,7 @@ def main(
     tasks: Annotated[str, typer.Option(help="Some of the tasks.")] = SHOWN_TASKS,
     only: Annotated[str, typer.Option(help="Ways to round, with semicolons between.")] = SHOWN,
     merged_into_export_llm: Annotated[
-        str, typer.Option(help="Tasks to merge into programs of ExecuTorch's exporter.")
+        str, typer.Option(help="Tasks to merge into programs of ExecuTorch's exporter, if any.")
     ] = "ui-de",
     budget: Annotated[str, typer.Option(help="As of hydraopt compress.")] = "5%",
     examples: Annotated[
@@ -89,7 +93,8 @@ def main(
     test = _first_lines(work / TEST, examples)
     found = read_prompts(work / CALIBRATION, chosen)
     prompts = {task: [prompt for prompt, _ in pairs] for task, pairs in found.items()}
-    coded = compress(read_adapters([f"{task}={x}" for task, x in sources.items()]), budget)
+    read = read_adapters([f"{task}={x}" for task, x in sources.items()])
+    coded = compress(read, budget)
     settled = {"budget": budget, "tasks": chosen, "examples": examples}
     record: dict[str, Any] = _kept(output, settled) or {
         **settled,
@@ -104,8 +109,11 @@ def main(
         if not bundle.exists():
             way = WAYS[name]
             settings = ExportSettings(max_length=CONTEXT, **way.settings)
-            texts = prompts if way.calibration == "prompts" else way.calibration
-            export(coded, str(base), bundle, settings, calibration=texts)
+            if way.calibration == "packs":
+                _export_calibrated(read, budget, base, work, bundle, settings)
+            else:
+                texts = prompts if way.calibration == "prompts" else way.calibration
+                export(coded, str(base), bundle, settings, calibration=texts)
         if "float" not in record:
             record |= _in_float(bundle, test, base, sources, coded)
         scores = evaluate(bundle, test).record()
@@ -113,7 +121,7 @@ def main(
         record["ways"][name] = compared | {"bytes": _bytes(bundle)}
         _show(name, record["ways"][name])
         _keep(output, record)
-    for task in named_tasks(merged_into_export_llm):
+    for task in named_tasks(merged_into_export_llm) if merged_into_export_llm else ():
         if task in record["export_llm"]:
             continue
         program = _merged(base, sources[task], work / f"export_llm-{task}")
@@ -123,6 +131,29 @@ def main(
         record["export_llm"][task] = compared | {"bytes": {"program": program.stat().st_size}}
         _show(f"export_llm with {task}", compared)
         _keep(output, record)
+
+
+def _export_calibrated(
+    adapters: AdapterSet,
+    budget: str,
+    base: Path,
+    work: Path,
+    bundle: Path,
+    settings: ExportSettings,
+) -> None:
+    packs = work / f"{bundle.name}-packs"
+    if not packs.exists():
+        prompts = work / CALIBRATION
+        coded = compress(
+            adapters,
+            budget,
+            calibration=prompts,
+            base=str(base),
+            settings=settings,
+            bfloat16=True,
+        )
+        coded.save(packs)
+    export(CodedAdapters.load(packs), str(base), bundle, settings)
 
 
 def _kept(output: Path, settled: Mapping[str, Any]) -> dict[str, Any] | None:
