@@ -139,7 +139,7 @@ def test_damaged_and_newer_directories_are_refused(tmp_path):
     with pytest.raises(BundleError, match="is damaged or was changed"):
         MergedAdapters.load(tmp_path / "m")
     description.write_text(json.dumps(about | {"format_version": 9}))
-    with pytest.raises(BundleError, match="format version 9, expected 4; update"):
+    with pytest.raises(BundleError, match="format version 9, expected 5; update"):
         MergedAdapters.load(tmp_path / "m")
 
 
@@ -196,7 +196,7 @@ DAMAGES = {
     "no description": lambda path: without(path, "adapters.json"),
     "half a description": lambda path: (path / "adapters.json").write_text('{"format'),
     "an older version": lambda path: (path / "adapters.json").write_text('{"format_version": 1}'),
-    "another digest": lambda path: (path / "adapters.json").write_text('{"format_version": 4}'),
+    "another digest": lambda path: (path / "adapters.json").write_text('{"format_version": 5}'),
 }
 
 
