@@ -5,23 +5,21 @@ tasks, the others are private, and so are columns. A direction of energy ``e`` (
 whose row and column are coded without bias and with relative squared errors x and y has noise
 ``e (1 / ((1 - x) (1 - y)) - 1)``; an omitted direction costs ``MISSING e``. For a Lagrange
 multiplier l and a module weight w, each direction takes the bits that minimise ``w cost + l
-bytes``, and each module the number of shared rows with the least sum.
+bytes``, and each module the number of shared rows with the least sum. Bytes that are left go to
+single directions.
 """
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
 
-from ..adapters import AdapterSet
 from ..errors import MergeError
-from ..factors import Stack
 from ..formats.codes import GROUPED, packed_bytes
 from ..formats.layout import Code, Direction, ModuleLayout
+from .spectrum import LARGEST_ROW_STEP, Spectrum
 
 # Relative squared error of coded Gaussian vectors. 16 bits are only for factors stored exactly: 8
 # bits leave a relative error of 0.7 %, which affects no metric.
@@ -33,15 +31,11 @@ PRIVATE_BITS = (1, 2, 4, 8)
 
 MULTIPLIERS = (1e-12, 1e12)
 BISECTIONS = 40
-FILL = tuple(0.97**i for i in range(1, 30))
+STEP_TEXT = 40  # most bytes that a step adds to layout.json
+LEAST_GAIN = 1e-9  # of a step, relative to the module's energy: smaller ones are rounding errors
 
 # An omitted direction is a bias, which accumulates over layers; noise does not.
-MISSING = 2.0
-# Training adds a sum of layer inputs to the initial A that tasks have in common, so inputs are
-# strong along the directions in which tasks differ (on the zoo, 3 to 6 times the mean).
-RESIDUAL_WEIGHT = 0.3
-LARGEST_ROW_STEP = 4.0  # rows have a mean square of 1
-HEADROOM = 16.0  # largest column step, relative to the largest root mean square of a delta
+MISSING = 4.0
 
 
 class Choice(NamedTuple):
@@ -64,195 +58,168 @@ CHOICES = (
 )
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """The input of the allocation for one module.
+class Chosen(NamedTuple):
+    """What a module takes.
 
     Attributes:
-        shape: ``(out, in)``.
-        tasks: number of tasks T.
-        weight: weight of an error in this module.
-        largest_step: largest step of a column.
-        rows: candidates for shared rows, best first, float32 ``[n, in]`` of mean square 1.
-        counts: options for the number of shared rows.
-        energies: per option, energies of the shared rows and then of the best private directions
-            for the remainder, ``[options, R]``, padded with zeros.
+        option: index of the number and bits of shared rows.
+        choices: index of the choice of each place for a direction.
     """
 
-    shape: tuple[int, int]
-    tasks: int
-    weight: float
-    largest_step: float
-    rows: torch.Tensor
-    counts: tuple[int, ...]
+    option: int
+    choices: tuple[int, ...]
+
+
+class Step(NamedTuple):
+    """A better choice for one direction, and by how much it lowers the cost per byte."""
+
+    rate: float
+    chosen: Chosen
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The choices of one module: O options for the shared rows, R places for directions.
+
+    Attributes:
+        spectrum: energies of the directions.
+        energies: those of each option's places, ``[O, R]``, weighted.
+        cost: cost of every choice, relative to the energy, ``[C]``.
+        prices: bytes of every choice, ``[O, R, C]``; infinite where it is not allowed.
+    """
+
+    spectrum: Spectrum
     energies: torch.Tensor
+    cost: torch.Tensor
+    prices: torch.Tensor
 
     @classmethod
-    def from_adapters(
-        cls, adapters: AdapterSet, module: str, *, mixable: bool = False
-    ) -> "Spectrum":
-        """Compute the spectrum of one module; without private directions if ``mixable``."""
-        tasks, rank = len(adapters.tasks), adapters.max_rank
-        stack = adapters.stack(module)
-        coords, basis = stack.split_a()
-        norms = _squared_norms(stack, tasks)
-        root, inverse = _metric(stack, coords, rank)
-        coords = coords @ root
-        values, vectors = torch.linalg.eigh(_second_moment(stack, coords))
-        values, vectors = values.flip(0).clamp_min(0) / tasks, vectors.flip(1)
-        most = min(3 * rank, len(values))
-        counts: tuple[int, ...]
-        if mixable:
-            counts, energies = (most,), values[None, :most]
-        else:
-            private = _private_energies(stack, coords)
-            counts = tuple(range(0, most + 1, max(1, rank // 4)))
-            options = [
-                torch.cat([values[:count], private(vectors[:, :count]) / tasks]) for count in counts
-            ]
-            energies = torch.nn.utils.rnn.pad_sequence(options, batch_first=True)
-        rows = vectors[:, :most].T @ inverse @ basis
-        rows /= rows.square().mean(1, keepdim=True).sqrt()
-        out, width = adapters.shapes[module]
-        size = float((norms.max() / (out * width)).sqrt())
-        largest_step = 2.0 ** math.ceil(math.log2(max(size, 1e-12) * HEADROOM))
-        weight = max(float(norms.mean()), 1e-30) ** -0.5
-        return cls((out, width), tasks, weight, largest_step, rows.float(), counts, energies)
+    def of(cls, spectrum: Spectrum) -> "Offer":
+        """Price all choices for the directions of one module."""
+        energies = (spectrum.energies * spectrum.weight).repeat_interleave(len(SHARED_BITS), 0)
+        cost = torch.tensor([x.cost for x in CHOICES], dtype=torch.float64)
+        return cls(spectrum, energies, cost, _prices(spectrum))
 
-    def best(self, multiplier: float) -> ModuleLayout:
-        """Return the nonempty layout of least weighted cost + ``multiplier`` * bytes."""
-        cost, prices = self._prices
-        costs = self.energies[:, None, :, None] * cost + multiplier * prices
-        costs[:, :, 0, 0] = torch.inf
-        least = costs.flatten(0, 1).min(2)
-        best = int(least.values.sum(1).argmin())
-        option = best // len(SHARED_BITS)
-        chosen = [CHOICES[index] for index in least.indices[best].tolist()]
+    def best(self, multiplier: float) -> Chosen:
+        """Return the nonempty choice of least weighted cost + ``multiplier`` * bytes."""
+        costs = self.energies[..., None] * self.cost + multiplier * self.prices
+        costs[:, 0, 0] = torch.inf
+        least = costs.min(2)
+        option = int(least.values.sum(1).argmin())
+        return Chosen(option, tuple(least.indices[option].tolist()))
+
+    def step(self, chosen: Chosen, most: float) -> Step | None:
+        """Return the best step from ``chosen`` of at most so many bytes; None without any."""
+        energies, prices = self.energies[chosen.option], self.prices[chosen.option]
+        now = torch.tensor(chosen.choices)
+        gain = energies[:, None] * (self.cost[now][:, None] - self.cost)
+        bytes_ = prices - prices.gather(1, now[:, None])
+        allowed = (bytes_ > 0) & (bytes_ <= most) & (gain > LEAST_GAIN * energies.sum())
+        rates = torch.where(allowed, gain / bytes_, 0)
+        place, choice = divmod(int(rates.argmax()), len(CHOICES))
+        if not allowed[place, choice]:
+            return None
+        choices = (*chosen.choices[:place], choice, *chosen.choices[place + 1 :])
+        return Step(float(rates[place, choice]), Chosen(chosen.option, choices))
+
+    def layout(self, chosen: Chosen) -> ModuleLayout:
+        """Return the layout of a choice."""
+        shared = self.spectrum.counts[chosen.option // len(SHARED_BITS)]
         directions = [
-            Direction(Code(x.row, place < self.counts[option]), Code(x.column))
-            for place, x in enumerate(chosen)
+            Direction(Code(x.row, place < shared), Code(x.column))
+            for place, x in enumerate(CHOICES[index] for index in chosen.choices)
             if x.row
         ]
-        return ModuleLayout(self.shape, tuple(directions), (LARGEST_ROW_STEP, self.largest_step))
+        steps = (LARGEST_ROW_STEP, self.spectrum.largest_step)
+        return ModuleLayout(self.spectrum.shape, tuple(directions), steps)
 
-    @cached_property
-    def _prices(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weighted cost ``[C]`` of every choice, and its bytes ``[options, SHARED_BITS, R, C]``.
 
-        A choice that is not allowed for a direction has infinitely many bytes.
-        """
-        out, width = self.shape
-        rows, columns = (
-            torch.tensor([packed_bytes(n, x[side]) + 1 if x[side] else 0 for x in CHOICES])
-            for side, n in enumerate((width, out))
-        )
-        bits = torch.tensor([x.row for x in CHOICES])
-        shared = torch.stack(
-            [torch.where(_any_of(bits, [b, 0]), rows, torch.inf) for b in SHARED_BITS]
-        )
-        private = torch.where(_any_of(bits, [*PRIVATE_BITS, 0]), self.tasks * rows, torch.inf)
-        place = torch.arange(self.energies.shape[1]) < torch.tensor(self.counts)[:, None]
-        prices = (
-            torch.where(place[:, None, :, None], shared[:, None], private) + self.tasks * columns
-        )
-        cost = torch.tensor([x.cost for x in CHOICES], dtype=torch.float64) * self.weight
-        return cost, prices
+def _prices(spectrum: Spectrum) -> torch.Tensor:
+    """Bytes of every choice, ``[O, R, C]``; infinitely many where it is not allowed."""
+    out, width = spectrum.shape
+    rows, columns = (
+        torch.tensor([packed_bytes(n, x[side]) + 1 if x[side] else 0 for x in CHOICES])
+        for side, n in enumerate((width, out))
+    )
+    bits = torch.tensor([x.row for x in CHOICES])
+    shared = torch.stack([torch.where(_any_of(bits, [b, 0]), rows, torch.inf) for b in SHARED_BITS])
+    private = torch.where(_any_of(bits, [*PRIVATE_BITS, 0]), spectrum.tasks * rows, torch.inf)
+    counts = torch.tensor(spectrum.counts)
+    first = torch.arange(spectrum.energies.shape[1]) < counts[:, None]  # the shared rows
+    prices = torch.where(first[:, None, :, None], shared[:, None], private)
+    return prices.flatten(0, 1) + spectrum.tasks * columns
 
 
 def _any_of(bits: torch.Tensor, wanted: Sequence[float]) -> torch.Tensor:
     return torch.isin(bits, torch.tensor(wanted, dtype=bits.dtype))
 
 
-def _second_moment(stack: Stack, coords: torch.Tensor) -> torch.Tensor:
-    """``sum_t D_tᵀ D_t`` in coordinates, ``[p, p]``."""
-    same = stack.owner[:, None] == stack.owner
-    return coords.T @ ((stack.b.T @ stack.b) * same) @ coords
-
-
-def _squared_norms(stack: Stack, tasks: int) -> torch.Tensor:
-    """``||D_t||^2``, ``[T]``."""
-    same = stack.owner[:, None] == stack.owner
-    products = (stack.b.T @ stack.b) * (stack.a @ stack.a.T) * same
-    return products.new_zeros(tasks).index_add_(0, stack.owner, products.sum(1))
-
-
-def _metric(stack: Stack, coords: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return square root and inverse square root ``[p, p]`` of ``C = 0.7 I + 0.3 N``.
-
-    N is the second moment of the residual after the best ``rank`` shared rows, scaled to trace p.
-    """
-    moment = _second_moment(stack, coords)
-    missed = torch.linalg.eigh(moment).eigenvectors[:, : max(len(moment) - rank, 0)]
-    moment = missed @ (missed.T @ moment @ missed) @ missed.T
-    scale = len(moment) / moment.trace().clamp_min(1e-30)
-    values, vectors = torch.linalg.eigh(moment * scale * RESIDUAL_WEIGHT)
-    roots = (values.clamp_min(0) + 1 - RESIDUAL_WEIGHT).sqrt()
-    return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
-
-
-def _private_energies(stack: Stack, coords: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function of shared directions ``[p, n]``: the energies of private directions.
-
-    They are the squared singular values of each task's residual, summed over tasks. With
-    ``B = Q R`` and A' the residual of A, these are the eigenvalues of ``R A' A'ᵀ Rᵀ``.
-    """
-    parts = [stack.owner == task for task in stack.owner.unique()]
-    lefts = [torch.linalg.qr(stack.b[:, mine]).R for mine in parts]
-    sums = [left @ coords[mine] for left, mine in zip(lefts, parts, strict=True)]
-    grams = [part @ part.T for part in sums]
-
-    def energies(seen: torch.Tensor) -> torch.Tensor:
-        total = coords.new_zeros(max(map(len, sums)))
-        for part, gram in zip(sums, grams, strict=True):
-            shared = part @ seen
-            values = torch.linalg.eigvalsh(gram - shared @ shared.T).flip(0).clamp_min(0)
-            total[: len(values)] += values
-        return total
-
-    return energies
+def smallest(spectra: Mapping[str, Spectrum]) -> dict[str, ModuleLayout]:
+    """Return the layout of least bytes: one direction per module."""
+    offers = {module: Offer.of(spectrum) for module, spectrum in spectra.items()}
+    return {module: x.layout(x.best(MULTIPLIERS[1])) for module, x in offers.items()}
 
 
 def allocate(
     spectra: Mapping[str, Spectrum],
     limit: int,
-    stored: Callable[[Mapping[str, ModuleLayout]], int],
+    size: Callable[[str, ModuleLayout], int],
+    fixed: int = 0,
 ) -> dict[str, ModuleLayout]:
-    """Return the layout of all modules within ``limit`` bytes, by bisection of the multiplier.
+    """Return the layout of all modules within ``limit`` bytes.
+
+    The multiplier is found by bisection. It leaves bytes over, since whole modules change at one
+    multiplier.
 
     Args:
         spectra: module -> spectrum.
         limit: byte budget.
-        stored: computes the total bytes of a layout.
+        size: computes the bytes of one module by its name and layout.
+        fixed: bytes of everything else.
 
     Raises:
         MergeError: ``limit`` is below the bytes of the smallest layout.
     """
+    offers = {module: Offer.of(spectrum) for module, spectrum in spectra.items()}
 
-    def layout_at(multiplier: float) -> dict[str, ModuleLayout]:
-        return {module: spectrum.best(multiplier) for module, spectrum in spectra.items()}
+    def at(multiplier: float) -> dict[str, Chosen]:
+        return {module: offer.best(multiplier) for module, offer in offers.items()}
+
+    def stored(found: Mapping[str, Chosen]) -> int:
+        return fixed + sum(size(module, offers[module].layout(x)) for module, x in found.items())
 
     low, high = MULTIPLIERS
-    layout = layout_at(high)
-    if (smallest := stored(layout)) > limit:
+    chosen = at(high)
+    if (least := stored(chosen)) > limit:
         raise MergeError(
-            f"the budget is {int(limit):,} bytes, expected at least {smallest:,}: one "
+            f"the budget is {int(limit):,} bytes, expected at least {least:,}: one "
             "direction per module, with a 1-bit column for each task"
         )
     for _ in range(BISECTIONS):
         middle = (low * high) ** 0.5
-        candidate = layout_at(middle)
+        candidate = at(middle)
         if stored(candidate) > limit:
             low = middle
         else:
-            high, layout = middle, candidate
-    # A module's layout changes in jumps: spend the remaining bytes on modules that still fit.
-    used = stored(layout)
-    for factor in FILL:
-        for module, spectrum in spectra.items():
-            better = spectrum.best(high * factor)
-            if (
-                better != layout[module]
-                and used < (size := stored(layout | {module: better})) <= limit
-            ):
-                layout, used = layout | {module: better}, size
-    return layout
+            high, chosen = middle, candidate
+    chosen = _filled(offers, chosen, limit - stored(chosen), size)
+    return {module: offers[module].layout(x) for module, x in chosen.items()}
+
+
+def _filled(
+    offers: Mapping[str, Offer],
+    chosen: Mapping[str, Chosen],
+    left: float,
+    size: Callable[[str, ModuleLayout], int],
+) -> dict[str, Chosen]:
+    """Spend the bytes that are left on single directions, those of the best rate first."""
+    found = dict(chosen)
+    steps = {module: x.step(found[module], left - STEP_TEXT) for module, x in offers.items()}
+    while possible := {module: step for module, step in steps.items() if step}:
+        module = max(possible, key=lambda name: possible[name].rate)
+        offer, after = offers[module], possible[module].chosen
+        before, bigger = (size(module, offer.layout(x)) for x in (found[module], after))
+        if bigger - before <= left:
+            found[module], left = after, left - (bigger - before)
+        steps[module] = offer.step(found[module], left - STEP_TEXT)
+    return found

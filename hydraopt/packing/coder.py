@@ -14,10 +14,11 @@ from ..formats.layout import Layout, ModuleLayout
 from ..formats.pack import pack_bytes
 from ..progress import progress
 from ..stored import head_sides, relative_errors
-from .allocate import MULTIPLIERS, Spectrum, allocate
+from .allocate import allocate, smallest
 from .codec import Coded
 from .coded import CodedAdapters, join_vectors, split_payload
 from .encode import encode_module, encode_shared
+from .spectrum import Spectrum
 from .verbatim import encode_heads, layout_of
 
 
@@ -45,7 +46,7 @@ class Coder:
     @cached_property
     def smallest(self) -> int:
         """Smallest possible budget in bytes."""
-        return self._stored({m: x.best(MULTIPLIERS[1]) for m, x in self.spectra.items()})
+        return self._fixed + sum(self._size(*x) for x in smallest(self.spectra).items())
 
     def code(self, limit: int) -> CodedAdapters:
         """Code the adapters within ``limit`` bytes, which include layout and headers.
@@ -53,7 +54,7 @@ class Coder:
         Raises:
             MergeError: ``limit`` is less than :attr:`smallest`.
         """
-        modules = allocate(self.spectra, limit, self._stored)
+        modules = allocate(self.spectra, limit, self._size, self._fixed)
         layout = Layout(self.adapters.base_model, {**modules, **self.heads})
         shared: dict[tuple[str, str, int], Coded] = {}
         tasks: dict[tuple[str, str, int], Coded] = {}
@@ -83,13 +84,15 @@ class Coder:
         )
         return replace(coded, errors=relative_errors(self.adapters, coded))
 
-    def _stored(self, modules: Mapping[str, ModuleLayout]) -> int:
-        """Return the bytes of layout.json, the shared pack and all tasks' packs."""
-        tasks = len(self.adapters.tasks)
+    @cached_property
+    def _fixed(self) -> int:
+        """Bytes of the heads, and of layout.json, the shared pack and all tasks' packs if empty."""
         empty = len(Layout(self.adapters.base_model, {}).text().encode())
-        headers = pack_bytes(0) * (1 + tasks)
-        everything = (*modules.items(), *self.heads.items())
-        return empty + headers + sum(_size(m, x, tasks) for m, x in everything)
+        headers = pack_bytes(0) * (1 + len(self.adapters.tasks))
+        return empty + headers + sum(self._size(*x) for x in self.heads.items())
+
+    def _size(self, name: str, module: ModuleLayout) -> int:
+        return _size(name, module, len(self.adapters.tasks))
 
 
 @cache

@@ -4,12 +4,12 @@ A task's private rows are the top right singular vectors of the residual of its 
 shared rows, and are coded first. Its columns are the least-squares fit to the coded rows R,
 ``B = D Rᵀ (R Rᵀ)^-1``, scaled to ``<D, B R> = <D, D>``, which their coding preserves. Codes are
 thus unbiased rather than of least squared error, which would pull every layer towards the base
-model. Columns of 1 and 2 bits overshoot slightly.
+model.
 
 Tasks are coded independently: an adapter that is added later has the same codes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -17,10 +17,6 @@ from ..factors import Factors
 from ..formats.layout import Code, ModuleLayout
 from .codec import Coded, decode, encode
 
-# Scale by bits of a column. Noise makes outputs less confident, which a slightly larger delta
-# compensates. Tuned on the zoo's training inputs, where unmerged adapters also gain slightly (0.25
-# points on words-*) from a scale of 1.1.
-OVERSHOOT: Mapping[float, float] = {1: 1.05, 2: 1.1}
 RIDGE = 1e-6  # of least squares: rows that a task does not need may be almost zero
 
 
@@ -74,13 +70,12 @@ def decode_vectors(
 def fit_columns(layout: ModuleLayout, factors: Factors, rows: torch.Tensor) -> torch.Tensor:
     """Fit columns ``[R, out]`` to the rows ``[R, in]``, before coding.
 
-    They are the least-squares solution, scaled to ``<D, B R> = <D, D>``, with overshoot.
+    They are the least-squares solution, scaled to ``<D, B R> = <D, D>``.
     """
     columns = least_squares(factors, rows)
     kept = ((factors.b.T @ columns) * (factors.a @ rows.T)).sum()
     energy = ((factors.b.T @ factors.b) * (factors.a @ factors.a.T)).sum()
-    more = torch.tensor([[OVERSHOOT.get(code.bits, 1.0)] for code in layout.codes("B")])
-    return columns.T * more * (energy / kept if kept > 0 else 1)
+    return columns.T * (energy / kept if kept > 0 else 1)
 
 
 def least_squares(factors: Factors, rows: torch.Tensor) -> torch.Tensor:

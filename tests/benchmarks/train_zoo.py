@@ -10,8 +10,10 @@ batches came in another order, and it keeps the last weights rather than those o
 """
 
 import random
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,6 +37,23 @@ LEARNING_RATE_RATIO = 25  # B's learning rate over A's
 ADAPTER_BATCH = 16
 POOL = 16  # batches drawn at once and sorted by length, so that little padding is computed
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an adapter is trained; ``lora_alpha`` is twice the rank.
+
+    Attributes:
+        rank: rank r.
+        layers: suffixes of the adapted layers' names.
+        seed: seed of the initialisation, from which all tasks start; None: one for each task.
+        rslora: scale by alpha / sqrt(r) instead of alpha / r.
+    """
+
+    rank: int = 8
+    layers: tuple[str, ...] = LINEAR_LAYERS
+    seed: int | None = 0
+    rslora: bool = False
 
 
 def train(
@@ -84,25 +103,31 @@ def base_pairs(seed: int) -> Iterator[tuple[str, str]]:
         yield next(rng.choice(streams))
 
 
-def train_base(directory: Path, steps: int) -> None:
+def train_base(directory: Path, steps: int, seed: int = 0) -> None:
     """Pretrain the base model and save it with its tokenizer."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = new_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05)
-    train(model, optimizer, base_pairs(0), steps=steps, size=48, label="base")
+    train(model, optimizer, base_pairs(seed), steps=steps, size=48, label="base")
     model.half().save_pretrained(directory)
     new_tokenizer().save_pretrained(directory)
 
 
-def train_adapter(task: str, base: Path, directory: Path, steps: int) -> float:
+def train_adapter(
+    task: str, base: Path, directory: Path, steps: int, recipe: Recipe = Recipe()
+) -> float:
     """Train one adapter on top of ``base``, save it, and return its exact match on test inputs."""
     torch.set_num_threads(1)
     transformers_logging.disable_progress_bar()
     application, language = task.split("-")
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
-    torch.manual_seed(0)  # one initialisation for all tasks
+    torch.manual_seed(zlib.crc32(task.encode()) if recipe.seed is None else recipe.seed)
     config = LoraConfig(
-        r=8, lora_alpha=16, target_modules=list(LINEAR_LAYERS), task_type="CAUSAL_LM"
+        r=recipe.rank,
+        lora_alpha=2 * recipe.rank,
+        target_modules=list(recipe.layers),
+        use_rslora=recipe.rslora,
+        task_type="CAUSAL_LM",
     )
     model = get_peft_model(model, config)
     optimizer = create_loraplus_optimizer(

@@ -1,0 +1,135 @@
+"""Measure codes on sets of adapters that differ in how they were trained.
+
+    PYTHONPATH=tests/benchmarks python tests/benchmarks/adapter_sets.py -o docs/results/sets.json
+
+All sets but the bundled one are trained first, and kept in the cache: LoRA on the zoo's base with
+other ranks, layers, scales and initialisations, and on a second base, trained with another seed.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from train_zoo import Recipe, train_adapter, train_base
+
+from hydraopt.adapters import AdapterSet, read_adapters
+from hydraopt.evaluation import Evaluator
+from hydraopt.files import replaced_file, write_json
+from hydraopt.packing import Coder
+from hydraopt.profiling.cache import cached
+from hydraopt.zoo import BASE, load_adapters
+from hydraopt.zoo.tasks import TASKS, test_examples
+
+VERSION = 1  # of how the sets are trained
+STEPS, BASE_STEPS = 400, 4000
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+BUNDLED, OTHER_BASE = "bundled", "second base, r = 16"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Adapters to train: every n-th task of the zoo."""
+
+    recipe: Recipe
+    every: int = 5
+    second_base: bool = False
+
+
+SETS: Mapping[str, Trained] = {
+    "r = 4": Trained(Recipe(4)),
+    "r = 32": Trained(Recipe(32)),
+    "attention, r = 16": Trained(Recipe(16, ATTENTION)),
+    "unaligned": Trained(Recipe(seed=None)),
+    "rsLoRA, r = 16": Trained(Recipe(16, rslora=True)),
+    OTHER_BASE: Trained(Recipe(16), every=2, second_base=True),
+}
+
+
+def second_base() -> Path:
+    """Directory of the second base."""
+    return cached(
+        f"zoo-sets/base-{VERSION}", lambda directory: train_base(directory, BASE_STEPS, seed=1)
+    )
+
+
+def adapter(name: str, task: str) -> Path:
+    """Directory of one adapter of a set."""
+    how = SETS[name]
+    base = second_base() if how.second_base else Path(BASE)
+    place = name.replace(" ", "")
+    return cached(
+        f"zoo-sets/{place}-{VERSION}/{task}",
+        lambda directory: train_adapter(task, base, directory, STEPS, how.recipe),
+    )
+
+
+def adapters_of(name: str, jobs: int) -> tuple[AdapterSet, Path]:
+    """Return a set of adapters and the directory of its base."""
+    if name == BUNDLED:
+        return load_adapters(), Path(BASE)
+    how = SETS[name]
+    base = second_base() if how.second_base else Path(BASE)
+    tasks = TASKS[:: how.every]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        found = pool.map(adapter, [name] * len(tasks), tasks)
+        return read_adapters([f"{t}={x}" for t, x in zip(tasks, found, strict=True)]), base
+
+
+def measure(adapters: AdapterSet, base: Path, budgets: list[float], inputs: int) -> dict:
+    """Exact match of the adapters, and what each budget uses and loses of it, in points."""
+    examples = {task: test_examples(task, inputs) for task in adapters.tasks}
+    evaluator = Evaluator.load(str(base), examples)
+    whole = evaluator.unmerged(adapters)
+    coder = Coder.from_adapters(adapters)
+    found: dict = {"tasks": len(whole), "exact": _mean(whole), "budgets": {}}
+    for budget in budgets:
+        coded = coder.code(int(budget / 100 * adapters.fp16_bytes))
+        lost = {task: whole[task] - x for task, x in evaluator.merged(coded).items()}
+        worst = max(lost, key=lost.__getitem__)
+        found["budgets"][f"{budget:g}"] = {
+            "used": 100 * coded.stored_bytes / adapters.fp16_bytes,
+            "lost": _mean(lost),
+            "worst_lost": 100 * lost[worst],
+            "worst_task": worst,
+        }
+    return found
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return 100 * sum(values.values()) / len(values)
+
+
+def main(
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file to write.")],
+    sets: Annotated[str, typer.Option(help="Names, separated by semicolons.")] = ";".join(
+        (BUNDLED, *SETS)
+    ),
+    budgets: Annotated[str, typer.Option(help="Per cent of the adapters in fp16.")] = "3.5,5",
+    inputs: Annotated[int, typer.Option(help="Test inputs per task.")] = 200,
+    jobs: Annotated[int, typer.Option(help="Adapters trained at a time.")] = 2,
+) -> None:
+    """Train what is missing, and measure all sets."""
+    shares = [float(x) for x in budgets.split(",")]
+    record = {}
+    for name in sets.split(";"):
+        adapters, base = adapters_of(name, jobs)
+        record[name] = measure(adapters, base, shares, inputs)
+        print(name, *_lines(record[name]), sep="\n  ", flush=True)
+        with replaced_file(output) as staging:
+            write_json(staging, {"inputs": inputs, "sets": record})
+
+
+def _lines(found: dict) -> list[str]:
+    return [f"{found['tasks']} tasks, {found['exact']:.2f} % exact match"] + [
+        f"{share} %: {x['used']:.2f} % used, {x['lost']:.2f} lost, "
+        f"worst {x['worst_lost']:.1f} ({x['worst_task']})"
+        for share, x in found["budgets"].items()
+    ]
+
+
+if __name__ == "__main__":
+    typer.run(main)
