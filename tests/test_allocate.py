@@ -1,5 +1,7 @@
 """The allocation: budgets met from below, the smallest budget named, invariances."""
 
+from statistics import mean
+
 import pytest
 import torch
 from conftest import delta, random_set
@@ -8,9 +10,12 @@ from hydraopt.adapters import AdapterSet, LoraAdapter
 from hydraopt.errors import MergeError
 from hydraopt.factors import Factors
 from hydraopt.formats.codes import GROUPED, packed_bytes
+from hydraopt.formats.layout import Code, Direction, ModuleLayout
+from hydraopt.packing import Coder
 from hydraopt.packing.allocate import SHARED_BITS, allocate
-from hydraopt.packing.spectrum import Spectrum
+from hydraopt.packing.spectrum import LARGEST_ROW_STEP, Spectrum
 from hydraopt.zoo import load_adapters
+from hydraopt.zoo.evaluate import zoo_evaluator
 
 SHAPES = ((40, 24), (24, 48))
 
@@ -169,3 +174,29 @@ def test_a_delta_of_zero_takes_the_least_bytes():
     )
     first, *_ = allocated(blank, 0.3 * blank.fp16_bytes).values()
     assert len(first.directions) == 1
+
+
+def test_it_is_better_than_the_same_bits_everywhere_at_equal_bytes(monkeypatch):
+    adapters = AdapterSet(load_adapters().adapters[::5])
+    coder = Coder.from_adapters(adapters)
+    same = {
+        name: ModuleLayout(
+            spectrum.shape,
+            (Direction(Code(GROUPED, True), Code(2)),) * 4,
+            (LARGEST_ROW_STEP, spectrum.largest_step),
+        )
+        for name, spectrum in coder.spectra.items()
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr("hydraopt.packing.coder.allocate", lambda *_: same)
+        uniform = coder.code(0)
+    evaluator = zoo_evaluator(40, adapters.tasks)
+
+    def nats(factors):
+        return mean(x.nats for x in evaluator.scores(adapters.tasks, factors).values())
+
+    found = coder.code(uniform.stored_bytes)
+    assert found.stored_bytes <= uniform.stored_bytes
+    trained = nats({x.name: x.factors for x in adapters.adapters}.__getitem__)
+    lost, wanted = (nats(x.task_factors) - trained for x in (found, uniform))
+    assert lost < 0.7 * wanted

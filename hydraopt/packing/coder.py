@@ -12,7 +12,7 @@ from ..errors import BundleError
 from ..factors import Factors, is_head
 from ..formats.layout import Layout, ModuleLayout
 from ..formats.pack import pack_bytes
-from ..progress import progress
+from ..parallel import each
 from ..stored import head_sides, relative_errors
 from .allocate import allocate, smallest
 from .codec import Coded
@@ -20,6 +20,8 @@ from .coded import CodedAdapters, join_vectors, split_payload
 from .encode import encode_module, encode_shared
 from .spectrum import Spectrum
 from .verbatim import encode_heads, layout_of
+
+Key = tuple[str, str, int]  # module, side and direction of a vector
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class Coder:
     @classmethod
     def from_adapters(cls, adapters: AdapterSet, *, mixable: bool = False) -> "Coder":
         """Compute the spectrum of every module; with shared rows only if ``mixable``."""
-        spectra = {
-            module: Spectrum.from_adapters(adapters, module, mixable=mixable)
-            for module in progress(adapters.shapes, "measure")
-        }
-        return cls(adapters, spectra)
+
+        def measured(module: str) -> Spectrum:
+            return Spectrum.from_adapters(adapters, module, mixable=mixable)
+
+        spectra = each(measured, adapters.shapes, "measure")
+        return cls(adapters, dict(zip(adapters.shapes, spectra, strict=True)))
 
     @cached_property
     def heads(self) -> dict[str, ModuleLayout]:
@@ -56,16 +59,9 @@ class Coder:
         """
         modules = allocate(self.spectra, limit, self._size, self._fixed)
         layout = Layout(self.adapters.base_model, {**modules, **self.heads})
-        shared: dict[tuple[str, str, int], Coded] = {}
-        tasks: dict[tuple[str, str, int], Coded] = {}
-        for name, module in progress(layout.modules.items(), "code"):
-            first = []
-            if name in self.spectra:
-                first = encode_shared(module, self.spectra[name].rows)
-            shared |= {(name, "A", index): vector for index, vector in enumerate(first)}
-            absent = Factors.zero(module.shape)
-            factors = [{**x.factors, **x.heads}.get(name, absent) for x in self.adapters.adapters]
-            tasks |= _private(name, module, first, factors)
+        found = each(lambda name: self._coded(name, layout.modules[name]), layout.modules, "code")
+        shared = {key: vector for first, _ in found for key, vector in first.items()}
+        tasks = {key: vectors for _, private in found for key, vectors in private.items()}
         payloads = {
             task: join_vectors(
                 layout.task, {k: Coded(*(x[i] for x in v)) for k, v in tasks.items()}
@@ -83,6 +79,14 @@ class Coder:
             base_weights=self.adapters.base_weights,
         )
         return replace(coded, errors=relative_errors(self.adapters, coded))
+
+    def _coded(self, name: str, module: ModuleLayout) -> tuple[dict[Key, Coded], dict[Key, Coded]]:
+        """Return one module's shared vectors, and the private ones, each of all tasks."""
+        first = encode_shared(module, self.spectra[name].rows) if name in self.spectra else []
+        absent = Factors.zero(module.shape)
+        factors = [{**x.factors, **x.heads}.get(name, absent) for x in self.adapters.adapters]
+        shared = {(name, "A", index): vector for index, vector in enumerate(first)}
+        return shared, _private(name, module, first, factors)
 
     @cached_property
     def _fixed(self) -> int:
@@ -115,7 +119,7 @@ def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -
     """
     first = split_payload(layout.shared, shared)
     own = {**adapter.factors, **adapter.heads}
-    vectors: dict[tuple[str, str, int], Coded] = {}
+    vectors: dict[Key, Coded] = {}
     for name, module in layout.modules.items():
         if any(code.shared for code in module.codes("B")):
             raise BundleError("all tasks of this bundle share one adapter; export a new bundle")
@@ -127,7 +131,7 @@ def encode_adapter(layout: Layout, shared: torch.Tensor, adapter: LoraAdapter) -
 
 def _private(
     name: str, module: ModuleLayout, shared: list[Coded], factors: list[Factors]
-) -> dict[tuple[str, str, int], Coded]:
+) -> dict[Key, Coded]:
     """Code the private rows and all columns of N tasks, each with N vectors."""
     if is_head(name):
         rows, columns = encode_heads(module, factors)

@@ -1,17 +1,20 @@
 """Relative errors of stored adapters against the originals."""
 
-from ..adapters import AdapterSet
+from ..adapters import AdapterSet, LoraAdapter
 from ..factors import relative_error
+from ..parallel import each
 from .adapters import StoredAdapters
 
 
 def relative_errors(adapters: AdapterSet, merged: StoredAdapters) -> dict[str, dict[str, float]]:
     """Return ``||D - D'|| / ||D||`` for every task and each module of its adapter."""
-    errors = {}
-    for adapter in adapters.adapters:
+
+    def errors(adapter: LoraAdapter) -> dict[str, float]:
         approximations = merged.task_factors(adapter.name)
-        errors[adapter.name] = {
+        return {
             module: relative_error(factors, approximations[module])
             for module, factors in adapter.factors.items()
         }
-    return errors
+
+    found = each(errors, adapters.adapters, "compare")
+    return dict(zip(adapters.tasks, found, strict=True))
