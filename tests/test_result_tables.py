@@ -255,10 +255,27 @@ def test_storage_against_quality_on_the_zoo():
     )
 
 
+def test_other_sets_of_adapters():
+    check_table(
+        tables(QUALITY)[6],
+        {
+            row: {
+                "tasks": found["tasks"],
+                "exact match unmerged %": found["exact"],
+                "lost at 3.5 %": found["budgets"]["3.5"]["lost"],
+                "by the worst task": found["budgets"]["3.5"]["worst_lost"],
+                "lost at 5 %": found["budgets"]["5"]["lost"],
+                "by its worst task": found["budgets"]["5"]["worst_lost"],
+            }
+            for row, found in results("sets.json")["sets"].items()
+        },
+    )
+
+
 def test_what_sharing_all_rows_costs():
     found = results("mixable.json")
     check_table(
-        tables(QUALITY)[6],
+        tables(QUALITY)[7],
         {
             f"--budget {x['budget']}%" + " --mixable" * x["mixable"]: {
                 "mean exact match %": 100 * x["mean_exact"],
@@ -279,7 +296,7 @@ def test_what_sharing_all_rows_costs():
 def test_methods_by_number_of_tasks():
     found = {(point["method"], point["tasks"]): point for point in results("frontier/merges.json")}
     counts = {"2 tasks": 2, "4": 4, "8": 8, "16": 16, "32": 32}
-    table = tables(QUALITY)[7]
+    table = tables(QUALITY)[8]
     shown = {}
     for row in table:
         method = MERGES.get(row, row)

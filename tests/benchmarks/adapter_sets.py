@@ -3,18 +3,17 @@
     PYTHONPATH=tests/benchmarks python tests/benchmarks/adapter_sets.py -o docs/results/sets.json
 
 All sets but the bundled one are trained first, and kept in the cache: LoRA on the zoo's base with
-other ranks, layers, scales and initialisations, and on a second base, trained with another seed.
+other ranks, layers, scales and initialisations, for every fifth of its tasks.
 """
 
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from train_zoo import Recipe, train_adapter, train_base
+from train_zoo import Recipe, train_adapter
 
 from hydraopt.adapters import AdapterSet, read_adapters
 from hydraopt.evaluation import Evaluator
@@ -25,64 +24,42 @@ from hydraopt.zoo import BASE, load_adapters
 from hydraopt.zoo.tasks import TASKS, test_examples
 
 VERSION = 1  # of how the sets are trained
-STEPS, BASE_STEPS = 400, 4000
+STEPS = 400
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-BUNDLED, OTHER_BASE = "bundled", "second base, r = 16"
+BUNDLED = "bundled"
+EVERY = 5  # n-th task of the zoo
 
-
-@dataclass(frozen=True)
-class Trained:
-    """Adapters to train: every n-th task of the zoo."""
-
-    recipe: Recipe
-    every: int = 5
-    second_base: bool = False
-
-
-SETS: Mapping[str, Trained] = {
-    "r = 4": Trained(Recipe(4)),
-    "r = 32": Trained(Recipe(32)),
-    "attention, r = 16": Trained(Recipe(16, ATTENTION)),
-    "unaligned": Trained(Recipe(seed=None)),
-    "rsLoRA, r = 16": Trained(Recipe(16, rslora=True)),
-    OTHER_BASE: Trained(Recipe(16), every=2, second_base=True),
+SETS: Mapping[str, Recipe] = {
+    "unaligned": Recipe(seed=None),
+    "attention, r = 16": Recipe(16, ATTENTION),
+    "r = 32": Recipe(32),
+    "r = 4": Recipe(4),
+    "rsLoRA, r = 16": Recipe(16, rslora=True),
 }
-
-
-def second_base() -> Path:
-    """Directory of the second base."""
-    return cached(
-        f"zoo-sets/base-{VERSION}", lambda directory: train_base(directory, BASE_STEPS, seed=1)
-    )
 
 
 def adapter(name: str, task: str) -> Path:
     """Directory of one adapter of a set."""
-    how = SETS[name]
-    base = second_base() if how.second_base else Path(BASE)
-    place = name.replace(" ", "")
     return cached(
-        f"zoo-sets/{place}-{VERSION}/{task}",
-        lambda directory: train_adapter(task, base, directory, STEPS, how.recipe),
+        f"zoo-sets/{name.replace(' ', '')}-{VERSION}/{task}",
+        lambda directory: train_adapter(task, Path(BASE), directory, STEPS, SETS[name]),
     )
 
 
-def adapters_of(name: str, jobs: int) -> tuple[AdapterSet, Path]:
-    """Return a set of adapters and the directory of its base."""
+def adapters_of(name: str, jobs: int) -> AdapterSet:
+    """Return a set of adapters."""
     if name == BUNDLED:
-        return load_adapters(), Path(BASE)
-    how = SETS[name]
-    base = second_base() if how.second_base else Path(BASE)
-    tasks = TASKS[:: how.every]
+        return load_adapters()
+    tasks = TASKS[::EVERY]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         found = pool.map(adapter, [name] * len(tasks), tasks)
-        return read_adapters([f"{t}={x}" for t, x in zip(tasks, found, strict=True)]), base
+        return read_adapters([f"{t}={x}" for t, x in zip(tasks, found, strict=True)])
 
 
-def measure(adapters: AdapterSet, base: Path, budgets: list[float], inputs: int) -> dict:
+def measure(adapters: AdapterSet, budgets: list[float], inputs: int) -> dict:
     """Exact match of the adapters, and what each budget uses and loses of it, in points."""
     examples = {task: test_examples(task, inputs) for task in adapters.tasks}
-    evaluator = Evaluator.load(str(base), examples)
+    evaluator = Evaluator.load(str(BASE), examples)
     whole = evaluator.unmerged(adapters)
     coder = Coder.from_adapters(adapters)
     found: dict = {"tasks": len(whole), "exact": _mean(whole), "budgets": {}}
@@ -116,8 +93,7 @@ def main(
     shares = [float(x) for x in budgets.split(",")]
     record = {}
     for name in sets.split(";"):
-        adapters, base = adapters_of(name, jobs)
-        record[name] = measure(adapters, base, shares, inputs)
+        record[name] = measure(adapters_of(name, jobs), shares, inputs)
         print(name, *_lines(record[name]), sep="\n  ", flush=True)
         with replaced_file(output) as staging:
             write_json(staging, {"inputs": inputs, "sets": record})
