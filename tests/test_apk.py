@@ -30,6 +30,7 @@ NAMES = ("applicationId", "versionCode", "versionName")
 ACTIVITIES = {f"io/hydraopt/demo/{x}" for x in ("MainActivity", "benchmark/BenchmarkActivity")}
 # public members that Android 4.1 (level 16) had not, and the level that brought them
 NEWER = {
+    "android/graphics/Bitmap$Config.HARDWARE": 26,
     "android/os/Build.SUPPORTED_ABIS": 21,
     "android/provider/DocumentsContract.buildChildDocumentsUriUsingTree": 21,
     "android/provider/DocumentsContract.buildDocumentUriUsingTree": 21,
