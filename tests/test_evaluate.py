@@ -184,7 +184,7 @@ def classifiers(exported, tmp_path_factory):
     directories = [root / task for task in ("topic", "mood")]
     for seed, directory in enumerate(directories):
         save_classifier(directory, CLASSES[directory.name], seed)
-    bundle = exported("classifiers", lambda: private(read_adapters(directories)), base)
+    bundle = exported("scored-classifiers", lambda: private(read_adapters(directories)), base)
     return base, directories, bundle
 
 

@@ -263,7 +263,7 @@ def test_run_prints_the_outputs_and_profile_takes_causal_lms_only(bundle, tmp_pa
     wanted = run(bundle, "mood").tolist()
     assert json.loads(succeeds(*arguments)) == pytest.approx(wanted)
     record = json.loads(succeeds(*arguments, "--json"))
-    assert record == {"task": "mood", "output": pytest.approx(wanted)}
+    assert record == {"task": "mood", "mixture": {"mood": 1.0}, "output": pytest.approx(wanted)}
     assert json.loads(succeeds("info", bundle, "--json"))["kind"] == "encoder"
     for options in (["--chat"], ["--temperature", "0.5"]):
         text = ("run", bundle, "--task", "mood", "--prompt", "a")
