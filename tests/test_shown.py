@@ -170,14 +170,14 @@ def test_a_text_on_a_terminal_cannot_command_it(bundle, monkeypatch, capsys):
     prompt = session.encode("hi")
     for seed in range(50):
         wild = Sampling(9.0, seed=seed)
-        show(session, prompt, 24, wild, "text")
+        show(session, prompt, 24, wild, "text", ())
         piped = capsys.readouterr().out
         if "\x1b" in piped:
             break
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal)
-        show(session, prompt, 24, wild, "text")
+        show(session, prompt, 24, wild, "text", ())
     shown = os.read(ours, 10_000).decode().replace("\r\n", "\n")
     os.close(ours)
     assert shown == visible(piped, keep="\n\t") != piped

@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 from android_tokenizers import texts, tokenizers
+from tokenizer_families import families
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from hydraopt.confined import ConfinedTokenizer
@@ -12,6 +13,8 @@ BEGIN, END = "<|begin|>", "<|end|>"
 # as templates write it: words beside those of a turn are encoded together with them
 PIECES = (f"{BEGIN}system\nBe", f".{END}\n{BEGIN}user\n", f"{END}\n{BEGIN}model\n")
 SPACE = "▁"
+# families of chat models; Unigram's vocabularies have pieces that are spelt like special tokens
+CHAT_FAMILIES = ("llama2-metaspace", "phi3", "mistral", "gemma3")
 
 
 def sentencepiece(normalizer, pre_tokenizer=None) -> Tokenizer:
@@ -31,8 +34,11 @@ def sentencepiece(normalizer, pre_tokenizer=None) -> Tokenizer:
 def kinds() -> dict[str, Tokenizer]:
     spaces = normalizers.Replace(" ", SPACE)
     legacy = normalizers.Sequence([normalizers.Prepend(SPACE), spaces])
+    # trained without the template's tokens
+    plain = dict(families([text for text in texts(3000) if "<" not in text]))
     return {
-        **dict(tokenizers()),
+        **{name: x for name, x in tokenizers() if name not in plain},
+        **{name: plain[name] for name in CHAT_FAMILIES},
         "llama2": sentencepiece(legacy),
         "metaspace": sentencepiece(None, pre_tokenizers.Metaspace(prepend_scheme="first")),
         "gemma": sentencepiece(spaces),
