@@ -4,6 +4,7 @@ import android.app.Activity
 import android.content.Intent
 import android.graphics.Insets
 import android.net.Uri
+import android.util.TypedValue
 import android.view.View
 import android.view.ViewGroup
 import android.view.WindowInsets
@@ -200,6 +201,20 @@ class ScreenTest {
         assertEquals(listOf(60, 90), listOf(screen.paddingTop, screen.paddingBottom))
     }
 
+    /** Whose contrasts tests/test_android_colours.py computes. */
+    @Test
+    fun iconsOfBarsAreDarkInTheLight() {
+        start()
+        for ((mode, isLight) in listOf("+notnight" to true, "+night" to false)) {
+            phone.change(mode)
+            for (flag in BARS) {
+                val value = TypedValue()
+                phone.activity.theme.resolveAttribute(flag, value, true)
+                assertEquals(isLight, value.data != 0)
+            }
+        }
+    }
+
     @Test
     fun everythingIsNamedAndLargeEnoughToTouch() {
         RuntimeEnvironment.setFontScale(2f)
@@ -234,6 +249,8 @@ class ScreenTest {
     }
 
     private companion object {
+        val BARS =
+            listOf(android.R.attr.windowLightStatusBar, android.R.attr.windowLightNavigationBar)
         val FIGURES = listOf(
             R.id.switch_last, R.id.switch_p50, R.id.switch_p95, R.id.first_token, R.id.prefill,
             R.id.decode, R.id.memory_before, R.id.memory_now
