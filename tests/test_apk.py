@@ -37,6 +37,7 @@ NEWER = {
     "android/provider/DocumentsContract.getDocumentId": 19,
     "android/provider/DocumentsContract.getTreeDocumentId": 21,
     "android/view/ViewGroup.getLayoutDirection": 17,
+    "android/widget/TextView.setCompoundDrawablesRelativeWithIntrinsicBounds": 17,
 }
 # an ELF file of 64 bits for AArch64, without anything in it
 DUMMY = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 183, 1, *[0] * 10)

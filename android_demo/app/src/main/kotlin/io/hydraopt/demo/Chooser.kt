@@ -9,7 +9,7 @@ import android.widget.EditText
 import android.widget.ListView
 import android.widget.TextView
 
-/** A list that covers the screen: tasks with a search field, or bundles. */
+/** A list that covers the screen: tasks with a search field and a mark, or bundles. */
 class Chooser(
     private val activity: Activity,
     private val presenter: Presenter,
@@ -43,11 +43,17 @@ class Chooser(
     /** Shows the choices. */
     fun render(state: State) {
         search.put(state.query)
-        val items = when (picker) {
-            Picker.TASKS -> state.found.map { Item(it, null) { presenter.pick(it) } }
-            Picker.BUNDLES -> state.places.map { Item(it.name, origin(it)) { presenter.open(it) } }
+        val isFirst = rows.isEmpty
+        rows.show(items(state))
+        val current = rows.items.indexOfFirst { it.isCurrent }
+        if (isFirst && current >= 0) list.setSelection(current) // scrolls to it
+    }
+
+    private fun items(state: State) = when (picker) {
+        Picker.TASKS -> state.found.map { Item(it, null, it == state.task) { presenter.pick(it) } }
+        Picker.BUNDLES -> state.places.map {
+            Item(it.name, origin(it), isCurrent = false) { presenter.open(it) }
         }
-        rows.show(items)
     }
 
     private fun origin(place: Place): String = activity.getString(
@@ -60,7 +66,12 @@ class Chooser(
 
     fun close() = dialog.dismiss()
 
-    private class Item(val name: String, val details: String?, val choose: () -> Unit)
+    private class Item(
+        val name: String,
+        val details: String?,
+        val isCurrent: Boolean,
+        val choose: () -> Unit
+    )
 
     private inner class Rows : BaseAdapter() {
         var items = listOf<Item>()
@@ -79,8 +90,15 @@ class Chooser(
 
         override fun getView(position: Int, convertView: View?, parent: ViewGroup): View {
             val row = convertView ?: activity.layoutInflater.inflate(R.layout.row, parent, false)!!
-            row.findViewById<TextView>(R.id.name)!!.text = items[position].name
-            row.findViewById<TextView>(R.id.details)!!.show(items[position].details)
+            val item = items[position]
+            row.findViewById<TextView>(R.id.details)!!.show(item.details)
+            row.findViewById<TextView>(R.id.name)!!.apply {
+                text = item.name
+                contentDescription =
+                    if (item.isCurrent) activity.getString(R.string.current, item.name) else null
+                val mark = if (item.isCurrent) R.drawable.ic_check else 0
+                setCompoundDrawablesRelativeWithIntrinsicBounds(0, 0, mark, 0)
+            }
             return row
         }
     }

@@ -68,13 +68,21 @@ class Phone {
     val dialog: AlertDialog? get() = ShadowDialog.getLatestDialog()
         ?.takeIf(Dialog::isShowing) as AlertDialog?
 
-    val rows: List<String>
+    private val names: List<TextView>
         get() {
             val list = dialog!!.findViewById<ListView>(R.id.list)!!
             return List(list.adapter!!.count) {
-                list.adapter!!.getView(it, null, list)!!.findViewById<TextView>(R.id.name)!!
-                    .text.toString()
+                list.adapter!!.getView(it, null, list)!!.findViewById(R.id.name)!!
             }
+        }
+
+    val rows: List<String> get() = names.map { it.text.toString() }
+
+    /** Rows that have a mark and are read aloud as the current one. */
+    val marked: List<String>
+        get() = names.filter { it.compoundDrawablesRelative[2] != null }.map {
+            check(it.contentDescription.toString() == "${it.text}, current")
+            it.text.toString()
         }
 
     fun tapRow(name: String) {

@@ -9,6 +9,7 @@ import android.view.View
 import android.view.ViewGroup
 import android.view.WindowInsets
 import android.widget.EditText
+import android.widget.ListView
 import android.widget.TextView
 import java.io.File
 import org.junit.Assert.assertEquals
@@ -73,6 +74,23 @@ class ScreenTest {
             val value = phone.view<View>(tile).findViewById<TextView>(R.id.value)!!.text
             assertTrue("$value", Regex("[0-9,.]+( ms| MB)?").matches(value))
         }
+    }
+
+    @Test
+    fun theCurrentTaskIsMarkedAmongTheOthers() {
+        start()
+        phone.tap(R.id.task)
+        assertEquals(listOf<String>(), phone.marked)
+        val last = phone.rows.last()
+        phone.tapRow(last)
+        phone.awaitRest()
+        phone.tap(R.id.task)
+        assertEquals(listOf(last), phone.marked)
+        val list = phone.dialog!!.findViewById<ListView>(R.id.list)!!
+        phone.await("scrolling to it") { list.lastVisiblePosition == phone.rows.size - 1 }
+        assertTrue(list.firstVisiblePosition > 0)
+        phone.search("date")
+        assertEquals(listOf<String>(), phone.marked)
     }
 
     @Test
