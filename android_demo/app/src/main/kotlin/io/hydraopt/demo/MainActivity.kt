@@ -6,6 +6,7 @@ import android.content.Intent
 import android.os.Bundle
 import android.os.Handler
 import android.os.Looper
+import android.util.Log
 import io.hydraopt.AssetSource
 import java.io.File
 
@@ -30,7 +31,7 @@ class MainActivity : Activity() {
         val shelf = Shelf(File(filesDir, BUNDLES), getExternalFilesDir(BUNDLES), cacheDir) {
             AssetSource(assets, BUNDLES).children.orEmpty()
         }
-        return Presenter(shelf, { main.post(it) })
+        return Presenter(shelf, { main.post(it) }, log = { Log.w(TAG, it.message, it) })
     }
 
     @Deprecated("Of the platform, whose newer ways are AndroidX's")
@@ -62,7 +63,7 @@ class MainActivity : Activity() {
         try {
             startActivityForResult(Intent(Intent.ACTION_OPEN_DOCUMENT_TREE), PICK)
         } catch (_: ActivityNotFoundException) {
-            presenter.fail(getString(R.string.no_picker))
+            presenter.fail(Problem(Remedy.OTHER_WAY))
         }
     }
 
@@ -77,5 +78,6 @@ class MainActivity : Activity() {
     private companion object {
         const val BUNDLES = "bundles"
         const val PICK = 1
+        const val TAG = "hydraopt" // adb logcat -s hydraopt
     }
 }

@@ -23,12 +23,14 @@ data class Remembered(val bundle: String?, val task: String?, val prompt: String
  * @param post runs a function on the main thread later.
  * @param memory bytes of the process.
  * @param freeMemory bytes that a program may have.
+ * @param log takes every error, with all that the library tells.
  */
 class Presenter(
     private val shelf: Shelf,
     private val post: (() -> Unit) -> Unit,
     private val memory: () -> Long = ProcessMemory::pss,
-    private val freeMemory: () -> Long? = TaskSession::freeMemory
+    private val freeMemory: () -> Long? = TaskSession::freeMemory,
+    private val log: (Throwable) -> Unit = {}
 ) {
     private val worker = Executors.newSingleThreadExecutor { Thread(it, "session") }
     private var job = Job()
@@ -53,8 +55,12 @@ class Presenter(
         view?.invoke(state)
     }
 
-    /** Work of the session's thread, until it ends, is stopped or another job follows. */
-    private inner class Job {
+    /**
+     * Work of the session's thread, until it ends, is stopped or another job follows.
+     *
+     * @param name the bundle or task that it is about.
+     */
+    private inner class Job(private val name: String = "") {
         val cancellation = Cancellation()
         val stopped get() = cancellation.isCancelled
         private val pieces = StringBuilder() // that are not shown yet
@@ -82,22 +88,30 @@ class Presenter(
                 if (!stopped) body()
             } catch (_: StoppedException) {
                 // nothing to tell: it was asked for
-            } catch (error: MemoryException) {
-                show { copy(error = "${error.message}: choose it again") }
             } catch (error: HydraOptException) {
-                show { copy(error = error.message) }
+                tell(error)
             } catch (error: OutOfMemoryError) {
-                show { copy(error = "the memory does not suffice (${error.message})") }
+                tell(error)
             }
             show { copy(work = Work.NONE) }
         }
+
+        private fun tell(error: Throwable) {
+            log(error)
+            show { copy(problem = Problem(remedy(error, work), name)) }
+        }
     }
 
-    private fun work(work: Work, change: State.() -> State, body: Job.() -> Unit) {
+    private fun work(
+        work: Work,
+        name: String,
+        change: State.() -> State,
+        body: Job.() -> Unit
+    ) {
         job.stop()
-        val next = Job()
+        val next = Job(name)
         job = next
-        show { change().copy(work = work, error = null) }
+        show { change().copy(work = work, problem = null) }
         worker.execute { next.run(body) }
     }
 
@@ -128,7 +142,7 @@ class Presenter(
     fun open(place: Place, task: String? = null) {
         if (!state.isOpen) return
         val work = if (place is Foreign) Work.COPYING else Work.OPENING
-        work(work, { copy(picker = null) }) {
+        work(work, place.name, { copy(picker = null) }) {
             val bundle = shelf.open(place) { stopped }
             session?.close() // two programs at a time might be too large
             session = null
@@ -161,7 +175,7 @@ class Presenter(
     fun pick(task: String) {
         if (!state.isOpen) return
         val change: State.() -> State = { copy(picker = null, answer = "", end = null) }
-        work(Work.SWITCHING, change) { switch(session ?: return@work, task) }
+        work(Work.SWITCHING, task, change) { switch(session ?: return@work, task) }
     }
 
     private fun Job.switch(session: TaskSession, task: String) {
@@ -176,7 +190,8 @@ class Presenter(
         if (!state.canRun) return
         val options = Options(maxNewTokens = LONGEST, chat = state.chat)
         val prompt = state.prompt
-        work(Work.ANSWERING, { copy(answer = "", end = null) }) {
+        val name = state.bundle?.name.orEmpty()
+        work(Work.ANSWERING, name, { copy(answer = "", end = null) }) {
             val session = session ?: return@work
             val answer = session.generate(prompt, options, cancellation, ::append)
             val first = switched
@@ -215,7 +230,7 @@ class Presenter(
     }
 
     /** Reports an error outside of the session. */
-    fun fail(error: String) = show { copy(error = error) }
+    fun fail(problem: Problem) = show { copy(problem = problem) }
 
     /** Stops everything; the session's thread frees the program. */
     fun close() {

@@ -58,7 +58,7 @@ class Screen(
         chat.isChecked = state.chat
         run.isEnabled = state.canRun
         stop.isEnabled = state.canStop
-        error.show(state.error)
+        error.show(state.problem?.let { text(REMEDIES.getValue(it.remedy), it.name) })
         renderAnswer(state)
         figures.render(state.figures)
         renderChooser(state)
@@ -132,6 +132,17 @@ class Screen(
             End.CONTEXT to R.string.end_context,
             End.STOP to R.string.end_token,
             End.CANCELLED to R.string.end_stopped
+        )
+        val REMEDIES = mapOf(
+            Remedy.OTHER_BUNDLE to R.string.other_bundle,
+            Remedy.PICK_AGAIN to R.string.pick_again,
+            Remedy.OTHER_TASK to R.string.other_task,
+            Remedy.OTHER_PROMPT to R.string.other_prompt,
+            Remedy.OPEN_ALL_THE_SAME to R.string.open_all_the_same,
+            Remedy.SMALLER_BUNDLE to R.string.smaller_bundle,
+            Remedy.FREE_SPACE to R.string.free_space,
+            Remedy.OTHER_WAY to R.string.no_picker,
+            Remedy.TRY_AGAIN to R.string.try_again
         )
     }
 }

@@ -30,7 +30,7 @@ data class OpenBundle(
  * @property answer the text so far.
  * @property end why the answer ended; null until then.
  * @property tokens of the answer, when it ended.
- * @property error the error, in one line.
+ * @property problem the last error, until something else is done.
  */
 data class State(
     val work: Work = Work.NONE,
@@ -44,7 +44,7 @@ data class State(
     val answer: String = "",
     val end: End? = null,
     val tokens: Int = 0,
-    val error: String? = null,
+    val problem: Problem? = null,
     val figures: Figures = Figures()
 ) {
     /** Tasks that match every word of [query]. */

@@ -15,11 +15,15 @@ import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.shadows.ShadowDialog
+import org.robolectric.shadows.ShadowLog
 
 /** The app on a phone that Robolectric plays: what a user sees and does. */
 class Phone {
     val controller = Robolectric.buildActivity(MainActivity::class.java)
     val activity: MainActivity get() = controller.get()
+
+    @Suppress("DEPRECATION")
+    val presenter: Presenter get() = activity.onRetainNonConfigurationInstance() as Presenter
 
     fun start(): Phone {
         controller.setup()
@@ -135,6 +139,9 @@ class Phone {
     }
 
     companion object {
+        /** What a developer reads in Android's log. */
+        val log: List<String> get() = ShadowLog.getLogsForTag("hydraopt").map { it.msg }
+
         const val SIZE = "w400dp-h880dp-xhdpi"
 
         /** Where adb pushes bundles. */

@@ -1,6 +1,7 @@
 package io.hydraopt.demo
 
 import io.hydraopt.End
+import io.hydraopt.FileSource
 import io.hydraopt.Options
 import io.hydraopt.TaskSession
 import java.io.File
@@ -26,6 +27,7 @@ class PresenterTest {
 
     private val main = LinkedBlockingQueue<() -> Unit>()
     private val seen = ArrayList<State>()
+    private val logged = LinkedBlockingQueue<Throwable>()
     private lateinit var pushed: File
     private lateinit var presenter: Presenter
 
@@ -36,9 +38,10 @@ class PresenterTest {
         presenter = made()
     }
 
-    private fun made(): Presenter {
+    private fun made(freeMemory: () -> Long? = TaskSession::freeMemory): Presenter {
         val shelf = Shelf(File(folder.root, "own"), pushed) { listOf() }
-        return Presenter(shelf, { main.add(it) }).also { it.view = { state -> seen.add(state) } }
+        return Presenter(shelf, { main.add(it) }, freeMemory = freeMemory, log = logged::add)
+            .also { it.view = { state -> seen.add(state) } }
     }
 
     @After
@@ -54,6 +57,15 @@ class PresenterTest {
     private fun start() {
         presenter.start()
         awaitRest()
+    }
+
+    /** The user is told what to do, and the log everything, in one line. */
+    private fun assertTold(remedy: Remedy, name: String, message: String) {
+        assertEquals(Problem(remedy, name), state.problem)
+        val told = logged.single().message!!
+        assertTrue("$told lacks: $message", message in told)
+        assertFalse('\n' in told)
+        logged.clear()
     }
 
     private fun open(name: String) {
@@ -105,8 +117,9 @@ class PresenterTest {
             assertEquals(task, state.task)
             assertEquals(answer, state.answer)
             assertEquals(End.END_TOKEN, state.end)
-            assertNull(state.error)
+            assertNull(state.problem)
         }
+        assertTrue("$logged", logged.isEmpty())
         val figures = state.figures
         assertEquals(40, figures.switches.size)
         assertTrue(figures.switchPercentile(50)!! <= figures.switchPercentile(95)!!)
@@ -187,7 +200,7 @@ class PresenterTest {
     }
 
     @Test
-    fun wrongBundlesAreToldInWords() {
+    fun wrongBundlesAreTold() {
         start()
         val cases = mapOf<String, (File) -> Unit>(
             "manifest.json is missing" to { File(it, "manifest.json").delete() },
@@ -205,26 +218,41 @@ class PresenterTest {
             val bundle = Fixtures.copied("zoo", pushed, "damaged-${message.length}")
             damage(bundle)
             open(bundle.name)
-            assertTrue("${state.error} lacks: $message", message in state.error!!)
-            assertFalse('\n' in state.error!!)
+            assertTold(Remedy.OTHER_BUNDLE, bundle.name, message)
             assertEquals("what was open stays", "zoo", state.bundle?.name)
         }
         open("zoo")
-        assertNull(state.error)
+        assertNull(state.problem)
+    }
+
+    @Test
+    fun aDirectoryThatIsNoBundleIsToldWhenItIsCopied() {
+        start()
+        presenter.open(Foreign(FileSource(folder.newFolder("photos")), picked = true))
+        await("an end") { it.work == Work.NONE }
+        assertTold(Remedy.PICK_AGAIN, "photos", "photos has no manifest.json")
+        assertEquals("zoo", state.bundle?.name)
+    }
+
+    @Test
+    fun whatCannotBeWrittenIsTold() {
+        start()
+        File(folder.root, "own").run { deleteRecursively() && createNewFile() }
+        presenter.open(Foreign(FileSource(Fixtures.bundle("slow")), picked = true))
+        await("an end") { it.work == Work.NONE }
+        assertTold(Remedy.FREE_SPACE, "slow", "cannot write")
     }
 
     @Test
     fun aBundleThatIsTooLargeIsOpenedWhenItIsChosenAgain() {
         presenter.close()
-        val shelf = Shelf(File(folder.root, "own"), pushed) { listOf() }
-        presenter = Presenter(shelf, { main.add(it) }, freeMemory = { 1_000_000 })
+        presenter = made(freeMemory = { 1_000_000 })
         for (round in 1..2) {
             open("zoo")
-            assertTrue(state.error, "but only 1 MB of memory are free" in state.error!!)
-            assertTrue(state.error, state.error!!.endsWith("choose it again"))
+            assertTold(Remedy.OPEN_ALL_THE_SAME, "zoo", "but only 1 MB of memory are free")
             assertNull(state.bundle)
             open("zoo")
-            assertNull(state.error)
+            assertNull(state.problem)
             assertNotNull(state.bundle)
         }
     }
@@ -237,22 +265,22 @@ class PresenterTest {
         Fixtures.flip(File(copy, "packs/second.pack"))
         presenter.pick("second")
         await("the refusal") { it.work == Work.NONE }
-        assertTrue(state.error, "second.pack is damaged" in state.error!!)
+        assertTold(Remedy.OTHER_TASK, "second", "second.pack is damaged")
         assertNull(state.task)
         val good = Fixtures.answers("slow").first()
         ask(good.task, good.prompt)
         assertEquals(good.answer, state.answer)
-        assertNull(state.error)
+        assertNull(state.problem)
     }
 
     @Test
-    fun wrongTasksAndPromptsAreToldInWords() {
+    fun wrongTasksAndPromptsAreTold() {
         start()
         presenter.pick("delta")
         await("the refusal") { it.work == Work.NONE }
-        assertTrue(state.error, "no task 'delta'; there are: " in state.error!!)
+        assertTold(Remedy.OTHER_TASK, "delta", "no task 'delta'; there are: ")
         ask(state.bundle!!.tasks.first(), "x".repeat(10_000))
-        assertTrue(state.error, "tokens, expected at most" in state.error!!)
+        assertTold(Remedy.OTHER_PROMPT, "zoo", "tokens, expected at most")
         assertEquals("", state.answer)
         presenter.type("")
         assertFalse(state.canRun)
@@ -273,7 +301,7 @@ class PresenterTest {
         }
         generates.await()
         open("zoo")
-        assertNull(state.error)
+        assertNull(state.problem)
         assertNotNull(state.bundle)
         goOn.countDown()
         other.join()

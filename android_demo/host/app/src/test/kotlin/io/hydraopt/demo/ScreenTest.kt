@@ -149,8 +149,9 @@ class ScreenTest {
         phone.type(R.id.prompt, "x".repeat(400))
         phone.tap(R.id.run)
         phone.awaitRest()
-        assertTrue("400 tokens, expected at most" in phone.text(R.id.error))
+        assertTrue(phone.text(R.id.error).startsWith("This prompt is too long"))
         assertEquals(View.VISIBLE, phone.view<View>(R.id.error).visibility)
+        assertTrue("${Phone.log}", Phone.log.any { "400 tokens, expected at most" in it })
         phone.type(R.id.prompt, "money 1.00 EUR=")
         phone.tap(R.id.run)
         phone.awaitRest()
@@ -165,13 +166,28 @@ class ScreenTest {
         phone.tap(R.id.bundle)
         phone.await("both bundles") { phone.rows == listOf("half", "zoo") }
         phone.tapRow("half")
-        phone.await("an error") { "shared.pack is damaged" in phone.text(R.id.error) }
+        phone.await("an error") { "bundle half is incomplete" in phone.text(R.id.error) }
+        assertTrue("${Phone.log}", Phone.log.any { "shared.pack is damaged" in it })
         phone.awaitRest()
         phone.tap(R.id.bundle)
         phone.await("both bundles") { phone.rows == listOf("half", "zoo") }
         phone.tapRow("zoo")
         phone.await("zoo") { phone.text(R.id.bundle_name) == "zoo" }
         assertEquals(View.GONE, phone.view<View>(R.id.error).visibility)
+    }
+
+    @Test
+    fun everyProblemIsToldWithoutWordsForDevelopers() {
+        start()
+        val told = Remedy.entries.map {
+            phone.presenter.fail(Problem(it, "NAME"))
+            phone.text(R.id.error)
+        }
+        assertEquals(Remedy.entries.size, told.toSet().size)
+        for (text in told) {
+            assertTrue(text, text.endsWith('.') && text[0].isUpperCase())
+            assertFalse(text, Regex("export|hydraopt|exception|null").containsMatchIn(text))
+        }
     }
 
     private fun pick(document: String) {
@@ -203,8 +219,8 @@ class ScreenTest {
         Documents.serve(Fixtures.bundle("slow"), permitted = false)
         start()
         pick("slow")
-        val error = phone.text(R.id.error)
-        assertTrue(error, "slow cannot be read: the app has no permission" in error)
+        assertTrue(phone.text(R.id.error).startsWith("slow was not copied: it cannot be read"))
+        assertTrue("${Phone.log}", Phone.log.any { "the app has no permission" in it })
         assertEquals("zoo", phone.text(R.id.bundle_name))
     }
 
