@@ -2,6 +2,7 @@ package io.hydraopt.demo
 
 import io.hydraopt.Generation
 import io.hydraopt.SwitchTimes
+import io.hydraopt.demo.benchmark.percentile
 
 /**
  * Measurements since the bundle was opened; null if not yet measured.
@@ -37,17 +38,23 @@ data class Figures(
         memoryNow = memory
     )
 
-    /** A percentile of all switches, interpolated as in the profiler; null without switches. */
-    fun switchPercentile(percent: Int): Double? {
-        if (switches.isEmpty()) return null
-        val sorted = switches.sorted()
-        val place = percent / 100.0 * (sorted.size - 1)
-        val low = sorted[place.toInt()]
-        val high = sorted[minOf(place.toInt() + 1, sorted.size - 1)]
-        return low + (place - place.toInt()) * (high - low)
-    }
+    /** Whether the 5th and 95th percentiles are other switches than the fastest and the slowest. */
+    val hasPercentiles: Boolean get() = switches.size > FEW
+
+    /** The median of all switches; null without switches. */
+    val switchMedian: Double? get() = switchAt(0.5)
+
+    /** The 5th percentile, or the fastest of a few. */
+    val switchLow: Double? get() = switchAt(if (hasPercentiles) 0.05 else 0.0)
+
+    /** The 95th percentile, or the slowest of a few. */
+    val switchHigh: Double? get() = switchAt(if (hasPercentiles) 0.95 else 1.0)
+
+    private fun switchAt(share: Double) =
+        if (switches.isEmpty()) null else percentile(switches, share)
 
     private companion object {
         const val KEPT = 1000
+        const val FEW = 20 // of one more the 5th percentile is the second fastest
     }
 }

@@ -13,20 +13,28 @@ class FiguresView(private val activity: Activity) {
         if (figures == shown) return
         shown = figures
         show(R.id.switch_last, R.string.switch_last, millis(figures.switches.lastOrNull()))
-        show(R.id.switch_p50, R.string.switch_p50, millis(figures.switchPercentile(50)))
-        show(R.id.switch_p95, R.string.switch_p95, millis(figures.switchPercentile(95)))
+        showSwitches(figures)
         show(R.id.first_token, R.string.first_token, millis(figures.firstToken))
         show(R.id.prefill, R.string.prefill, rate(figures.prefill))
         show(R.id.decode, R.string.decode, rate(figures.decode))
         show(R.id.memory_before, R.string.memory_before, megabytes(figures.memoryBefore))
         show(R.id.memory_now, R.string.memory_now, megabytes(figures.memoryNow))
-        show(R.id.switch_count, R.string.switch_count, "${figures.switches.size}")
+    }
+
+    private fun showSwitches(figures: Figures) {
+        val count = figures.switches.size
+        val many = figures.hasPercentiles
+        val low = if (many) R.string.switch_p5 else R.string.switch_fastest
+        val high = if (many) R.string.switch_p95 else R.string.switch_slowest
+        show(R.id.switch_median, R.string.switch_median, millis(figures.switchMedian), count)
+        show(R.id.switch_low, low, millis(figures.switchLow), count)
+        show(R.id.switch_high, high, millis(figures.switchHigh), count)
     }
 
     /** TalkBack reads label and value together. */
-    private fun show(tile: Int, label: Int, value: String?) {
+    private fun show(tile: Int, label: Int, value: String?, vararg arguments: Any) {
         val view: View = activity.findViewById(tile)!!
-        val name = activity.getString(label)
+        val name = activity.getString(label, *arguments)
         view.findViewById<TextView>(R.id.label)!!.text = name
         view.findViewById<TextView>(R.id.value)!!.text = value ?: "–"
         val spoken = value ?: activity.getString(R.string.unmeasured)

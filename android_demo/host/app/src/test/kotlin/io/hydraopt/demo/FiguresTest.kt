@@ -1,19 +1,25 @@
 package io.hydraopt.demo
 
 import org.junit.Assert.assertEquals
-import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
 
 /** What is measured. */
 class FiguresTest {
     @Test
-    fun percentilesAreTheProfilers() {
-        val figures = Figures(switches = listOf(4.0, 1.0, 3.0, 2.0))
-        assertEquals(2.5, figures.switchPercentile(50)!!, 1e-9)
-        assertEquals(3.85, figures.switchPercentile(95)!!, 1e-9)
-        assertNull(Figures().switchPercentile(50))
+    fun ofFewSwitchesTheFastestAndTheSlowestAreShown() {
+        assertEquals(listOf(1.0, 2.5, 4.0), shown(listOf(4.0, 1.0, 3.0, 2.0)))
+        assertEquals(listOf(7.0, 7.0, 7.0), shown(listOf(7.0)))
+        assertEquals(listOf(null, null, null), shown(listOf()))
     }
+
+    @Test
+    fun ofManySwitchesPercentilesAreTheProfilers() {
+        assertEquals(listOf(6.0, 51.0, 96.0), shown(List(101) { 101.0 - it }))
+    }
+
+    private fun shown(switches: List<Double>) =
+        Figures(switches).run { listOf(switchLow, switchMedian, switchHigh) }
 
     @Test
     fun memoryIsWhatTheKernelTells() {

@@ -74,6 +74,22 @@ class ScreenTest {
             val value = phone.view<View>(tile).findViewById<TextView>(R.id.value)!!.text
             assertTrue("$value", Regex("[0-9,.]+( ms| MB)?").matches(value))
         }
+        assertTrue(spoken(R.id.switch_high), spoken(R.id.switch_high).matches(SLOWEST_OF_ONE))
+    }
+
+    private fun spoken(tile: Int) = phone.view<View>(tile).contentDescription.toString()
+
+    @Test
+    fun percentilesAreThoseOfManySwitches() {
+        start()
+        val view = FiguresView(phone.activity)
+        view.render(Figures(List(20) { 20.0 - it }))
+        assertEquals("Switches: fastest of 20: 1.00 ms", spoken(R.id.switch_low))
+        assertEquals("Switches: slowest of 20: 20.00 ms", spoken(R.id.switch_high))
+        view.render(Figures(List(21) { 21.0 - it }))
+        assertEquals("Switches: median of 21: 11.00 ms", spoken(R.id.switch_median))
+        assertEquals("Switches: p5 of 21: 2.00 ms", spoken(R.id.switch_low))
+        assertEquals("Switches: p95 of 21: 20.00 ms", spoken(R.id.switch_high))
     }
 
     @Test
@@ -283,11 +299,12 @@ class ScreenTest {
     }
 
     private companion object {
+        val SLOWEST_OF_ONE = Regex("Switches: slowest of 1: [0-9.]+ ms")
         val BARS =
             listOf(android.R.attr.windowLightStatusBar, android.R.attr.windowLightNavigationBar)
         val FIGURES = listOf(
-            R.id.switch_last, R.id.switch_p50, R.id.switch_p95, R.id.first_token, R.id.prefill,
-            R.id.decode, R.id.memory_before, R.id.memory_now
+            R.id.switch_last, R.id.switch_median, R.id.switch_low, R.id.switch_high,
+            R.id.first_token, R.id.prefill, R.id.decode, R.id.memory_before, R.id.memory_now
         )
     }
 }
