@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "android_demo"
 CATALOG = DEMO / "gradle" / "libs.versions.toml"
+README = DEMO / "README.md"
 SPACE = {"": "http://maven.apache.org/POM/4.0.0"}
 OF_GRADLE = {"min.sdk": "minSdk", "target.sdk": "targetSdk", "version.name": "versionName"}
 MODULES = ("hydraopt", "coroutines", "app")
@@ -112,3 +113,30 @@ def test_the_wrapper_is_pinned():
         r"https\\://services\.gradle\.org/distributions/gradle-8\.\S+-bin\.zip", url
     )
     assert re.fullmatch("[0-9a-f]{64}", properties["distributionSha256Sum"])
+    pinned = re.search(r"gradle-(\d+)\.(\d+)", url).groups()
+    least = set(re.findall(r"Gradle (\d+)\.(\d+) or later", README.read_text()))
+    # of plugins 8.11 to 8.13, in Android's table of compatible versions
+    assert least == {("8", "13")}
+    assert tuple(map(int, pinned)) >= (8, 13)
+    assert versions()["agp"].startswith("8.13.")
+
+
+def needed(module: str) -> dict[str, set[str]]:
+    """Names of the catalog that a module's build file takes, with the versions they refer to."""
+    catalog, text = tomllib.loads(CATALOG.read_text()), gradle(module)
+    names = {
+        "versions": set(re.findall(r"\blibs\.versions\.(\w+)", text)),
+        "plugins": {x.replace(".", "-") for x in re.findall(r"\blibs\.plugins\.([\w.]+)", text)},
+        "libraries": set(re.findall(r"\(libs\.(\w+)\)", text)),
+    }
+    for table in ("plugins", "libraries"):
+        names["versions"] |= {catalog[table][name]["version"]["ref"] for name in names[table]}
+    return names
+
+
+def test_the_readme_lists_what_the_modules_take_from_a_catalog():
+    of_library, of_coroutines = map(needed, ("hydraopt", "coroutines"))
+    for table, names in of_library.items():
+        row = re.search(rf"^\| `\[{table}\]` \|(.*)\|(.*)\|$", README.read_text(), re.MULTILINE)
+        listed = [set(re.findall(r"`([\w-]+)`", cell)) for cell in row.groups()]
+        assert names and listed == [names, of_coroutines[table] - names]
