@@ -77,6 +77,14 @@ def test_gradle_takes_the_levels_of_android_from_the_catalog(module):
     assert assigned == {name: f"libs.versions.{name}.get().toInt()" for name in levels}
 
 
+def test_the_app_is_tested_on_the_level_that_it_targets():
+    tests = "".join(path.read_text() for path in (DEMO / "host" / "app").rglob("*Test.kt"))
+    tested = re.findall(r"@Config\(sdk = \[(\d+)\]", tests)
+    assert {*tested} == {versions()["targetSdk"], versions()["compileSdk"]}
+    release = pom().find("./properties/android.all", SPACE).text.partition("-")[0]
+    assert int(release) + 20 == int(versions()["compileSdk"])
+
+
 def test_the_manifest_leaves_to_both_builds_what_gradle_puts_in():
     properties = {name: pom("app").find(f"./properties/{name}", SPACE).text for name in OF_GRADLE}
     for name, value in properties.items():
