@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -153,30 +153,24 @@ def _write(root: Path, tasks: Iterable[str]) -> None:
     export_bundle(merged, str(root / "base"), root / "bundle", FLOAT32)
 
 
+def _write_heads(root: Path, save: Callable, classes: Mapping[str, int]) -> None:
+    """Write a base, an adapter with a head for each task, and their bundle."""
+    save_base(tiny_bert(), root / "base")
+    for seed, (task, count) in enumerate(classes.items()):
+        save(root / task, count, seed)
+    _write(root, classes)
+
+
 @pytest.fixture(scope="session")
 def classifiers(made) -> Path:
     """A base, tasks that classify texts, and their bundle."""
-
-    def write(root: Path) -> None:
-        save_base(tiny_bert(), root / "base")
-        for seed, (task, classes) in enumerate(HEADS.items()):
-            save_classifier(root / task, classes, seed)
-        _write(root, HEADS)
-
-    return made("classifiers", write)
+    return made("classifiers", lambda root: _write_heads(root, save_classifier, HEADS))
 
 
 @pytest.fixture(scope="session")
 def taggers(made) -> Path:
     """A base, tasks that classify tokens, and their bundle."""
-
-    def write(root: Path) -> None:
-        save_base(tiny_bert(), root / "base")
-        for seed, (task, classes) in enumerate(TAGS.items()):
-            save_tagger(root / task, classes, seed)
-        _write(root, TAGS)
-
-    return made("taggers", write)
+    return made("taggers", lambda root: _write_heads(root, save_tagger, TAGS))
 
 
 @pytest.fixture(scope="session")

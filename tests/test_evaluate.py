@@ -8,9 +8,8 @@ import pytest
 import torch
 from command_line import fails, succeeds
 from conftest import save_adapter
-from encoders import save_base, tiny_bert
+from encoders import HEADS
 from PIL import Image
-from test_heads import CLASSES, save_classifier
 from torch.nn.functional import cross_entropy
 
 from hydraopt.adapters import read_adapters
@@ -21,7 +20,6 @@ from hydraopt.evaluation.generated import chrf
 from hydraopt.evaluation.program import Evaluation, evaluate
 from hydraopt.evaluation.program.examples import encode_examples, read_lines_of
 from hydraopt.evaluation.program.scores import Scored, judged
-from hydraopt.merging.private import private
 from hydraopt.runtime import Session
 from hydraopt.training import encode, load_model
 from hydraopt.zoo import ADAPTERS, BASE
@@ -176,30 +174,19 @@ def test_another_bundle_is_scored_on_the_same_examples(bundle, other_bundle, ans
     assert found.scored["against"] != found.scored["program"]
 
 
-@pytest.fixture(scope="module")
-def classifiers(exported, tmp_path_factory):
-    """Directories of a base and two adapters with heads, and their bundle."""
-    root = tmp_path_factory.mktemp("classifiers")
-    base = save_base(tiny_bert(), root / "base")
-    directories = [root / task for task in ("topic", "mood")]
-    for seed, directory in enumerate(directories):
-        save_classifier(directory, CLASSES[directory.name], seed)
-    bundle = exported("scored-classifiers", lambda: private(read_adapters(directories)), base)
-    return base, directories, bundle
-
-
 def test_a_classifier_has_accuracy(classifiers, tmp_path):
-    base, directories, bundle = classifiers
+    bundle, tasks = classifiers / "bundle", ("topic", "mood")
     session = Session.open(bundle)
     texts = [f"a text {letter}" for letter in "abcdefgh"]
     lines = []
-    for task in ("topic", "mood"):
+    for task in tasks:
         session.switch(task)
         classes = [int(session.run(text).argmax()) for text in texts]
-        wrong = [(x + 1) % CLASSES[task] if i < 2 else x for i, x in enumerate(classes)]
+        wrong = [(x + 1) % HEADS[task] if i < 2 else x for i, x in enumerate(classes)]
         lines += [(task, text, str(x)) for text, x in zip(texts, wrong, strict=True)]
     data = save_lines(tmp_path / "test.jsonl", *lines)
-    found = evaluate(bundle, data, base=str(base), adapters=list(map(str, directories)))
+    adapters = [str(classifiers / task) for task in tasks]
+    found = evaluate(bundle, data, base=str(classifiers / "base"), adapters=adapters)
     for run in ("program", "float"):
         assert found.scored[run].right == {"topic": 6 / 8, "mood": 6 / 8}
         assert found.scored[run].measures == ("accuracy",)

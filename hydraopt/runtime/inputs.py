@@ -8,7 +8,6 @@ import torch
 from ..errors import BundleError, TaskError
 from ..factors import is_head
 from ..formats.models import CausalLm, Encoder, Image, Model
-from .images import is_picture, pixel_values
 
 
 def inputs_of(given: Any, model: Encoder | Image) -> list[torch.Tensor]:
@@ -77,6 +76,8 @@ def example(model: Model) -> list[int] | torch.Tensor:
 
 
 def _image(pixels: Any, model: Image) -> torch.Tensor:
+    from .images import is_picture, pixel_values  # Pillow, which other models do not need
+
     if is_picture(pixels):
         return pixel_values(pixels, model)
     expected = model.shape
