@@ -1,20 +1,32 @@
 """A turn's text makes no special tokens, and is otherwise encoded as a part of the whole prompt."""
 
+import shutil
 from functools import cache
+from itertools import product
 
 import pytest
 from android_tokenizers import texts, tokenizers
+from chat_templates import CHATML
+from conftest import FLOAT32
 from tokenizer_families import families
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from hydraopt.confined import ConfinedTokenizer
+from hydraopt.errors import TaskError
+from hydraopt.lowering.bundle import export_bundle
+from hydraopt.lowering.chat import read_chat
+from hydraopt.runtime import Session
 
 BEGIN, END = "<|begin|>", "<|end|>"
 # as templates write it: words beside those of a turn are encoded together with them
 PIECES = (f"{BEGIN}system\nBe", f".{END}\n{BEGIN}user\n", f"{END}\n{BEGIN}model\n")
 SPACE = "▁"
-# families of chat models; Unigram's vocabularies have pieces that are spelt like special tokens
 CHAT_FAMILIES = ("llama2-metaspace", "phi3", "mistral", "gemma3")
+# those with pieces that are spelt like special tokens: what is between two line breaks is such a
+# piece as a whole, or Unigram finds it anywhere
+SPELT = {"gemma3", "xlm-r", "unigram-bytes", "albert"}
+SPACES = ("", " ", "\n\n")
 
 
 def sentencepiece(normalizer, pre_tokenizer=None) -> Tokenizer:
@@ -45,16 +57,21 @@ def kinds() -> dict[str, Tokenizer]:
     }
 
 
+def of_chats(tokenizer: Tokenizer) -> Tokenizer:
+    """With the template's tokens."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if not {BEGIN, END} & {*tokenizer.get_vocab()}:
+        tokenizer.add_special_tokens([BEGIN, END])
+    return tokenizer
+
+
 @pytest.fixture(scope="module")
 def confined(tmp_path_factory):
     found = {}
     for name, tokenizer in kinds().items():
         path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        if not {BEGIN, END} & {*tokenizer.get_vocab()}:
-            tokenizer.add_special_tokens([BEGIN, END])
-        tokenizer.save(str(path))
+        of_chats(tokenizer).save(str(path))
         found[name] = tokenizer, ConfinedTokenizer(path)
     return found
 
@@ -99,3 +116,58 @@ def test_a_text_without_a_template_has_the_special_tokens_of_its_writer(confined
         turns.encode_turns(prompt("a", "b"))
         assert turns.encode(text) == tokenizer.encode(text).ids
         assert turns.decode(turns.encode(text)) == tokenizer.decode(tokenizer.encode(text).ids)
+
+
+def spelt(tokenizer: Tokenizer) -> set[str]:
+    """Special tokens that a text becomes in which none is parsed."""
+    tokenizer.encode_special_tokens = True
+    found = {
+        name
+        for name in special_names(tokenizer)
+        for before, after in product(SPACES, repeat=2)
+        if tokenizer.token_to_id(name) in tokenizer.encode(before + name + after).ids
+    }
+    tokenizer.encode_special_tokens = False
+    return found - {"<unk>", "[UNK]"}
+
+
+def chatting(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    template = CHATML.replace("<|im_start|>", BEGIN).replace("<|im_end|>", END)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template)
+
+
+def test_a_chat_is_exported_only_if_special_tokens_in_messages_are_plain_text(warnings):
+    others = families([text for text in texts(3000) if "<" not in text])
+    refused = set()
+    for name, tokenizer in {**dict(others), **kinds()}.items():
+        tokenizer.post_processor = None  # of transformers, without the tokens added to every text
+        hit = spelt(of_chats(tokenizer))
+        chat, end = read_chat(chatting(tokenizer))
+        assert (chat is None) == bool(hit), name
+        assert end == tokenizer.token_to_id(END)
+        if hit:
+            refused.add(name)
+            (line,) = warnings
+            assert line.startswith("the bundle has no chat template; the tokenizer's does not fit")
+            assert any(f"the text {x!r} in a message becomes a special token" in line for x in hit)
+        warnings.clear()
+    assert refused == SPELT
+
+
+@pytest.mark.slow
+def test_without_a_chat_the_bundle_generates(merged, chat_base, tmp_path, warnings):
+    letters = [(chr(code), -5.0) for code in range(33, 127)]
+    model = models.Unigram([("<unk>", 0.0), ("</s>", 0.0), ("▁", -3.0), *letters], unk_id=0)
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.add_special_tokens(["<unk>", "</s>", BEGIN, END])
+    base = shutil.copytree(chat_base, tmp_path / "base")
+    chatting(tokenizer).save_pretrained(base)
+    manifest = export_bundle(merged, str(base), tmp_path / "bundle", FLOAT32).manifest
+    assert manifest.causal_lm.chat is None
+    assert sum("the text '</s>' in a message" in line for line in warnings) == 1
+    session = Session.open(tmp_path / "bundle")
+    session.switch("alpha")
+    assert session.generate("Hi", 4)
+    with pytest.raises(TaskError, match=r"has no chat template, .* pass the whole prompt"):
+        session.chat()

@@ -20,6 +20,7 @@ from ..confined import Confined, ConfinedError, EndedError
 from ..errors import LoweringError, UsageError
 from ..formats.chat import ChatTemplate, Conversation
 from ..reading import shortened
+from .plain_messages import check_plain
 
 CONTENT = "hydraopt-message"  # marks the message in a rendered template
 TURNS = (CONTENT, "hydraopt-answer", "hydraopt-next-message")
@@ -48,9 +49,10 @@ def read_chat(
         arguments: variables of the template with JSON values, such as ``enable_thinking``.
 
     Returns:
-        The template, or None with a warning if one message is more than a prefix and a suffix,
-        and with ``conversation`` None and a warning if only one message is of this form; and the
-        special token right after an answer, or None.
+        The template, or None with a warning if one message is more than a prefix and a suffix, or
+        if special tokens in a message would not be plain text, and with ``conversation`` None and
+        a warning if only one message is of this form; and the special token right after an answer,
+        or None.
 
     Raises:
         UsageError: an argument is not JSON or not a variable of the template.
@@ -69,6 +71,7 @@ def read_chat(
         try:
             template.check_names()
             chat = _chat(template, texts)
+            check_plain(tokenizer, chat)
         except (ConfinedError, ValueError) as error:
             if texts:
                 raise LoweringError(

@@ -82,8 +82,8 @@ class BundleTokenizer:
     def _template(self) -> ChatTemplate:
         if self._chat is None:
             raise TaskError(
-                f"{self._bundle} has no chat template, as its base model's tokenizer has none that "
-                "is a prefix and a suffix of one message; pass the whole prompt without chat"
+                f"{self._bundle} has no chat template, as its base model's tokenizer has none, or "
+                "none that fits, as the export said; pass the whole prompt without chat"
             )
         return self._chat
 
