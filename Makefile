@@ -9,7 +9,7 @@ JVM_PACKAGES := default-jdk-headless maven g++ aapt android-framework-res
 # for the app's APK and its tests
 APK_PACKAGES := zipalign apksigner dexdump
 
-.PHONY: demo test frontier llm bench screenshots apk catalogue fuzz lint packages
+.PHONY: demo test frontier llm bench screenshots apk aar catalogue fuzz lint packages
 
 demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
@@ -69,6 +69,10 @@ screenshots: .venv/ready
 # the Android app; AAR=FILE is ExecuTorch's, by default Maven Central's: android_demo/README.md
 apk: .venv/ready packages
 	$(BIN)/python android_demo/apk.py $(if $(AAR),--aar $(AAR)) -o build
+
+# the Kotlin library as AARs in a Maven repository, build/maven
+aar: .venv/ready packages
+	$(BIN)/python android_demo/aar.py -o build/maven
 
 lint: .venv/ready
 	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo

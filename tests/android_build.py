@@ -4,7 +4,6 @@ It builds ``android_demo/host`` and runs its tests, on bundles and answers that 
 """
 
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,7 +20,7 @@ from android_bundles import (
     write_renamed,
     write_texts,
 )
-from android_host import HOST, host_library, java_home, kill_library
+from android_host import HOST, downloading, host_library, java_home, kill_library
 from android_inputs import (
     write_pictures_run,
     write_pixel_values,
@@ -38,7 +37,6 @@ from run_rules import MachineLacksError
 from transformers import LlamaForCausalLM
 
 from hydraopt.adapters import read_adapters
-from hydraopt.errors import ProfilingError
 from hydraopt.merging.private import private
 from hydraopt.zoo.model import new_tokenizer
 from hydraopt.zoo.tasks import TASKS, test_examples
@@ -162,9 +160,5 @@ def android(java, forms, slow_bundle, other_bundle, adapter_dirs, tmp_path_facto
     }
     goals = ["clean", "test", *(f"-D{name}={value}" for name, value in properties.items())]
     goals += os.environ.get("MAVEN_ARGS", "").split()  # which Maven 3.8 ignores
-    try:
+    with downloading():
         return AndroidBuild(apk.compile_sources(*goals), fixtures)
-    except ProfilingError as error:
-        if re.search("Could not transfer artifact|Unknown host", str(error)):
-            raise MachineLacksError("Maven Central cannot be reached") from None
-        raise

@@ -1,13 +1,18 @@
 """What the JVM tests of ``android_demo/host`` run on: native libraries."""
 
 import hashlib
+import re
 import shutil
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
+from run_rules import MachineLacksError
+
+from hydraopt.errors import ProfilingError
 from hydraopt.profiling import runner
 from hydraopt.profiling.cache import cached
 from hydraopt.profiling.process import call
@@ -17,6 +22,17 @@ HOST = DEMO / "host"
 SOURCES = (HOST / "jni" / "hydraopt_host.cpp", runner.KERNELS)
 HEADERS = (HOST / "jni" / "jvm.h", *runner.HEADERS)
 KILL_AT = HOST / "jni" / "kill_at.cpp"
+
+
+@contextmanager
+def downloading() -> Iterator[None]:
+    """Skip the test if Maven cannot reach Maven Central."""
+    try:
+        yield
+    except ProfilingError as error:
+        if re.search("Could not transfer artifact|Unknown host", str(error)):
+            raise MachineLacksError("Maven Central cannot be reached") from None
+        raise
 
 
 def java_home() -> Path:

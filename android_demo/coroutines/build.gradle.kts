@@ -3,6 +3,7 @@ import org.jetbrains.kotlin.gradle.dsl.JvmTarget
 plugins {
     alias(libs.plugins.android.library)
     alias(libs.plugins.kotlin.android)
+    `maven-publish`
 }
 
 android {
@@ -16,6 +17,7 @@ android {
         sourceCompatibility = JavaVersion.VERSION_1_8
         targetCompatibility = JavaVersion.VERSION_1_8
     }
+    publishing { singleVariant("release") { withSourcesJar() } }
 }
 
 kotlin {
@@ -25,4 +27,25 @@ kotlin {
 dependencies {
     api(project(":hydraopt"))
     api(libs.coroutines)
+}
+
+publishing {
+    publications {
+        register<MavenPublication>("release") {
+            groupId = "io.hydraopt"
+            artifactId = "hydraopt-coroutines"
+            version = "0.3.0"
+            pom {
+                name = "hydraopt-coroutines"
+                description = "hydraopt for coroutines: suspending functions and flows"
+                licenses {
+                    license {
+                        name = "Apache-2.0"
+                        url = "https://www.apache.org/licenses/LICENSE-2.0"
+                    }
+                }
+            }
+            afterEvaluate { from(components["release"]) }
+        }
+    }
 }

@@ -170,6 +170,7 @@ class Chat internal constructor(
         return system
     }
 
+    /** Its defaults. */
     companion object {
         /** Options of answers for which none are passed. */
         @JvmField

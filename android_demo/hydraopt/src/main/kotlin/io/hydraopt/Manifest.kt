@@ -1,9 +1,21 @@
 package io.hydraopt
 
-/** Size and content hash of one file of a bundle. */
+/**
+ * What a file of a bundle must be.
+ *
+ * @property bytes its size.
+ * @property sha256 its hash, in lower-case hexadecimal.
+ */
 data class FileRecord(val bytes: Long, val sha256: String)
 
-/** Where a task's pack lies, and its hash: [length] bytes from [offset] of [file]. */
+/**
+ * Where a task's pack lies, and what it must be.
+ *
+ * @property file path inside the bundle.
+ * @property offset of the pack in the file, in bytes.
+ * @property length of the pack, in bytes.
+ * @property sha256 hash of the pack, in lower-case hexadecimal.
+ */
 data class PackRecord(val file: String, val offset: Long, val length: Long, val sha256: String)
 
 /** The base model of a bundle, and how to call its program. */
@@ -69,6 +81,7 @@ sealed interface Model {
  * 255 multiplied by [factor], less [mean], and divided by [std].
  *
  * @property resample the filter: `bilinear` or `bicubic`.
+ * @property factor for all channels.
  * @property mean number for each channel.
  * @property std number for each channel.
  * @property shortestEdge the shorter edge of the resized picture in pixels, whose centre is the

@@ -1,10 +1,11 @@
 package io.hydraopt
 
 /**
- * A picture of [width] times [height] pixels, row by row from the top, as `Bitmap.getPixels` gives
- * them.
+ * A picture's pixels, row by row from the top, as `Bitmap.getPixels` gives them.
  *
  * @property argb a pixel's alpha, which must be 255, red, green and blue, 8 bits each.
+ * @property width in pixels.
+ * @property height in pixels.
  * @throws TaskException pixels are missing or left over, or not opaque.
  */
 class Picture(val argb: IntArray, val width: Int, val height: Int) {

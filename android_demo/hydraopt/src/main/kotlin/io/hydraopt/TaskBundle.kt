@@ -91,6 +91,7 @@ class TaskBundle private constructor(
      */
     fun remove(task: String) = Installer(directory).remove(task)
 
+    /** Opens bundles. */
     companion object {
         /**
          * Opens a bundle.

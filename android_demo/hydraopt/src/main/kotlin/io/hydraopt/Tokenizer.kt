@@ -55,6 +55,7 @@ interface Tokenizer {
      */
     fun stream(): TextStream = DecodedStream(this)
 
+    /** Reads tokenizers. */
     companion object {
         /** Throws [TaskException] for a text that has no UTF-8. */
         internal fun checkText(text: String) {

@@ -91,6 +91,7 @@ class CoroutineSession private constructor(
     /** As [TaskSession.close]: does not wait for the end of a call that runs. */
     override fun close() = session.close()
 
+    /** Opens sessions. */
     companion object {
         /** As [TaskSession.open]; a session that opens while its coroutine is cancelled is closed. */
         suspend fun open(
