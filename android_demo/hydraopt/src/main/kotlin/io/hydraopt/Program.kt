@@ -46,13 +46,24 @@ internal class Program private constructor(
          *
          * @param threads size of the process's thread pool, which every load resets; 0 for
          *   ExecuTorch's default.
-         * @throws BundleException ExecuTorch refuses it.
+         * @param freeMemory bytes that it may have; null does not compare them.
+         * @throws BundleException ExecuTorch refuses it, or it takes its tasks from .ptd files.
+         * @throws MemoryException it is larger than [freeMemory].
          */
-        fun load(bundle: TaskBundle, threads: Int): Program = gate.writeLock().withLock {
+        fun load(bundle: TaskBundle, threads: Int, freeMemory: Long?): Program {
+            if (bundle.manifest.swap is Swap.Data) {
+                throw BundleException(
+                    "${bundle.directory} swaps .ptd files, which this library cannot load with a " +
+                        "program; export with --swap inputs"
+                )
+            }
+            Memory.check(bundle.program, freeMemory)
             val version = bundle.manifest.executorch
-            inWords("load ${bundle.program}, made with executorch $version") {
-                val path = bundle.program.path
-                Program(bundle, Module.load(path, Module.LOAD_MODE_MMAP, threads))
+            return gate.writeLock().withLock {
+                inWords("load ${bundle.program}, made with executorch $version") {
+                    val path = bundle.program.path
+                    Program(bundle, Module.load(path, Module.LOAD_MODE_MMAP, threads))
+                }
             }
         }
 

@@ -15,29 +15,22 @@ import java.io.File
 class TaskSession private constructor(
     val bundle: TaskBundle,
     program: Program,
-    private val loader: TaskLoader,
-    private val tokenizer: Result<Tokenizer>?
+    private val current: Current,
+    private val texts: Texts
 ) : Closeable {
-    private val manifest = bundle.manifest
     private val turns = Turns(program::close)
-    private val sequence =
-        (manifest.model as? Model.CausalLm)?.let { Sequence(bundle, it, program) }
-    private val oneShot = OneShot(bundle, program)
 
     /** Names of the tasks. */
     val tasks: List<String> get() = bundle.tasks
 
-    @Volatile
-    private var current: Mixture? = null
-
     /** The current task; null for a mixture, for the base and before the first switch. */
-    val task: String? get() = current?.task
+    val task: String? get() = current.mixture?.task
 
     /** Weights of the current tasks by name; empty for the base. */
-    val mixture: Map<String, Float> get() = current.orEmpty()
+    val mixture: Map<String, Float> get() = current.mixture.orEmpty()
 
     /** Number of tokens in the KV cache. */
-    val position: Int get() = sequence?.position ?: 0
+    val position: Int get() = current.position
 
     /**
      * Switches to [task] and clears the KV cache.
@@ -66,39 +59,15 @@ class TaskSession private constructor(
      */
     @JvmOverloads
     fun switchTo(weights: Map<String, Float>, keepCache: Boolean = false): SwitchTimes =
-        turns.take("switchTo") { switch(mixtureOf(weights, tasks), keepCache) }
+        turns.take("switchTo") { current.switch(mixtureOf(weights, tasks), keepCache) }
 
     /** Switches to the base without an adapter, as [switchTo] does to a task. */
     @JvmOverloads
     fun switchToBase(keepCache: Boolean = false): SwitchTimes =
-        turns.take("switchToBase") { switch(mapOf(), keepCache) }
-
-    private fun switch(mixture: Mixture, keepCache: Boolean): SwitchTimes {
-        if (keepCache) loader.checkKeepsCache()
-        val start = System.nanoTime()
-        val packs = loader.check(mixture)
-        val checked = System.nanoTime()
-        val before = current
-        current = null // until it worked: the current factors are overwritten
-        val ready = try {
-            loader.load(mixture, packs)
-        } catch (error: TaskException) {
-            if (before != null) use(before, loader.load(before, loader.check(before)), true)
-            throw error
-        }
-        use(mixture, ready, keepCache)
-        return SwitchTimes(checked - start, System.nanoTime() - checked)
-    }
-
-    private fun use(mixture: Mixture, ready: Ready, keepCache: Boolean) {
-        sequence?.use(ready.method, ready.factors)
-        oneShot.use(ready.method, ready.factors)
-        if (!keepCache) sequence?.rewind(0)
-        current = mixture
-    }
+        turns.take("switchToBase") { current.switch(mapOf(), keepCache) }
 
     /** Starts a new sequence: the next token goes to position 0. */
-    fun reset() = turns.take("reset") { sequence?.rewind(0) ?: Unit }
+    fun reset() = turns.take("reset") { current.rewind(0) }
 
     /**
      * Goes back in the sequence: keeps the first [position] tokens and forgets the others.
@@ -111,7 +80,7 @@ class TaskSession private constructor(
                 "cannot rewind to position $position: the KV cache has ${this.position} tokens"
             )
         }
-        sequence?.rewind(position) ?: Unit
+        current.rewind(position)
     }
 
     /**
@@ -123,7 +92,7 @@ class TaskSession private constructor(
      *   missing, unknown or too many for the context.
      */
     fun forward(ids: IntArray): FloatArray = turns.take("forward") {
-        asked().append(ids, turns::isClosing) ?: throw turns.closed("forward")
+        current.sequence().append(ids, turns::isClosing) ?: throw turns.closed("forward")
     }
 
     /**
@@ -145,9 +114,9 @@ class TaskSession private constructor(
         cancellation: Cancellation = Cancellation(),
         onPiece: (String) -> Unit = {}
     ): Generation = turns.take("generate") {
-        val sequence = asked()
-        val ids = ids(prompt, options.chat)
-        generated(ids, options, cancellation, sequence, encoder(), null, false, onPiece)
+        val sequence = current.sequence()
+        val ids = texts.encode(prompt, options.chat)
+        generated(ids, options, cancellation, sequence, texts.tokenizer(), null, false, onPiece)
     }
 
     /** Generates the text after [ids]; parameters as of [Sequence.generate] and [Shown]. */
@@ -188,13 +157,8 @@ class TaskSession private constructor(
         system: String? = null,
         messages: List<ChatMessage> = listOf(),
         full: Full = Full.REFUSE
-    ): Chat = chatting("chat") { model, _, _ ->
-        val template = template(model)
-        val between = template.conversation ?: throw TaskException(
-            "the chat template of ${bundle.directory} writes conversations of another form than " +
-                "texts around those of turns; generate answers to single messages with chat"
-        )
-        Chat(this, template, between, system, messages, full)
+    ): Chat = chatting("chat") { _, _, _ ->
+        Chat(this, texts.template(), texts.conversation(), system, messages, full)
     }
 
     /** Runs a call of a [Chat] in its turn. */
@@ -202,8 +166,8 @@ class TaskSession private constructor(
         name: String,
         body: (Model.CausalLm, Sequence, Tokenizer) -> T
     ): T = turns.take(name) {
-        val sequence = asked()
-        body(manifest.model as Model.CausalLm, sequence, encoder())
+        val sequence = current.sequence()
+        body(bundle.manifest.model as Model.CausalLm, sequence, texts.tokenizer())
     }
 
     /**
@@ -221,7 +185,7 @@ class TaskSession private constructor(
         cancellation: Cancellation = Cancellation(),
         onToken: (Int) -> Unit = {}
     ): Generation = turns.take("generateIds") {
-        asked().generate(ids, options, ended(cancellation)) { token ->
+        current.sequence().generate(ids, options, ended(cancellation)) { token ->
             token?.let(onToken)
             ""
         }
@@ -235,15 +199,11 @@ class TaskSession private constructor(
      * @throws BundleException as [encode].
      */
     fun run(text: String): Output = turns.take("run") {
-        val model = encoding()
-        oneShot.run(ids(text, chat = false), model, classes)
+        current.encode { texts.encode(text, chat = false) }
     }
 
     /** The same for token ids, among them those that the tokenizer adds to every text. */
-    fun run(ids: IntArray): Output = turns.take("run") { oneShot.run(ids, encoding(), classes) }
-
-    private fun encoding() =
-        asked<Model.Encoder>(Model.Encoder.KIND, "pass a Picture, or call generate")
+    fun run(ids: IntArray): Output = turns.take("run") { current.encode { ids } }
 
     /**
      * Runs an image model on a picture of any size, which is resized and normalised as the base's
@@ -255,18 +215,11 @@ class TaskSession private constructor(
      *   not.
      */
     fun run(picture: Picture): Output = turns.take("run") {
-        val model = viewing()
-        oneShot.run(PixelValues(model).of(picture), model, classes)
+        current.view { PixelValues(it).of(picture) }
     }
 
     /** The same for normalised pixel values, `[C, H, W]`, row by row and channel by channel. */
-    fun run(pixels: FloatArray): Output = turns.take("run") {
-        oneShot.run(pixels, viewing(), classes)
-    }
-
-    private fun viewing() = asked<Model.Image>(Model.Image.KIND, "pass a text, or call generate")
-
-    private val classes get() = task?.let { manifest.classes[it] }
+    fun run(pixels: FloatArray): Output = turns.take("run") { current.view { pixels } }
 
     private fun ended(cancellation: Cancellation) =
         { cancellation.isCancelled || turns.isClosing }
@@ -281,31 +234,15 @@ class TaskSession private constructor(
      */
     @JvmOverloads
     fun encode(text: String, chat: Boolean = false): IntArray = turns.take("encode") {
-        ids(text, chat)
+        texts.encode(text, chat)
     }
-
-    private fun ids(text: String, chat: Boolean): IntArray {
-        val before = (manifest.model as? Model.Encoder)?.prompt.orEmpty()
-        if (!chat) return encoder().encode(before + text)
-        val pieces = template(manifest.model as? Model.CausalLm).pieces(listOf(text))
-        Tokenizer.checkText(text) // before its place moves
-        return encoder().encodeTurns(pieces)
-    }
-
-    private fun template(model: Model.CausalLm?): ChatTemplate =
-        model?.chat ?: throw TaskException(
-            "${bundle.directory} has no chat template, as its base model's tokenizer has none " +
-                "that is a prefix and a suffix of one message; pass the whole prompt without chat"
-        )
 
     /**
      * Text of token ids, without special tokens; empty if the bundle has no tokenizer.
      *
      * @throws BundleException this library cannot read its tokenizer.
      */
-    fun decode(ids: IntArray): String = turns.take("decode") {
-        if (tokenizer == null) "" else encoder().decode(ids)
-    }
+    fun decode(ids: IntArray): String = turns.take("decode") { texts.decode(ids) }
 
     /**
      * Ends the session and frees the program; closing it again has no effect.
@@ -314,31 +251,6 @@ class TaskSession private constructor(
      * token, and the program is freed by that thread at the end of the call.
      */
     override fun close() = turns.close()
-
-    private fun encoder(): Tokenizer {
-        val read = tokenizer ?: throw TaskException(
-            "${bundle.directory} has no tokenizer; pass token ids to generateIds or forward"
-        )
-        return read.getOrElse { throw BundleException("${it.message}", it) }
-    }
-
-    /** The sequence of a causal LM that has a current task. */
-    private fun asked(): Sequence {
-        asked<Model.CausalLm>(Model.CausalLm.KIND, "call run")
-        return sequence!!
-    }
-
-    /** The base model, of a kind, where a task is current. */
-    private inline fun <reified M : Model> asked(kind: String, step: String): M {
-        val model = manifest.model as? M ?: throw TaskException(
-            "the base model of ${bundle.directory} is of kind ${manifest.model.kind}, expected " +
-                "$kind; $step"
-        )
-        if (current == null) {
-            throw TaskException("no task is current; switch to one of: ${tasks.joinToString(", ")}")
-        }
-        return model
-    }
 
     companion object {
         /** Bytes that Linux can give without swapping, by its estimate; null if it has none. */
@@ -373,20 +285,11 @@ class TaskSession private constructor(
             freeMemory: Long? = freeMemory(),
             tokenizer: Tokenizer? = null
         ): TaskSession {
-            if (bundle.manifest.swap is Swap.Data) {
-                throw BundleException(
-                    "${bundle.directory} swaps .ptd files, which this library cannot load with a " +
-                        "program; export with --swap inputs"
-                )
-            }
-            Memory.check(bundle.program, freeMemory)
-            // who passes ids needs none
-            val texts = tokenizer?.let { Result.success(it) }
-                ?: bundle.tokenizer?.let { runCatching { Tokenizer.read(it) } }
-            val program = Program.load(bundle, threads)
+            val texts = Texts.of(bundle, tokenizer)
+            val program = Program.load(bundle, threads, freeMemory)
             try {
                 val loader = TaskLoader(bundle, program).apply { open() }
-                return TaskSession(bundle, program, loader, texts)
+                return TaskSession(bundle, program, Current(bundle, program, loader), texts)
             } catch (error: Throwable) {
                 program.close()
                 throw error
