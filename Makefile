@@ -9,7 +9,7 @@ JVM_PACKAGES := default-jdk-headless maven g++ aapt android-framework-res
 # for the app's APK and its tests
 APK_PACKAGES := zipalign apksigner dexdump
 
-.PHONY: demo test frontier llm bench screenshots apk aar catalogue fuzz lint packages
+.PHONY: demo test frontier llm bench screenshots apk aar api catalogue fuzz lint packages
 
 demo: .venv/ready
 	$(BIN)/hydraopt demo -o demo --overwrite
@@ -71,9 +71,11 @@ screenshots: .venv/ready
 apk: .venv/ready packages
 	$(BIN)/python android_demo/apk.py $(if $(AAR),--aar $(AAR)) -o build
 
-# the Kotlin library as AARs in a Maven repository, build/maven
+# the Kotlin library as AARs in a Maven repository, build/maven; pages of its API, build/api
 aar: .venv/ready packages
 	$(BIN)/python android_demo/aar.py -o build/maven
+api: .venv/ready packages
+	mvn -q -B -ntp -f android_demo/host/api compile -Dtarget=$(CURDIR)/build/api
 
 lint: .venv/ready
 	$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo

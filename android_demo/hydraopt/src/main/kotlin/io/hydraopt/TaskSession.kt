@@ -252,6 +252,7 @@ class TaskSession private constructor(
      */
     override fun close() = turns.close()
 
+    /** Opens sessions. */
     companion object {
         /** Bytes that Linux can give without swapping, by its estimate; null if it has none. */
         @JvmStatic

@@ -30,8 +30,8 @@ internal class Texts private constructor(
     /** The chat template. Throws [TaskException] without one. */
     fun template(): ChatTemplate =
         (model as? Model.CausalLm)?.chat ?: throw TaskException(
-            "${bundle.directory} has no chat template, as its base model's tokenizer has none " +
-                "that is a prefix and a suffix of one message; pass the whole prompt without chat"
+            "${bundle.directory} has no chat template, as its base model's tokenizer has none, " +
+                "or none that fits, as the export said; pass the whole prompt without chat"
         )
 
     /** What the template writes between turns. Throws [TaskException] if it has another form. */
