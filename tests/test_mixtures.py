@@ -171,23 +171,40 @@ def test_the_base_of_a_quantised_bundle_is_its_own_program(quantised_bundle, bas
     assert torch.equal(session.forward(PROMPT), wanted[0, -1])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mixture", MIXTURES)
-def test_a_mixture_is_what_peft_merges(bundle, merged, base, tmp_path, mixture):
+def peft_logits(base, adapters, mixture) -> torch.Tensor:
+    """Logits after the prompt with what PEFT makes of adapters: task -> directory."""
     model = load_base(str(base), BASE_ID).model
     for number, task in enumerate(mixture):
-        merged.to_peft(task, tmp_path / task)
         if number == 0:
-            model = PeftModel.from_pretrained(model, tmp_path / task, task)
+            model = PeftModel.from_pretrained(model, adapters[task], task)
         else:
-            model.load_adapter(tmp_path / task, task)
+            model.load_adapter(adapters[task], task)
     model.add_weighted_adapter([*mixture], [*mixture.values()], "mixture", combination_type="cat")
     model.set_adapter("mixture")
     with torch.no_grad():
-        wanted = model.eval()(torch.tensor([PROMPT])).logits[0, -1]
+        return model.eval()(torch.tensor([PROMPT])).logits[0, -1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_a_mixture_is_what_peft_merges(bundle, merged, base, tmp_path, mixture):
+    for task in mixture:
+        merged.to_peft(task, tmp_path / task)
+    wanted = peft_logits(base, {task: tmp_path / task for task in mixture}, mixture)
     session = Session.open(bundle)
     session.switch(mixture)
     assert session.mixture == mixture
+    torch.testing.assert_close(session.forward(PROMPT), wanted, atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_of_adapters_stored_whole_it_is_what_peft_makes_of_the_adapters_themselves(
+    exported, verbatim, base, adapter_dirs, mixture
+):
+    wanted = peft_logits(base, {path.name: path for path in adapter_dirs}, mixture)
+    session = Session.open(exported("verbatim", lambda: verbatim, base))
+    session.switch(mixture)
     torch.testing.assert_close(session.forward(PROMPT), wanted, atol=1e-3, rtol=0)
 
 
