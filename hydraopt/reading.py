@@ -3,6 +3,7 @@
 import json
 import math
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,12 +96,24 @@ def file_tensors(path: Path) -> dict[str, "torch.Tensor"]:
         MissingError: ``path`` does not exist.
         UnreadableError: not a complete safetensors file, or a complex tensor.
     """
-    from safetensors import SafetensorError  # takes seconds, with torch
-    from safetensors.torch import load_file
+    return _tensors(path, None)
+
+
+def some_tensors(path: Path, names: Sequence[str]) -> dict[str, "torch.Tensor"]:
+    """Read a few tensors of a safetensors file; errors as :func:`file_tensors`."""
+    return _tensors(path, names)
+
+
+def _tensors(path: Path, names: Sequence[str] | None) -> dict[str, "torch.Tensor"]:
+    from safetensors import SafetensorError, safe_open  # takes seconds, with torch
 
     check_regular(path)
     try:
-        tensors = load_file(path, backend="pread")
+        with safe_open(path, framework="pt", backend="pread") as file:
+            if names is None:
+                tensors = file.get_tensors()
+            else:
+                tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise UnreadableError(_reason(error)) from None
     for name, tensor in tensors.items():

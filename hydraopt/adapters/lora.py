@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..errors import AdapterError
-from ..factors import Factors, Places, Stack, placed
+from ..factors import Factors, Places, Size, Stack, placed
 from ..reading import shortened
 from .base_weights import BaseWeights, Fingerprint, united
+from .file_factors import FileFactors
 from .task_types import PEFT_CAUSAL_LM
 
 FP16_BYTES = 2
@@ -23,7 +24,8 @@ class LoraAdapter:
     Attributes:
         name: the task's name.
         base_model: identifier of the base model.
-        factors: dotted module name -> factors.
+        factors: dotted module name -> factors; of an adapter in a file they are read when they are
+            asked for.
         heads: the task's own classifier, see :mod:`hydraopt.factors.heads`; never merged.
         task_type: PEFT's task type; None if the configuration has none.
         base_weights: fingerprints of the base weights that PEFT saved with the adapter, see
@@ -39,8 +41,22 @@ class LoraAdapter:
 
     def placed(self, places: Places) -> "LoraAdapter":
         """Return the adapter with renamed modules, without those whose place is None."""
-        factors, heads = placed(self.factors, places), placed(self.heads, places)
-        return replace(self, factors=factors, heads=heads)
+        own = self.factors
+        factors = own.placed(places) if isinstance(own, FileFactors) else placed(own, places)
+        return replace(self, factors=factors, heads=placed(self.heads, places))
+
+    @cached_property
+    def sizes(self) -> Mapping[str, Size]:
+        """Module -> the size of its factors."""
+        if isinstance(self.factors, FileFactors):
+            return self.factors.sizes
+        return {module: factors.size for module, factors in self.factors.items()}
+
+    def update(self, module: str, shape: tuple[int, int]) -> Factors:
+        """Return one module's factors; if the adapter lacks it, zeros of ``shape`` (out, in)."""
+        if module not in self.factors:
+            return Factors.zero(shape)
+        return self.factors[module]
 
 
 @dataclass(frozen=True)
@@ -87,12 +103,8 @@ class AdapterSet:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
         """``(out, in)`` of every module that any adapter has, sorted by name."""
-        shapes = {
-            module: factors.shape
-            for adapter in self.adapters
-            for module, factors in adapter.factors.items()
-        }
-        return dict(sorted(shapes.items()))
+        sizes = (adapter.sizes.items() for adapter in self.adapters)
+        return dict(sorted((module, size.shape) for own in sizes for module, size in own))
 
     @property
     def all_shapes(self) -> dict[str, tuple[int, int]]:
@@ -116,15 +128,15 @@ class AdapterSet:
     @property
     def max_rank(self) -> int:
         """Largest rank of any module of any adapter."""
-        return max(f.a.shape[0] for x in self.adapters for f in x.factors.values())
+        return max(size.rank for x in self.adapters for size in x.sizes.values())
 
     @property
     def fp16_bytes(self) -> int:
         """Bytes of all factors and heads in fp16: the denominator of every storage share."""
         return FP16_BYTES * sum(
-            f.a.numel() + f.b.numel()
+            size.values
             for x in self.adapters
-            for f in (*x.factors.values(), *x.heads.values())
+            for size in (*x.sizes.values(), *(head.size for head in x.heads.values()))
         )
 
     def _check_names(self) -> None:
@@ -153,10 +165,10 @@ class AdapterSet:
 
     def _check_shapes(self) -> None:
         for adapter in self.adapters:
-            for module, factors in adapter.factors.items():
-                if factors.shape != self.shapes[module]:
+            for module, size in adapter.sizes.items():
+                if size.shape != self.shapes[module]:
                     raise AdapterError(
-                        f"adapter {adapter.name!r}, module {module}: shape {factors.shape} "
+                        f"adapter {adapter.name!r}, module {module}: shape {size.shape} "
                         f"(out, in), expected {self.shapes[module]} as in the other adapters; "
                         "they were trained on different base models"
                     )

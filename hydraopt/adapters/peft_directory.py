@@ -16,7 +16,8 @@ from ..errors import AdapterError
 from ..factors import Factors, Target, head_tensors, is_head
 from ..files import write_json, write_tensors
 from ..hub import fetched
-from ..reading import MissingError, UnreadableError, file_tensors, shortened
+from ..reading import MissingError, UnreadableError, check_regular, file_tensors, shortened
+from .file_factors import FileFactors, Version
 from .keys import PREFIX
 from .lora import AdapterSet, LoraAdapter
 from .peft_config import CONFIG, read_config
@@ -28,7 +29,9 @@ ADAPTER = "adapter"
 
 
 def read_adapter(source: str | Path, name: str | None = None) -> LoraAdapter:
-    """Read a PEFT LoRA adapter, and fold its scale into B.
+    """Read and check a PEFT LoRA adapter, with its scale in B.
+
+    The factors stay in the file, and are read module by module when they are used.
 
     Args:
         source: a directory, or a hub id such as ``org/adapter``.
@@ -42,14 +45,15 @@ def read_adapter(source: str | Path, name: str | None = None) -> LoraAdapter:
     directory = _locate(source)
     name = name or os.path.basename(os.path.abspath(source))
     config = read_config(directory / CONFIG, name)
-    tensors = _read_tensors(directory / WEIGHTS, name)
+    version, tensors = _read_tensors(directory / WEIGHTS, name)
     check_kind(name, tensors)
     heads = take_head(name, tensors, config.get("modules_to_save") or ())
-    factors = take_factors(name, tensors, config)
+    parts = take_factors(name, tensors, config)
     base_weights = take_copies(name, tensors)
-    if not factors:
+    if not parts:
         raise AdapterError(f"adapter {name!r}: no LoRA factors in {directory / WEIGHTS}")
     base_model, task_type = config["base_model_name_or_path"], config.get("task_type")
+    factors = FileFactors(name, version, parts)
     return LoraAdapter(name, base_model, factors, heads, task_type, base_weights)
 
 
@@ -146,9 +150,10 @@ def _locate(source: str | Path) -> Path:
         ) from None
 
 
-def _read_tensors(path: Path, name: str) -> dict[str, torch.Tensor]:
+def _read_tensors(path: Path, name: str) -> tuple[Version, dict[str, torch.Tensor]]:
     try:
-        return file_tensors(path)
+        check_regular(path)
+        return Version.of(path), file_tensors(path)
     except MissingError:
         pickled = path.with_suffix(".bin")
         hint = "convert adapter_model.bin to" if pickled.exists() else "restore this"

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 import torch
 
 from ..errors import AdapterError
-from ..factors import Factors, Role, Target, classes_of, head_factors
+from ..factors import Factors, Role, Size, Target, classes_of, head_factors
 from ..reading import shortened
 from .base_weights import Fingerprint, fingerprint
+from .file_factors import Part
 from .foreign import foreign_tensor
 from .keys import BASE_LAYER, factor_key, plain_name
 
@@ -17,8 +18,8 @@ Tensors = dict[str, torch.Tensor]  # each function removes the tensors that it r
 DECODER_HEAD = "score"  # transformers' bias-free classifier on a causal language model
 
 
-def take_factors(name: str, tensors: Tensors, config: Mapping) -> dict[str, Factors]:
-    """Remove the factors from ``tensors``; return them by module, with the scale folded into B.
+def take_factors(name: str, tensors: Tensors, config: Mapping) -> dict[str, Part]:
+    """Remove the factors from ``tensors`` and check them; return where they are by module.
 
     Args:
         name: name of the adapter, for messages.
@@ -31,7 +32,7 @@ def take_factors(name: str, tensors: Tensors, config: Mapping) -> dict[str, Fact
     """
     pairs, names = _pair(name, tensors)
     return {
-        module: _fold(name, module, names[module], *pair, config)
+        module: _checked(name, module, names[module], pair, tensors, config)
         for module, pair in sorted(pairs.items())
     }
 
@@ -115,9 +116,9 @@ def _refuse_rest(name: str, tensors: Tensors) -> None:
     )
 
 
-def _pair(name: str, tensors: Tensors) -> tuple[dict[str, Factors], dict[str, set[str]]]:
-    """Return ``(A, B)`` by module, and the names by which patterns may match each module."""
-    sides: dict[str, dict[str, torch.Tensor]] = {}
+def _pair(name: str, tensors: Tensors) -> tuple[dict[str, dict[str, str]], dict[str, set[str]]]:
+    """Return keys of A and B by module, and the names by which patterns may match each module."""
+    sides: dict[str, dict[str, str]] = {}
     names: dict[str, set[str]] = {}
     keys = {key: parsed for key in tensors if (parsed := factor_key(key))}
     if len(saved := sorted({str(key.adapter) for key in keys.values()})) > 1:
@@ -131,7 +132,7 @@ def _pair(name: str, tensors: Tensors) -> tuple[dict[str, Factors], dict[str, se
                 f"adapter {name!r}: {shortened(module)} has lora_{side} twice, under names with "
                 "and without wrappers, expected one; save it again from the unwrapped model"
             )
-        sides[module][side] = tensors.pop(key)
+        sides[module][side] = key
         names.setdefault(module, {module}).add(wrapped)
     for module, pair in sides.items():
         if role := Target.parse(module).role:
@@ -139,24 +140,26 @@ def _pair(name: str, tensors: Tensors) -> tuple[dict[str, Factors], dict[str, se
                 f"adapter {name!r} changes a layer {module}, expected no name that ends with "
                 f"{role}, which marks factors that are no update; rename the layer in the base"
             )
-        if any(x.numel() == 0 or not x.is_floating_point() for x in pair.values()):
+        both = [tensors[key] for key in pair.values()]
+        if any(x.numel() == 0 or not x.is_floating_point() for x in both):
             raise AdapterError(
                 f"adapter {name!r}: {shortened(module)} has empty or integer factors, expected "
                 "floating point; pass a trained LoRA adapter"
             )
         if len(pair) != 2:
             raise AdapterError(f"adapter {name!r}: {module} has only lora_{next(iter(pair))}")
-    return {module: Factors(pair["A"], pair["B"]) for module, pair in sides.items()}, names
+    return sides, names
 
 
-def _fold(
+def _checked(
     name: str,
     module: str,
     names: Collection[str],
-    a: torch.Tensor,
-    b: torch.Tensor,
+    keys: Mapping[str, str],
+    tensors: Tensors,
     config: Mapping,
-) -> Factors:
+) -> Part:
+    a, b = (tensors.pop(keys[side]) for side in "AB")
     rank = _matching(config["rank_pattern"], names, config["r"])
     alpha = _matching(config["alpha_pattern"], names, config["lora_alpha"])
     if a.dim() != 2 or b.dim() != 2 or a.shape[0] != rank or b.shape[1] != rank:
@@ -164,10 +167,14 @@ def _fold(
             f"adapter {name!r}, {module}: A is {list(a.shape)} and B is {list(b.shape)}, expected "
             f"[{rank}, in] and [out, {rank}] as its configuration says"
         )
-    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    factors = Factors(a.float(), b.float() * scale)
-    _check_finite(name, module, factors)
-    return factors
+    part = Part(
+        keys["A"],
+        keys["B"],
+        alpha / (math.sqrt(rank) if config.get("use_rslora") else rank),
+        Size(b.shape[0], a.shape[1], len(a)),
+    )
+    _check_finite(name, module, part.factors(a, b))
+    return part
 
 
 def _check_finite(name: str, module: str, factors: Factors) -> None:

@@ -184,10 +184,11 @@ def _check_fits(adapter: LoraAdapter, manifest: Manifest, layout: Layout) -> Non
             f"{gives}; export a new bundle"
         )
     shapes = layout.shapes
-    for module, factors in (*adapter.factors.items(), *adapter.heads.items()):
-        if shapes.get(module) != factors.shape:
+    heads = ((name, head.size) for name, head in adapter.heads.items())
+    for module, size in (*adapter.sizes.items(), *heads):
+        if shapes.get(module) != size.shape:
             raise AdapterError(
-                f"adapter {adapter.name!r} changes {module} of shape {factors.shape} (out, in), "
+                f"adapter {adapter.name!r} changes {module} of shape {size.shape} (out, in), "
                 f"but the bundle has {shapes.get(module, 'no such module')}; export a new bundle"
             )
     for module in filter(is_head, layout.modules):

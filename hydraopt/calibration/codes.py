@@ -20,7 +20,6 @@ from transformers import PreTrainedModel
 from ..adapters import AdapterSet, LoraAdapter
 from ..adapters.applied import applied, stacks_of
 from ..errors import TrainingError
-from ..factors import Factors
 from ..packing import Coded, CodedAdapters
 from ..progress import progress
 from ..stored import relative_errors
@@ -103,9 +102,7 @@ def _fitted(
     """Round and tune one task's columns; returns module -> codes."""
     rows = {name: factors.a for name, factors in coded.task_factors(adapter.name).items()}
     columns = {
-        name: Columns.fitted(
-            module, adapter.factors.get(name, Factors.zero(module.shape)), rows[name], model.device
-        )
+        name: Columns.fitted(module, adapter.update(name, module.shape), rows[name], model.device)
         for name, module in coded.layout.modules.items()
     }
     own = stacks_of(AdapterSet([adapter]), model.device)

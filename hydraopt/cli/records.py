@@ -56,7 +56,7 @@ def of_adapter(path: Path) -> dict:
         "base_model": adapter.base_model,
         "tasks": [adapter.name],
         "modules": len(adapter.factors),
-        "ranks": sorted({factors.a.shape[0] for factors in adapter.factors.values()}),
+        "ranks": sorted({size.rank for size in adapter.sizes.values()}),
         "fp16_bytes": adapters.fp16_bytes,
     }
 

@@ -40,8 +40,8 @@ class PlainAdapters:
 
 def plain(adapters: AdapterSet, *, bits: int) -> PlainAdapters:
     """Round every adapter's A and B to ``bits``."""
-    factors = [x for adapter in adapters.adapters for f in adapter.factors.values() for x in f]
-    stored = sum(x.numel() * bits / 8 + x.numel() / GROUP * SCALE_BYTES for x in factors)
+    values = sum(size.values for x in adapters.adapters for size in x.sizes.values())
+    stored = values * bits / 8 + values / GROUP * SCALE_BYTES
     tasks = {adapter.name: adapter.factors for adapter in adapters.adapters}
     return PlainAdapters(tasks, bits, stored / adapters.fp16_bytes)
 

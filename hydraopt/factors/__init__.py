@@ -1,7 +1,7 @@
 """Low-rank updates of a base model's layers: types and linear algebra."""
 
 from .coordinates import Coordinates, Stack
-from .factors import Factors, add_delta, relative_error
+from .factors import Factors, Size, add_delta, relative_error
 from .heads import classes_of, head_factors, head_tensors
 from .lowrank import Cut, Delta, Svd, balanced, cut, inner, padded, svd
 from .surgery import apply_surgery
@@ -14,6 +14,7 @@ __all__ = [
     "Factors",
     "Places",
     "Role",
+    "Size",
     "Stack",
     "Svd",
     "Target",

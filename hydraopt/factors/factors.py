@@ -5,6 +5,24 @@ from typing import NamedTuple
 import torch
 
 
+class Size(NamedTuple):
+    """The numbers of a module's factors: ``a [rank, width]`` and ``b [out, rank]``."""
+
+    out: int
+    width: int
+    rank: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(out, in)`` of the adapted layer."""
+        return self.out, self.width
+
+    @property
+    def values(self) -> int:
+        """Number of values of both factors."""
+        return self.rank * (self.out + self.width)
+
+
 class Factors(NamedTuple):
     """A module's low-rank update: ``a [r, in]`` and ``b [out, r]``, float32."""
 
@@ -20,7 +38,12 @@ class Factors(NamedTuple):
     @property
     def shape(self) -> tuple[int, int]:
         """``(out, in)`` of the adapted layer."""
-        return self.b.shape[0], self.a.shape[1]
+        return self.size.shape
+
+    @property
+    def size(self) -> Size:
+        """The numbers of rows and columns."""
+        return Size(self.b.shape[0], self.a.shape[1], self.a.shape[0])
 
 
 @torch.no_grad()

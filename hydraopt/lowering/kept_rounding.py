@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 
 from ..adapters import AdapterSet
 from ..errors import LoweringError, UsageError, require
-from ..factors import placed
 from ..rounding import IntegerWeight, running_rounded, set_rounded
 from ..stored import Rounding
 from .base_model import load_base
@@ -69,7 +68,7 @@ def round_student(
     loaded = load_base(base, adapters.base_model, adapters.task_type)
     settings = loaded.kind.resolve(settings, loaded.model)
     places = layer_places(loaded, settings, adapters.all_shapes, adapters.base_weights)
-    factors = {x.name: placed(x.factors, places) for x in adapters.adapters}
+    factors = {x.name: x.placed(places).factors for x in adapters.adapters}
     texts = calibration_texts(loaded, prompts, adapters.tasks, factors.__getitem__)
     rounded = round_base(loaded.model, settings, texts)
     names = {layer: name for name, layer in loaded.model.named_modules()}

@@ -78,5 +78,5 @@ def assemble(
 
 def full_rank(adapters: AdapterSet, module: str) -> int:
     """Return the largest possible rank of a module's summed deltas: min(out, in, sum of ranks)."""
-    ranks = (len(x.factors[module].a) for x in adapters.adapters if module in x.factors)
+    ranks = (x.sizes[module].rank for x in adapters.adapters if module in x.sizes)
     return min(*adapters.shapes[module], sum(ranks))

@@ -33,7 +33,7 @@ def byom(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
 
     def parts(module: str) -> Iterator[Factors]:
         for adapter in adapters.adapters:
-            own = adapter.factors.get(module, Factors.zero(adapters.shapes[module]))
+            own = adapter.update(module, adapters.shapes[module])
             yield Factors(own.a.double(), own.b.double())
 
     half = max(1, adapters.max_rank // 2)

@@ -3,7 +3,6 @@
 import torch
 
 from ..adapters import AdapterSet
-from ..factors import Factors
 from ..stored import MergedAdapters, stacked
 from .assemble import assemble
 from .registry import merging_method
@@ -17,7 +16,7 @@ def private(adapters: AdapterSet) -> MergedAdapters:
     everyone = torch.arange(len(adapters.tasks))
     sides = {
         module: stacked(
-            [adapter.factors.get(module, Factors.zero(shape)) for adapter in adapters.adapters],
+            [adapter.update(module, shape) for adapter in adapters.adapters],
             everyone,
         )
         for module, shape in adapters.shapes.items()

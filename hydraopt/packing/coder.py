@@ -83,8 +83,10 @@ class Coder:
     def _coded(self, name: str, module: ModuleLayout) -> tuple[dict[Key, Coded], dict[Key, Coded]]:
         """Return one module's shared vectors, and the private ones, each of all tasks."""
         first = encode_shared(module, self.spectra[name].rows) if name in self.spectra else []
-        absent = Factors.zero(module.shape)
-        factors = [{**x.factors, **x.heads}.get(name, absent) for x in self.adapters.adapters]
+        factors = [
+            x.heads[name] if name in x.heads else x.update(name, module.shape)
+            for x in self.adapters.adapters
+        ]
         shared = {(name, "A", index): vector for index, vector in enumerate(first)}
         return shared, _private(name, module, first, factors)
 
