@@ -21,7 +21,10 @@ SHAPES = ((40, 24), (24, 48))
 
 
 def spectra_of(adapters):
-    return {module: Spectrum.from_adapters(adapters, module) for module in adapters.shapes}
+    return {
+        module: Spectrum.from_adapters(adapters, module, adapters.max_rank)
+        for module in adapters.shapes
+    }
 
 
 def counter(tasks):
@@ -141,7 +144,7 @@ def test_only_the_deltas_matter_not_how_they_are_factored():
 def test_energies_are_those_of_the_dense_deltas():
     adapters = random_set(4, shapes=((40, 24),))
     (module,) = adapters.shapes
-    spectrum = Spectrum.from_adapters(adapters, module)
+    spectrum = Spectrum.from_adapters(adapters, module, adapters.max_rank)
     deltas = torch.stack([delta(x.factors[module]) for x in adapters.adapters])
     shared = torch.linalg.svdvals(deltas.flatten(0, 1)).square() / 4
     rows = torch.linalg.qr(spectrum.rows.double().T).Q

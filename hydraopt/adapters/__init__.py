@@ -2,6 +2,7 @@
 
 from .base_weights import BaseWeights, Fingerprint, is_copy, read_weights, written_weights
 from .lora import TASK_NAME, AdapterSet, LoraAdapter
+from .modules import each_module
 from .peft_directory import ADAPTER, read_adapter, read_adapters, write_adapter
 from .peft_directory import CONFIG as ADAPTER_CONFIG
 from .task_types import FEATURES, PEFT_CAUSAL_LM, SEQ_CLS, TOKEN_CLS, check_task_type
@@ -19,6 +20,7 @@ __all__ = [
     "Fingerprint",
     "LoraAdapter",
     "check_task_type",
+    "each_module",
     "is_copy",
     "read_adapter",
     "read_adapters",

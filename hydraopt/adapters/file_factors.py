@@ -96,5 +96,10 @@ class FileFactors(Mapping[str, Factors]):
         """Return the factors with renamed modules, without those whose place is None."""
         return FileFactors(self.name, self.version, placed(self.parts, places))
 
+    def only(self, module: str) -> "FileFactors":
+        """Return the factors of one module alone, or none if there is no such module."""
+        parts = {module: self.parts[module]} if module in self.parts else {}
+        return FileFactors(self.name, self.version, parts)
+
     def __repr__(self) -> str:
         return f"FileFactors({self.name!r}, {len(self)} modules)"

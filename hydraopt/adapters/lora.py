@@ -45,6 +45,17 @@ class LoraAdapter:
         factors = own.placed(places) if isinstance(own, FileFactors) else placed(own, places)
         return replace(self, factors=factors, heads=placed(self.heads, places))
 
+    def only(self, module: str) -> "LoraAdapter":
+        """Return the adapter with one module alone, or none if it lacks that."""
+        own, heads = self.factors, self.heads
+        if isinstance(own, FileFactors):
+            factors: Mapping[str, Factors] = own.only(module)
+        else:
+            factors = {module: own[module]} if module in own else {}
+        return replace(
+            self, factors=factors, heads={module: heads[module]} if module in heads else {}
+        )
+
     @cached_property
     def sizes(self) -> Mapping[str, Size]:
         """Module -> the size of its factors."""
@@ -115,6 +126,10 @@ class AdapterSet:
     def placed(self, places: Places) -> "AdapterSet":
         """Return the adapters with renamed modules, without those whose place is None."""
         return AdapterSet(adapter.placed(places) for adapter in self.adapters)
+
+    def only(self, module: str) -> "AdapterSet":
+        """Return the adapters with one module alone, for work in another process."""
+        return AdapterSet(adapter.only(module) for adapter in self.adapters)
 
     def stack(self, module: str) -> Stack:
         """Return all adapters' factors of one module, stacked, float64."""

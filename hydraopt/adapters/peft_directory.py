@@ -16,6 +16,7 @@ from ..errors import AdapterError
 from ..factors import Factors, Target, head_tensors, is_head
 from ..files import write_json, write_tensors
 from ..hub import fetched
+from ..progress import progress
 from ..reading import MissingError, UnreadableError, check_regular, file_tensors, shortened
 from .file_factors import FileFactors, Version
 from .keys import PREFIX
@@ -64,7 +65,7 @@ def read_adapters(sources: Iterable[str | Path]) -> AdapterSet:
         AdapterError: as :func:`read_adapter` and :class:`AdapterSet`.
     """
     adapters = []
-    for source in sources:
+    for source in progress(tuple(sources), "read"):
         name, separator, rest = str(source).partition("=")
         if separator and not Path(source).exists():
             adapters.append(read_adapter(rest, name))

@@ -8,7 +8,10 @@ import typer
 from . import records, report
 from .heat_map import heat_map
 from .options import (
+    ClusterAddress,
+    ClusterName,
     EmbeddingName,
+    Jobs,
     Json,
     Output,
     Overrides,
@@ -18,6 +21,7 @@ from .options import (
     finite,
 )
 from .parsing import schemes
+from .workers import workers
 
 DEFAULT_BUDGET = "10%"
 
@@ -72,6 +76,9 @@ def compress(
         bool,
         typer.Option("--mixable", help="Let tasks share all rows, so that a session can mix them."),
     ] = False,
+    jobs: Jobs = None,
+    backend: ClusterName = None,
+    address: ClusterAddress = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -103,20 +110,21 @@ def compress(
     settings = ExportSettings(quantize, embedding, overrides=overrides) if quantize else None
     if max_drop is None:
         parse_size(budget or DEFAULT_BUDGET, 1)  # before anything is read
-    sources = read_adapters(adapters)
-    if max_drop is not None and base and validation:
-        coded = compression.compress_within_drop(
-            sources, max_drop, base, validation, mixable=mixable
-        )
-    else:
-        coded = compression.compress(
-            sources,
-            budget or DEFAULT_BUDGET,
-            calibration=calibration,
-            base=base,
-            settings=settings,
-            bfloat16=bf16,
-            mixable=mixable,
-        )
+    with workers(jobs, backend, address):
+        sources = read_adapters(adapters)
+        if max_drop is not None and base and validation:
+            coded = compression.compress_within_drop(
+                sources, max_drop, base, validation, mixable=mixable
+            )
+        else:
+            coded = compression.compress(
+                sources,
+                budget or DEFAULT_BUDGET,
+                calibration=calibration,
+                base=base,
+                settings=settings,
+                bfloat16=bf16,
+                mixable=mixable,
+            )
     coded.save(compressed, overwrite=overwrite, heat_map=heat_map(coded))
     report.show(records.of_stored(coded), as_json)

@@ -7,8 +7,9 @@ import typer
 
 from . import records, report
 from .heat_map import heat_map
-from .options import Json, Output, Overwrite, Sources
+from .options import ClusterAddress, ClusterName, Jobs, Json, Output, Overwrite, Sources
 from .parsing import settings
+from .workers import workers
 
 
 def merge(
@@ -27,6 +28,9 @@ def merge(
         Path | None,
         typer.Option(help="JSON lines of task, prompt and answer, for methods that need data."),
     ] = None,
+    jobs: Jobs = None,
+    backend: ClusterName = None,
+    address: ClusterAddress = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -46,11 +50,12 @@ def merge(
     if needs != "nothing" and not (base and data):
         fields = "task, prompt and answer" if needs == "labels" else "task and prompt"
         raise UsageError(f"method {method} needs --base and --data, JSON lines of {fields}")
-    sources = read_adapters(adapters)
-    examples = None
-    if base and data:
-        examples = CalibrationData.read(base, data, sources.tasks, labels=needs == "labels")
-    result = merge_with(method, sources, examples, **values)
+    with workers(jobs, backend, address):
+        sources = read_adapters(adapters)
+        examples = None
+        if base and data:
+            examples = CalibrationData.read(base, data, sources.tasks, labels=needs == "labels")
+        result = merge_with(method, sources, examples, **values)
     result.save(merged, overwrite=overwrite, heat_map=heat_map(result))
     report.show(records.of_stored(result), as_json)
 

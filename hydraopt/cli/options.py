@@ -79,6 +79,18 @@ Overrides = Annotated[
         help="Other scheme for layers by name or pattern, such as lm_head=8da8w; repeatable.",
     ),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Modules in work at a time; by default one for each core."),
+]
+ClusterName = Annotated[
+    str | None,
+    typer.Option("--backend", help="Work on a cluster instead: dask or ray."),
+]
+ClusterAddress = Annotated[
+    str | None,
+    typer.Option("--address", help="Address of the cluster; Ray's is found on its own nodes."),
+]
 Sources = Annotated[
     list[str],
     typer.Argument(

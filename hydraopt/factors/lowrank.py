@@ -81,10 +81,19 @@ def balanced(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 def _dense_svd(delta: torch.Tensor, rank: int) -> Svd:
     if 2 * (rank + OVERSAMPLING) >= min(delta.shape):
         return Svd(*torch.linalg.svd(delta, full_matrices=False))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        u, s, v = torch.svd_lowrank(delta, rank + OVERSAMPLING, POWER_STEPS)
-    return Svd(u, s, v.T)
+    # torch.svd_lowrank draws from the global generator, which threads share
+    draws = torch.randn(
+        delta.shape[1],
+        rank + OVERSAMPLING,
+        generator=torch.Generator().manual_seed(0),
+        dtype=delta.dtype,
+    )
+    basis = torch.linalg.qr(delta @ draws).Q
+    for _ in range(POWER_STEPS):
+        basis = torch.linalg.qr(delta.T @ basis).Q
+        basis = torch.linalg.qr(delta @ basis).Q
+    u, s, vh = torch.linalg.svd(basis.T @ delta, full_matrices=False)
+    return Svd(basis @ u, s, vh)
 
 
 def padded(factors: Factors, rank: int) -> Factors:

@@ -71,7 +71,7 @@ def adamerging(
     learnt = learn_coefficients(stacks, data, start, clamped, entropy, examples, schedule)
     columns = dict(zip(stacks, learnt.T, strict=True))
 
-    def merge(module: str) -> Factors:
+    def merge(_: AdapterSet, module: str) -> Factors:
         return weighted(stacks[module], columns[module])
 
     settings = {"coefficients": coefficients, "steps": steps, "rate": rate, "batch": batch}

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
-from ..adapters import AdapterSet
+from ..adapters import AdapterSet, each_module
 from ..factors import Delta, cut
-from ..progress import progress
 from ..stored import MergedAdapters, Setting, Side, head_sides, stacked
 from .checks import check_rank
 
@@ -18,7 +17,7 @@ logger = logging.getLogger(__name__)
 def merge_modules(
     method: str,
     adapters: AdapterSet,
-    merge: Callable[[str], Delta | Iterable[Delta]],
+    merge: Callable[[AdapterSet, str], Delta | Iterable[Delta]],
     rank: int | None,
     settings: Mapping[str, Setting],
 ) -> MergedAdapters:
@@ -27,7 +26,8 @@ def merge_modules(
     Args:
         method: name of the method.
         adapters: the adapters to merge.
-        merge: maps a module's name to one delta for all tasks, or to T deltas in task order.
+        merge: maps the adapters of one module alone, and its name, to one delta for all tasks, or
+            to T deltas in task order; called for several modules at a time.
         rank: rank of the result. A single delta defaults to the largest rank that a sum of the
             module's deltas can have, so that an exact merge stays exact. Deltas per task default
             to the largest rank of the adapters, which keeps the size of the slots.
@@ -37,19 +37,22 @@ def merge_modules(
         MergeError: ``rank`` is below 1.
     """
     check_rank(rank)
-    sides, lost, energy = {}, 0.0, 0.0
-    for module in progress(adapters.shapes, "merge"):
-        merged = merge(module)
-        if isinstance(merged, Delta):
-            limit = rank or full_rank(adapters, module)
-            merged, assignment = [merged], torch.zeros(len(adapters.tasks), dtype=torch.int64)
+    largest, tasks = adapters.max_rank, len(adapters.tasks)
+
+    def merged(alone: AdapterSet, module: str) -> tuple[tuple[Side, Side], float, float]:
+        found = merge(alone, module)
+        if isinstance(found, Delta):
+            limit = rank or full_rank(alone, module)
+            found, assignment = [found], torch.zeros(tasks, dtype=torch.int64)
         else:
-            limit = rank or adapters.max_rank
-            assignment = torch.arange(len(adapters.tasks))
-        cuts = [cut(delta, min(limit, *adapters.shapes[module])) for delta in merged]
-        sides[module] = stacked([x.factors for x in cuts], assignment)
-        lost += sum(x.lost for x in cuts)
-        energy += sum(x.energy for x in cuts)
+            limit, assignment = rank or largest, torch.arange(tasks)
+        cuts = [cut(delta, min(limit, *alone.shapes[module])) for delta in found]
+        both = stacked([x.factors for x in cuts], assignment)
+        return both, sum(x.lost for x in cuts), sum(x.energy for x in cuts)
+
+    found = each_module(adapters, merged, "merge")
+    sides = {module: both for module, (both, _, _) in found.items()}
+    lost, energy = sum(x[1] for x in found.values()), sum(x[2] for x in found.values())
     error = math.sqrt(lost / energy) if energy else 0.0
     logger.info("%s: relative error of the projection to the result's rank: %.4f", method, error)
     projection = {"rank": rank, "projection_error": round(error, 4)}

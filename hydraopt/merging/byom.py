@@ -31,7 +31,7 @@ def byom(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
         MergeError: ``rank`` is below 1.
     """
 
-    def parts(module: str) -> Iterator[Factors]:
+    def parts(adapters: AdapterSet, module: str) -> Iterator[Factors]:
         for adapter in adapters.adapters:
             own = adapter.update(module, adapters.shapes[module])
             yield Factors(own.a.double(), own.b.double())

@@ -78,7 +78,7 @@ def _merge(
     check_density(density)
     check_seed(seed)
 
-    def merge(module: str) -> torch.Tensor:
+    def merge(adapters: AdapterSet, module: str) -> torch.Tensor:
         return scale * combine(dropped_deltas(adapters, module, density, seed))
 
     settings = {"density": density, "scale": scale, "seed": seed}

@@ -58,7 +58,7 @@ def doge(
     if not 0 <= steps <= MOST_STEPS:
         raise MergeError(f"steps is {steps}, expected 0 to {MOST_STEPS:,}")
 
-    def merge(module: str) -> torch.Tensor:
+    def merge(adapters: AdapterSet, module: str) -> torch.Tensor:
         owned = [x.factors[module] for x in adapters.adapters if module in x.factors]
         owned = [x for x in owned if inner(x, x) > 0]
         if not owned:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import torch
 
-from ..adapters import AdapterSet
+from ..adapters import AdapterSet, each_module
 from ..stored import MergedAdapters, Side
 from .assemble import merge_modules
 from .elementwise import deltas
@@ -38,23 +38,36 @@ def emr(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
     Raises:
         MergeError: ``rank`` is below 1.
     """
-    before, after = (torch.zeros(len(adapters.tasks), dtype=torch.float64) for _ in range(2))
 
-    def masked(module: str) -> Iterator[torch.Tensor]:
-        sign = sum(deltas(adapters, module)).sign()
-        largest = torch.zeros_like(sign)
-        for x in deltas(adapters, module):
-            largest = torch.maximum(largest, x * sign)
-        unified = largest * sign
-        for task, x in enumerate(deltas(adapters, module)):
-            kept = unified * (x * sign > 0)
-            before[task] += x.abs().sum(dtype=torch.float64)
-            after[task] += kept.abs().sum(dtype=torch.float64)
-            yield kept
+    def masked(adapters: AdapterSet, module: str) -> Iterator[torch.Tensor]:
+        return (kept for _, kept in _masked(adapters, module))
 
-    merged = merge_modules(NAME, adapters, masked, rank, {})
+    def sizes(adapters: AdapterSet, module: str) -> torch.Tensor:
+        """Sums of the magnitudes of each task's delta, and of what its mask keeps, ``[T, 2]``."""
+        return torch.tensor(
+            [
+                [part.abs().sum(dtype=torch.float64).item() for part in pair]
+                for pair in _masked(adapters, module)
+            ],
+            dtype=torch.float64,
+        )
+
+    sums = each_module(adapters, sizes, "measure").values()
+    before, after = torch.stack(list(sums)).sum(0).T
     scales = (before / after.clamp_min(1e-30)).float()[:, None, None]
+    merged = merge_modules(NAME, adapters, masked, rank, {})
     rescaled = {
         m: (a, Side(b.stack * scales, b.assignment)) for m, (a, b) in merged.modules.items()
     }
     return replace(merged, modules=rescaled)
+
+
+def _masked(adapters: AdapterSet, module: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield each task's delta, and the masked unified delta, of one module."""
+    sign = sum(deltas(adapters, module)).sign()
+    largest = torch.zeros_like(sign)
+    for x in deltas(adapters, module):
+        largest = torch.maximum(largest, x * sign)
+    unified = largest * sign
+    for x in deltas(adapters, module):
+        yield x, unified * (x * sign > 0)

@@ -22,9 +22,8 @@ from dataclasses import replace
 
 import torch
 
-from ..adapters import AdapterSet
+from ..adapters import AdapterSet, each_module
 from ..factors import Coordinates, Stack, balanced
-from ..progress import progress
 from ..stored import MergedAdapters, Side
 from .assemble import assemble
 from .checks import check_clusters, check_rank, check_seed
@@ -70,10 +69,11 @@ def hydraopt(
     check_rank(rank)
     check_seed(seed)
     labels = assign(adapters, clusters, rank, seed)
-    modules = {
-        module: _merge_module(adapters.stack(module), labels, rank, soft)
-        for module in progress(adapters.shapes, "merge")
-    }
+    modules = each_module(
+        adapters,
+        lambda alone, module: _merge_module(alone.stack(module), labels, rank, soft),
+        "merge",
+    )
     settings = {"clusters": _count(labels), "rank": rank, "soft": soft, "seed": seed}
     return assemble(HYDRAOPT, adapters, modules, settings)
 
@@ -105,8 +105,12 @@ def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.T
     # sort by name, so that the seeded restarts do not depend on the order of the tasks
     order = sorted(range(tasks), key=lambda task: adapters.tasks[task])
     ordered = AdapterSet(adapters.adapters[task] for task in order)
-    stacks = (ordered.stack(module) for module in adapters.shapes)
-    modules = [Coordinates.from_stack(stack, tasks) for stack in stacks]
+    found = each_module(
+        ordered,
+        lambda alone, module: Coordinates.from_stack(alone.stack(module), tasks),
+        "compare",
+    )
+    modules = found.values()
     labels = cluster(sum(module.task_gram() for module in modules), clusters, seed)
     for _ in range(MAX_STEPS):
         mixing = _orthonormal(labels)

@@ -29,7 +29,7 @@ def iso_c(adapters: AdapterSet, *, scale: float = 1.0, rank: int | None = None) 
         MergeError: ``rank`` is below 1.
     """
 
-    def merge(module: str) -> Svd:
+    def merge(adapters: AdapterSet, module: str) -> Svd:
         stack = adapters.stack(module)
         u, s, vh = svd(Factors(stack.a, stack.b))
         return Svd(u, scale * s.mean().expand(len(s)), vh)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..adapters import AdapterSet
+from ..adapters import AdapterSet, each_module
 from ..factors import Coordinates, Stack
-from ..progress import progress
 from ..stored import MergedAdapters, Side
 from .assemble import assemble
 from .checks import check_rank
@@ -80,8 +79,9 @@ def merge_jointly(
     """
     check_rank(rank)
     size = rank or adapters.max_rank
-    sides = {
-        module: merge(Joint.from_stack(adapters.stack(module), len(adapters.tasks)), size)
-        for module in progress(adapters.shapes, "merge")
-    }
+
+    def merged(alone: AdapterSet, module: str) -> tuple[Side, Side]:
+        return merge(Joint.from_stack(alone.stack(module), len(alone.tasks)), size)
+
+    sides = each_module(adapters, merged, "merge")
     return assemble(method, adapters, sides, {"rank": size})

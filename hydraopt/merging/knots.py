@@ -40,7 +40,7 @@ def knots(
     """
     check_density(density)
 
-    def merge(module: str) -> Factors:
+    def merge(adapters: AdapterSet, module: str) -> Factors:
         stack = adapters.stack(module)
         basis = left_basis(stack, len(adapters.tasks))
         parts = task_parts(stack, basis)

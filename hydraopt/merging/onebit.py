@@ -62,7 +62,7 @@ def onebit(
     check_density(density)
     chosen = _matching(adapters, modules)
 
-    def merge(module: str) -> Delta | Iterable[torch.Tensor]:
+    def merge(adapters: AdapterSet, module: str) -> Delta | Iterable[torch.Tensor]:
         if module in chosen:
             return (x.sign() * x.abs().mean() for x in deltas(adapters, module))
         return scale * trimmed_mean(adapters, module, density)

@@ -88,7 +88,7 @@ def supermerge(
     return merge_modules(
         NAME,
         adapters,
-        lambda module: weighted(stack_of(adapters, module), coefficients[module]),
+        lambda alone, module: weighted(stack_of(alone, module), coefficients[module]),
         rank,
         {**settings, "seed": seed},
     )

@@ -28,7 +28,7 @@ def task_arithmetic(
         MergeError: ``rank`` is below 1.
     """
 
-    def merge(module: str) -> Factors:
+    def merge(adapters: AdapterSet, module: str) -> Factors:
         stack = adapters.stack(module)
         return Factors(stack.a, scale * stack.b)
 

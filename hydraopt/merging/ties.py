@@ -38,7 +38,7 @@ def ties(
     """
     check_density(density)
 
-    def merge(module: str) -> torch.Tensor:
+    def merge(adapters: AdapterSet, module: str) -> torch.Tensor:
         return scale * trimmed_mean(adapters, module, density)
 
     return merge_modules(NAME, adapters, merge, rank, {"density": density, "scale": scale})

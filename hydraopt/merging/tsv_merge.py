@@ -44,7 +44,7 @@ def tsv_merge(
     if keep is not None and keep < 1:
         raise MergeError(f"keep is {keep}, expected at least 1")
 
-    def merge(module: str) -> Factors:
+    def merge(adapters: AdapterSet, module: str) -> Factors:
         share = keep or max(1, min(adapters.shapes[module]) // len(adapters.tasks))
         owned = (x.factors[module] for x in adapters.adapters if module in x.factors)
         parts = [svd(Factors(f.a.double(), f.b.double())) for f in owned]

@@ -64,7 +64,7 @@ def zipit(
         raise MergeError(f"rank is {size}, expected at most {largest}, the directions of a module")
     moments = second_moments(directions, adapters, data)
 
-    def merge(module: str) -> Factors:
+    def merge(adapters: AdapterSet, module: str) -> Factors:
         a, b = directions[module]
         power = moments[module].diagonal().clamp_min(1e-30).sqrt()
         merge_matrix = zipped(moments[module] / power.outer(power), size)

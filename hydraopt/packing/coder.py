@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
+from typing import NamedTuple
 
 import torch
 
-from ..adapters import AdapterSet, LoraAdapter
+from ..adapters import AdapterSet, LoraAdapter, each_module
 from ..errors import BundleError
 from ..factors import Factors, is_head
 from ..formats.layout import Layout, ModuleLayout
@@ -24,6 +25,15 @@ from .verbatim import encode_heads, layout_of
 Key = tuple[str, str, int]  # module, side and direction of a vector
 
 
+class Unit(NamedTuple):
+    """What is coded at a time: a module, candidates for its shared rows, and its factors."""
+
+    name: str
+    layout: ModuleLayout
+    rows: torch.Tensor | None  # None: a head, or a module without any
+    adapters: AdapterSet
+
+
 @dataclass(frozen=True)
 class Coder:
     """Adapters with their spectra, which are computed once for any number of budgets."""
@@ -34,12 +44,8 @@ class Coder:
     @classmethod
     def from_adapters(cls, adapters: AdapterSet, *, mixable: bool = False) -> "Coder":
         """Compute the spectrum of every module; with shared rows only if ``mixable``."""
-
-        def measured(module: str) -> Spectrum:
-            return Spectrum.from_adapters(adapters, module, mixable=mixable)
-
-        spectra = each(measured, adapters.shapes, "measure")
-        return cls(adapters, dict(zip(adapters.shapes, spectra, strict=True)))
+        measured = partial(Spectrum.from_adapters, rank=adapters.max_rank, mixable=mixable)
+        return cls(adapters, each_module(adapters, measured, "measure"))
 
     @cached_property
     def heads(self) -> dict[str, ModuleLayout]:
@@ -59,7 +65,11 @@ class Coder:
         """
         modules = allocate(self.spectra, limit, self._size, self._fixed)
         layout = Layout(self.adapters.base_model, {**modules, **self.heads})
-        found = each(lambda name: self._coded(name, layout.modules[name]), layout.modules, "code")
+        units = [
+            Unit(name, module, self._rows(name), self.adapters.only(name))
+            for name, module in layout.modules.items()
+        ]
+        found = each(_coded, units, "code")
         shared = {key: vector for first, _ in found for key, vector in first.items()}
         tasks = {key: vectors for _, private in found for key, vectors in private.items()}
         payloads = {
@@ -80,15 +90,8 @@ class Coder:
         )
         return replace(coded, errors=relative_errors(self.adapters, coded))
 
-    def _coded(self, name: str, module: ModuleLayout) -> tuple[dict[Key, Coded], dict[Key, Coded]]:
-        """Return one module's shared vectors, and the private ones, each of all tasks."""
-        first = encode_shared(module, self.spectra[name].rows) if name in self.spectra else []
-        factors = [
-            x.heads[name] if name in x.heads else x.update(name, module.shape)
-            for x in self.adapters.adapters
-        ]
-        shared = {(name, "A", index): vector for index, vector in enumerate(first)}
-        return shared, _private(name, module, first, factors)
+    def _rows(self, name: str) -> torch.Tensor | None:
+        return self.spectra[name].rows if name in self.spectra else None
 
     @cached_property
     def _fixed(self) -> int:
@@ -99,6 +102,18 @@ class Coder:
 
     def _size(self, name: str, module: ModuleLayout) -> int:
         return _size(name, module, len(self.adapters.tasks))
+
+
+def _coded(unit: Unit) -> tuple[dict[Key, Coded], dict[Key, Coded]]:
+    """Return one module's shared vectors, and the private ones, each of all tasks."""
+    name, layout, rows, adapters = unit
+    first = [] if rows is None else encode_shared(layout, rows)
+    factors = [
+        x.heads[name] if name in x.heads else x.update(name, layout.shape)
+        for x in adapters.adapters
+    ]
+    shared = {(name, "A", index): vector for index, vector in enumerate(first)}
+    return shared, _private(name, layout, first, factors)
 
 
 @cache

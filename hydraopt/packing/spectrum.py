@@ -38,10 +38,17 @@ class Spectrum:
 
     @classmethod
     def from_adapters(
-        cls, adapters: AdapterSet, module: str, *, mixable: bool = False
+        cls, adapters: AdapterSet, module: str, rank: int, *, mixable: bool = False
     ) -> "Spectrum":
-        """Compute the spectrum of one module; without private directions if ``mixable``."""
-        tasks, rank = len(adapters.tasks), adapters.max_rank
+        """Compute the spectrum of one module.
+
+        Args:
+            adapters: the adapters.
+            module: one of their modules.
+            rank: largest rank of any module, which limits the number of shared rows.
+            mixable: without private directions.
+        """
+        tasks = len(adapters.tasks)
         stack = adapters.stack(module)
         coords, basis = stack.split_a()
         norms = _squared_norms(stack, tasks)

@@ -2,7 +2,7 @@
 
 from ..adapters import AdapterSet, LoraAdapter
 from ..factors import relative_error
-from ..parallel import each
+from ..parallel import ALL_CORES, each, running_on
 from .adapters import StoredAdapters
 
 
@@ -16,5 +16,6 @@ def relative_errors(adapters: AdapterSet, merged: StoredAdapters) -> dict[str, d
             for module, factors in adapter.factors.items()
         }
 
-    found = each(errors, adapters.adapters, "compare")
+    with running_on(ALL_CORES):  # a cluster's workers would need all packs
+        found = each(errors, adapters.adapters, "compare")
     return dict(zip(adapters.tasks, found, strict=True))

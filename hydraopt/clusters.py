@@ -1,0 +1,105 @@
+"""Units of work on the user's Dask or Ray cluster."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, contextmanager
+
+from joblib import parallel_config
+
+from .errors import UsageError
+from .parallel import Workers, running_on
+from .reading import shortened
+
+CONNECTING = 10  # seconds
+RETRIES = 3  # of a unit whose worker was lost, as Dask's default
+
+
+@contextmanager
+def cluster(backend: str, address: str | None = None) -> Iterator[None]:
+    """Run units in the block on a cluster, whose workers have hydraopt and see the same files.
+
+    Units of lost workers run again.
+
+    Args:
+        backend: ``dask`` or ``ray``.
+        address: of Dask's scheduler, or of Ray's head node, by default the one of this machine.
+
+    Raises:
+        UsageError: the backend is unknown or not installed, or the cluster is not reached or lost.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(
+            f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}", options=["backend"]
+        )
+    try:
+        with BACKENDS[backend](address), running_on(Workers(remote=True)):
+            yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("distributed", "ray"):
+            raise
+        raise UsageError(
+            f"{backend} is not installed; pip install 'hydraopt[{backend}]'", options=["backend"]
+        ) from None
+
+
+@contextmanager
+def _dask(address: str | None) -> Iterator[None]:
+    from distributed import Client, KilledWorker
+    from distributed.comm import CommClosedError
+
+    if address is None:
+        raise UsageError(
+            "Dask's scheduler is needed, such as tcp://10.0.0.1:8786; pass its address",
+            options=["address"],
+        )
+    try:
+        client = Client(address, timeout=CONNECTING, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreached("Dask", address, error) from None
+    with client, parallel_config("dask", client=client):
+        try:
+            yield
+        except (CancelledError, CommClosedError, KilledWorker) as error:
+            raise _lost("Dask", error) from None
+
+
+@contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.joblib import register_ray
+
+    place = address or "auto"
+    try:
+        ray.init(place, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise _unreached("Ray", place, error) from None
+    register_ray()
+    again = {"max_restarts": -1, "max_task_retries": RETRIES}
+    try:
+        with parallel_config("ray", n_jobs=-1, ray_remote_args=again):
+            yield
+    except RayError as error:
+        raise _lost("Ray", error) from None
+    finally:
+        ray.shutdown()
+
+
+BACKENDS: Mapping[str, Callable[[str | None], AbstractContextManager[None]]] = {
+    "dask": _dask,
+    "ray": _ray,
+}
+
+
+def _unreached(name: str, address: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"no {name} cluster at {shortened(address)} ({shortened(error)}), expected a running one "
+        "of the same version; check the address",
+        options=["address"],
+    )
+
+
+def _lost(name: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"the {name} cluster was lost ({shortened(error)}); start the command again when it is back"
+    )
