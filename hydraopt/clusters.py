@@ -3,12 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from joblib import parallel_config
 
 from .errors import UsageError
 from .parallel import Workers, running_on
 from .reading import shortened
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 CONNECTING = 10  # seconds
 RETRIES = 3  # of a unit whose worker was lost, as Dask's default
@@ -58,9 +63,27 @@ def _dask(address: str | None) -> Iterator[None]:
         raise _unreached("Dask", address, error) from None
     with client, parallel_config("dask", client=client):
         try:
+            _check_installed(client)
             yield
         except (CancelledError, CommClosedError, KilledWorker) as error:
             raise _lost("Dask", error) from None
+
+
+def _check_installed(client: "Client") -> None:
+    """Refuse a cluster without hydraopt, on which units would wait forever."""
+    own = version("hydraopt")
+    try:
+        found = {
+            client.run_on_scheduler(version, "hydraopt"),
+            *client.run(version, "hydraopt").values(),
+        }
+    except PackageNotFoundError:
+        found = {"none"}
+    if found != {own}:
+        raise UsageError(
+            f"the Dask cluster has hydraopt {', '.join(sorted(found))}, expected {own} on the "
+            "scheduler and all workers; install it there"
+        )
 
 
 @contextmanager

@@ -48,7 +48,7 @@ WRAPPED = {
 def test_names_of_wrappers_are_read_as_without(tmp_path, change):
     settings = {"rank_pattern": {LAYER: 2}, "alpha_pattern": {r".*\.0\.mlp\.up_proj": 3}}
     save_adapter(tmp_path / "a", **settings)
-    wanted = read_adapter(tmp_path / "a").factors
+    wanted = dict(read_adapter(tmp_path / "a").factors)
     renamed(tmp_path / "a", change)
     found = read_adapter(tmp_path / "a").factors
     assert_same(found, wanted)
