@@ -44,8 +44,8 @@ llm: .venv/ready
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.picture docs/results/llm/results.json \
 	  -o docs/images/frontier.png
 
-# speed against the alternatives; a conversation beside transformers'; classifiers of a real encoder; time and memory of coding and
-# merging; other kinds of adapters
+# speed against the alternatives; a conversation beside transformers'; sessions on a JVM; classifiers
+# of a real encoder; time and memory of coding and merging; other kinds of adapters
 bench: .venv/ready
 	$(BIN)/python tests/benchmarks/export_cost.py build/smollm2 -o docs/results/speed/export.json
 	$(BIN)/python tests/benchmarks/check_cost.py build/smollm2 -o docs/results/speed/check.json
@@ -56,6 +56,8 @@ bench: .venv/ready
 	$(BIN)/python tests/benchmarks/slot_cost.py -o docs/results/speed/slots.json
 	$(BIN)/python tests/benchmarks/texts.py build/smollm2 -o docs/results/speed/texts.json
 	$(BIN)/python tests/benchmarks/conversation.py build/smollm2 -o docs/results/chat.json
+	PYTHONPATH=tests:android_demo $(BIN)/python tests/benchmarks/reopening.py build/smollm2 \
+	  -o docs/results/reopening.json
 	$(BIN)/python tests/benchmarks/minilm_heads.py -o docs/results/encoder/minilm.json
 	$(BIN)/python tests/benchmarks/method_costs.py --layers 1 -o docs/results/merging/costs.json
 	$(BIN)/python tests/benchmarks/hydralora_vs_lora.py -o docs/results/training/hydralora.json

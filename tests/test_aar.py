@@ -2,15 +2,14 @@
 
 import json
 import re
-import subprocess
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
 import aar
 import pytest
-from android_host import DEMO, java_home
-from apk import maven
+from android_host import DEMO
+from kotlin_apps import compiled, dependency, joined, jvm, resolved
 
 from hydraopt.formats.manifest import Manifest
 from hydraopt.runtime import Session
@@ -18,7 +17,6 @@ from hydraopt.runtime import Session
 pytestmark = pytest.mark.android
 
 SPACE = {"": "http://maven.apache.org/POM/4.0.0"}
-DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 LIBRARIES = {library.module: library for library in aar.libraries()}
 APP = """
 import io.hydraopt.Tokenizer
@@ -117,36 +115,6 @@ def test_the_pom_says_what_gradle_says(repository, module):
     assert needed == {known[api] for api in apis} | {"kotlin-stdlib"}
 
 
-def resolved(directory: Path, repositories: list[Path], dependencies: str) -> list[Path]:
-    """JARs and AARs that a project with these dependencies gets from Maven.
-
-    What Maven found earlier is a repository, too, so that it need not remember these libraries.
-    """
-    places = enumerate([*repositories, Path.home() / ".m2" / "repository"])
-    entries = [f"<id>r{index}</id><url>{place.as_uri()}</url>" for index, place in places]
-    listed = "".join(f"<repository>{entry}</repository>" for entry in entries)
-    plugins = f"<pluginRepository>{entries[-1]}</pluginRepository>"
-    directory.mkdir()
-    (directory / "pom.xml").write_text(
-        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
-        "<groupId>app</groupId><artifactId>app</artifactId><version>1</version>"
-        f"<packaging>pom</packaging><repositories>{listed}</repositories>"
-        f"<pluginRepositories>{plugins}</pluginRepositories>"
-        f"<dependencies>{dependencies}</dependencies></project>"
-    )
-    found = directory / "found"
-    options = [f"-Dmaven.repo.local={directory / 'local'}", f"-DoutputDirectory={found}"]
-    maven("-f", str(directory), *options, DEPENDENCIES, purpose="resolve the app's dependencies")
-    return sorted(found.iterdir())
-
-
-def dependency(group: str, artifact: str, version: str, kind: str = "jar") -> str:
-    return (
-        f"<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>"
-        f"<version>{version}</version><type>{kind}</type></dependency>"
-    )
-
-
 @pytest.fixture(scope="module")
 def stand_ins(android, tmp_path_factory) -> Path:
     """A repository with stand-ins for ExecuTorch's AAR, which not every mirror serves."""
@@ -174,19 +142,9 @@ def test_an_app_compiles_against_them_and_runs(repository, stand_ins, bundle, tm
         f"hydraopt-coroutines-{aar.VERSION}.aar",
     ]
     jars = [unpacked(path, tmp_path) if path.suffix == ".aar" else path for path in found]
-    kotlin = dependency(
-        "org.jetbrains.kotlin", "kotlin-compiler-embeddable", aar.levels()["kotlin"]
-    )
-    compiler = resolved(tmp_path / "compiler", [], kotlin)
     (tmp_path / "App.kt").write_text(APP)
-    flags = ("-no-stdlib", "-no-reflect", "-Werror", "-d", str(tmp_path / "app"))
-    jvm(
-        *("-cp", joined(compiler), "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", *flags),
-        *("-cp", joined(jars), str(tmp_path / "App.kt")),
-    )
-    tasks, ids = jvm(
-        *("-cp", joined([tmp_path / "app", *jars]), "AppKt", str(bundle), "Grüße")
-    ).splitlines()
+    app = compiled(tmp_path / "App.kt", jars, tmp_path / "app", "-Werror")
+    tasks, ids = jvm("-cp", joined([app, *jars]), "AppKt", str(bundle), "Grüße").splitlines()
     assert tasks == f"[{', '.join(Manifest.read(bundle).tasks)}]"
     assert json.loads(ids) == Session.open(bundle).encode("Grüße")
 
@@ -195,15 +153,3 @@ def unpacked(archive: Path, directory: Path) -> Path:
     jar = directory / f"{archive.stem}.jar"
     jar.write_bytes(contents(archive)["classes.jar"])
     return jar
-
-
-def joined(paths: list[Path]) -> str:
-    return ":".join(map(str, paths))
-
-
-def jvm(*arguments: str) -> str:
-    """What a program prints."""
-    command = [str(java_home() / "bin" / "java"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert not done.returncode, done.stderr
-    return done.stdout

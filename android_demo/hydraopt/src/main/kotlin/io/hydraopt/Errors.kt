@@ -8,7 +8,7 @@ sealed class HydraOptException(message: String, cause: Throwable? = null) :
 class BundleException(message: String, cause: Throwable? = null) : HydraOptException(message, cause)
 
 /**
- * A program is larger than the free memory. That is advice: weights are mapped, so that it may run
+ * A program is larger than the free memory. That is advice: the system may make room
  * all the same, if slowly; [TaskSession.open] takes another figure, or none.
  */
 class MemoryException(message: String) : HydraOptException(message)
