@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 from statistics import mean
+from unittest import mock
 
 import pytest
 import torch
@@ -41,6 +42,18 @@ def test_a_task_that_is_added_runs_and_nothing_else_changes(copied, adapter_dirs
     with adapted(model, added.task_factors("later")), torch.no_grad():
         wanted = model(torch.tensor([PROMPT])).logits[0, -1]
     torch.testing.assert_close(logits(copied, "later"), wanted, atol=1e-4, rtol=0)
+
+
+def test_a_change_reads_no_other_pack_and_the_manifest_once(copied, adapter_dirs):
+    """A bundle of a thousand tasks takes another one as fast as its manifest can be written."""
+    for pack in Manifest.read(copied).packs.values():
+        (copied / pack.file).write_bytes(b"not a pack")
+    before = contents(copied / "packs")
+    with mock.patch.object(Manifest, "read", wraps=Manifest.read) as read:
+        add_task(copied, str(adapter_dirs[1]), "later")
+        remove_task(copied, "later")
+    assert read.call_count == 2
+    assert contents(copied / "packs") == before
 
 
 def test_its_error_is_about_that_of_the_task_with_the_same_adapter(copied, adapter_dirs, merged):

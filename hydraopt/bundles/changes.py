@@ -13,6 +13,8 @@ from ..formats.pack import SINGLE, Pack, is_pack_name, pack_name
 from ..formats.swaps import Inputs
 from ..formats.update import Update
 
+NONE: Mapping[str, bytes] = {}
+
 
 @contextmanager
 def locked(bundle: Path) -> Iterator[LockedDirectory]:
@@ -69,28 +71,40 @@ def with_task(manifest: Manifest, update: Update, file: str) -> Manifest:
     )
 
 
-def write(directory: LockedDirectory, manifest: Manifest, packs: Mapping[str, bytes]) -> None:
+def write(
+    directory: LockedDirectory,
+    listing: Listing,
+    manifest: Manifest,
+    packs: Mapping[str, bytes] = NONE,
+) -> None:
     """Write packs, then the manifest, then delete packs that no task uses.
 
     Unused packs belong to a removed or replaced task, or to a call that was killed.
+
+    Args:
+        directory: the bundle's directory.
+        listing: from :func:`written_files`, before the change.
+        manifest: the new manifest.
+        packs: path inside the bundle -> content.
     """
-    listing = _listing(directory)
-    gone = [x for x in listing.files if is_pack_name(x) and x not in manifest.names]
+    used = manifest.names
+    gone = [name for name in listing.files if is_pack_name(name) and name not in used]
     directory.change(listing, {**packs, MANIFEST: manifest.document}, gone)
 
 
-def free_name(task: str, content: bytes, manifest: Manifest, directory: LockedDirectory) -> str:
+def free_name(
+    task: str, content: bytes, manifest: Manifest, directory: LockedDirectory, listing: Listing
+) -> str:
     """Return a name for a task's pack that neither a task nor a foreign file uses."""
     taken = {place.file for place in manifest.packs.values()}
     name = pack_name(task)
-    if name not in taken and directory.may_write(name, _listing(directory)):
+    if name not in taken and directory.may_write(name, listing):
         return name
     return pack_name(f"{task}-{hashlib.sha256(content).hexdigest()[:16]}")
 
 
-def _listing(directory: LockedDirectory) -> Listing:
-    """Return the files that hydraopt wrote, by the bundle's list and its manifest."""
-    manifest = Manifest.read(directory.path)
+def written_files(directory: LockedDirectory, manifest: Manifest) -> Listing:
+    """Return the files that hydraopt wrote, by the bundle's list and its current manifest."""
     listed = directory.listing() or Listing(BUNDLE, {})
     records = {**manifest.files, **manifest.growth}
     sealed = {name: record.sha256 for name, record in records.items()}

@@ -25,7 +25,7 @@ from ..formats.swaps import Inputs
 from ..formats.update import Update, UpdateFile
 from ..packing import CodedAdapters, encode_adapter, read_coded_layout
 from ..stored import relative_errors
-from .changes import check_name, free_name, growing, locked, with_task, write
+from .changes import check_name, free_name, growing, locked, with_task, write, written_files
 from .kept import check_kept
 from .signatures import read_private_key
 
@@ -89,12 +89,13 @@ def add_task(
             classes=coded.classes.get(task),
             pack=FileRecord(len(content), hashlib.sha256(content).hexdigest()),
         )
-        name = free_name(task, content, manifest, directory)
+        listing = written_files(directory, manifest)
+        name = free_name(task, content, manifest, directory, listing)
         with nullcontext() if delta is None else new_file(Path(delta)) as path:
             if path:
                 signature = key.sign(update.document) if key else None
                 write_bytes(path, UpdateFile(path, update.document, content, signature).content)
-            write(directory, with_task(manifest, update, name), {name: content})
+            write(directory, listing, with_task(manifest, update, name), {name: content})
         return coded
 
 
@@ -143,7 +144,7 @@ def remove_task(bundle: str | Path, task: str) -> None:
             classes=classes,
             versions={name: n for name, n in manifest.versions.items() if name != task},
         )
-        write(directory, shrunk, {})
+        write(directory, written_files(directory, manifest), shrunk)
 
 
 def _check_is_new(bundle: Path, manifest: Manifest, task: str, version: int) -> None:

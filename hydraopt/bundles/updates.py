@@ -9,7 +9,7 @@ from ..formats.manifest import PROGRAM, Manifest
 from ..formats.pack import bound_payload
 from ..formats.swaps import Inputs
 from ..formats.update import PACK, Update, UpdateFile
-from .changes import check_name, free_name, growing, locked, with_task, write
+from .changes import check_name, free_name, growing, locked, with_task, write, written_files
 from .signatures import check_signature
 
 
@@ -45,8 +45,9 @@ def install_update(
         found = file.update()
         _check_belongs(file, found, directory.path, manifest, swap)
         _check_is_new(file.path, found, directory.path, manifest)
-        name = free_name(found.task, file.pack, manifest, directory)
-        write(directory, with_task(manifest, found, name), {name: file.pack})
+        listing = written_files(directory, manifest)
+        name = free_name(found.task, file.pack, manifest, directory, listing)
+        write(directory, listing, with_task(manifest, found, name), {name: file.pack})
         return found
 
 

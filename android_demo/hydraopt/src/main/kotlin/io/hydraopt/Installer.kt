@@ -110,7 +110,8 @@ internal class Installer(private val directory: File) {
 
     /** Removes the packs bound to [binding] that no task uses: replaced, removed, or of a kill. */
     private fun removeUnused(binding: String) {
-        val used = TaskBundle.readManifest(path).packs.values.map { File(directory, it.file) }
+        val used = TaskBundle.readManifest(path).packs.values
+            .mapTo(HashSet()) { File(directory, it.file) }
         for (file in File(directory, PACKS).listFiles().orEmpty()) {
             if (file in used || !file.name.endsWith(SUFFIX)) continue
             if (header(file)?.binding == binding) file.delete()
