@@ -1,7 +1,7 @@
 """Quantise a base: round the weights of its layers, then make quantised layers of them.
 
-Weights are rounded in transformers' own model and keep their names and float32 type, so that all
-later steps see the numbers of the program.
+Weights are rounded in transformers' own model and keep their names, so that all later steps see the
+numbers of the program; a layer holds integers, and computes its float32 weight at each use.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,13 @@ from ..errors import LoweringError
 from ..formats.manifest import Calibration
 from ..hooks import output_replaced
 from ..progress import report_stage
-from ..rounding import IntegerWeight, round_layers, round_nearest, set_rounded
+from ..rounding import (
+    IntegerWeight,
+    clear_rounded,
+    round_layers,
+    round_nearest,
+    set_rounded,
+)
 from ..schemes import Grid, Scheme, find_scheme
 from .backends import find_backend
 from .calibration_texts import CalibrationTexts, adapters_by_text
@@ -108,6 +114,8 @@ def quantize(
     """Make quantised layers of rounded weights in place; ``rows`` become layers of its slots."""
     report_stage("Quantising the base model")
     backend = find_backend(settings.backend)
+    for layer in rounded.weights:
+        clear_rounded(layer)
     backend.quantize(model, rounded.weights)
     if rounded.embedding is not None:
         model.set_input_embeddings(rounded.embedding)

@@ -10,15 +10,13 @@ from inspect import signature
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchao.quantization import IntxWeightOnlyConfig, quantize_
-from torchao.quantization.granularity import PerGroup
 from transformers import PreTrainedModel
 
 from ..errors import LoweringError
 from ..formats.codes import GROUP
 from ..private.executorch import register_operators
-from ..private.torchao import integers_of
-from ..schemes import EMBEDDING_BITS
+from ..rounding import round_half_quadratic
+from ..schemes import EMBEDDING_BITS, Grid
 
 CLOSE = 1e-5  # relative; float32 sums in another order
 
@@ -29,22 +27,17 @@ class QuantizedEmbedding(nn.Module):
     Args:
         weight: ``[n, d]`` float32.
         bits: 4 or 8.
+        factor: multiplies the weight.
     """
 
-    def __init__(self, weight: torch.Tensor, bits: int):
+    def __init__(self, weight: torch.Tensor, bits: int, factor: float = 1):
         super().__init__()
         register_operators()
-        layer = nn.Embedding.from_pretrained(weight)
-        config = IntxWeightOnlyConfig(
-            weight_dtype=getattr(torch, f"int{bits}"),
-            granularity=PerGroup(GROUP),
-            intx_choose_qparams_algorithm="hqq_scale_only",
-        )
-        quantize_(layer, config, lambda module, _: isinstance(module, nn.Embedding))
-        codes, scales = integers_of(layer.weight)
+        rounded = round_half_quadratic(weight, Grid(bits, GROUP), factor)
+        codes, scales = rounded.values, rounded.scales
         if bits == 4:  # two per byte, the first in the high bits
-            shifted = (codes + 8).view(torch.uint8)
-            codes = shifted[:, ::2] * 16 + shifted[:, 1::2]
+            shifted = codes.add_(8).view(torch.uint8)
+            codes = (shifted[:, ::2] * 16).add_(shifted[:, 1::2])
         self.operator = {
             4: torch.ops.quantized_decomposed.embedding_4bit.dtype,
             8: torch.ops.quantized_decomposed.embedding_byte.dtype,
@@ -93,7 +86,7 @@ def quantized_embedding(model: PreTrainedModel, scheme: str) -> QuantizedEmbeddi
                 "export without quantising it",
                 options=["embedding=none"],
             )
-        return QuantizedEmbedding(layer.weight * factor, bits)
+        return QuantizedEmbedding(layer.weight, bits, float(factor))
 
 
 class RootMeanSquareNorm(nn.Module):

@@ -56,11 +56,6 @@ def plain(module: nn.Module) -> None:
     UNWRAP.get()(module)
 
 
-def integers_of(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the int8 ``[out, in]`` integers and float32 scales of a quantised weight."""
-    return weight.qdata, weight.scale.float()
-
-
 def operator_shapes() -> AbstractContextManager[None]:
     """Compute output shapes of quantisation operators without tracing into them."""
     shapes = (_scale_and_zero, _like_with_dtype, _like_dequantized)

@@ -30,7 +30,9 @@ def inverse_factor(moments: torch.Tensor) -> torch.Tensor:
         factor, failed = torch.linalg.cholesky_ex(moments)
         if not failed:
             inverse = torch.cholesky_inverse(factor)
+            del factor
             upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
+            del inverse
             if not failed:
                 return upper
         damping *= 10

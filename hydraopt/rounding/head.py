@@ -9,7 +9,7 @@ import torch
 
 from ..schemes import Grid
 from .gptq import gptq
-from .levels import IntegerWeight, round_nearest
+from .levels import IntegerWeight, parts, round_nearest
 
 ALIKE = 0.5  # distance of rows that nearly equal each other, as a share of their rounding error
 PROJECTED = 64  # dimensions in which distances are measured
@@ -28,7 +28,10 @@ def round_head(
         grid: bits and groups.
     """
     rounded, plain = gptq(weight, importance, factor, grid), round_nearest(weight, grid)
-    errors = (weight - plain.dense()).norm(dim=1)
+    errors = torch.empty(len(weight))
+    for rows in parts(weight):
+        found = IntegerWeight(plain.values[rows], plain.scales[rows], grid.bits).dense()
+        errors[rows] = (weight[rows] - found).norm(dim=1)
     alike = nearest_distances(weight) < ALIKE * errors
     rounded.values[alike], rounded.scales[alike] = plain.values[alike], plain.scales[alike]
     return rounded

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from ..errors import LoweringError
 from ..progress import report_stage
@@ -104,20 +105,40 @@ def round_layers(
     return rounded
 
 
+class _Dense(nn.Module):
+    """Makes a layer's weight of its integers whenever it is used."""
+
+    def __init__(self, rounded: IntegerWeight):
+        super().__init__()
+        self.scales, self.bits = rounded.scales, rounded.bits
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """``values [out, in]`` int8 -> the weight, float32."""
+        return IntegerWeight(values, self.scales, self.bits).dense()
+
+
 def set_rounded(layer: nn.Linear, rounded: IntegerWeight) -> IntegerWeight:
-    """Set a layer's weights to rounded ones, and return these."""
-    layer.weight = nn.Parameter(rounded.dense(), requires_grad=False)
+    """Set a layer's weights to rounded ones, and return these; the layer holds integers only."""
+    layer.weight = nn.Parameter(rounded.values, requires_grad=False)
+    parametrize.register_parametrization(layer, "weight", _Dense(rounded), unsafe=True)
     return rounded
 
 
+def clear_rounded(layer: nn.Linear) -> None:
+    """Leave a layer of :func:`set_rounded` with its int8 values as weight, to be replaced."""
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+
+
 def _observe(seen: _Inputs, x: torch.Tensor, texts: Texts) -> None:
-    seen.x, seen.rounded = x, int8_activations(x)
-    tokens = seen.rounded.flatten(0, -2)
+    seen.x = x
+    seen.rounded = seen.factor = x.new_empty(0)  # which were as large as what follows
+    tokens = int8_activations(x).flatten(0, -2)
     if x.dim() == 3:  # no pooled texts
         weights = (texts.weights[:, None] * texts.kept).flatten()
         used = weights > 0
-        tokens = tokens[used] * weights[used, None].sqrt()
+        tokens = tokens[used].mul_(weights[used, None].sqrt())
     moments = tokens.T @ tokens
+    del tokens
     if not moments.isfinite().all():
         raise LoweringError(
             "a layer of the base has inputs that are not finite on the texts to calibrate with; "
@@ -126,6 +147,7 @@ def _observe(seen: _Inputs, x: torch.Tensor, texts: Texts) -> None:
         )
     seen.importance = moments.diagonal().clone()
     seen.factor = inverse_factor(moments)
+    seen.rounded = int8_activations(x)
 
 
 def _round(

@@ -1,6 +1,7 @@
 """Symmetric integer levels of a weight, with a positive scale for each group of a row."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,18 @@ class IntegerWeight(NamedTuple):
 
     def dense(self) -> torch.Tensor:
         """Return the weight, float32 ``[out, in]``."""
-        return (self.values.unflatten(1, (-1, self.group)) * self.scales[..., None]).flatten(1)
+        dense = torch.empty(self.values.shape)
+        for rows in parts(dense):
+            groups = dense[rows].unflatten(1, (-1, self.group))
+            groups.copy_(self.values[rows].unflatten(1, (-1, self.group)))
+            groups.mul_(self.scales[rows, :, None])
+        return dense
+
+
+def parts(weight: torch.Tensor, values: int = CHUNK) -> Iterator[slice]:
+    """Yield the rows of parts of ``weight [out, in]`` that have about so many ``values``."""
+    step = max(1, values // weight.shape[1])
+    return (slice(start, start + step) for start in range(0, len(weight), step))
 
 
 def search_scales(weight: torch.Tensor, importance: torch.Tensor, grid: Grid) -> torch.Tensor:
@@ -53,8 +65,10 @@ def search_scales(weight: torch.Tensor, importance: torch.Tensor, grid: Grid) ->
         Float32 scales ``[out, in / group]``; those of groups are bfloat16 values, as XNNPACK
         stores them.
     """
-    rows = max(1, CHUNK // weight.shape[1])
-    return torch.cat([_search(part, importance, grid) for part in weight.split(rows)])
+    scales = torch.empty(len(weight), weight.shape[1] // (grid.group or weight.shape[1]))
+    for rows in parts(weight):
+        scales[rows] = _search(weight[rows], importance, grid)
+    return scales
 
 
 def _search(weight: torch.Tensor, importance: torch.Tensor, grid: Grid) -> torch.Tensor:
@@ -83,9 +97,12 @@ def round_nearest(
     if importance is None:
         importance = torch.ones(weight.shape[1])
     scales = search_scales(weight, importance, grid)
-    groups = weight.view(*scales.shape, -1)
-    values = (groups / scales[..., None]).round_().clamp_(grid.low, grid.high)
-    return IntegerWeight(values.view(weight.shape).to(torch.int8), scales, grid.bits)
+    values = torch.empty(weight.shape, dtype=torch.int8)
+    for rows in parts(weight):
+        groups = weight[rows].reshape(*scales[rows].shape, -1)
+        levels = (groups / scales[rows, :, None]).round_().clamp_(grid.low, grid.high)
+        values[rows] = levels.flatten(1).to(torch.int8)
+    return IntegerWeight(values, scales, grid.bits)
 
 
 def int8_activations(x: torch.Tensor) -> torch.Tensor:
