@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import tiny_llama
+from conversation import Answer, compared
 
 pytest.importorskip("executorch.examples.models.llama")
 from executorch.examples.models.llama.llama_transformer import construct_transformer
@@ -73,3 +74,15 @@ def test_a_ratio_is_that_of_the_same_round():
     results = Results("base", "cpu", {"base": 1, "other": 2}, {1: {"decode": rounds}})
     assert results.ratio(1, "decode", "other") == 2
     assert results.ratio(1, "decode", "base") == 1
+
+
+@pytest.mark.parametrize(
+    ("ids", "equal", "margin"),
+    [([7, 8, 9], 3, None), ([7, 5, 9], 1, 0.2), ([7, 8], 2, 0.3), ([7, 8, 9, 6], 3, 0.1)],
+)
+def test_an_answer_differs_by_the_margin_of_the_first_other_token(ids, equal, margin):
+    wanted = Answer([1, 2], [7, 8, 9], 2, margins=[0.4, 0.2, 0.3, 0.1])  # the last one ends it
+    record = compared(Answer([1, 2], ids, 1), wanted)
+    assert record["prompt_equal"] and record["answer"] == 3 and record["computed"] == 1
+    assert (record["equal"], record["margin_at_difference"]) == (equal, margin)
+    assert record["smallest_margin"] == 0.1
