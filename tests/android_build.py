@@ -11,15 +11,9 @@ from xml.etree import ElementTree
 import apk
 import pytest
 import torch
-from android_bundles import (
-    write_answers,
-    write_conversations,
-    write_damaged,
-    write_mixtures,
-    write_probabilities,
-    write_renamed,
-    write_texts,
-)
+from android_bundles import write_answers, write_mixtures, write_probabilities, write_texts
+from android_conversations import write_app_conversations, write_conversations
+from android_damage import write_damaged, write_renamed
 from android_host import HOST, downloading, host_library, java_home, kill_library
 from android_inputs import (
     write_pictures_run,
@@ -43,6 +37,7 @@ from hydraopt.zoo.tasks import TASKS, test_examples
 
 # that are asked
 FORMS = ("zoo", "pieces", "portable", "quantised", "methods", "static")
+KINDS = ("classifiers", "taggers", "viewers", "sights")
 TINY_TASKS = ("alpha", "beta", "gamma")
 PROMPTS = ("hello", "x", "a longer prompt of 27 bytes")
 CHATS = ("Hi", " Grüße\n", "<|im_end|>")
@@ -74,7 +69,7 @@ def forms(request, bundle) -> dict[str, Path]:
     """Bundles of every form that a phone may get, by name."""
     names = (*FORMS, "data", "encoder", "conversations")
     found = {name: request.getfixturevalue(f"{name}_bundle") for name in names}
-    kinds = {name: request.getfixturevalue(name) for name in ("classifiers", "taggers", "viewers")}
+    kinds = {name: request.getfixturevalue(name) for name in KINDS}
     recipes = {f"recipe-{name}": request.getfixturevalue("recipe")(name) for name in RECIPES}
     made = {name: path / "bundle" for name, path in (kinds | recipes).items()}
     return {"tiny": bundle, **found, **made}
@@ -121,6 +116,7 @@ def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) 
     write_texts(forms["zoo"], examples, root / "zoo-answers.txt")
     write_texts(slow, [("first", "Once upon a time")], root / "slow-answers.txt")
     write_conversations(forms["conversations"], root)
+    write_app_conversations(forms["zoo"], slow, root)
     for name in ("damaged", "refused"):
         (root / name).mkdir()
     write_damaged(forms["tiny"], other, root / "damaged")

@@ -22,6 +22,7 @@ SHAPE = (3, 16, 24)
 HEADS = {"topic": 5, "mood": 2, "tone": 3}  # classes of tasks that classify texts
 TAGS = {"names": 5, "places": 3}  # and tokens
 VIEWS = ("alpha", "beta")  # tasks of an image model
+SIGHTS = {"weather": 3, "place": 12, "light": 1}  # and of one that classifies
 PREPROCESSOR = {
     "image_processor_type": "ViTImageProcessor",
     "size": {"height": SHAPE[1], "width": SHAPE[2]},
@@ -120,6 +121,12 @@ def save_tagger(directory: Path, classes: int, seed: int, **settings) -> PeftMod
     """An adapter with a head of its own, as PEFT makes it for this task type."""
     settings = {"task_type": "TOKEN_CLS", "target_modules": ["query", "value"]} | settings
     return save_lora(directory, tagger(classes), ENCODER_ID, seed, **settings)
+
+
+def save_sight(directory: Path, classes: int, seed: int) -> PeftModel:
+    """An adapter of an image model, with a head of its own."""
+    settings = {"target_modules": ["q_proj", "v_proj"], "modules_to_save": ["classifier"]}
+    return save_lora(directory, viewer(classes), IMAGE_ID, seed, **settings)
 
 
 def save_viewer(directory: Path, seed: int) -> PeftModel:

@@ -13,11 +13,13 @@ from encoders import (
     ENCODER_ID,
     HEADS,
     PREPROCESSOR,
+    SIGHTS,
     TAGS,
     VIEWS,
     save_base,
     save_classifier,
     save_lora,
+    save_sight,
     save_tagger,
     save_viewer,
     tiny_bert,
@@ -173,18 +175,35 @@ def taggers(made) -> Path:
     return made("taggers", lambda root: _write_heads(root, save_tagger, TAGS))
 
 
+def _save_image_base(root: Path) -> None:
+    save_base(tiny_vit(), root / "base")
+    (root / "base" / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+
+
 @pytest.fixture(scope="session")
 def viewers(made) -> Path:
     """An image model with a preprocessor, tasks without heads, and their bundle."""
 
     def write(root: Path) -> None:
-        save_base(tiny_vit(), root / "base")
-        (root / "base" / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+        _save_image_base(root)
         for seed, task in enumerate(VIEWS):
             save_viewer(root / task, seed)
         _write(root, VIEWS)
 
     return made("viewers", write)
+
+
+@pytest.fixture(scope="session")
+def sights(made) -> Path:
+    """The same with tasks that classify pictures."""
+
+    def write(root: Path) -> None:
+        _save_image_base(root)
+        for seed, (task, count) in enumerate(SIGHTS.items()):
+            save_sight(root / task, count, seed)
+        _write(root, SIGHTS)
+
+    return made("sights", write)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,9 @@ ACTIVITIES = {f"io/hydraopt/demo/{x}" for x in ("MainActivity", "benchmark/Bench
 # public members that Android 4.1 (level 16) had not, and the level that brought them
 NEWER = {
     "android/graphics/Bitmap$Config.HARDWARE": 26,
+    "android/graphics/BitmapFactory$Options.inPreferredColorSpace": 26,
+    "android/graphics/ColorSpace$Named.SRGB": 26,
+    "android/graphics/ColorSpace.get": 26,
     "android/os/Build.SUPPORTED_ABIS": 21,
     "android/provider/DocumentsContract.buildChildDocumentsUriUsingTree": 21,
     "android/provider/DocumentsContract.buildDocumentUriUsingTree": 21,

@@ -9,7 +9,7 @@ import android.widget.EditText
 import android.widget.ListView
 import android.widget.TextView
 
-/** A list that covers the screen: tasks with a search field and a mark, or bundles. */
+/** A list that covers the screen: tasks with a search field and marks, or bundles. */
 class Chooser(
     private val activity: Activity,
     private val presenter: Presenter,
@@ -24,15 +24,15 @@ class Chooser(
     private val dialog: AlertDialog
 
     init {
-        val isTasks = picker == Picker.TASKS
-        search.visibility = if (isTasks) View.VISIBLE else View.GONE
+        val isTasks = picker != Picker.BUNDLES
+        search.isVisible = isTasks
         search.onText(presenter::search)
         nothing.setText(if (isTasks) R.string.no_task_found else R.string.no_bundle_found)
         list.adapter = rows
         list.emptyView = nothing
         list.setOnItemClickListener { _, _, index, _ -> rows.items[index].choose() }
         val builder = AlertDialog.Builder(activity)
-            .setTitle(if (isTasks) R.string.choose_task else R.string.choose_bundle)
+            .setTitle(TITLES.getValue(picker))
             .setView(content)
             .setNegativeButton(android.R.string.cancel) { _, _ -> presenter.choose(null) }
             .setOnCancelListener { presenter.choose(null) }
@@ -50,10 +50,19 @@ class Chooser(
     }
 
     private fun items(state: State) = when (picker) {
-        Picker.TASKS -> state.found.map { Item(it, null, it == state.task) { presenter.pick(it) } }
+        Picker.TASKS -> listOfNotNull(base(state)) + state.found.map {
+            Item(it, null, it in state.weights.orEmpty()) { presenter.pick(it) }
+        }
+        Picker.OTHERS -> state.found.map { Item(it, null, isCurrent = false) { presenter.add(it) } }
         Picker.BUNDLES -> state.places.map {
             Item(it.name, origin(it), isCurrent = false) { presenter.open(it) }
         }
+    }
+
+    private fun base(state: State): Item? {
+        val name = activity.getString(R.string.base)
+        if (state.bundle?.hasBase != true || !state.isFound(name)) return null
+        return Item(name, null, state.weights?.isEmpty() == true, presenter::pickBase)
     }
 
     private fun origin(place: Place): String = activity.getString(
@@ -101,5 +110,13 @@ class Chooser(
             }
             return row
         }
+    }
+
+    private companion object {
+        val TITLES = mapOf(
+            Picker.TASKS to R.string.choose_task,
+            Picker.OTHERS to R.string.add,
+            Picker.BUNDLES to R.string.choose_bundle
+        )
     }
 }

@@ -22,7 +22,7 @@ class MainActivity : Activity() {
         val kept = lastNonConfigurationInstance as Presenter?
         presenter = kept ?: newPresenter().apply { start(savedInstanceState?.let(::remembered)) }
         setContentView(R.layout.main)
-        screen = Screen(this, presenter, ::pickDirectory)
+        screen = Screen(this, presenter, ::pickDirectory, ::pickPicture)
         presenter.view = screen::render
     }
 
@@ -39,17 +39,8 @@ class MainActivity : Activity() {
 
     override fun onSaveInstanceState(outState: Bundle) {
         super.onSaveInstanceState(outState)
-        val remembered = presenter.remembered()
-        outState.putString("bundle", remembered.bundle)
-        outState.putString("task", remembered.task)
-        outState.putString("prompt", remembered.prompt)
+        presenter.remembered().save(outState)
     }
-
-    private fun remembered(saved: Bundle) = Remembered(
-        saved.getString("bundle"),
-        saved.getString("task"),
-        saved.getString("prompt").orEmpty()
-    )
 
     override fun onDestroy() {
         presenter.view = null
@@ -60,8 +51,17 @@ class MainActivity : Activity() {
 
     private fun pickDirectory() {
         presenter.choose(null)
+        pick(Intent(Intent.ACTION_OPEN_DOCUMENT_TREE), DIRECTORY)
+    }
+
+    private fun pickPicture() {
+        val asked = Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE)
+        pick(asked.setType("image/*"), PICTURE)
+    }
+
+    private fun pick(asked: Intent, request: Int) {
         try {
-            startActivityForResult(Intent(Intent.ACTION_OPEN_DOCUMENT_TREE), PICK)
+            startActivityForResult(asked, request)
         } catch (_: ActivityNotFoundException) {
             presenter.fail(Problem(Remedy.OTHER_WAY))
         }
@@ -69,15 +69,19 @@ class MainActivity : Activity() {
 
     @Deprecated("Of the platform, whose newer ways are AndroidX's")
     override fun onActivityResult(requestCode: Int, resultCode: Int, data: Intent?) {
-        val tree = data?.data
-        if (requestCode == PICK && resultCode == RESULT_OK && tree != null) {
-            presenter.open(Foreign(DocumentSource.of(contentResolver, tree), picked = true))
+        val picked = data?.data
+        if (resultCode != RESULT_OK || picked == null) return
+        when (requestCode) {
+            DIRECTORY ->
+                presenter.open(Foreign(DocumentSource.of(contentResolver, picked), picked = true))
+            PICTURE -> presenter.look(DocumentPhoto(applicationContext.contentResolver, picked))
         }
     }
 
     private companion object {
         const val BUNDLES = "bundles"
-        const val PICK = 1
+        const val DIRECTORY = 1
+        const val PICTURE = 2
         const val TAG = "hydraopt" // adb logcat -s hydraopt
     }
 }

@@ -1,24 +1,21 @@
 package io.hydraopt.demo
 
-import io.hydraopt.Cancellation
-import io.hydraopt.HydraOptException
-import io.hydraopt.MemoryException
-import io.hydraopt.Model
-import io.hydraopt.Options
-import io.hydraopt.StoppedException
-import io.hydraopt.TaskBundle
 import io.hydraopt.TaskSession
-import java.io.File
-import java.util.concurrent.Executors
 
-/** State that survives the process: names of bundle and task, and the prompt. */
-data class Remembered(val bundle: String?, val task: String?, val prompt: String)
+/** State that survives the process. */
+data class Remembered(
+    val bundle: String?,
+    val weights: Map<String, Float>?,
+    val prompt: String,
+    val chat: Boolean,
+    val talk: Talk
+)
 
 /**
  * Handles the screen's events and updates its state.
  *
  * All calls come from the main thread. The session has its own thread, which runs one
- * [Job] at a time; jobs update the state through [post].
+ * [job][Jobs.Job] at a time; jobs update the state through [post].
  *
  * @param post runs a function on the main thread later.
  * @param memory bytes of the process.
@@ -28,16 +25,13 @@ data class Remembered(val bundle: String?, val task: String?, val prompt: String
 class Presenter(
     private val shelf: Shelf,
     private val post: (() -> Unit) -> Unit,
-    private val memory: () -> Long = ProcessMemory::pss,
-    private val freeMemory: () -> Long? = TaskSession::freeMemory,
-    private val log: (Throwable) -> Unit = {}
+    memory: () -> Long = ProcessMemory::pss,
+    freeMemory: () -> Long? = TaskSession::freeMemory,
+    log: (Throwable) -> Unit = {}
 ) {
-    private val worker = Executors.newSingleThreadExecutor { Thread(it, "session") }
-    private var job = Job()
-
-    private var session: TaskSession? = null // jobs' only
-    private var switched = false // since the last answer; jobs' only
-    private var tooLarge: File? = null // the bundle that was refused last; jobs' only
+    private val engine = Engine(shelf, memory, freeMemory)
+    private val jobs = Jobs(post, log, ::show, ::ended)
+    private var waiting: Photo? = null // for a bundle that opens
 
     /** The current state. */
     var state = State()
@@ -50,79 +44,29 @@ class Presenter(
             value?.invoke(state)
         }
 
-    private fun show(change: State.() -> State) {
+    private fun show(change: Change) {
         state = state.change()
         view?.invoke(state)
     }
 
-    /**
-     * Work of the session's thread, until it ends, is stopped or another job follows.
-     *
-     * @param name the bundle or task that it is about.
-     */
-    private inner class Job(private val name: String = "") {
-        val cancellation = Cancellation()
-        val stopped get() = cancellation.isCancelled
-        private val pieces = StringBuilder() // that are not shown yet
-
-        fun stop() = cancellation.cancel()
-
-        /** Shows a change, unless another job has begun. */
-        fun show(change: State.() -> State) = post {
-            if (job === this) this@Presenter.show(change)
-        }
-
-        /** Appends to the answer. Pieces that arrive faster than they are shown are combined. */
-        fun append(piece: String) {
-            val isFirst = synchronized(pieces) {
-                pieces.append(piece)
-                pieces.length == piece.length
-            }
-            if (isFirst) show { copy(answer = answer + taken()) }
-        }
-
-        private fun taken() = synchronized(pieces) { "$pieces".also { pieces.setLength(0) } }
-
-        fun run(body: Job.() -> Unit) {
-            try {
-                if (!stopped) body()
-            } catch (_: StoppedException) {
-                // nothing to tell: it was asked for
-            } catch (error: HydraOptException) {
-                tell(error)
-            } catch (error: OutOfMemoryError) {
-                tell(error)
-            }
-            show { copy(work = Work.NONE) }
-        }
-
-        private fun tell(error: Throwable) {
-            log(error)
-            show { copy(problem = Problem(remedy(error, work), name)) }
-        }
+    private fun ended(): Change {
+        val weights = engine.weights
+        return { copy(weights = weights) }
     }
 
-    private fun work(
-        work: Work,
-        name: String,
-        change: State.() -> State,
-        body: Job.() -> Unit
-    ) {
-        job.stop()
-        val next = Job(name)
-        job = next
+    private fun work(work: Work, name: String, change: Change, body: Jobs.Job.() -> Unit) {
         show { change().copy(work = work, problem = null) }
-        worker.execute { next.run(body) }
+        jobs.start(name, work, body)
     }
 
     /** Finds bundles and opens the one of [remembered], or the only one. */
     fun start(remembered: Remembered? = null) {
         if (remembered != null) show { copy(prompt = remembered.prompt) }
-        worker.execute {
+        jobs.execute {
             shelf.tidy()
             list { places ->
                 val place = places.find { it.name == remembered?.bundle } ?: places.singleOrNull()
-                if (place != null) open(place, remembered?.task)
+                if (place != null) open(place, remembered)
             }
         }
     }
@@ -136,92 +80,123 @@ class Presenter(
     }
 
     /** The state that [start] restores. */
-    fun remembered(): Remembered = Remembered(state.bundle?.name, state.task, state.prompt)
+    fun remembered(): Remembered =
+        state.run { Remembered(bundle?.name, weights, prompt, chat, talk) }
 
-    /** Opens a bundle instead of the current one, with [task] if it has it. */
-    fun open(place: Place, task: String? = null) {
+    /** Opens a bundle instead of the current one, and goes on with what is [remembered] of it. */
+    fun open(place: Place, remembered: Remembered? = null) {
         if (!state.isOpen) return
         val work = if (place is Foreign) Work.COPYING else Work.OPENING
         work(work, place.name, { copy(picker = null) }) {
-            val bundle = shelf.open(place) { stopped }
-            session?.close() // two programs at a time might be too large
-            session = null
-            show { State(Work.OPENING, places, prompt = prompt) }
-            val before = memory()
-            val opened = load(bundle)
-            session = opened
-            val hasChat = (bundle.manifest.model as? Model.CausalLm)?.chat != null
-            val shown = OpenBundle(place.name, bundle.tasks, bundle.bytes, hasChat)
-            val figures = Figures(memoryBefore = before, memoryNow = memory())
-            show { copy(bundle = shown, figures = figures) }
-            if (task != null && task in bundle.tasks) switch(opened, task)
+            engine.open(this, place, remembered)
             list()
         }
-    }
-
-    /** Loads a program; one that was refused for its size is loaded the next time. */
-    private fun load(bundle: TaskBundle): TaskSession {
-        val again = bundle.directory == tooLarge
-        tooLarge = null
-        try {
-            return TaskSession.open(bundle, freeMemory = if (again) null else freeMemory())
-        } catch (error: MemoryException) {
-            tooLarge = bundle.directory
-            throw error
-        }
+        jobs.execute { post { waiting?.let(::look) } }
     }
 
     /** Switches to a task. */
-    fun pick(task: String) {
-        if (!state.isOpen) return
-        val change: State.() -> State = { copy(picker = null, answer = "", end = null) }
-        work(Work.SWITCHING, task, change) { switch(session ?: return@work, task) }
+    fun pick(task: String) = mix(mapOf(task to 1f))
+
+    /** Switches to the base, without an adapter. */
+    fun pickBase() = mix(mapOf())
+
+    /** Mixes another task with the current ones. */
+    fun add(task: String) = mix(state.weights.orEmpty() + (task to 1f))
+
+    /** Takes a task out of a mixture. */
+    fun remove(task: String) = mix(state.weights.orEmpty() - task)
+
+    /** Gives a task of the mixture another weight. */
+    fun weigh(task: String, weight: Float) {
+        val isNothing = weight == 0f && state.bundle?.hasBase != true
+        if (!isNothing) mix(state.weights.orEmpty() + (task to weight))
     }
 
-    private fun Job.switch(session: TaskSession, task: String) {
-        show { copy(task = null) }
-        val times = session.switchTo(task)
-        switched = true
-        show { copy(task = task, figures = figures.after(times)) }
+    /** Switches to a weighted sum of tasks; without any, to the base. */
+    fun mix(weights: Map<String, Float>) {
+        if (!state.isOpen || weights == state.weights && state.picker == null) return
+        val change: Change = {
+            copy(picker = null, weights = weights, answer = "", result = null, end = null)
+        }
+        val work = if (weights.size > 1) Work.MIXING else Work.SWITCHING
+        work(work, weights.keys.joinToString(), change) { engine.switch(this, weights) }
     }
 
-    /** Generates an answer with the current task. */
+    /** Gives the model what there is: a prompt, a message, a text or a picture. */
     fun run() {
         if (!state.canRun) return
-        val options = Options(maxNewTokens = LONGEST, chat = state.chat)
         val prompt = state.prompt
-        val name = state.bundle?.name.orEmpty()
-        work(Work.ANSWERING, name, { copy(answer = "", end = null) }) {
-            val session = session ?: return@work
-            val answer = session.generate(prompt, options, cancellation, ::append)
-            val first = switched
-            switched = false
-            val now = memory()
-            show {
-                copy(
-                    end = answer.end,
-                    tokens = answer.ids.size,
-                    figures = figures.after(answer, first, now)
-                )
+        when (state.form) {
+            Form.PROMPT -> {
+                val chat = state.chat
+                answer({ copy(answer = "") }) { engine.generate(this, prompt, chat) }
             }
+            Form.CONVERSATION -> converse(prompt)
+            Form.TEXT -> answer({ copy(result = null) }) { engine.run(this, prompt) }
+            Form.PICTURE -> state.photo?.let(::look)
         }
     }
 
+    private fun answer(change: Change, body: Jobs.Job.() -> Unit) =
+        work(Work.ANSWERING, state.bundle?.name.orEmpty(), { change().copy(end = null) }, body)
+
+    /** Answers the last message again. */
+    fun retry() {
+        if (state.canRetry) converse(null)
+    }
+
+    private fun converse(message: String?) {
+        val before = state.talk.copy(isFull = false)
+        val draft = if (message == null) state.prompt else ""
+        answer({ copy(talk = before.asking(message), prompt = draft) }) {
+            engine.converse(this, before, message)
+        }
+    }
+
+    /** Sends the message for which the context was full, without the oldest turns. */
+    fun goOn() {
+        if (!state.talk.isFull || !state.canRun) return
+        show { copy(talk = talk.copy(drops = true)) }
+        run()
+    }
+
+    /** Begins another conversation, which ends an answer. */
+    fun renew() {
+        if (!state.isOpen) return
+        work(Work.NONE, "", { copy(talk = talk.renewed(), end = null) }) {}
+    }
+
+    /** The system prompt was changed. */
+    fun system(text: String) {
+        if (text != state.talk.system) show { copy(talk = talk.copy(system = text)) }
+    }
+
+    /** Shows a picture, and what the model makes of it. */
+    fun look(photo: Photo) {
+        val isWaiting = state.bundle == null || !state.isOpen
+        waiting = photo.takeIf { isWaiting }
+        if (isWaiting) return
+        val change: Change = { copy(photo = photo, preview = null, result = null, end = null) }
+        work(Work.LOOKING, state.bundle?.name.orEmpty(), change) { engine.look(this, photo) }
+    }
+
     /** Stops the running answer or copy; the partial answer stays. */
-    fun stop() = job.stop()
+    fun stop() = jobs.stop()
 
     /** The prompt's text was changed. */
     fun type(prompt: String) {
         if (prompt != state.prompt) show { copy(prompt = prompt) }
     }
 
-    /** Whether the prompt is one turn of a chat. */
-    fun chat(chat: Boolean) = show { copy(chat = chat) }
+    /** Whether the prompt is written in the model's chat format. */
+    fun chat(chat: Boolean) {
+        if (chat != state.chat) show { copy(chat = chat, end = null) }
+    }
 
     /** Shows or hides a list over the screen. */
     fun choose(picker: Picker?) {
         show { copy(picker = picker, query = "") }
-        if (picker == Picker.BUNDLES) worker.execute { list() }
+        if (picker == Picker.BUNDLES) jobs.execute { list() }
     }
 
     /** Searches tasks. */
@@ -235,12 +210,6 @@ class Presenter(
     /** Stops everything; the session's thread frees the program. */
     fun close() {
         view = null
-        job.stop()
-        worker.execute { session?.close() }
-        worker.shutdown()
-    }
-
-    private companion object {
-        const val LONGEST = 512 // tokens of an answer
+        jobs.close { engine.close() }
     }
 }

@@ -5,13 +5,16 @@ import io.hydraopt.ContextFullException
 import io.hydraopt.MemoryException
 import io.hydraopt.OutputException
 import io.hydraopt.TaskException
+import java.io.IOException
 
 /** What the user can do about an error. */
 enum class Remedy {
     OTHER_BUNDLE,
     PICK_AGAIN,
     OTHER_TASK,
+    ONE_TASK,
     OTHER_PROMPT,
+    OTHER_PICTURE,
     OPEN_ALL_THE_SAME,
     SMALLER_BUNDLE,
     FREE_SPACE,
@@ -34,8 +37,11 @@ internal fun remedy(error: Throwable, work: Work): Remedy = when (error) {
     is BundleException, is TaskException, is ContextFullException -> when (work) {
         Work.COPYING -> Remedy.PICK_AGAIN
         Work.SWITCHING -> Remedy.OTHER_TASK
+        Work.MIXING -> if (error is BundleException) Remedy.OTHER_TASK else Remedy.ONE_TASK
         Work.ANSWERING -> if (error is BundleException) Remedy.OTHER_BUNDLE else Remedy.OTHER_PROMPT
+        Work.LOOKING -> if (error is BundleException) Remedy.OTHER_BUNDLE else Remedy.OTHER_PICTURE
         Work.OPENING, Work.NONE -> Remedy.OTHER_BUNDLE
     }
+    is IOException -> Remedy.OTHER_PICTURE
     else -> Remedy.TRY_AGAIN
 }

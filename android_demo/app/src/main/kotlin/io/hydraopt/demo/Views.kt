@@ -1,14 +1,32 @@
 package io.hydraopt.demo
 
+import android.app.Activity
 import android.text.Editable
 import android.text.TextWatcher
+import android.view.LayoutInflater
 import android.view.View
+import android.view.ViewGroup
 import android.widget.EditText
 import android.widget.TextView
 
+internal fun <T : View> Activity.find(id: Int): T = findViewById(id)!!
+
+internal var View.isVisible: Boolean
+    get() = visibility == View.VISIBLE
+    set(value) {
+        visibility = if (value) View.VISIBLE else View.GONE
+    }
+
+/** Shows a view of [layout] for every item, with those that are there already. */
+internal fun <T> ViewGroup.fill(items: List<T>, layout: Int, show: View.(T) -> Unit) {
+    while (childCount > items.size) removeViewAt(childCount - 1)
+    while (childCount < items.size) LayoutInflater.from(context)!!.inflate(layout, this, true)
+    for ((index, item) in items.withIndex()) getChildAt(index)!!.show(item)
+}
+
 /** Shows a text; null hides the view. */
 internal fun TextView.show(words: String?) {
-    visibility = if (words == null) View.GONE else View.VISIBLE
+    isVisible = words != null
     put(words.orEmpty())
 }
 

@@ -3,6 +3,7 @@ package io.hydraopt.demo
 import android.content.pm.ProviderInfo
 import android.database.Cursor
 import android.database.MatrixCursor
+import android.net.Uri
 import android.os.CancellationSignal
 import android.os.ParcelFileDescriptor
 import android.provider.DocumentsContract.Document
@@ -10,7 +11,7 @@ import android.provider.DocumentsProvider
 import java.io.File
 import org.robolectric.Robolectric
 
-/** Another app that has a bundle; its documents' ids are paths. */
+/** Another app that has a bundle or a picture; its documents' ids are paths. */
 class Documents : DocumentsProvider() {
     override fun onCreate() = true
 
@@ -59,6 +60,12 @@ class Documents : DocumentsProvider() {
         const val AUTHORITY = "other.documents"
         private lateinit var bundle: File
         private var permitted = true
+
+        /** Serves a file, and returns its address. */
+        fun document(file: File, permitted: Boolean = true): Uri {
+            serve(file, permitted)
+            return Uri.parse("content://$AUTHORITY/document/${Uri.encode(file.name)}")
+        }
 
         fun serve(bundle: File, permitted: Boolean = true) {
             this.bundle = bundle

@@ -65,7 +65,7 @@ class Phone {
 
     /** Waits until the session's thread has nothing to do. */
     fun awaitRest() = await("rest") {
-        text(R.id.bundle_details).let { "tasks · " in it || "Tap to" in it } &&
+        text(R.id.bundle_details).let { " · " in it || "Tap to" in it } &&
             !text(R.id.status).endsWith('…')
     }
 
@@ -133,6 +133,7 @@ class Phone {
     }
 
     private fun drawn(view: View): Bitmap {
+        view.jumpDrawablesToCurrentState() // there is no time for animations
         val bitmap = Bitmap.createBitmap(view.width, view.height, Bitmap.Config.ARGB_8888)!!
         view.draw(Canvas(bitmap))
         return bitmap

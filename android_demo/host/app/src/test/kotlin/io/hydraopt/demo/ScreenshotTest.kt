@@ -1,5 +1,12 @@
 package io.hydraopt.demo
 
+import android.graphics.Bitmap
+import android.graphics.Canvas
+import android.graphics.Color
+import android.graphics.LinearGradient
+import android.graphics.Paint
+import android.graphics.Shader
+import io.hydraopt.toPicture
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
@@ -7,7 +14,7 @@ import org.robolectric.RuntimeEnvironment
 import org.robolectric.annotation.Config
 import org.robolectric.annotation.GraphicsMode
 
-/** Pictures of the app at work, with the zoo, for people to look at. */
+/** Pictures of the app at work, for people to look at. */
 @RunWith(RobolectricTestRunner::class)
 @Config(sdk = [35], qualifiers = Phone.SIZE)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
@@ -38,6 +45,79 @@ class ScreenshotTest {
         val phone = answered()
         phone.change("+land")
         phone.screenshot("landscape")
+    }
+
+    @Test
+    fun conversation() {
+        Fixtures.linked("lines", Phone.pushed)
+        val phone = Phone().start()
+        phone.awaitRest()
+        phone.choose("money-pl")
+        for (amount in listOf("6817.18 JPY", "34379.87 EUR")) {
+            phone.type(R.id.message, "money $amount=")
+            phone.tap(R.id.send)
+            phone.awaitRest()
+        }
+        phone.idle()
+        phone.screenshot("conversation")
+        phone.change("+land")
+        phone.screenshot("conversation-landscape")
+    }
+
+    @Test
+    fun mixture() {
+        Fixtures.linked("portable", Phone.pushed)
+        val phone = Phone().start()
+        phone.awaitRest()
+        phone.choose("alpha")
+        phone.presenter.mix(mapOf("alpha" to 0.65f, "beta" to 0.4f))
+        phone.awaitRest()
+        phone.screenshot("mixture")
+    }
+
+    @Test
+    fun classifier() {
+        Fixtures.linked("classifiers", Phone.pushed)
+        val phone = Phone().start()
+        phone.awaitRest()
+        phone.choose("topic")
+        phone.type(R.id.prompt, "Ada met Grace in Paris")
+        phone.tap(R.id.run)
+        phone.await("labels") { phone.text(R.id.status) == "Done" }
+        phone.screenshot("classifier")
+    }
+
+    @Test
+    fun picture() {
+        Fixtures.linked("sights", Phone.pushed)
+        val phone = Phone().start()
+        phone.awaitRest()
+        phone.choose("weather")
+        phone.presenter.look(Dusk)
+        phone.await("labels") { phone.text(R.id.status) == "Done" }
+        phone.screenshot("picture")
+    }
+
+    /** Hills below an evening sky, which are painted here. */
+    private object Dusk : Photo {
+        override fun read(): Shot {
+            val bitmap = Bitmap.createBitmap(640, 420, Bitmap.Config.ARGB_8888)!!
+            val canvas = Canvas(bitmap)
+            val paint = Paint(Paint.ANTI_ALIAS_FLAG)
+            val (top, bottom) = Color.rgb(38, 58, 110) to Color.rgb(250, 170, 110)
+            paint.shader = LinearGradient(0f, 0f, 0f, 420f, top, bottom, Shader.TileMode.CLAMP)
+            canvas.drawPaint(paint)
+            paint.shader = null
+            for ((colour, circle) in listOf(
+                Color.rgb(255, 226, 150) to Triple(450f, 250f, 46f),
+                Color.rgb(60, 84, 92) to Triple(140f, 640f, 330f),
+                Color.rgb(36, 56, 62) to Triple(520f, 700f, 340f)
+            )) {
+                paint.color = colour
+                circle.let { (x, y, radius) -> canvas.drawCircle(x, y, radius, paint) }
+            }
+            return bitmap.toPicture().let { Shot(it, it) }
+        }
     }
 
     @Test
