@@ -20,8 +20,8 @@ class DocumentPhoto(private val resolver: ContentResolver, private val uri: Uri)
     override fun read(): Shot {
         val content = try {
             content()
-        } catch (error: SecurityException) {
-            throw IOException("$uri may not be read", error)
+        } catch (error: RuntimeException) { // of the other app, or for want of a permission
+            throw IOException("$uri cannot be read: $error", error)
         }
         val bitmap = opaque(upright(decoded(content), orientation(content)))
         return Shot(bitmap.toPicture(), small(bitmap).toPicture())

@@ -46,7 +46,7 @@ class OutputView(private val activity: Activity, presenter: Presenter) {
 
     private fun renderTalk(talk: Talk) {
         if (talk == shown) return
-        val isLonger = talk.turns.size > (shown?.turns?.size ?: talk.turns.size)
+        val isLonger = talk.turns.size > (shown?.turns?.size ?: 0)
         val follows = isLonger || status.getLocalVisibleRect(Rect())
         shown = talk
         turns.fill(talk.turns.withIndex().toList(), R.layout.turn) { (index, turn) ->

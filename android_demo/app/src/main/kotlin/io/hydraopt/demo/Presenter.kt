@@ -108,8 +108,8 @@ class Presenter(
 
     /** Gives a task of the mixture another weight. */
     fun weigh(task: String, weight: Float) {
-        val isNothing = weight == 0f && state.bundle?.hasBase != true
-        if (!isNothing) mix(state.weights.orEmpty() + (task to weight))
+        if (weight == 0f && state.bundle?.hasBase != true) return show { this } // as it was
+        mix(state.weights.orEmpty() + (task to weight))
     }
 
     /** Switches to a weighted sum of tasks; without any, to the base. */

@@ -104,7 +104,7 @@ class PhotoTest {
         refuses("is no picture that Android can read", folder.newFile("empty.png"))
         val text = folder.newFile("text.png").apply { writeText("no picture") }
         refuses("is no picture that Android can read", text)
-        refuses("may not be read", text, permitted = false)
+        refuses("Permission Denial", text, permitted = false)
         refuses("No such file", File(folder.root, "gone.png"))
     }
 }
