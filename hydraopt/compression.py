@@ -1,6 +1,7 @@
 """Compress adapters within a byte budget."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,11 +9,14 @@ from typing import TYPE_CHECKING
 from .adapters import AdapterSet
 from .errors import UsageError
 from .factors import Places
+from .files import Unfinished
 from .fitting import reversed_places
 from .packing import CodedAdapters, Coder
 from .sizes import parse_size
 
 if TYPE_CHECKING:
+    import torch
+
     from .lowering.kept_rounding import Student
     from .lowering.settings import ExportSettings
 
@@ -26,6 +30,7 @@ def compress(
     settings: "ExportSettings | None" = None,
     bfloat16: bool = False,
     mixable: bool = False,
+    unfinished: Unfinished | None = None,
 ) -> CodedAdapters:
     """Compress adapters to codes within a byte budget.
 
@@ -42,6 +47,7 @@ def compress(
             ``overrides`` count.
         bfloat16: calibrate with bfloat16 matrix products.
         mixable: let tasks share all rows, so that a session can mix them.
+        unfinished: keeps calibrated tasks for another run, if this one ends early.
 
     Raises:
         UsageError: ``budget`` is invalid, ``base`` is missing, or ``settings`` quantise nothing
@@ -77,9 +83,11 @@ def compress(
     found = adapters.placed(places)
     data.check(found, labels=False)  # before coding, which takes a while
     coded = Coder.from_adapters(found, mixable=mixable).code(_limit(budget, found))
+    if unfinished is not None:
+        unfinished = unfinished.of(_contents(data.model.state_dict(), student))
     if student is None:
-        return calibrate(coded, found, data).placed(reversed_places(places))
-    calibrated = calibrate(coded, found, data, student.running)
+        return calibrate(coded, found, data, unfinished=unfinished).placed(reversed_places(places))
+    calibrated = calibrate(coded, found, data, student.running, unfinished)
     return replace(calibrated, rounding=student.rounding).placed(reversed_places(places))
 
 
@@ -140,6 +148,21 @@ def _student(
 
     texts = {task: [prompt for prompt, _ in pairs] for task, pairs in prompts.items()}
     return round_student(base, adapters, settings, texts)
+
+
+def _contents(
+    weights: Mapping[str, "torch.Tensor"], student: "Student | None"
+) -> Iterator[bytes | memoryview]:
+    """Yield what the models are that packs are calibrated with."""
+    import torch
+
+    if student is not None:
+        yield json.dumps(student.rounding.describe(), sort_keys=True).encode()
+        integers = student.rounding.weights.items()
+        weights = {**weights, **{f"{name} rounded": x.values for name, x in integers}}
+    for name, tensor in weights.items():
+        yield name.encode()
+        yield tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _limit(budget: str | int, adapters: AdapterSet) -> int:

@@ -122,17 +122,26 @@ def _tensors(path: Path, names: Sequence[str] | None) -> dict[str, "torch.Tensor
     return tensors
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """Read the metadata in a safetensors file's header; errors as :func:`check_tensors`."""
+    return _header(path) or {}
+
+
 def check_tensors(path: Path) -> None:
     """Check by the header that a safetensors file is complete.
 
     Raises:
         UnreadableError: not a complete safetensors file.
     """
+    _header(path)
+
+
+def _header(path: Path) -> dict[str, str] | None:
     from safetensors import SafetensorError, safe_open  # as in file_tensors
 
     try:
-        with safe_open(path, framework="pt"):
-            pass
+        with safe_open(path, framework="pt") as file:
+            return file.metadata()
     except (SafetensorError, OSError, ValueError) as error:
         raise UnreadableError(_reason(error)) from None
 

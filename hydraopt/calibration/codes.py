@@ -7,9 +7,12 @@ minimise the Kullback-Leibler divergence from the target, which compensates for 
 Rows, layout and size stay the same. Tuning what is not rounded yet follows QuIP#, arXiv 2402.04396.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
 from itertools import groupby
 from typing import NamedTuple
 
@@ -20,6 +23,7 @@ from transformers import PreTrainedModel
 from ..adapters import AdapterSet, LoraAdapter
 from ..adapters.applied import applied, stacks_of
 from ..errors import TrainingError
+from ..files import Unfinished
 from ..packing import Coded, CodedAdapters
 from ..progress import progress
 from ..stored import relative_errors
@@ -39,6 +43,8 @@ STEPS, LEAST_STEPS = 320, 8  # in total, divided among the layers; minimum per l
 RATE, BATCH = 0.01, 8
 GENERATED = 32  # prompts per batch of continuations
 LIKELY, LEAST = 64, 1e-6  # tokens whose probabilities are kept; least probability of the others
+
+PAYLOAD = "payload"  # name of a kept tensor
 
 Student = Callable[[PreTrainedModel], AbstractContextManager[None]]
 
@@ -62,6 +68,7 @@ def calibrate(
     adapters: AdapterSet,
     data: CalibrationData,
     student: Student = nullcontext,
+    unfinished: Unfinished | None = None,
 ) -> CodedAdapters:
     """Recode the columns of all tasks.
 
@@ -72,6 +79,7 @@ def calibrate(
             prompts reduced the loss.
         student: runs the base as the program has it, by default in float, so that the columns make
             up for what it lacks; the target is that of the float base.
+        unfinished: keeps finished tasks, of the same base and student, for another run.
 
     Raises:
         DataError: the base lacks a module of the adapters, or a task has no usable prompt.
@@ -82,14 +90,43 @@ def calibrate(
     payloads = {}
     for adapter in progress(adapters.adapters, "calibrate"):
         prompts = [prompt for prompt, _ in data.prompts([adapter.name])]
-        try:
-            columns = _fitted(coded, adapter, data.model, prompts, student)
-        except TrainingError as error:
-            raise TrainingError(f"calibrating {adapter.name!r} failed ({error})") from error
-        payloads[adapter.name] = coded.with_columns(adapter.name, columns)
+        compute = partial(_payload, coded, adapter, data.model, prompts, student)
+        kept = (
+            compute()
+            if unfinished is None
+            else unfinished.unit(adapter.name, _inputs(coded, adapter, prompts), compute)
+        )
+        payloads[adapter.name] = kept[PAYLOAD]
     settings = {**coded.settings, "calibrated": True}
     calibrated = replace(coded, payloads=payloads, settings=settings, errors={})
     return replace(calibrated, errors=relative_errors(adapters, calibrated))
+
+
+def _inputs(
+    coded: CodedAdapters, adapter: LoraAdapter, prompts: list[list[int]]
+) -> Iterator[bytes]:
+    """Yield all that a task's columns depend on beside the models."""
+    settings = (version("hydraopt"), STEPS, LEAST_STEPS, RATE, BATCH, GENERATED, LIKELY, LEAST)
+    yield json.dumps([settings, coded.layout.text(), prompts]).encode()
+    yield coded.shared.numpy().tobytes() + coded.payloads[adapter.name].numpy().tobytes()
+    for module in sorted(adapter.factors):
+        a, b = adapter.factors[module]
+        yield module.encode() + a.numpy().tobytes() + b.contiguous().numpy().tobytes()
+
+
+def _payload(
+    coded: CodedAdapters,
+    adapter: LoraAdapter,
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    student: Student,
+) -> dict[str, torch.Tensor]:
+    """Return one task's payload with fitted columns."""
+    try:
+        columns = _fitted(coded, adapter, model, prompts, student)
+    except TrainingError as error:
+        raise TrainingError(f"calibrating {adapter.name!r} failed ({error})") from error
+    return {PAYLOAD: coded.with_columns(adapter.name, columns)}
 
 
 def _fitted(

@@ -86,7 +86,7 @@ def compress(
     from .. import compression
     from ..adapters import read_adapters
     from ..errors import UsageError
-    from ..files import check_output
+    from ..files import check_output, unfinished
     from ..formats.stored import STORED
     from ..lowering.settings import ExportSettings
     from ..sizes import parse_size
@@ -110,7 +110,7 @@ def compress(
     settings = ExportSettings(quantize, embedding, overrides=overrides) if quantize else None
     if max_drop is None:
         parse_size(budget or DEFAULT_BUDGET, 1)  # before anything is read
-    with workers(jobs, backend, address):
+    with unfinished(compressed) as kept, workers(jobs, backend, address):
         sources = read_adapters(adapters)
         if max_drop is not None and base and validation:
             coded = compression.compress_within_drop(
@@ -125,6 +125,7 @@ def compress(
                 settings=settings,
                 bfloat16=bf16,
                 mixable=mixable,
+                unfinished=kept,
             )
-    coded.save(compressed, overwrite=overwrite, heat_map=heat_map(coded))
+        coded.save(compressed, overwrite=overwrite, heat_map=heat_map(coded))
     report.show(records.of_stored(coded), as_json)

@@ -37,7 +37,7 @@ def merge(
     """Merge the LoRA adapters of one base model with a method of the literature."""
     from ..adapters import read_adapters
     from ..errors import UsageError
-    from ..files import check_output
+    from ..files import check_output, unfinished
     from ..formats.stored import STORED
     from ..merging import find_method, merge_with
     from ..training import CalibrationData
@@ -50,13 +50,13 @@ def merge(
     if needs != "nothing" and not (base and data):
         fields = "task, prompt and answer" if needs == "labels" else "task and prompt"
         raise UsageError(f"method {method} needs --base and --data, JSON lines of {fields}")
-    with workers(jobs, backend, address):
+    with unfinished(merged), workers(jobs, backend, address):
         sources = read_adapters(adapters)
         examples = None
         if base and data:
             examples = CalibrationData.read(base, data, sources.tasks, labels=needs == "labels")
         result = merge_with(method, sources, examples, **values)
-    result.save(merged, overwrite=overwrite, heat_map=heat_map(result))
+        result.save(merged, overwrite=overwrite, heat_map=heat_map(result))
     report.show(records.of_stored(result), as_json)
 
 

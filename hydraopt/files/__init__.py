@@ -11,11 +11,13 @@ from .outputs import (
     write_files,
 )
 from .staging import check_new, new_file, remove_unfinished, replaced_file
+from .unfinished import Unfinished, unfinished
 
 __all__ = [
     "LIST",
     "Listing",
     "LockedDirectory",
+    "Unfinished",
     "check_files",
     "check_new",
     "check_output",
@@ -28,6 +30,7 @@ __all__ = [
     "replaced_file",
     "safetensors_bytes",
     "sha256",
+    "unfinished",
     "write_bytes",
     "write_files",
     "write_json",
