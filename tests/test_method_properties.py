@@ -31,6 +31,8 @@ IDENTITY = {
     "dare-ties": {"density": 1.0},
     "knots": {"density": 1.0},
     "tsv-merge": {"keep": 3},
+    "core-space": {"density": 1.0},
+    "ctm": {"density": 1.0},
     "emr": {},
     "byom": {"rank": 3},
     "jd-full": {},

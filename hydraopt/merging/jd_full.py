@@ -46,6 +46,15 @@ def jd_full(adapters: AdapterSet, *, rank: int | None = None) -> MergedAdapters:
 
 
 def _merge_module(joint: Joint, rank: int) -> tuple[Side, Side]:
+    u, v, cores = joint_bases(joint, rank)
+    rows, columns = cores.shape[1:]
+    size = max(rows, columns)  # pad to square cores where out or in is below R
+    cores = pad(cores, (0, size - columns, 0, size - rows))
+    return joint.sides(pad(u, (0, size - rows)), pad(v, (0, size - columns)), cores)
+
+
+def joint_bases(joint: Joint, rank: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return U ``[p, R]`` and V ``[q, R]`` in the coordinates of ``joint``, and all cores."""
     u, v = joint.start(rank)
     kept, energy = 0.0, joint.energy
     for _ in range(MAX_STEPS):
@@ -58,10 +67,7 @@ def _merge_module(joint: Joint, rank: int) -> tuple[Side, Side]:
         u = torch.linalg.qr(joint.left.T @ back).Q
         back = torch.einsum("nu,nuv->nv", joint.left @ u, _cores(joint, u, v)[owners])
         v = torch.linalg.qr(joint.right.T @ back).Q
-    rows, columns = cores.shape[1:]
-    size = max(rows, columns)  # pad to square cores where out or in is below R
-    cores = pad(cores, (0, size - columns, 0, size - rows))
-    return joint.sides(pad(u, (0, size - rows)), pad(v, (0, size - columns)), cores)
+    return u, v, cores
 
 
 def _cores(joint: Joint, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

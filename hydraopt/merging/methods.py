@@ -13,7 +13,10 @@ from . import ties
 from . import dare
 from . import knots
 from . import tsv_merge
+from . import core_space
+from . import ctm
 from . import iso_c
+from . import iso_cts
 from . import doge
 from . import emr
 from . import onebit
