@@ -7,6 +7,7 @@ the sum of ranks; then task t's delta is ``D_t = B_t C_t Q``. Assignments of tas
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -40,6 +41,7 @@ class Stack:
         """Return the stack of the transposed deltas, ``D_tᵀ = A_tᵀ B_tᵀ``."""
         return Stack(self.owner, self.b.T, self.a.T)
 
+    @cached_property
     def split_a(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ``C [N, p]`` and ``Q [p, in]`` with orthonormal rows such that ``a = C Q``."""
         rows, columns = self.a.shape
@@ -57,33 +59,38 @@ class Stack:
             A ``[R, in]`` with orthonormal rows, and B ``[K, out, R]`` of the K sums
             ``sum_t weights[t, k] D_t``.
         """
-        coords, basis = self.split_a()
+        coords, basis = self.split_a
         terms = coords @ right
         lefts = [(self.b * column[self.owner]) @ terms for column in weights.T]
         return right.T @ basis, torch.stack(lefts)
 
+    def squared_norms(self, tasks: int) -> torch.Tensor:
+        """Return ``||D_t||²`` of ``tasks`` tasks, ``[T]``."""
+        norms = self.b.new_zeros(tasks)
+        for task in self.owner.unique():
+            own = self.owner == task
+            a, b = self.a[own], self.b[:, own]
+            norms[task] = ((b.T @ b) * (a @ a.T)).sum()
+        return norms
 
-@dataclass(frozen=True)
-class Coordinates:
-    """The input of an assignment for one module: ``coords [N, p]`` and ``gram_b [N, N]``."""
+    def second_moment(self, mixing: torch.Tensor) -> torch.Tensor:
+        """Return ``sum_k M_kᵀ M_k`` of ``M_k = sum_t mixing[t, k] D_t`` in coordinates, ``[p, p]``.
 
-    tasks: int
-    owner: torch.Tensor
-    gram_b: torch.Tensor
-    coords: torch.Tensor
-
-    @classmethod
-    def from_stack(cls, stack: Stack, tasks: int) -> "Coordinates":
-        """Compute the coordinates of a module's stack of ``tasks`` tasks."""
-        return cls(tasks, stack.owner, stack.b.T @ stack.b, stack.split_a()[0])
-
-    def task_gram(self, right: torch.Tensor | None = None) -> torch.Tensor:
-        """Return ``<D_s P, D_t P>``, ``[T, T]``; P projects on ``right [p, R]`` if given."""
-        coords = self.coords if right is None else self.coords @ right
-        products = self.gram_b * (coords @ coords.T)
-        rows = products.new_zeros(self.tasks, len(products)).index_add_(0, self.owner, products)
-        gram = rows.new_zeros(self.tasks, self.tasks).index_add_(1, self.owner, rows)
-        return (gram + gram.T) / 2
+        Only products inside of a sum are formed: with one sum for each task the time and memory
+        are linear in their number.
+        """
+        coords = self.split_a[0]
+        total = coords.new_zeros(coords.shape[1], coords.shape[1])
+        for column in mixing.T:
+            weights = column[self.owner]
+            used = weights != 0
+            b, own = self.b[:, used] * weights[used], coords[used]
+            if len(own) < len(b):
+                total += own.T @ (b.T @ b) @ own
+            else:
+                mixed = b @ own
+                total += mixed.T @ mixed
+        return total
 
     def best_right(self, mixing: torch.Tensor, rank: int) -> torch.Tensor:
         """Return the orthonormal ``[p, R]`` basis that keeps most energy of the mixed deltas.
@@ -91,6 +98,27 @@ class Coordinates:
         It consists of the top right singular vectors of the stacked ``M_k = sum_t mixing[t, k]
         D_t``, with ``mixing [T, K]`` and R = min(``rank``, p).
         """
-        weights = (mixing @ mixing.T)[self.owner][:, self.owner]
-        square = self.coords.T @ (self.gram_b * weights) @ self.coords
-        return torch.linalg.eigh(square).eigenvectors.flip(1)[:, :rank]
+        return torch.linalg.eigh(self.second_moment(mixing)).eigenvectors.flip(1)[:, :rank]
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The input of an assignment for one module: a stack of T tasks."""
+
+    tasks: int
+    stack: Stack
+
+    @cached_property
+    def gram_b(self) -> torch.Tensor:
+        """``BᵀB``, ``[N, N]``."""
+        return self.stack.b.T @ self.stack.b
+
+    def task_gram(self, right: torch.Tensor | None = None) -> torch.Tensor:
+        """Return ``<D_s P, D_t P>``, ``[T, T]``; P projects on ``right [p, R]`` if given."""
+        coords, owner = self.stack.split_a[0], self.stack.owner
+        if right is not None:
+            coords = coords @ right
+        products = self.gram_b * (coords @ coords.T)
+        rows = products.new_zeros(self.tasks, len(products)).index_add_(0, owner, products)
+        gram = rows.new_zeros(self.tasks, self.tasks).index_add_(1, owner, rows)
+        return (gram + gram.T) / 2

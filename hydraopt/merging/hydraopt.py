@@ -107,14 +107,14 @@ def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.T
     ordered = AdapterSet(adapters.adapters[task] for task in order)
     found = each_module(
         ordered,
-        lambda alone, module: Coordinates.from_stack(alone.stack(module), tasks),
+        lambda alone, module: Coordinates(tasks, alone.stack(module)),
         "compare",
     )
     modules = found.values()
     labels = cluster(sum(module.task_gram() for module in modules), clusters, seed)
     for _ in range(MAX_STEPS):
         mixing = _orthonormal(labels)
-        seen = sum(module.task_gram(module.best_right(mixing, rank)) for module in modules)
+        seen = sum(module.task_gram(module.stack.best_right(mixing, rank)) for module in modules)
         improved = refine(seen, labels)
         if torch.equal(improved, labels):
             break
@@ -124,21 +124,20 @@ def assign(adapters: AdapterSet, clusters: int, rank: int, seed: int) -> torch.T
 
 
 def _merge_module(stack: Stack, labels: torch.Tensor, rank: int, soft: bool) -> tuple[Side, Side]:
-    coordinates = Coordinates.from_stack(stack, len(labels))
     mixing = _orthonormal(labels)
     if soft and 1 < _count(labels) < len(labels):
-        mixing = _soften(coordinates, mixing, rank)
+        mixing = _soften(Coordinates(len(labels), stack), mixing, rank)
         weights, assignment = mixing, mixing
     else:
         weights, assignment = mixing / _masses(labels).sqrt(), labels
-    a, b = balanced(*stack.factors(weights, coordinates.best_right(mixing, rank)))
+    a, b = balanced(*stack.factors(weights, stack.best_right(mixing, rank)))
     return Side.shared(a, len(labels)), Side(b, assignment)
 
 
 def _soften(coordinates: Coordinates, mixing: torch.Tensor, rank: int) -> torch.Tensor:
     """Optimise A and the orthonormal weights ``[T, K]`` in turns; return the weights."""
     for _ in range(MAX_STEPS):
-        gram = coordinates.task_gram(coordinates.best_right(mixing, rank))
+        gram = coordinates.task_gram(coordinates.stack.best_right(mixing, rank))
         mixing = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, : mixing.shape[1]]
     return mixing
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ..adapters import AdapterSet, each_module
-from ..factors import Coordinates, Stack
+from ..factors import Stack
 from ..stored import MergedAdapters, Side
 from .assemble import assemble
 from .checks import check_rank
@@ -30,21 +30,20 @@ class Joint:
     @classmethod
     def from_stack(cls, stack: Stack, tasks: int) -> "Joint":
         """Decompose a module's stacked factors of ``tasks`` tasks."""
-        left, basis_left = stack.transposed().split_a()
-        right, basis_right = stack.split_a()
+        left, basis_left = stack.transposed().split_a
+        right, basis_right = stack.split_a
         return cls(tasks, stack, left, right, basis_left.T, basis_right)
 
     @property
     def energy(self) -> float:
         """The sum of all deltas' squared norms."""
-        return Coordinates.from_stack(self.stack, self.tasks).task_gram().diagonal().sum().item()
+        return self.stack.squared_norms(self.tasks).sum().item()
 
     def start(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return left ``[p, R]`` and right ``[q, R]`` singular vectors of all deltas together."""
         every = torch.eye(self.tasks, dtype=torch.float64)
         left, right = (
-            Coordinates.from_stack(stack, self.tasks).best_right(every, rank)
-            for stack in (self.stack.transposed(), self.stack)
+            stack.best_right(every, rank) for stack in (self.stack.transposed(), self.stack)
         )
         return left, right
 

@@ -12,7 +12,7 @@ modules.
 import torch
 
 from ..adapters import AdapterSet
-from ..factors import Coordinates, Factors, Stack
+from ..factors import Factors, Stack
 from ..stored import MergedAdapters
 from .assemble import merge_modules
 from .checks import check_density
@@ -53,9 +53,8 @@ def knots(
 def left_basis(stack: Stack, tasks: int) -> torch.Tensor:
     """Return the left singular vectors ``U [out, p]`` of ``[D_1 … D_T]``, largest first."""
     transposed = stack.transposed()
-    coordinates = Coordinates.from_stack(transposed, tasks)
-    right = coordinates.best_right(torch.eye(tasks, dtype=torch.float64), len(stack.owner))
-    return (right.T @ transposed.split_a()[1]).T
+    right = transposed.best_right(torch.eye(tasks, dtype=torch.float64), len(stack.owner))
+    return (right.T @ transposed.split_a[1]).T
 
 
 def task_parts(stack: Stack, basis: torch.Tensor):

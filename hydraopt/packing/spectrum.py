@@ -50,9 +50,9 @@ class Spectrum:
         """
         tasks = len(adapters.tasks)
         stack = adapters.stack(module)
-        coords, basis = stack.split_a()
-        norms = _squared_norms(stack, tasks)
-        values, vectors = torch.linalg.eigh(_second_moment(stack, coords))
+        coords, basis = stack.split_a
+        norms = stack.squared_norms(tasks)
+        values, vectors = torch.linalg.eigh(stack.second_moment(torch.eye(tasks).double()))
         values, vectors = values.flip(0).clamp_min(0) / tasks, vectors.flip(1)
         most = min(3 * rank, len(values))
         counts: tuple[int, ...]
@@ -72,19 +72,6 @@ class Spectrum:
         largest_step = 2.0 ** math.ceil(math.log2(max(size, 1e-12) * HEADROOM))
         weight = max(float(norms.mean()), 1e-30) ** -0.5
         return cls((out, width), tasks, weight, largest_step, rows.float(), counts, energies)
-
-
-def _second_moment(stack: Stack, coords: torch.Tensor) -> torch.Tensor:
-    """``sum_t D_tᵀ D_t`` in coordinates, ``[p, p]``."""
-    same = stack.owner[:, None] == stack.owner
-    return coords.T @ ((stack.b.T @ stack.b) * same) @ coords
-
-
-def _squared_norms(stack: Stack, tasks: int) -> torch.Tensor:
-    """``||D_t||^2``, ``[T]``."""
-    same = stack.owner[:, None] == stack.owner
-    products = (stack.b.T @ stack.b) * (stack.a @ stack.a.T) * same
-    return products.new_zeros(tasks).index_add_(0, stack.owner, products.sum(1))
 
 
 def _private_energies(stack: Stack, coords: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
