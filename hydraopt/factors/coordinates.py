@@ -5,7 +5,7 @@ the sum of ranks; then task t's delta is ``D_t = B_t C_t Q``. Assignments of tas
 ``C [N, p]`` and the Gram matrix ``BᵀB [N, N]`` alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,7 +61,7 @@ class Stack:
         """
         coords, basis = self.split_a
         terms = coords @ right
-        lefts = [(self.b * column[self.owner]) @ terms for column in weights.T]
+        lefts = [b @ terms[used] for used, b in self._mixed(weights)]
         return right.T @ basis, torch.stack(lefts)
 
     def squared_norms(self, tasks: int) -> torch.Tensor:
@@ -80,17 +80,22 @@ class Stack:
         are linear in their number.
         """
         coords = self.split_a[0]
-        total = coords.new_zeros(coords.shape[1], coords.shape[1])
+        products, total = torch.zeros_like(coords), 0.0
+        for used, b in self._mixed(mixing):
+            own = coords[used]
+            if len(own) < len(b):
+                products[used] += (b.T @ b) @ own
+            else:
+                mixed = b @ own
+                total = total + mixed.T @ mixed
+        return coords.T @ products + total
+
+    def _mixed(self, mixing: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield for each sum which columns of B it uses, bool ``[N]``, and them with weights."""
         for column in mixing.T:
             weights = column[self.owner]
             used = weights != 0
-            b, own = self.b[:, used] * weights[used], coords[used]
-            if len(own) < len(b):
-                total += own.T @ (b.T @ b) @ own
-            else:
-                mixed = b @ own
-                total += mixed.T @ mixed
-        return total
+            yield used, self.b[:, used] * weights[used]
 
     def best_right(self, mixing: torch.Tensor, rank: int) -> torch.Tensor:
         """Return the orthonormal ``[p, R]`` basis that keeps most energy of the mixed deltas.
