@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ..errors import LoweringError
+from ..heap import give_back
 from ..progress import report_stage
 from ..schemes import Grid
 from .gptq import gptq, inverse_factor
@@ -121,6 +122,7 @@ def set_rounded(layer: nn.Linear, rounded: IntegerWeight) -> IntegerWeight:
     """Set a layer's weights to rounded ones, and return these; the layer holds integers only."""
     layer.weight = nn.Parameter(rounded.values, requires_grad=False)
     parametrize.register_parametrization(layer, "weight", _Dense(rounded), unsafe=True)
+    give_back()  # the floats
     return rounded
 
 
