@@ -13,7 +13,9 @@ import multiprocessing
 import re
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -50,19 +52,25 @@ class Cost(NamedTuple):
 
 def export_llm_program(base: Path, program: Path) -> Cost:
     """Write the program of ``base``, in a process of its own that is measured, and check it."""
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     with tempfile.TemporaryDirectory(dir=program.parent) as directory:
-        checkpoint, params = Path(directory) / "base.pth", Path(directory) / "params.json"
-        params.write_text(json.dumps(model_args(config)))
-        torch.save(checkpoint_of(base, config), checkpoint)
+        export = exporting(base, Path(directory), program)
         start = time.perf_counter()
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            peak = pool.submit(_export, checkpoint, params, program).result()
+            peak = pool.submit(export).result()
         seconds = time.perf_counter() - start
     found = correlation(base, program)
     if found < LEAST_CORRELATION:
         raise SystemExit(f"logits of {program} correlate by {found:.2f} with those of {base}")
     return Cost(seconds, peak)
+
+
+def exporting(base: Path, directory: Path, program: Path) -> Callable[[], int]:
+    """Write what the exporter reads to a directory; the call that runs it and returns its peak."""
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    checkpoint, params = directory / "base.pth", directory / "params.json"
+    params.write_text(json.dumps(model_args(config)))
+    torch.save(checkpoint_of(base, config), checkpoint)
+    return partial(_export, checkpoint, params, program)
 
 
 def correlation(base: Path, program: Path) -> float:
