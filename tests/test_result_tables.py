@@ -152,6 +152,23 @@ def test_what_a_slot_takes():
         check_table({row: cells}, {row: expected})
 
 
+def test_bundles_of_many_tasks():
+    (table,) = (x for x in tables(SPEED) if "verify, each task" in next(iter(x.values())))
+    expected = {
+        f"{record['tasks']:,}": {
+            "manifest": record["manifest_bytes"] / 1e3,
+            "open": record["open_ms"],
+            "verify, each task": record["verify_ms_per_task"],
+            "switch": record["switch_ms"],
+            "add": record["add_ms"],
+            "remove": record["remove_ms"],
+        }
+        for record in results("many_tasks.json")
+        if record["packs"] == "separate"
+    }
+    check_table(table, expected)
+
+
 def test_all_methods_on_a_language_model():
     written = (RESULTS / "llm" / "frontier.md").read_text(encoding="utf-8")
     assert written in QUALITY.read_text(encoding="utf-8")
