@@ -20,30 +20,30 @@ RETRIES = 3  # of a unit whose worker was lost, as Dask's default
 
 
 @contextmanager
-def cluster(backend: str, address: str | None = None) -> Iterator[None]:
+def cluster(kind: str, address: str | None = None) -> Iterator[None]:
     """Run units in the block on a cluster, whose workers have hydraopt and see the same files.
 
     Units of lost workers run again.
 
     Args:
-        backend: ``dask`` or ``ray``.
+        kind: ``dask`` or ``ray``.
         address: of Dask's scheduler, or of Ray's head node, by default the one of this machine.
 
     Raises:
-        UsageError: the backend is unknown or not installed, or the cluster is not reached or lost.
+        UsageError: the kind is unknown or not installed, or the cluster is not reached or lost.
     """
-    if backend not in BACKENDS:
+    if kind not in KINDS:
         raise UsageError(
-            f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}", options=["backend"]
+            f"cluster is {kind!r}, expected one of {', '.join(KINDS)}", options=["cluster"]
         )
     try:
-        with BACKENDS[backend](address), running_on(Workers(remote=True)):
+        with KINDS[kind](address), running_on(Workers(remote=True)):
             yield
     except ModuleNotFoundError as error:
         if error.name not in ("distributed", "ray"):
             raise
         raise UsageError(
-            f"{backend} is not installed; pip install 'hydraopt[{backend}]'", options=["backend"]
+            f"{kind} is not installed; pip install 'hydraopt[{kind}]'", options=["cluster"]
         ) from None
 
 
@@ -108,7 +108,7 @@ def _ray(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-BACKENDS: Mapping[str, Callable[[str | None], AbstractContextManager[None]]] = {
+KINDS: Mapping[str, Callable[[str | None], AbstractContextManager[None]]] = {
     "dask": _dask,
     "ray": _ray,
 }

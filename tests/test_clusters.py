@@ -154,7 +154,7 @@ def test_compress_works_on_a_cluster(dask, adapters, tmp_path):
     command = ["compress", *(tmp_path / "adapters").iterdir(), "--budget", "25%", "-o"]
     here, there = tmp_path / "here", tmp_path / "there"
     succeeds(*command, here)
-    succeeds(*command, there, "--backend", "dask", "--address", dask)
+    succeeds(*command, there, "--cluster", "dask", "--address", dask)
     assert names(there) == names(here)
     for name in names(here):
         assert (here / name).read_bytes() == (there / name).read_bytes()
@@ -168,15 +168,15 @@ def test_a_cluster_that_is_not_there_is_one_line(name):
 
 
 @pytest.mark.parametrize("package, name", [("distributed", "dask"), ("ray", "ray")])
-def test_a_backend_that_is_not_installed_is_one_line(monkeypatch, package, name):
+def test_a_package_that_is_not_installed_is_one_line(monkeypatch, package, name):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UsageError, match=f"{name} is not installed; pip install 'hydraopt"):
         with cluster(name, "127.0.0.1:9"):
             pass
 
 
-def test_an_unknown_backend_and_a_missing_address_are_one_line():
-    with pytest.raises(UsageError, match="backend is 'slurm', expected one of dask, ray"):
+def test_an_unknown_kind_and_a_missing_address_are_one_line():
+    with pytest.raises(UsageError, match="cluster is 'slurm', expected one of dask, ray"):
         with cluster("slurm"):
             pass
     with pytest.raises(UsageError, match="scheduler is needed"), cluster("dask"):
@@ -187,8 +187,8 @@ def test_an_unknown_backend_and_a_missing_address_are_one_line():
     "options, message",
     [
         (["--jobs", "0"], "0 is not in the range"),
-        (["--jobs", "2", "--backend", "dask"], "drop it, or --backend"),
-        (["--address", "127.0.0.1:9"], "pass --backend too"),
+        (["--jobs", "2", "--cluster", "dask"], "drop it, or --cluster"),
+        (["--address", "127.0.0.1:9"], "pass --cluster too"),
     ],
 )
 def test_options_that_do_not_go_together(options, message, adapters, tmp_path):

@@ -77,7 +77,7 @@ def compress(
         typer.Option("--mixable", help="Let tasks share all rows, so that a session can mix them."),
     ] = False,
     jobs: Jobs = None,
-    backend: ClusterName = None,
+    cluster: ClusterName = None,
     address: ClusterAddress = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -110,7 +110,7 @@ def compress(
     settings = ExportSettings(quantize, embedding, overrides=overrides) if quantize else None
     if max_drop is None:
         parse_size(budget or DEFAULT_BUDGET, 1)  # before anything is read
-    with unfinished(compressed) as kept, workers(jobs, backend, address):
+    with unfinished(compressed) as kept, workers(jobs, cluster, address):
         sources = read_adapters(adapters)
         if max_drop is not None and base and validation:
             coded = compression.compress_within_drop(

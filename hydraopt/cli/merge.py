@@ -29,7 +29,7 @@ def merge(
         typer.Option(help="JSON lines of task, prompt and answer, for methods that need data."),
     ] = None,
     jobs: Jobs = None,
-    backend: ClusterName = None,
+    cluster: ClusterName = None,
     address: ClusterAddress = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -50,7 +50,7 @@ def merge(
     if needs != "nothing" and not (base and data):
         fields = "task, prompt and answer" if needs == "labels" else "task and prompt"
         raise UsageError(f"method {method} needs --base and --data, JSON lines of {fields}")
-    with unfinished(merged), workers(jobs, backend, address):
+    with unfinished(merged), workers(jobs, cluster, address):
         sources = read_adapters(adapters)
         examples = None
         if base and data:

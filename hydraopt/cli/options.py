@@ -85,7 +85,7 @@ Jobs = Annotated[
 ]
 ClusterName = Annotated[
     str | None,
-    typer.Option("--backend", help="Work on a cluster instead: dask or ray."),
+    typer.Option("--cluster", help="Work on a cluster instead: dask or ray."),
 ]
 ClusterAddress = Annotated[
     str | None,

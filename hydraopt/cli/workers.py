@@ -1,4 +1,4 @@
-"""``--jobs``, ``--backend`` and ``--address``: where units of work run."""
+"""``--jobs``, ``--cluster`` and ``--address``: where units of work run."""
 
 from contextlib import AbstractContextManager
 
@@ -6,20 +6,19 @@ from ..errors import UsageError
 
 
 def workers(
-    jobs: int | None, backend: str | None, address: str | None
+    jobs: int | None, cluster: str | None, address: str | None
 ) -> AbstractContextManager[None]:
     """Run units in the block as the options say.
 
     Raises:
         UsageError: the options do not go together, or the cluster is not reached.
     """
-    from .. import parallel
-    from ..clusters import cluster
+    from .. import clusters, parallel
 
-    if backend is None:
+    if cluster is None:
         if address is not None:
-            raise UsageError("--address is a cluster's; pass --backend too")
+            raise UsageError("--address is a cluster's; pass --cluster too")
         return parallel.jobs(jobs)
     if jobs is not None:
-        raise UsageError("--jobs counts the units on this machine; drop it, or --backend")
-    return cluster(backend, address)
+        raise UsageError("--jobs counts the units on this machine; drop it, or --cluster")
+    return clusters.cluster(cluster, address)

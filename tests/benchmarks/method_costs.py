@@ -32,6 +32,7 @@ from hydraopt.packing import Coder
 from hydraopt.reading import file_tensors
 
 TASKS, RANK, LAYERS, SHARE = 40, 16, 4, 0.1
+MODULES = 4  # of a layer
 WEIGHTS = "adapter_model.safetensors"
 COMPRESS, BARE = "compress", "read and write"
 PEFT_TYPES = ("cat", "svd", "ties_svd")
