@@ -1,5 +1,6 @@
 """Units of work on the user's Dask or Ray cluster."""
 
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager
@@ -94,8 +95,9 @@ def _ray(address: str | None) -> Iterator[None]:
 
     place = address or "auto"
     try:
+        _check_listening(place)
         ray.init(place, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise _unreached("Ray", place, error) from None
     register_ray()
     again = {"max_restarts": -1, "max_task_retries": RETRIES}
@@ -106,6 +108,13 @@ def _ray(address: str | None) -> Iterator[None]:
         raise _lost("Ray", error) from None
     finally:
         ray.shutdown()
+
+
+def _check_listening(address: str) -> None:
+    """Raise ``OSError`` at once if nothing listens there; Ray itself tries for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and "/" not in address:
+        socket.create_connection((host, int(port)), CONNECTING).close()
 
 
 KINDS: Mapping[str, Callable[[str | None], AbstractContextManager[None]]] = {
