@@ -185,11 +185,11 @@ def test_an_unknown_kind_and_a_missing_address_are_one_line():
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--jobs", "0"], "not in the range"),
+        (["--jobs", "0"], "greater than or equal to 1"),
         (["--jobs", "2", "--cluster", "dask"], "drop it, or --cluster"),
         (["--address", "127.0.0.1:9"], "pass --cluster too"),
     ],
 )
 def test_options_that_do_not_go_together(options, message, adapters, tmp_path):
     source = tmp_path / "adapters" / adapters.tasks[0]
-    assert message in fails("compress", source, "-o", tmp_path / "out", *options)
+    assert message in fails("compress", source, "-o", tmp_path / "out", *options, code=2)
