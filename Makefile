@@ -48,6 +48,7 @@ llm: .venv/ready
 # of a real encoder; time and memory of coding and merging; other kinds of adapters
 bench: .venv/ready
 	$(BIN)/python tests/benchmarks/export_cost.py build/smollm2 -o docs/results/speed/export.json
+	$(BIN)/python tests/benchmarks/export_memory.py build/memory -o docs/results/speed/memory-1b.json
 	$(BIN)/python tests/benchmarks/check_cost.py build/smollm2 -o docs/results/speed/check.json
 	$(BIN)/python tests/benchmarks/against_export_llm.py build/smollm2 -o docs/results/speed/smollm2.json
 	test -d build/llama-1b/base || $(BIN)/python tests/benchmarks/random_llama.py build/llama-1b/base

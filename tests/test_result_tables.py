@@ -142,6 +142,13 @@ def test_what_an_export_takes():
     check_claim(text, pattern, [x for pair in expected for x in pair])
 
 
+def test_memory_of_exporting_a_large_base():
+    peaks = results("speed/memory-1b.json")["ours"]["extrapolated"]
+    pattern = r"takes ([\d.]+) GiB of memory, or ([\d.]+) with pages"
+    expected = [peaks["anonymous"] / 2**30, peaks["resident"] / 2**30]
+    check_claim(SPEED.read_text(encoding="utf-8"), pattern, expected)
+
+
 def test_what_a_slot_takes():
     measured = results("speed/slots.json")["us"]["SmolLM2-135M 576 x 576"]
     names = {"rows": "rows", "product and addition": "product", "packing": "packing"}
