@@ -3,6 +3,8 @@
 import pytest
 import torch
 from torch import nn
+from torchao.quantization import IntxWeightOnlyConfig, quantize_
+from torchao.quantization.granularity import PerGroup
 
 from hydraopt.lowering.backends import find_backend
 from hydraopt.rounding import (
@@ -11,6 +13,7 @@ from hydraopt.rounding import (
     gptq,
     int8_activations,
     inverse_factor,
+    round_half_quadratic,
     round_layers,
     round_nearest,
     search_scales,
@@ -202,3 +205,22 @@ def test_distances_to_the_nearest_row(width, monkeypatch):
     assert distances.max() > 50 * distances.min()
     rtol = 0.5 if width > PROJECTED else 1e-2
     torch.testing.assert_close(nearest_distances(rows), distances, rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(("rows", "factor"), [(3, 1), (2500, 1), (2500, 33.9411)])
+def test_an_embedding_has_the_integers_of_torchaos_hqq(bits, rows, factor):
+    """In parts, of which there are several here; the last iteration is that of all rows."""
+    torch.manual_seed(rows)
+    weight = 0.02 * torch.randn(rows, 1024)
+    weight[0] = 0
+    found = round_half_quadratic(weight, Grid(bits, 32), factor)
+    config = IntxWeightOnlyConfig(
+        weight_dtype=getattr(torch, f"int{bits}"),
+        granularity=PerGroup(32),
+        intx_choose_qparams_algorithm="hqq_scale_only",
+    )
+    layer = nn.Embedding.from_pretrained(weight * factor)
+    quantize_(layer, config, lambda module, _: isinstance(module, nn.Embedding))
+    assert torch.equal(found.values, layer.weight.qdata)
+    assert torch.equal(found.scales, layer.weight.scale)
