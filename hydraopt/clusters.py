@@ -90,7 +90,7 @@ def _check_installed(client: "Client") -> None:
 @contextmanager
 def _ray(address: str | None) -> Iterator[None]:
     import ray
-    from ray.exceptions import RayError
+    from ray.exceptions import RayError, RayTaskError
     from ray.util.joblib import register_ray
 
     place = address or "auto"
@@ -104,6 +104,8 @@ def _ray(address: str | None) -> Iterator[None]:
     try:
         with parallel_config("ray", n_jobs=-1, ray_remote_args=again):
             yield
+    except RayTaskError as error:  # of a unit, which Ray wraps
+        raise error.cause from None
     except RayError as error:
         raise _lost("Ray", error) from None
     finally:

@@ -16,7 +16,7 @@ from conftest import random_set
 from hydraopt import parallel
 from hydraopt.adapters import read_adapters, write_adapter
 from hydraopt.clusters import cluster
-from hydraopt.errors import UsageError
+from hydraopt.errors import AdapterError, UsageError
 from hydraopt.merging import merge_with
 from hydraopt.packing import Coder
 
@@ -76,7 +76,8 @@ def ray(monkeypatch) -> Iterator[str]:
     started = subprocess.run(
         [BIN / "ray", "start", *options], capture_output=True, text=True, check=True, env=seen()
     )
-    yield re.search(r"--address='([\d.]+:\d+)'", started.stdout)[1]
+    port = re.search(r"--address='[\d.]+:(\d+)'", started.stdout)[1]
+    yield f"127.0.0.1:{port}"
     subprocess.run([BIN / "ray", "stop", "--force"], capture_output=True, check=True, env=seen())
 
 
@@ -115,6 +116,10 @@ class Deadly:
         return number * number
 
 
+def refused(number: int) -> None:
+    raise AdapterError("refused")
+
+
 def check_cluster(name: str, address: str, adapters, tmp_path: Path) -> None:
     """Equal bits as here, units of a killed worker again, an error of a unit as it is."""
     here = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 4)
@@ -123,12 +128,12 @@ def check_cluster(name: str, address: str, adapters, tmp_path: Path) -> None:
         there = Coder.from_adapters(adapters).code(adapters.fp16_bytes // 4)
         same = merge_with("ties", adapters).stored_tensors()
         squares = parallel.each(Deadly(tmp_path / "killed"), range(8), "square")
-        with pytest.raises(ZeroDivisionError):
-            parallel.each(lambda x: 1 // x, [1, 0], "divide")
     assert there.layout == here.layout and there.shared.equal(here.shared)
     assert all(there.payloads[task].equal(here.payloads[task]) for task in adapters.tasks)
     assert all(same[key].equal(x) for key, x in merged.items())
     assert squares == [x * x for x in range(8)]
+    with pytest.raises(AdapterError, match=r"^refused$"), cluster(name, address):
+        parallel.each(refused, [1], "refuse")
 
 
 def test_dask(dask, adapters, tmp_path):
