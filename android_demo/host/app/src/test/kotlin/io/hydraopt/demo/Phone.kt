@@ -10,6 +10,7 @@ import android.view.View
 import android.widget.EditText
 import android.widget.ListView
 import android.widget.TextView
+import android.window.WindowOnBackInvokedDispatcher
 import java.io.File
 import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
@@ -26,6 +27,8 @@ class Phone {
     val presenter: Presenter get() = activity.onRetainNonConfigurationInstance() as Presenter
 
     fun start(): Phone {
+        // as Android does for an app that targets level 36; Robolectric's older parser does not
+        activity.applicationInfo!!.setEnableOnBackInvokedCallback(true)
         controller.setup()
         return this
     }
@@ -36,6 +39,14 @@ class Phone {
 
     fun tap(id: Int) {
         check(view<View>(id).performClick())
+        idle()
+    }
+
+    /** The gesture, which is no key for an app that targets Android 16. */
+    fun back() {
+        check(WindowOnBackInvokedDispatcher.isOnBackInvokedCallbackEnabled(activity))
+        val front = (dialog?.window ?: activity.window)!!.decorView
+        front.viewRootImpl.onBackInvokedDispatcher.topCallback!!.onBackInvoked()
         idle()
     }
 

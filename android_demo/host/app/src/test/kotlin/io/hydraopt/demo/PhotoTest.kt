@@ -31,7 +31,7 @@ fun stripes(
 
 /** Pictures of other apps, as a model takes them. */
 @RunWith(RobolectricTestRunner::class)
-@Config(sdk = [35])
+@Config(sdk = [36])
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 class PhotoTest {
     @get:Rule

@@ -13,7 +13,7 @@ import org.robolectric.annotation.GraphicsMode
 
 /** What a user sees and does, on the real library, runtime and bundles. */
 @RunWith(RobolectricTestRunner::class)
-@Config(sdk = [35], qualifiers = Phone.SIZE)
+@Config(sdk = [36], qualifiers = Phone.SIZE)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 abstract class ScreenCase {
     protected val phone = Phone()

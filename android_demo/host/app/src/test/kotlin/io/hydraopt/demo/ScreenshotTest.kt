@@ -16,7 +16,7 @@ import org.robolectric.annotation.GraphicsMode
 
 /** Pictures of the app at work, for people to look at. */
 @RunWith(RobolectricTestRunner::class)
-@Config(sdk = [35], qualifiers = Phone.SIZE)
+@Config(sdk = [36], qualifiers = Phone.SIZE)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 class ScreenshotTest {
     private fun answered(): Phone {

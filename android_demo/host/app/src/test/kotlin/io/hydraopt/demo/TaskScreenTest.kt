@@ -8,6 +8,8 @@ import android.widget.SeekBar
 import kotlin.math.abs
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNotNull
+import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
 
@@ -42,6 +44,17 @@ class TaskScreenTest : ScreenCase() {
         assertEquals(listOf(BASE), phone.marked)
         phone.search("date")
         assertFalse(BASE in phone.rows)
+    }
+
+    @Test
+    fun backClosesTheList() {
+        start()
+        repeat(2) { // open again only if the presenter knows that it was closed
+            phone.tap(R.id.task)
+            assertNotNull(phone.dialog)
+            phone.back()
+            assertNull(phone.dialog)
+        }
     }
 
     private fun row(task: Int) = phone.view<ViewGroup>(R.id.weights).getChildAt(task)!!

@@ -23,7 +23,7 @@ import org.robolectric.annotation.GraphicsMode
 
 /** The benchmark as adb's shell starts it. */
 @RunWith(RobolectricTestRunner::class)
-@Config(sdk = [35], qualifiers = "w400dp-h240dp-xhdpi")
+@Config(sdk = [36], qualifiers = "w400dp-h240dp-xhdpi")
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 class BenchmarkActivityTest {
     private lateinit var controller: ActivityController<BenchmarkActivity>
