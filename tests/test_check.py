@@ -164,7 +164,7 @@ def test_heads_are_applied_as_peft_does(tmp_path):
         wanted = peft(ids).logits
         plain = peft.unload()
         plain.classifier = nn.Linear(64, 3)
-        with beside_layers(plain, adapter.factors | adapter.heads):
+        with beside_layers(plain, {**adapter.factors, **adapter.heads}):
             found = plain(ids).logits
     assert base is plain
     assert (found - wanted).norm() <= 1e-6 * wanted.norm()
