@@ -213,7 +213,9 @@ def main(
     use_threads(1)
     session = Session.open(bundle)
     tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, trust_remote_code=False
+    ).eval()
     turns = {}
     for task in (TASK, None):
         session.switch(task)

@@ -17,10 +17,10 @@ from method_costs import BARE, COMPRESS, MODULES, RANK, TASKS, alone, write
 
 from hydraopt.files import replaced_file, write_json
 
-ROWS = (BARE, COMPRESS, "average", "task-arithmetic", "ties")
+ROWS = (BARE, COMPRESS, "average")
 POINTS: dict[str, tuple[int, ...]] = {
-    "tasks": (10, 20, 40, 80, 160),
-    "rank": (4, 8, 16, 32),
+    "tasks": (10, 40, 160),
+    "rank": (4, 8, 16),
     "layers": (1, 2, 4),
     "jobs": (1, 2),
 }

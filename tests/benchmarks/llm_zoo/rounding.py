@@ -90,7 +90,7 @@ def main(
     sources = {task: str(path) for task, path in train_all(chosen, jobs).items()}
     work.mkdir(parents=True, exist_ok=True)
     write_some(data(base), sources, work)
-    test = _first_lines(work / TEST, examples)
+    test = first_lines(work / TEST, examples)
     found = read_prompts(work / CALIBRATION, chosen)
     prompts = {task: [prompt for prompt, _ in pairs] for task, pairs in found.items()}
     read = read_adapters([f"{task}={x}" for task, x in sources.items()])
@@ -213,7 +213,7 @@ def _bytes(bundle: Path) -> dict[str, int]:
     return {"program": program, "packs": manifest.total_bytes - program}
 
 
-def _first_lines(path: Path, count: int) -> Path:
+def first_lines(path: Path, count: int) -> Path:
     """Write a file with the first examples of each task."""
     seen: dict[str, int] = {}
     kept = []
