@@ -136,7 +136,7 @@ def test_what_compressing_and_merging_take():
         for theirs, ours in (("PEFT svd", "average"), ("PEFT ties_svd", "ties"))
     )
     text = SPEED.read_text(encoding="utf-8")
-    check_claim(text, r"in (\d+) times less time without", [svd])
+    check_claim(text, r"in (\d+) times less time, without", [svd])
     check_claim(text, r"and takes ([\d.]+) times less", [ties])
 
 
