@@ -193,10 +193,24 @@ def test_what_sharing_all_rows_costs():
             assert x["mean_exact"] == pytest.approx(point["mean"], abs=0.005)
 
 
+def test_mixtures_beside_peft():
+    found = results("llm/mixtures.json")
+    whose = {"PEFT": "peft", "packs, float": "packs", "program": "program"}
+    expected = {
+        ", ".join(f"{weight:g}" for weight in x["weights"].values()): {
+            f"{task}, {name}": 100 * x[key][task]["tokens"]
+            for task in found["tasks"]
+            for name, key in whose.items()
+        }
+        for x in found["mixtures"]
+    }
+    check_table(tables(QUALITY)[8], expected)
+
+
 def test_methods_by_number_of_tasks():
     found = {(point["method"], point["tasks"]): point for point in results("frontier/merges.json")}
     counts = {"2 tasks": 2, "4": 4, "8": 8, "16": 16, "32": 32}
-    table = tables(QUALITY)[8]
+    table = tables(QUALITY)[9]
     shown = {}
     for row in table:
         method = MERGES.get(row, row)
