@@ -37,6 +37,7 @@ class Stack:
             torch.cat([f.b for _, f in owned], dim=1).double(),
         )
 
+    @cached_property
     def transposed(self) -> "Stack":
         """Return the stack of the transposed deltas, ``D_tᵀ = A_tᵀ B_tᵀ``."""
         return Stack(self.owner, self.b.T, self.a.T)

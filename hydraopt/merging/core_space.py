@@ -16,7 +16,7 @@ from ..factors import Factors, svd
 from ..stored import MergedAdapters
 from .assemble import merge_modules
 from .checks import check_density
-from .elementwise import disjoint_mean, keep_largest
+from .elementwise import trimmed_mean
 from .registry import merging_method
 
 NAME = "core-space"
@@ -46,7 +46,7 @@ def core_space(
         left = _directions(torch.cat([x.u * x.s.sqrt() for x in parts], 1))
         right = _directions(torch.cat([x.vh.T * x.s.sqrt() for x in parts], 1))
         cores = ((left.T @ (x.u * x.s)) @ (x.vh @ right) for x in parts)
-        merged = disjoint_mean(x * keep_largest(x, density) for x in cores)
+        merged = trimmed_mean(cores, density)
         return Factors(merged @ right.T, scale * left)
 
     return merge_modules(NAME, adapters, merge, rank, {"density": density, "scale": scale})

@@ -13,7 +13,7 @@ from ..factors import Factors
 from ..stored import MergedAdapters
 from .assemble import merge_modules
 from .checks import check_density, check_rank
-from .elementwise import disjoint_mean, keep_largest
+from .elementwise import trimmed_mean
 from .jd_full import joint_bases
 from .joint import Joint
 from .registry import merging_method
@@ -44,7 +44,7 @@ def ctm(
         joint = Joint.from_stack(adapters.stack(module), len(adapters.tasks))
         u, v, cores = joint_bases(joint, size)
         owning = cores[joint.stack.owner.unique()]  # a task without the module has no vote
-        merged = disjoint_mean(x * keep_largest(x, density) for x in owning)
+        merged = trimmed_mean(owning, density)
         b = scale * (joint.basis_left @ u @ merged)
         return Factors((v.T @ joint.basis_right).float(), b.float())
 

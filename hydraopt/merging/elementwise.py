@@ -36,6 +36,11 @@ def keep_largest(x: torch.Tensor, density: float) -> torch.Tensor:
     return (magnitudes >= threshold) & (magnitudes > 0)
 
 
+def trimmed_mean(parts: Iterable[torch.Tensor], density: float) -> torch.Tensor:
+    """Merge by TIES: trim each part to its largest entries, elect signs, take disjoint means."""
+    return disjoint_mean(x * keep_largest(x, density) for x in parts)
+
+
 def disjoint_mean(parts: Iterable[torch.Tensor]) -> torch.Tensor:
     """Elect a sign per entry and return the mean of the values with that sign, as TIES does.
 

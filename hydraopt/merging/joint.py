@@ -30,7 +30,7 @@ class Joint:
     @classmethod
     def from_stack(cls, stack: Stack, tasks: int) -> "Joint":
         """Decompose a module's stacked factors of ``tasks`` tasks."""
-        left, basis_left = stack.transposed().split_a
+        left, basis_left = stack.transposed.split_a
         right, basis_right = stack.split_a
         return cls(tasks, stack, left, right, basis_left.T, basis_right)
 
@@ -43,7 +43,7 @@ class Joint:
         """Return left ``[p, R]`` and right ``[q, R]`` singular vectors of all deltas together."""
         every = torch.eye(self.tasks, dtype=torch.float64)
         left, right = (
-            stack.best_right(every, rank) for stack in (self.stack.transposed(), self.stack)
+            stack.best_right(every, rank) for stack in (self.stack.transposed, self.stack)
         )
         return left, right
 

@@ -16,7 +16,7 @@ from ..factors import Factors, Stack
 from ..stored import MergedAdapters
 from .assemble import merge_modules
 from .checks import check_density
-from .elementwise import disjoint_mean, keep_largest
+from .elementwise import trimmed_mean
 from .registry import merging_method
 
 NAME = "knots"
@@ -44,7 +44,7 @@ def knots(
         stack = adapters.stack(module)
         basis = left_basis(stack, len(adapters.tasks))
         parts = task_parts(stack, basis)
-        merged = disjoint_mean(x * keep_largest(x, density) for x in parts)
+        merged = trimmed_mean(parts, density)
         return Factors(scale * merged, basis.float())
 
     return merge_modules(NAME, adapters, merge, rank, {"density": density, "scale": scale})
@@ -52,7 +52,7 @@ def knots(
 
 def left_basis(stack: Stack, tasks: int) -> torch.Tensor:
     """Return the left singular vectors ``U [out, p]`` of ``[D_1 … D_T]``, largest first."""
-    transposed = stack.transposed()
+    transposed = stack.transposed
     right = transposed.best_right(torch.eye(tasks, dtype=torch.float64), len(stack.owner))
     return (right.T @ transposed.split_a[1]).T
 

@@ -23,9 +23,8 @@ from ..factors import Delta
 from ..stored import MergedAdapters, Setting
 from .assemble import merge_modules
 from .checks import check_density
-from .elementwise import deltas
+from .elementwise import deltas, trimmed_mean
 from .registry import merging_method
-from .ties import trimmed_mean
 
 NAME = "1bit"
 
@@ -65,7 +64,7 @@ def onebit(
     def merge(adapters: AdapterSet, module: str) -> Delta | Iterable[torch.Tensor]:
         if module in chosen:
             return (x.sign() * x.abs().mean() for x in deltas(adapters, module))
-        return scale * trimmed_mean(adapters, module, density)
+        return scale * trimmed_mean(deltas(adapters, module), density)
 
     settings: dict[str, Setting] = {"modules": modules, "density": density, "scale": scale}
     return merge_modules(NAME, adapters, merge, rank, settings)

@@ -15,7 +15,7 @@ from ..adapters import AdapterSet
 from ..stored import MergedAdapters
 from .assemble import merge_modules
 from .checks import check_density
-from .elementwise import deltas, disjoint_mean, keep_largest
+from .elementwise import deltas, trimmed_mean
 from .registry import merging_method
 
 NAME = "ties"
@@ -39,11 +39,6 @@ def ties(
     check_density(density)
 
     def merge(adapters: AdapterSet, module: str) -> torch.Tensor:
-        return scale * trimmed_mean(adapters, module, density)
+        return scale * trimmed_mean(deltas(adapters, module), density)
 
     return merge_modules(NAME, adapters, merge, rank, {"density": density, "scale": scale})
-
-
-def trimmed_mean(adapters: AdapterSet, module: str, density: float) -> torch.Tensor:
-    """Return one module's dense TIES merge ``[out, in]``, before scaling."""
-    return disjoint_mean(x * keep_largest(x, density) for x in deltas(adapters, module))
