@@ -13,7 +13,7 @@ import pytest
 from command_line import fails, succeeds
 from conftest import random_set
 
-from hydraopt import parallel
+from hydraopt import clusters, parallel
 from hydraopt.adapters import read_adapters, write_adapter
 from hydraopt.clusters import cluster
 from hydraopt.errors import AdapterError, UsageError
@@ -153,6 +153,13 @@ def test_a_lost_cluster_is_one_line(dask, processes):
         for process in reversed(processes):
             process.kill()
         parallel.each(lost, range(4), "wait")
+
+
+def test_a_cluster_of_another_version_is_refused(dask, monkeypatch):
+    monkeypatch.setattr(clusters, "version", lambda _: str(os.getpid()))  # differs by process
+    with pytest.raises(UsageError, match=rf"has hydraopt .*, expected {os.getpid()} on the sched"):
+        with cluster("dask", dask):
+            pass
 
 
 def test_compress_works_on_a_cluster(dask, adapters, tmp_path):
