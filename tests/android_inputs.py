@@ -2,22 +2,28 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
+from android_bundles import write_answers
+from android_conversations import write_chat
 from encoders import SHAPE
 
 from hydraopt.formats.manifest import MANIFEST, Manifest
-from hydraopt.formats.models import CausalLm, Image
+from hydraopt.formats.models import CausalLm, Encoder, Image
 from hydraopt.lowering.kinds.preprocessing import SETTINGS, read_preprocessing
 from hydraopt.recipes.latency import example
+from hydraopt.recipes.templates import QWEN3
+from hydraopt.recipes.tiny import tiny_tokenizer
 from hydraopt.runtime import Session
 from hydraopt.runtime.images import pixel_values
 
 TEXTS = ("Ada met Grace", "a", "Grüße 🙂", "with a prompt, 32 tokens")
+PROMPTS = ("hello", "Grüße 🙂")
+MESSAGES = ("Hi", " zwei\nZeilen")
 SIZES = ((16, 24), (31, 30), (9, 40), (70, 45), (1, 5))  # height and width
 EXACT = {"height": SHAPE[1], "width": SHAPE[2]}
 CROPPED = {"size": {"shortest_edge": 30}, "crop_size": EXACT, "do_center_crop": True}
@@ -67,18 +73,40 @@ def write_pictures_run(bundle: Path, path: Path) -> None:
     path.write_text(json.dumps(records))
 
 
-def write_recipe_run(bundle: Path, path: Path) -> None:
-    """The same for the bundle of a recipe, of whatever kind of model."""
+def write_pixels_run(bundle: Path, path: Path) -> None:
+    """The same for pixel values."""
     session = Session.open(bundle)
-    generates = isinstance(session.manifest.model, CausalLm)
+    pixels = example(session.manifest)
     records = []
     for task in session.tasks:
         session.switch(task)
-        given = session.encode("Hi", chat=True) if generates else example(session.manifest)
-        found = session.forward(given) if generates else session.run(given)
-        numbers = given.flatten().tolist() if isinstance(given, torch.Tensor) else given
-        records.append({"task": task, "given": numbers} | _output(found))
+        given = {"task": task, "pixels": pixels.flatten().tolist()}
+        records.append(given | _output(session.run(pixels)))
     path.write_text(json.dumps(records))
+
+
+def write_answers_run(bundle: Path, path: Path) -> None:
+    """The same for prompts and messages, as of ``write_answers``."""
+    asked = [(p, False) for p in PROMPTS] + [(message, True) for message in MESSAGES]
+    write_answers(bundle, [(task, *x) for task in Manifest.read(bundle).tasks for x in asked], path)
+
+
+WRITERS = {CausalLm: write_answers_run, Encoder: write_texts_run, Image: write_pixels_run}
+
+
+def write_recipes(bundles: Mapping[str, Path], directory: Path) -> None:
+    """Record the same for bundles of recipes, which ``recipes.json`` lists by kind of model.
+
+    Qwen 3 is there again, as exported with ``enable_thinking=False``.
+    """
+    quick = directory / "recipe-qwen3-quick"
+    write_chat(bundles["recipe-qwen3"], quick, tiny_tokenizer(QWEN3), enable_thinking=False)
+    names = defaultdict(list)
+    for name, bundle in {**bundles, quick.name: quick}.items():
+        model = Manifest.read(bundle).model
+        WRITERS[type(model)](bundle, directory / f"{name}-runs.json")
+        names[model.kind].append(name)
+    (directory / "recipes.json").write_text(json.dumps([names]))
 
 
 def write_pixel_values(directory: Path, path: Path) -> None:

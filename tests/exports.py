@@ -42,7 +42,6 @@ from hydraopt.stored import MergedAdapters
 from hydraopt.zoo import ADAPTERS, BASE, load_adapters
 
 CONTEXT = 512  # of conversations
-RECIPES = ("gemma3", "bert", "vit")  # a family for each kind of model
 FEW_TASKS = ("date-de", "words-en", "unit-it")
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from command_line import call, succeeds
-from exports import RECIPES
 from table import table as markdown
 from table import with_new
 
@@ -77,7 +76,7 @@ def assert_complete(record: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", RECIPES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_familys_program_computes_what_pytorch_computes(family, recipe):
     found, directory = find_family(family), recipe(family)
     record = json.loads((directory / "record.json").read_text(encoding="utf-8"))

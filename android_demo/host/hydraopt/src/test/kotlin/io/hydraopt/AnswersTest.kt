@@ -1,6 +1,5 @@
 package io.hydraopt
 
-import kotlin.math.sqrt
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
@@ -10,7 +9,7 @@ import org.junit.Test
 /** Bundles of every form answer as Python's session does. */
 class AnswersTest {
     private fun check(name: String, compare: (String, FloatArray, FloatArray) -> Unit) {
-        val cases = Fixtures.records("$name-answers.json")
+        val cases = Fixtures.records("$name-runs.json")
         assertTrue(cases.size > 1)
         TaskSession.open(Fixtures.file(name)).use { session ->
             assertEquals(session.tasks.toSet(), cases.map { it.string("task") }.toSet())
@@ -44,14 +43,6 @@ class AnswersTest {
         assertArrayEquals(where, expected, found, 2e-3f)
     }
 
-    /** Rounding of activations to 8 bits may fall either way. */
-    private fun nearWhenQuantised(where: String, expected: FloatArray, found: FloatArray) {
-        val error = length(FloatArray(expected.size) { expected[it] - found[it] })
-        assertTrue("$where: $error", error < 0.02 * length(expected))
-    }
-
-    private fun length(values: FloatArray) = sqrt(values.sumOf { it.toDouble() * it })
-
     @Test
     fun everyTaskOfTheZoo() = check("zoo", ::near)
 
@@ -65,7 +56,14 @@ class AnswersTest {
         }
 
     @Test
-    fun rowsInTheProgramOfAQuantisedBase() = check("quantised", ::nearWhenQuantised)
+    fun rowsInTheProgramOfAQuantisedBase() = check("quantised", ::assertNearlyEqual)
+
+    @Test
+    fun everyRecipeOfALanguageModel() {
+        val names = Fixtures.recipes("causal_lm")
+        assertEquals(6, names.size)
+        for (name in names) check(name, ::assertNearlyEqual)
+    }
 
     @Test
     fun oneMethodPerTask() = check("methods", ::near)

@@ -4,6 +4,8 @@ import com.facebook.soloader.nativeloader.NativeLoader
 import com.facebook.soloader.nativeloader.NativeLoaderDelegate
 import java.io.File
 import java.security.MessageDigest
+import kotlin.math.sqrt
+import org.junit.Assert.assertEquals
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 
@@ -16,6 +18,10 @@ object Fixtures {
     /** The records of a JSON file that Python wrote. */
     internal fun records(name: String): List<Fields> =
         (Json.parse(file(name).readText()) as List<*>).map { Fields("a record of $name", it) }
+
+    /** The names of the bundles of recipes for a kind of model. */
+    internal fun recipes(kind: String): List<String> =
+        records("recipes.json").single().list(kind).map { it as String }
 
     internal fun floats(fields: Fields, name: String): FloatArray =
         fields.list(name).map { (it as Number).toFloat() }.toFloatArray()
@@ -71,6 +77,15 @@ object Fixtures {
         File("/proc/self/status").readLines().first { it.startsWith("VmRSS") }
             .filter(Char::isDigit).toLong() * 1024
 }
+
+/** Two programs' outputs are those of one quantised base: rounding to 8 bits may fall either way. */
+fun assertNearlyEqual(where: String, expected: FloatArray, found: FloatArray) {
+    assertEquals(where, expected.size, found.size)
+    val error = length(FloatArray(expected.size) { expected[it] - found[it] })
+    assertTrue("$where: $error", error < 0.02 * length(expected))
+}
+
+private fun length(values: FloatArray) = sqrt(values.sumOf { it.toDouble() * it })
 
 /** The body is refused in one line that has [message]. */
 inline fun <reified T : HydraOptException> refuses(message: String, crossinline body: () -> Unit) {

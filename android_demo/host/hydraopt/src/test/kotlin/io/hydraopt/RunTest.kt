@@ -8,20 +8,31 @@ import org.junit.Test
 
 /** Encoders and image models give what Python's session gives. */
 class RunTest {
-    private fun check(name: String, run: TaskSession.(Fields) -> Output) {
+    private fun check(
+        name: String,
+        compare: (String, FloatArray, FloatArray) -> Unit = ::near,
+        run: TaskSession.(Fields) -> Output
+    ) {
         TaskSession.open(Fixtures.file(name)).use { session ->
             for (case in Fixtures.records("$name-runs.json")) {
                 session.switchTo(case.string("task"))
                 val found = session.run(case)
                 assertEquals(case.ints("shape"), found.shape)
-                assertArrayEquals(Fixtures.floats(case, "values"), found.values, EQUAL)
+                compare(name, Fixtures.floats(case, "values"), found.values)
             }
         }
     }
 
-    private fun checkTexts(name: String) {
-        check(name) { run(it.string("text")) }
-        check(name) { run(it.ints("ids").toIntArray()) }
+    private fun near(where: String, expected: FloatArray, found: FloatArray) {
+        assertArrayEquals(where, expected, found, 1e-6f)
+    }
+
+    private fun checkTexts(
+        name: String,
+        compare: (String, FloatArray, FloatArray) -> Unit = ::near
+    ) {
+        check(name, compare) { run(it.string("text")) }
+        check(name, compare) { run(it.ints("ids").toIntArray()) }
     }
 
     private fun picture(case: Fields): Picture {
@@ -55,6 +66,19 @@ class RunTest {
 
     @Test
     fun anImageModelTakesPictures() = check("viewers") { run(picture(it)) }
+
+    @Test
+    fun everyRecipeOfAnEncoder() {
+        val names = Fixtures.recipes("encoder")
+        assertEquals(3, names.size)
+        for (name in names) checkTexts(name, ::assertNearlyEqual)
+    }
+
+    @Test
+    fun everyRecipeOfAnImageModel() {
+        val name = Fixtures.recipes("image").single()
+        check(name, ::assertNearlyEqual) { run(Fixtures.floats(it, "pixels")) }
+    }
 
     @Test
     fun picturesBecomeThePixelValuesOfPython() {
@@ -137,8 +161,6 @@ class RunTest {
     }
 
     companion object {
-        private const val EQUAL = 1e-6f
-
         @JvmStatic
         @BeforeClass
         fun runtime() = Fixtures.loadRuntime()
