@@ -11,8 +11,9 @@ pytest.importorskip("executorch.examples.models.llama")
 from executorch.examples.models.llama.llama_transformer import construct_transformer
 from executorch.examples.models.llama.model_args import ModelArgs
 from export_llm_program import checkpoint_of, model_args
-from in_turns import WARM_UP, Results, in_turns, joined
+from in_turns import WARM_UP, in_turns, joined
 from slot_cost import differences
+from turn_results import Results
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -24,8 +24,9 @@ from typing import Annotated
 
 import torch
 import typer
-from in_turns import Program, compare, load, register_operators, show, write
+from in_turns import Program, compare, load, register_operators
 from inputs import Positions, first_position
+from turn_results import show, write
 
 CONTEXT, TASK = 512, "task0"
 TARGETS = {"attention": "self_attn", "all": "layers"}

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from . import adapters, bases, bundles, data, directories, options, places, results, texts
+from . import adapters, bases, bundles, data, directories, options, places, requests, results, texts
 from .case import Case
 
 GROUPS: Mapping[str, Callable[[], Iterator[Case]]] = {
     "options": options.cases,
+    "requests": requests.cases,
     "adapter configurations": adapters.configurations,
     "adapter tensors": adapters.weights,
     "odd adapters": adapters.odd_ones,
