@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -62,6 +62,12 @@ class LoraAdapter:
         if isinstance(self.factors, FileFactors):
             return self.factors.sizes
         return {module: factors.size for module, factors in self.factors.items()}
+
+    def content(self) -> Iterator[bytes]:
+        """Yield each module's name and the values of its factors, sorted by name, for a digest."""
+        for module in sorted(self.factors):
+            a, b = (side.contiguous().numpy().tobytes() for side in self.factors[module])
+            yield module.encode() + a + b
 
     def update(self, module: str, shape: tuple[int, int]) -> Factors:
         """Return one module's factors; if the adapter lacks it, zeros of ``shape`` (out, in)."""

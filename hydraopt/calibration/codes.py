@@ -109,9 +109,7 @@ def _inputs(
     settings = (version("hydraopt"), STEPS, LEAST_STEPS, RATE, BATCH, GENERATED, LIKELY, LEAST)
     yield json.dumps([settings, coded.layout.text(), prompts]).encode()
     yield coded.shared.numpy().tobytes() + coded.payloads[adapter.name].numpy().tobytes()
-    for module in sorted(adapter.factors):
-        a, b = adapter.factors[module]
-        yield module.encode() + a.numpy().tobytes() + b.contiguous().numpy().tobytes()
+    yield from adapter.content()
 
 
 def _payload(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -86,8 +86,9 @@ class Benchmark:
             [RECORDS, self.base, self.examples, self.training, self.bfloat16], sort_keys=True
         )
         digest = hashlib.sha256(others.encode())
-        for part in _parts(self.adapters):
-            digest.update(part)
+        for adapter in self.adapters.adapters:
+            for part in adapter.content():
+                digest.update(f"{adapter.name} ".encode() + part)
         return digest.hexdigest()
 
     def check(self, methods: Iterable[str]) -> None:
@@ -141,10 +142,3 @@ def _read(path: Path, fingerprint: str) -> dict | None:
     except UnreadableError:
         return None
     return fields["result"] if fields["of"] == fingerprint else None
-
-
-def _parts(adapters: AdapterSet) -> Iterator[bytes]:
-    for adapter in adapters.adapters:
-        for module, (a, b) in sorted(adapter.factors.items()):
-            yield f"{adapter.name} {module}".encode()
-            yield a.contiguous().numpy().tobytes() + b.contiguous().numpy().tobytes()
