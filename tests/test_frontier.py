@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 from devices import wait_until
 
@@ -11,6 +12,7 @@ from hydraopt.adapters import AdapterSet, read_adapters
 from hydraopt.errors import OutputError, UsageError
 from hydraopt.evaluation.chart import merges_table, table
 from hydraopt.evaluation.frontier import candidates, frontier
+from hydraopt.evaluation.interval import interval
 from hydraopt.evaluation.merges import BASE, UNMERGED, compare_merges, evenly_spaced
 from hydraopt.evaluation.points import Benchmark, measured
 from hydraopt.evaluation.reports import write_frontier, write_merges
@@ -125,8 +127,24 @@ def test_all_scores_of_every_task_are_kept(benchmark, tmp_path):
             pytest.approx([exact, tokens, nats, generated, chrf])
         )
     assert kept["s_score"] == merged.s_score(unmerged)
+    assert kept["lost_interval"] == [*merged.lost(unmerged)]
     assert kept["mean_nats"] == pytest.approx(sum(merged.nats.values()) / 3)
     assert "| nats per token | chrF | S-score % |" in (tmp_path / "frontier.md").read_text()
+
+
+def test_an_interval_holds_the_mean_of_other_tasks_as_often_as_it_says():
+    random = np.random.default_rng(1)
+    held = [low <= 2 <= high for low, high in map(interval, random.exponential(2, (200, 40)))]
+    assert 0.89 < np.mean(held) < 0.98  # 95 %, a little less as for all skewed losses
+
+
+def test_an_interval_depends_on_the_losses_alone():
+    assert interval([0.5] * 8) == (0.5, 0.5)
+    losses = [0.0, 0.1, 0.4, 0.0, 0.3]
+    low, high = interval(losses)
+    assert (low, high) == interval(losses)
+    assert 0 < low < np.mean(losses) < high < 0.4
+    assert np.subtract(interval([x + 1 for x in losses]), 1) == pytest.approx([low, high])
 
 
 def test_scores_in_bfloat16_are_near_and_measured_apart(benchmark):

@@ -1,6 +1,6 @@
 """The tables of the docs on quality have the numbers of the results they link to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,10 @@ MERGES = {
 }
 
 
+def percent(shares: Sequence[float]) -> list[float]:
+    return [100 * share for share in shares]
+
+
 def points(name: str) -> dict[tuple[str, str], dict]:
     return {(point["series"], point["label"]): point for point in results(name)}
 
@@ -59,10 +63,11 @@ def test_all_methods_on_a_language_model():
     found = results("llm/results.json")
     assert len(lines) == len(found)
     for line, point in zip(lines, found, strict=True):
-        share, exact, _, tokens, nats, chrf, score = line[3:-1]
+        share, exact, lost, _, tokens, nats, chrf, score = line[3:-1]
         expected = {
             "share": (share, 100 * point["share"]),
             "exact": (exact, 100 * point["mean"]),
+            "lost": (lost.strip(), [] if point is found[0] else percent(point["lost_interval"])),
             "tokens": (tokens, 100 * point["mean_tokens"]),
             "nats": (nats, point["mean_nats"]),
             "chrf": (chrf, 100 * point["mean_chrf"]),
@@ -148,6 +153,7 @@ def test_storage_against_quality_on_the_zoo():
             row: {
                 "share of fp16": 100 * point["share"],
                 "mean exact match %": 100 * point["mean"],
+                "lost, 95 % interval": percent(point["lost_interval"]) if row != "unmerged" else [],
                 "worst task %": 100 * point["worst"],
             }
             for row, point in ((row, found[key]) for row, key in ZOO.items())

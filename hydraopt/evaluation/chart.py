@@ -42,18 +42,24 @@ def table(points: Sequence[Point]) -> str:
     rows = [
         f"| {markdown(point.series)} "
         f"| {'' if point.label == point.series else markdown(point.label)} "
-        f"| {point.share:.1%} | {100 * point.mean:.2f} | {100 * point.worst:.1f} "
+        f"| {point.share:.1%} | {100 * point.mean:.2f} | {_lost(point, points[0])} "
+        f"| {100 * point.worst:.1f} "
         f"({markdown(point.worst_task)}) | {100 * mean(point.tokens.values()):.1f} "
         f"| {mean(point.nats.values()):.3f} | {100 * mean(point.chrf.values()):.1f} "
         f"| {100 * point.s_score(points[0]):.1f} |"
         for point in points
     ]
     head = [
-        "| method | setting | share of fp16 | mean exact match % | worst task % "
-        "| tokens right % | nats per token | chrF | S-score % |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| method | setting | share of fp16 | mean exact match % | lost, 95 % interval "
+        "| worst task % | tokens right % | nats per token | chrF | S-score % |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *rows]) + "\n"
+
+
+def _lost(point: Point, unmerged: Point) -> str:
+    low, high = point.lost(unmerged)
+    return "" if point is unmerged else f"{100 * low:.2f} to {100 * high:.2f}"
 
 
 def plot(points: Sequence[Point]) -> bytes:

@@ -13,6 +13,7 @@ from ..merging import METHODS
 from ..packing import CodedAdapters, Coder
 from ..stored import MergedAdapters, StoredAdapters
 from .evaluator import AllScores, TaskFactors
+from .interval import Interval, interval
 from .plain import PlainAdapters, plain
 from .points import CALIBRATED, Benchmark, measured
 
@@ -84,6 +85,10 @@ class Point:
         """Return the fields of a table row."""
         others = {f"mean_{name}": mean(getattr(self, name).values()) for name in OTHERS}
         return {"mean": self.mean, "worst": self.worst, "worst_task": self.worst_task, **others}
+
+    def lost(self, unmerged: "Point") -> Interval:
+        """Return the interval of the mean exact match that is lost, as a share."""
+        return interval([unmerged.scores[task] - x for task, x in self.scores.items()])
 
     def s_score(self, unmerged: "Point") -> float:
         """Return the S-score of K-Merge (arXiv 2510.13537), the mean ratio of chrF2 to unmerged.

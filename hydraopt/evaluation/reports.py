@@ -61,7 +61,10 @@ def write_frontier(
     methods = methods or [x for x in STORAGE if x != CALIBRATED or benchmark.training]
     points = frontier(benchmark, methods, directory, jobs, budgets)
     rows = [
-        asdict(point) | point.summary() | {"s_score": point.s_score(points[0])} for point in points
+        asdict(point)
+        | point.summary()
+        | {"lost_interval": point.lost(points[0]), "s_score": point.s_score(points[0])}
+        for point in points
     ]
     contents = {RESULTS: json_bytes(rows), TABLE: table(points).encode(), PLOT: plot(points)}
     write_files(directory, FRONTIER, contents)

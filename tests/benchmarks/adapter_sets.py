@@ -17,6 +17,7 @@ from train_zoo import Recipe, train_adapter
 
 from hydraopt.adapters import AdapterSet, read_adapters
 from hydraopt.evaluation import Evaluator
+from hydraopt.evaluation.interval import interval
 from hydraopt.files import replaced_file, write_json
 from hydraopt.packing import Coder
 from hydraopt.profiling.cache import cached
@@ -70,6 +71,8 @@ def measure(adapters: AdapterSet, budgets: list[float], inputs: int) -> dict:
         found["budgets"][f"{budget:g}"] = {
             "used": 100 * coded.stored_bytes / adapters.fp16_bytes,
             "lost": _mean(lost),
+            "lost_interval": [100 * x for x in interval(lost.values())],
+            "lost_by_task": {task: 100 * x for task, x in lost.items()},
             "worst_lost": 100 * lost[worst],
             "worst_task": worst,
         }
@@ -85,7 +88,7 @@ def main(
     sets: Annotated[str, typer.Option(help="Names, separated by semicolons.")] = ";".join(
         (BUNDLED, *SETS)
     ),
-    budgets: Annotated[str, typer.Option(help="Per cent of the adapters in fp16.")] = "3.5,5",
+    budgets: Annotated[str, typer.Option(help="Per cent of the adapters in fp16.")] = "3.5,5,10",
     inputs: Annotated[int, typer.Option(help="Test inputs per task.")] = 200,
     jobs: Annotated[int, typer.Option(help="Adapters trained at a time.")] = 2,
 ) -> None:
@@ -101,7 +104,8 @@ def main(
 
 def _lines(found: dict) -> list[str]:
     return [f"{found['tasks']} tasks, {found['exact']:.2f} % exact match"] + [
-        f"{share} %: {x['used']:.2f} % used, {x['lost']:.2f} lost, "
+        f"{share} %: {x['used']:.2f} % used, {x['lost']:.2f} lost "
+        f"({x['lost_interval'][0]:.2f} to {x['lost_interval'][1]:.2f}), "
         f"worst {x['worst_lost']:.1f} ({x['worst_task']})"
         for share, x in found["budgets"].items()
     ]
