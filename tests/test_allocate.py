@@ -1,5 +1,6 @@
-"""The allocation: budgets met from below, the smallest budget named, invariances."""
+"""The allocation: budgets met from below, the smallest named, invariances, what is lost."""
 
+from dataclasses import replace
 from statistics import mean
 
 import pytest
@@ -18,6 +19,8 @@ from hydraopt.zoo import load_adapters
 from hydraopt.zoo.evaluate import zoo_evaluator
 
 SHAPES = ((40, 24), (24, 48))
+# nats that shares of fp16 lose on eight tasks of the zoo; with 2 % less or more they lie inside, too
+BANDS = {3.5: (0.016, 0.0225), 5: (0.0019, 0.0029)}
 
 
 def spectra_of(adapters):
@@ -179,7 +182,7 @@ def test_a_delta_of_zero_takes_the_least_bytes():
     assert len(first.directions) == 1
 
 
-def test_it_is_better_than_the_same_bits_everywhere_at_equal_bytes(monkeypatch):
+def test_it_is_better_than_the_same_bits_everywhere_at_equal_bytes(monkeypatch, lost_nats):
     adapters = AdapterSet(load_adapters().adapters[::5])
     coder = Coder.from_adapters(adapters)
     same = {
@@ -193,13 +196,45 @@ def test_it_is_better_than_the_same_bits_everywhere_at_equal_bytes(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("hydraopt.packing.coder.allocate", lambda *_: same)
         uniform = coder.code(0)
-    evaluator = zoo_evaluator(40, adapters.tasks)
-
-    def nats(factors):
-        return mean(x.nats for x in evaluator.scores(adapters.tasks, factors).values())
-
     found = coder.code(uniform.stored_bytes)
     assert found.stored_bytes <= uniform.stored_bytes
-    trained = nats({x.name: x.factors for x in adapters.adapters}.__getitem__)
-    lost, wanted = (nats(x.task_factors) - trained for x in (found, uniform))
-    assert lost < 0.7 * wanted
+    assert lost_nats(adapters, found) < 0.7 * lost_nats(adapters, uniform)
+
+
+@pytest.fixture(scope="module")
+def lost_nats():
+    """How many more nats per answer token than trained adapters codes need, mean over tasks."""
+    evaluators = {}
+
+    def nats(adapters, factors):
+        if adapters.tasks not in evaluators:
+            evaluators[adapters.tasks] = zoo_evaluator(40, adapters.tasks)
+        scores = evaluators[adapters.tasks].scores(adapters.tasks, factors)
+        return mean(score.nats for score in scores.values())
+
+    def lost(adapters, coded):
+        trained = {x.name: x.factors for x in adapters.adapters}
+        return nats(adapters, coded.task_factors) - nats(adapters, trained.__getitem__)
+
+    return lost
+
+
+@pytest.mark.slow
+def test_every_budget_loses_as_little_as_it_did(lost_nats):
+    adapters = AdapterSet(load_adapters().adapters[::5])
+    coder = Coder.from_adapters(adapters)
+    coded = {x: coder.code(int(x / 100 * adapters.fp16_bytes)) for x in (*BANDS, 10)}
+    for share, (low, high) in BANDS.items():
+        assert low < lost_nats(adapters, coded[share]) < high
+    errors = [mean(of_task.values()) for of_task in coded[10].errors.values()]
+    assert 0.25 < mean(errors) < 0.27
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("power", [0, 2], ids=["squared errors", "relative errors"])
+def test_another_metric_leaves_the_band(power, lost_nats):
+    adapters = AdapterSet(load_adapters().adapters[::5])
+    coder = Coder.from_adapters(adapters)
+    others = {name: replace(x, weight=x.weight**power) for name, x in coder.spectra.items()}
+    coded = replace(coder, spectra=others).code(int(0.05 * adapters.fp16_bytes))
+    assert lost_nats(adapters, coded) > BANDS[5][1]
