@@ -19,7 +19,7 @@ from hydraopt.zoo import load_adapters
 from hydraopt.zoo.evaluate import zoo_evaluator
 
 SHAPES = ((40, 24), (24, 48))
-# nats that shares of fp16 lose on eight tasks of the zoo; with 2 % less or more they lie inside, too
+# nats that shares of fp16 lose on eight tasks of the zoo; 2 % less or more stay inside, too
 BANDS = {3.5: (0.016, 0.0225), 5: (0.0019, 0.0029)}
 
 
