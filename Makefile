@@ -61,6 +61,7 @@ bench: .venv/ready
 	  -o docs/results/reopening.json
 	$(BIN)/python tests/benchmarks/minilm_heads.py -o docs/results/encoder/minilm.json
 	$(BIN)/python tests/benchmarks/method_costs.py --layers 1 -o docs/results/merging/costs.json
+	$(BIN)/python tests/benchmarks/growth.py -o docs/results/merging/growth.json
 	$(BIN)/python tests/benchmarks/hydralora_vs_lora.py -o docs/results/training/hydralora.json
 	$(BIN)/python tests/benchmarks/sparse_vs_lora.py --tasks 20 -o docs/results/training/sparse.json
 

@@ -1,5 +1,7 @@
 """The tables of the docs on speed have the numbers of the results they link to."""
 
+import re
+
 import pytest
 from figures import ROOT, Speed, check_claim, check_table, results, tables
 
@@ -138,6 +140,25 @@ def test_what_compressing_and_merging_take():
     text = SPEED.read_text(encoding="utf-8")
     check_claim(text, r"in (\d+) times less time, without", [svd])
     check_claim(text, r"and takes ([\d.]+) times less", [ties])
+
+
+def test_what_doubles_with_more():
+    (table,) = (x for x in tables(SPEED) if "PEFT, svd" in next(iter(x.values())))
+    growth = results("merging/growth.json")
+    names = {"compress --budget 5%": "compress to 5 %", "PEFT, svd": "PEFT svd"}
+
+    def grown(row: str, column: str) -> list[float]:
+        of, before, after = re.fullmatch(r"(\w+), (\d+) to (\d+)", row).groups()
+        name = names.get(column, column)
+        if not all(name in growth[of][number] for number in (before, after)):
+            return []
+        few, many = (growth[of][number][name] for number in (before, after))
+        return [many[field] / few[field] for field in ("cpu_seconds", "growth_bytes")]
+
+    check_table(
+        table,
+        {row: {column: grown(row, column) for column in cells} for row, cells in table.items()},
+    )
 
 
 def test_bundles_of_many_tasks():
