@@ -1,10 +1,11 @@
 """Calibration: round columns so that the model predicts what it does with the unmerged adapter.
 
 For each task, the base with the unmerged adapter continues the prompts greedily; its distributions
-along these texts are the target. The task's columns are rounded layer by layer, from the input on.
-After each layer, the columns of later layers and the steps of the rounded ones are tuned to
-minimise the Kullback-Leibler divergence from the target, which compensates for the rounding error.
-Rows, layout and size stay the same. Tuning what is not rounded yet follows QuIP#, arXiv 2402.04396.
+along these texts are the target. All of the task's columns are tuned to minimise the
+Kullback-Leibler divergence from it, then rounded in a few stages, from the input on. After each
+stage, the columns of later layers and the steps of the rounded ones are tuned again, which
+compensates for the rounding error. Rows, layout and size stay the same. Tuning what is not rounded
+yet follows QuIP#, arXiv 2402.04396.
 """
 
 import json
@@ -13,8 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from itertools import groupby
-from typing import NamedTuple
+from itertools import groupby, pairwise
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch.nn.functional import kl_div, log_softmax
@@ -39,11 +40,13 @@ from ..training.batches import EncodedExample
 from ..training.continuations import prompt_batches
 from .columns import Columns, added
 
-STEPS, LEAST_STEPS = 320, 8  # in total, divided among the layers; minimum per layer
-RATE, BATCH = 0.01, 8
-GENERATED = 32  # prompts per batch of continuations
+STAGES = 6  # of rounding, each of so many layers
+FIRST, STEPS = 40, 20  # before the first stage, and after each
+RATE, BATCH = 0.02, 8
+GENERATED, PREDICTED = 128, 16  # texts at a time
 LIKELY, LEAST = 64, 1e-6  # tokens whose probabilities are kept; least probability of the others
 
+T = TypeVar("T")
 PAYLOAD = "payload"  # name of a kept tensor
 
 Student = Callable[[PreTrainedModel], AbstractContextManager[None]]
@@ -106,7 +109,7 @@ def _inputs(
     coded: CodedAdapters, adapter: LoraAdapter, prompts: list[list[int]]
 ) -> Iterator[bytes]:
     """Yield all that a task's columns depend on beside the models."""
-    settings = (version("hydraopt"), STEPS, LEAST_STEPS, RATE, BATCH, GENERATED, LIKELY, LEAST)
+    settings = (version("hydraopt"), STAGES, FIRST, STEPS, RATE, BATCH, LIKELY, LEAST)
     yield json.dumps([settings, coded.layout.text(), prompts]).encode()
     yield coded.shared.numpy().tobytes() + coded.payloads[adapter.name].numpy().tobytes()
     yield from adapter.content()
@@ -143,35 +146,47 @@ def _fitted(
     own = stacks_of(AdapterSet([adapter]), model.device)
     with applied(model, own, torch.ones(1, len(own), device=model.device)):
         texts = _texts(model, prompts)
+    batches = [*_batched(texts, BATCH)]
 
-    def loss(chosen: Sequence[Text]) -> torch.Tensor:
-        predictions = _predictions(model, [text.example for text in chosen])
-        found = _outcomes(predictions, torch.cat([text.likely for text in chosen]))
-        target = torch.cat([text.target for text in chosen])
+    def loss(chosen: Sequence[Sequence[Text]]) -> torch.Tensor:
+        (texts,) = chosen
+        predictions = _predictions(model, [text.example for text in texts])
+        found = _outcomes(predictions, torch.cat([text.likely for text in texts]))
+        target = torch.cat([text.target for text in texts])
         return kl_div(found, target, log_target=True, reduction="batchmean")
 
-    layers = _layers(model, columns)
-    schedule = Schedule(max(LEAST_STEPS, STEPS // len(layers)), RATE, BATCH)
     with student(model):
-        for layer in layers:
-            columns |= {name: columns[name].rounded() for name in layer}
+        for stage in ([], *_stages(model, columns)):
+            columns |= {name: columns[name].rounded() for name in stage}
+            schedule = Schedule(STEPS if stage else FIRST, RATE, batch=1)
             with added(model, columns):
                 changes = {name: x.change for name, x in columns.items()}
-                fit(changes, loss, texts, schedule, description="tune")
+                fit(changes, loss, batches, schedule, description="tune")
     return {name: x.coded() for name, x in columns.items()}
 
 
 @torch.no_grad()
 def _texts(model: PreTrainedModel, prompts: Sequence[list[int]]) -> list[Text]:
-    texts: list[Text] = []
+    """Continue prompts; texts of similar length, which need little padding, come together."""
+    examples: list[EncodedExample] = []
     for together in prompt_batches(model, prompts, GENERATED):
-        examples = continuations(model, together)
-        lengths = [len(continuation) for _, continuation in examples]
-        predictions = _predictions(model, examples)
+        examples += continuations(model, together)
+    texts: list[Text] = []
+    for few in _batched(sorted(examples, key=_length), PREDICTED):
+        lengths = [len(continuation) for _, continuation in few]
+        predictions = _predictions(model, few)
         likely = predictions.topk(min(LIKELY, predictions.shape[-1])).indices
         target = _outcomes(predictions, likely)
-        texts += map(Text, examples, likely.split(lengths), target.split(lengths))
+        texts += map(Text, few, likely.split(lengths), target.split(lengths))
     return texts
+
+
+def _length(example: EncodedExample) -> int:
+    return len(example[0]) + len(example[1])
+
+
+def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _outcomes(predictions: torch.Tensor, likely: torch.Tensor) -> torch.Tensor:
@@ -184,6 +199,14 @@ def _outcomes(predictions: torch.Tensor, likely: torch.Tensor) -> torch.Tensor:
 def _predictions(model: PreTrainedModel, examples: Sequence[EncodedExample]) -> torch.Tensor:
     """Return log-probabilities ``[n, vocabulary]`` of the continuations' n tokens."""
     return log_softmax(answer_logits(model, batch(examples).to(model.device))[0], -1)
+
+
+def _stages(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:
+    """Group module names by layer, and layers to at most so many stages, in the model's order."""
+    layers = _layers(model, names)
+    count = min(STAGES, len(layers))
+    bounds = [stage * len(layers) // count for stage in range(count + 1)]
+    return [sum(layers[start:end], []) for start, end in pairwise(bounds)]
 
 
 def _layers(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:

@@ -27,18 +27,37 @@ def running_rounded(
     """
     layers = {name: model.get_submodule(name) for name in weights}
     own = {name: layer.weight for name, layer in layers.items()}
+    inputs = _RoundedInputs()
     with ExitStack() as stack:
         for name, layer in layers.items():
             dense = weights[name].dense().to(own[name])
             stack.callback(setattr, layer, "weight", own[name])
             layer.weight = nn.Parameter(dense, requires_grad=False)
-            stack.enter_context(input_changed(layer, _rounded_inputs))
+            stack.enter_context(input_changed(layer, inputs))
         if embedding is not None:
             stack.enter_context(output_replaced(model.get_input_embeddings(), embedding))
         yield
 
 
-def _rounded_inputs(x: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        error = int8_activations(x.float()).to(x.dtype) - x
-    return x + error
+class _RoundedInputs:
+    """Rounds inputs, once for layers that share them."""
+
+    def __init__(self):
+        self._last: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self._last is None or self._last[0] is not x:
+            self._last = x, _StraightThrough.apply(x)
+        return self._last[1]
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Rounds to int8; the gradient is that of the identity."""
+
+    @staticmethod
+    def forward(_, x: torch.Tensor) -> torch.Tensor:
+        return int8_activations(x.float()).to(x.dtype)
+
+    @staticmethod
+    def backward(_, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient

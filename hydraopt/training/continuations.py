@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LONGEST = 64  # tokens
+BEGUN = 16  # tokens after which finished texts leave the batch; then again at each doubling
 
 
 def prompt_batches(
@@ -29,17 +30,35 @@ def prompt_batches(
         yield ordered[first : first + size]
 
 
-@torch.no_grad()
 def continuations(
     model: "PreTrainedModel", prompts: Sequence[list[int]], most: int = LONGEST
 ) -> list[EncodedExample]:
     """Continue prompts greedily, the end token included.
 
     Args:
-        model: generates all continuations in one batch.
+        model: generates all continuations in one batch, which gets smaller as texts end.
         prompts: tokens of each prompt.
         most: maximum number of tokens per continuation.
     """
+    most = min(most, context_length(model) - max(map(len, prompts)))
+    ends = end_tokens(model)
+    texts: list[list[int]] = [[] for _ in prompts]
+    going, length = [*range(len(prompts))], 0
+    while going and length < most:
+        more = min(max(length, BEGUN), most - length)
+        begun = [prompts[i] + texts[i] for i in going]
+        for i, text in zip(going, _generated(model, begun, more, ends), strict=True):
+            texts[i] += text
+        going = [i for i in going if texts[i][-1] not in ends]
+        length += more
+    return [*zip(prompts, texts, strict=True)]
+
+
+@torch.no_grad()
+def _generated(
+    model: "PreTrainedModel", prompts: Sequence[list[int]], count: int, ends: Sequence[int]
+) -> list[list[int]]:
+    """Return up to ``count`` next tokens of each prompt."""
     longest = max(map(len, prompts))
     columns = zip(*(prompt[:-1] for prompt in prompts), strict=False)
     shared = sum(1 for _ in takewhile(lambda column: len({*column}) == 1, columns))
@@ -53,17 +72,15 @@ def continuations(
     ]
     ids = torch.tensor(padded, device=model.device)
     past = {"cache": prefix_cache(model, ids[0, :shared], len(ids))} if shared else {}
-    ends = end_tokens(model)
     sequences = model.generate(
         ids,
         attention_mask=torch.tensor(attended, device=model.device),
-        max_new_tokens=min(most, context_length(model) - longest),
+        max_new_tokens=count,
         do_sample=False,
         pad_token_id=ends[0] if ends else 0,
         **past,
     )
-    texts = sequences[:, longest:].tolist()
-    return [(prompt, _until_end(text, ends)) for prompt, text in zip(prompts, texts, strict=True)]
+    return [_until_end(text, ends) for text in sequences[:, longest:].tolist()]
 
 
 def _until_end(text: list[int], ends: Sequence[int]) -> list[int]:

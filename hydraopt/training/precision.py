@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def use_bfloat16(model: nn.Module) -> None:
@@ -14,4 +15,7 @@ def use_bfloat16(model: nn.Module) -> None:
         if isinstance(module, nn.Linear):
             module.weight = nn.Parameter(module.weight.detach().bfloat16(), requires_grad=False)
     device = next(model.parameters()).device.type
-    model.forward = torch.autocast(device, torch.bfloat16)(model.forward)
+    forward = torch.autocast(device, torch.bfloat16)(model.forward)
+    if device == "cpu":  # whose fused attention has a slow backward pass in bfloat16
+        forward = sdpa_kernel(SDPBackend.MATH)(forward)
+    model.forward = forward
