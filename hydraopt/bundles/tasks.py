@@ -1,6 +1,7 @@
 """Add a task to a bundle or remove one; only packs and the manifest change."""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..adapters import (
     read_weights,
 )
 from ..errors import AdapterError, BundleError, TaskError, UsageError, check_task
-from ..factors import is_head
+from ..factors import Places, is_head
 from ..files import check_new, new_file, write_bytes
 from ..formats.layout import Layout
 from ..formats.manifest import PROGRAM, Manifest
@@ -31,6 +32,9 @@ from .signatures import read_private_key
 
 MOST = (1 << 31) - 1  # greatest version
 
+# a new task's codes, its adapter, and places of the adapter's modules -> better codes
+Tune = Callable[[CodedAdapters, LoraAdapter, Places], CodedAdapters]
+
 
 def add_task(
     bundle: str | Path,
@@ -40,6 +44,7 @@ def add_task(
     version: int = 1,
     delta: str | Path | None = None,
     sign: str | Path | None = None,
+    tune: Tune | None = None,
 ) -> CodedAdapters:
     """Code the adapter ``source`` in the layout of ``bundle`` as a new task.
 
@@ -55,6 +60,7 @@ def add_task(
         delta: a file to write, with which :func:`install_update` adds the task to other copies of
             the bundle.
         sign: Ed25519 private key in PEM that signs ``delta``.
+        tune: returns better codes of the task, in the same layout.
 
     Returns:
         The codes of the new task alone, with its errors.
@@ -79,7 +85,7 @@ def add_task(
         manifest = Manifest.read(bundle)
         swap = growing(bundle, manifest)
         _check_is_new(bundle, manifest, task, version)
-        coded, content = _coded(bundle, manifest, swap, source, task)
+        coded, content = _coded(bundle, manifest, swap, source, task, tune)
         update = Update(
             program=manifest.files[PROGRAM].sha256,
             binding=swap.binding,
@@ -100,7 +106,7 @@ def add_task(
 
 
 def _coded(
-    bundle: Path, manifest: Manifest, swap: Inputs, source: str, task: str
+    bundle: Path, manifest: Manifest, swap: Inputs, source: str, task: str, tune: Tune | None
 ) -> tuple[CodedAdapters, bytes]:
     """Return the codes of an adapter that fits the bundle, and their pack."""
     adapter = replace(read_adapter(source), name=task)
@@ -113,7 +119,9 @@ def _coded(
     coded = CodedAdapters(manifest.method, {}, layout, shared, {task: payload}, adapter_bytes=size)
     check_kept(adapters.adapters[0], coded)
     coded = replace(coded, errors=relative_errors(adapters, coded))
-    return coded, pack(payload.numpy(), layout.binding(shared.numpy()))
+    if tune:
+        coded = tune(coded, adapter, manifest.layers)
+    return coded, pack(coded.payloads[task].numpy(), layout.binding(shared.numpy()))
 
 
 def remove_task(bundle: str | Path, task: str) -> None:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -206,7 +206,7 @@ def _stages(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:
     layers = _layers(model, names)
     count = min(STAGES, len(layers))
     bounds = [stage * len(layers) // count for stage in range(count + 1)]
-    return [sum(layers[start:end], []) for start, end in pairwise(bounds)]
+    return [[*chain(*layers[start:end])] for start, end in pairwise(bounds)]
 
 
 def _layers(model: PreTrainedModel, names: Iterable[str]) -> list[list[str]]:

@@ -184,12 +184,43 @@ def add(
         Path | None,
         typer.Option(metavar="KEY", help="Sign the update: Ed25519 private key in PEM."),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Fit the codes to prompts: JSON lines of prompt, as of `compress`."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="With --calibration: base model, directory or hub id.")
+    ] = None,
+    compressed: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ADAPTERS",
+            help="With --calibration: what `compress --quantize` wrote and the bundle was exported "
+            "from; fits the codes to its rounded base.",
+        ),
+    ] = None,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Calibrate in bfloat16.")] = False,
     as_json: Json = False,
 ) -> None:
     """Add an adapter to a bundle without a new export; only its pack is written."""
-    from ..bundles import add_task
+    from ..adding import add_task
 
-    added = add_task(bundle, adapter, task, version=version, delta=delta, sign=sign)
+    if bf16 and not calibration:
+        raise UsageError("--bf16 goes with --calibration; drop it")
+    added = add_task(
+        bundle,
+        adapter,
+        task,
+        version=version,
+        delta=delta,
+        sign=sign,
+        calibration=calibration,
+        base=base,
+        compressed=compressed,
+        bfloat16=bf16,
+    )
     report.show(records.of_tasks(added)[0], as_json)
 
 

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from ..adapters import AdapterSet
@@ -106,6 +107,16 @@ def check_kept(
         )
 
 
+def kept_student(model: PreTrainedModel, rounding: Rounding) -> Student:
+    """Return the base of kept integers, for which more packs can be calibrated.
+
+    Raises:
+        LoweringError: they are those of another base.
+    """
+    _check_base(rounding, {n: x for n, x in model.named_modules() if isinstance(x, nn.Linear)})
+    return Student(rounding, quantized_embedding(model, rounding.embedding))
+
+
 def keep_rounding(
     model: PreTrainedModel, settings: ExportSettings, rounding: Rounding
 ) -> RoundedBase:
@@ -115,6 +126,13 @@ def keep_rounding(
         LoweringError: they are those of another base.
     """
     layers = {name: layer for name, (layer, _) in layer_schemes(model, settings).items()}
+    _check_base(rounding, layers)
+    weights = {layers[name]: set_rounded(layers[name], x) for name, x in rounding.weights.items()}
+    embedding = quantized_embedding(model, rounding.embedding)
+    return RoundedBase(weights, embedding, rounding.calibration)
+
+
+def _check_base(rounding: Rounding, layers: Mapping[str, nn.Linear]) -> None:
     for name, kept in rounding.weights.items():
         if name not in layers or not _near(kept, layers[name].weight.detach()):
             raise LoweringError(
@@ -122,9 +140,6 @@ def keep_rounding(
                 "not that of this one; pass the base that they were compressed with",
                 options=["base"],
             )
-    weights = {layers[name]: set_rounded(layers[name], x) for name, x in rounding.weights.items()}
-    embedding = quantized_embedding(model, rounding.embedding)
-    return RoundedBase(weights, embedding, rounding.calibration)
 
 
 def _near(kept: IntegerWeight, weight: torch.Tensor) -> bool:

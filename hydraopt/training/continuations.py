@@ -40,12 +40,12 @@ def continuations(
         prompts: tokens of each prompt.
         most: maximum number of tokens per continuation.
     """
-    most = min(most, context_length(model) - max(map(len, prompts)))
+    room = int(min(most, context_length(model) - max(map(len, prompts))))
     ends = end_tokens(model)
     texts: list[list[int]] = [[] for _ in prompts]
     going, length = [*range(len(prompts))], 0
-    while going and length < most:
-        more = min(max(length, BEGUN), most - length)
+    while going and length < room:
+        more = min(max(length, BEGUN), room - length)
         begun = [prompts[i] + texts[i] for i in going]
         for i, text in zip(going, _generated(model, begun, more, ends), strict=True):
             texts[i] += text
