@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 import torch
@@ -41,6 +42,7 @@ def data_of(base, *prompts, bfloat16=False) -> CalibrationData:
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
     """A quarter of them is enough to learn what these tests ask for."""
+    monkeypatch.setattr(codes, "FIRST", codes.FIRST // 4)
     monkeypatch.setattr(codes, "STEPS", codes.STEPS // 4)
 
 
@@ -99,6 +101,15 @@ def test_layers_are_rounded_in_the_models_order():
     second, eleventh = (f"model.layers.{layer}.mlp.up_proj" for layer in (2, 10))
     asked = ["lm_head", eleventh, second, *reversed(first)]
     assert codes._layers(model, asked) == [first, [second], [eleventh], ["lm_head"]]
+
+
+@pytest.mark.parametrize(("layers", "sizes"), [(2, [1, 1]), (6, [1] * 6), (8, [1, 1, 2, 1, 1, 2])])
+def test_layers_are_rounded_in_at_most_six_stages(layers, sizes):
+    model = LlamaForCausalLM(LlamaConfig(**SMALL, num_hidden_layers=layers))
+    names = [f"model.layers.{layer}.mlp.up_proj" for layer in range(layers)]
+    stages = codes._stages(model, reversed(names))
+    assert [*map(len, stages)] == sizes
+    assert [*chain(*stages)] == names
 
 
 def test_a_base_without_the_adapters_modules_is_refused(adapters, coded):

@@ -17,7 +17,7 @@ from hydraopt.formats.stored import ROUNDED
 from hydraopt.hooks import outputs_plus
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
-from hydraopt.lowering.kept_rounding import keep_rounding, round_student
+from hydraopt.lowering.kept_rounding import keep_rounding, kept_student, round_student
 from hydraopt.lowering.quantization import quantize
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.packing import Coder, open_stored
@@ -80,6 +80,7 @@ def test_gradients_pass_rounding(student, base):
 
 @pytest.mark.slow
 def test_packs_for_a_rounded_base_are_nearer_on_their_prompts(monkeypatch):
+    monkeypatch.setattr(codes, "FIRST", codes.FIRST // 2)
     monkeypatch.setattr(codes, "STEPS", codes.STEPS // 2)
     asked = {ZOO_TASK: training_examples(ZOO_TASK, 32)}
     one = AdapterSet(x for x in load_adapters().adapters if x.name == ZOO_TASK)
@@ -150,6 +151,8 @@ def test_another_base_is_refused(student, base):
     last = loaded.model.get_submodule([*student.rounding.weights][-1])
     with torch.no_grad():
         last.weight.copy_(torch.randn_like(last.weight))
+    with pytest.raises(LoweringError, match="integers of another base"):
+        kept_student(loaded.model, student.rounding)
     with pytest.raises(LoweringError, match="integers of another base"):
         keep_rounding(loaded.model, INT4, student.rounding)
 
