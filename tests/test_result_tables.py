@@ -41,6 +41,16 @@ ZOO = {
     **{f"--method hydraopt, K = {k}": ("hydraopt", f"K = {k}") for k in (8, 16, 40)},
     "--method average": ("average", "average"),
 }
+EQUAL_BYTES = {  # row -> family, and what its settings hold
+    "hydraopt compress": ("hydraopt compress", ""),
+    "HydraOpt, integers": ("HydraOpt, K = tasks", "int"),
+    "HydraOpt, our codes": ("HydraOpt, K = tasks", "our codes"),
+    "JD-Full, integers": ("JD-Full", "int"),
+    "JD-Full, our codes": ("JD-Full", "our codes"),
+    "each adapter's SVD, integers": ("each adapter's SVD", "int"),
+    "each adapter's SVD, our codes": ("each adapter's SVD", "our codes"),
+    "LoRAQuant": ("LoRAQuant", ""),
+}
 MERGES = {
     "the adapters themselves": "unmerged",
     "base model alone": "base",
@@ -177,10 +187,46 @@ def test_other_sets_of_adapters():
     check_table(tables(QUALITY)[6], expected)
 
 
+def test_codes_at_equal_bytes():
+    sets = results("equal_bytes.json")["sets"]
+    expected: dict[str, dict] = {row: {} for row in EQUAL_BYTES}
+    for name, found in sets.items():
+        for share, points in found["shares"].items():
+            for row, (family, holds) in EQUAL_BYTES.items():
+                fitting = [x for x in points if x["family"] == family and holds in x["setting"]]
+                best = min(fitting, key=lambda x: x["nats"], default=None)
+                values = [best["lost"], *best["lost_interval"]] if best else []
+                expected[row][f"{name}, {share} %"] = values
+    check_table(tables(QUALITY)[7], expected)
+
+
+def test_other_rates_of_the_trellis():
+    record = results("rates.json")
+    arms = {"today": "today", "more rates": "3, 5, 6, 12, 16"}
+    expected = {
+        name: {
+            f"{budget} %, {column}": found["rates"][budget][arm]["nats"]
+            for budget in ("3.5", "5", "10")
+            for column, arm in arms.items()
+        }
+        for name, found in record["sets"].items()
+    }
+    check_table(tables(QUALITY)[8], expected)
+    text = QUALITY.read_text(encoding="utf-8")
+    saved = [
+        100 * (1 - x["all, each by its best"]["left"])
+        for found in record["sets"].values()
+        for x in found["entropy"].values()
+    ]
+    check_claim(text, r"makes ([\d.]+) to ([\d.]+) % of all stored bytes", [min(saved), max(saved)])
+    bounds = [x["bound"] for x in record["bounds"].values()]
+    check_claim(text, r"less than ([\d.]+), ([\d.]+) and ([\d.]+) bits", bounds)
+
+
 def test_what_sharing_all_rows_costs():
     found = results("mixable.json")
     check_table(
-        tables(QUALITY)[7],
+        tables(QUALITY)[9],
         {
             f"--budget {x['budget']}%" + " --mixable" * x["mixable"]: {
                 "mean exact match %": 100 * x["mean_exact"],
@@ -209,13 +255,13 @@ def test_mixtures_beside_peft():
         }
         for x in found["mixtures"]
     }
-    check_table(tables(QUALITY)[8], expected)
+    check_table(tables(QUALITY)[10], expected)
 
 
 def test_methods_by_number_of_tasks():
     found = {(point["method"], point["tasks"]): point for point in results("frontier/merges.json")}
     counts = {"2 tasks": 2, "4": 4, "8": 8, "16": 16, "32": 32}
-    table = tables(QUALITY)[9]
+    table = tables(QUALITY)[11]
     shown = {}
     for row in table:
         method = MERGES.get(row, row)

@@ -33,7 +33,7 @@ class PlainAdapters:
     def task_factors(self, task: str) -> dict[str, Factors]:
         """Return one task's rounded factors."""
         return {
-            module: Factors(_rounded(a, self.bits), _rounded(b.T, self.bits).T)
+            module: Factors(rounded(a, self.bits), rounded(b.T, self.bits).T)
             for module, (a, b) in self.adapters[task].items()
         }
 
@@ -46,10 +46,10 @@ def plain(adapters: AdapterSet, *, bits: int) -> PlainAdapters:
     return PlainAdapters(tasks, bits, stored / adapters.fp16_bytes)
 
 
-def _rounded(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """Round ``x [n, m]``, with the best of several scales for each group."""
+def rounded(x: torch.Tensor, bits: int, group: int = GROUP) -> torch.Tensor:
+    """Round ``x [n, m]`` in groups along rows, each with the best of several scales."""
     columns = x.shape[1]
-    groups = torch.nn.functional.pad(x, (0, -columns % GROUP)).unflatten(1, (-1, GROUP))
+    groups = torch.nn.functional.pad(x, (0, -columns % group)).unflatten(1, (-1, group))
     half = (2**bits - 1) / 2  # half-integer levels: 2 bits have 4, not 3
     widest = groups.abs().amax(-1, keepdim=True) / half
     best, least = groups, torch.full_like(widest, torch.inf)

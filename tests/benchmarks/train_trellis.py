@@ -24,12 +24,11 @@ ROUNDS = 80
 PULL = 0.02  # towards the tables before: a byte pair that is rare in the sample moves little
 
 
-def train(bits: int, rounds: int, vectors: int) -> Tables:
-    """Tables for vectors of unit Gaussians."""
-    generator = torch.Generator().manual_seed(bits)
-    d = 8 // bits
+def train(d: int, rounds: int, vectors: int) -> Tables:
+    """Tables of d values per byte, for vectors of unit Gaussians."""
+    generator = torch.Generator().manual_seed(8 // d)
     table = Tables(*(torch.randn(2, 256, d, generator=generator) * 0.6))
-    bar = tqdm(range(rounds), desc=f"{bits} bit", disable=None)
+    bar = tqdm(range(rounds), desc=f"{8 / d:g} bit", disable=None)
     for _ in bar:
         x = torch.randn(vectors, WIDTH * d, generator=generator)
         packed = search(x, table)
@@ -65,7 +64,7 @@ def main(
     """Train the tables for 1, 2 and 4 bits; store them in fp16."""
     tensors: dict[str, torch.Tensor] = {}
     for bits in TRELLIS_BITS:
-        current, previous = train(bits, rounds, vectors)
+        current, previous = train(8 // bits, rounds, vectors)
         tensors |= {f"current.{bits}": current.half(), f"previous.{bits}": previous.half()}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, output)
 
