@@ -33,7 +33,6 @@ abstract class ScreenCase {
         return asked
     }
 
-
     /** The answer of the system's picker, which must be open for [action]. */
     protected fun answerPicker(action: String, uri: Uri?) {
         val asked = shadowOf(phone.activity).nextStartedActivityForResult

@@ -8,21 +8,13 @@ import android.graphics.Paint
 import android.graphics.Shader
 import io.hydraopt.toPicture
 import org.junit.Test
-import org.junit.runner.RunWith
-import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.annotation.Config
-import org.robolectric.annotation.GraphicsMode
 
 /** Pictures of the app at work, for people to look at. */
-@RunWith(RobolectricTestRunner::class)
-@Config(sdk = [36], qualifiers = Phone.SIZE)
-@GraphicsMode(GraphicsMode.Mode.NATIVE)
-class ScreenshotTest {
+class ScreenshotTest : ScreenCase() {
     private fun answered(): Phone {
-        Fixtures.linked("zoo", Phone.pushed)
-        val phone = Phone().start()
-        phone.awaitRest()
+        start()
         val asked = Fixtures.answers("zoo").associateBy { it.task }
         for (task in listOf("date-de", "words-pl", "ordinal-fr", "money-de")) {
             if (task in asked) phone.choose(task)
@@ -42,16 +34,14 @@ class ScreenshotTest {
 
     @Test
     fun landscape() {
-        val phone = answered()
+        answered()
         phone.change("+land")
         phone.screenshot("landscape")
     }
 
     @Test
     fun conversation() {
-        Fixtures.linked("lines", Phone.pushed)
-        val phone = Phone().start()
-        phone.awaitRest()
+        start("lines")
         phone.choose("money-pl")
         for (amount in listOf("6817.18 JPY", "34379.87 EUR")) {
             phone.type(R.id.message, "money $amount=")
@@ -66,9 +56,7 @@ class ScreenshotTest {
 
     @Test
     fun mixture() {
-        Fixtures.linked("portable", Phone.pushed)
-        val phone = Phone().start()
-        phone.awaitRest()
+        start("portable")
         phone.choose("alpha")
         phone.presenter.mix(mapOf("alpha" to 0.65f, "beta" to 0.4f))
         phone.awaitRest()
@@ -77,9 +65,7 @@ class ScreenshotTest {
 
     @Test
     fun classifier() {
-        Fixtures.linked("classifiers", Phone.pushed)
-        val phone = Phone().start()
-        phone.awaitRest()
+        start("classifiers")
         phone.choose("topic")
         phone.type(R.id.prompt, "Ada met Grace in Paris")
         phone.tap(R.id.run)
@@ -89,13 +75,40 @@ class ScreenshotTest {
 
     @Test
     fun picture() {
-        Fixtures.linked("sights", Phone.pushed)
-        val phone = Phone().start()
-        phone.awaitRest()
+        start("sights")
         phone.choose("weather")
         phone.presenter.look(Dusk)
         phone.await("labels") { phone.text(R.id.status) == "Done" }
         phone.screenshot("picture")
+    }
+
+    @Test
+    fun largeText() {
+        RuntimeEnvironment.setFontScale(1.8f)
+        answered().screenshot("large-text")
+    }
+
+    @Test
+    fun tasks() {
+        answered()
+        phone.tap(R.id.task)
+        phone.search("de")
+        phone.screenshot("tasks")
+    }
+
+    @Test
+    fun first() {
+        phone.start().awaitRest()
+        phone.screenshot("first")
+    }
+
+    @Test
+    fun error() {
+        answered()
+        phone.type(R.id.prompt, "x".repeat(400))
+        phone.tap(R.id.run)
+        phone.awaitRest()
+        phone.screenshot("error")
     }
 
     /** Hills below an evening sky, which are painted here. */
@@ -118,35 +131,5 @@ class ScreenshotTest {
             }
             return bitmap.toPicture().let { Shot(it, it) }
         }
-    }
-
-    @Test
-    fun largeText() {
-        RuntimeEnvironment.setFontScale(1.8f)
-        answered().screenshot("large-text")
-    }
-
-    @Test
-    fun tasks() {
-        val phone = answered()
-        phone.tap(R.id.task)
-        phone.search("de")
-        phone.screenshot("tasks")
-    }
-
-    @Test
-    fun first() {
-        val phone = Phone().start()
-        phone.awaitRest()
-        phone.screenshot("first")
-    }
-
-    @Test
-    fun error() {
-        val phone = answered()
-        phone.type(R.id.prompt, "x".repeat(400))
-        phone.tap(R.id.run)
-        phone.awaitRest()
-        phone.screenshot("error")
     }
 }
