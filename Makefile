@@ -38,8 +38,8 @@ llm: .venv/ready
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo -o docs/results/llm $(LLM_OPTIONS)
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.program -o docs/results/llm/program.json
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.rounding -o docs/results/llm/rounding.json
-	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.rounding --tasks ui-de,date-de \
-	  --only "prompts;packs for the rounded base" --merged-into-export-llm "" \
+	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.rounding --merged-into-export-llm "" \
+	  --only "packs for the rounded base;prompts;prompts, 8-bit head;all 8 bits" \
 	  -o docs/results/llm/rounded_packs.json
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m llm_zoo.picture docs/results/llm/results.json \
 	  -o docs/images/frontier.png

@@ -32,6 +32,8 @@ FOR_ROUNDED = {
     "float32, adapters in 5 %": "float_packs",
     "export --calibration prompts.jsonl": "prompts",
     "compress --calibration prompts.jsonl --quantize 8da4w": "packs for the rounded base",
+    "export --calibration prompts.jsonl --override lm_head=8da8w": "prompts, 8-bit head",
+    "export --calibration prompts.jsonl --quantize 8da8w": "all 8 bits",
 }
 ZOO = {
     "unmerged": ("unmerged", "unmerged"),
