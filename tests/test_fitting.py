@@ -192,7 +192,7 @@ def test_a_budget_with_the_base_at_hand_has_no_bytes_for_what_never_runs(tmp_pat
 def test_calibration_takes_adapters_of_a_headless_model_and_gives_them_back(
     tmp_path, base, monkeypatch
 ):
-    monkeypatch.setattr("hydraopt.calibration.codes.LEAST_STEPS", 1)
+    monkeypatch.setattr("hydraopt.calibration.codes.FIRST", 1)
     monkeypatch.setattr("hydraopt.calibration.codes.STEPS", 1)
     adapters = llama_set(tasks=2)
     prompts = tmp_path / "prompts.jsonl"
