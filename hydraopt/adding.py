@@ -9,8 +9,6 @@ from .adapters import AdapterSet, LoraAdapter
 from .errors import UsageError
 from .factors import Places
 from .fitting import reversed_places
-from .formats.manifest import Manifest
-from .formats.swaps import Inputs
 from .packing import CodedAdapters
 from .stored import Rounding
 
@@ -55,7 +53,7 @@ def add_task(
     if calibration is not None:
         if base is None:
             raise UsageError("calibration needs the base model; pass base", options=["base"])
-        kept = None if compressed is None else _rounding(Path(compressed), Path(bundle))
+        kept = None if compressed is None else Path(compressed)
         tune = _Calibration(Path(calibration), base, kept, bfloat16)
     elif base is not None or compressed is not None:
         raise UsageError(
@@ -67,25 +65,22 @@ def add_task(
     )
 
 
-def _rounding(compressed: Path, bundle: Path) -> Rounding:
-    """Return the rounded base of compressed adapters that ``bundle`` was exported from."""
-    coded, manifest = CodedAdapters.load(compressed), Manifest.read(bundle)
-    if coded.rounding is None:
+def _rounding(compressed: Path, of_bundle: CodedAdapters, layers: Places) -> Rounding:
+    """Return the rounded base of compressed adapters, from which a bundle was exported."""
+    found = CodedAdapters.load(compressed).placed(layers)
+    if found.rounding is None:
         raise UsageError(
             f"{compressed} holds no rounded base: its packs were not calibrated for one; leave it "
             "out",
             options=["compressed"],
         )
-    found = coded.placed(manifest.layers)
-    swap = manifest.swap
-    binding = found.layout.binding(found.shared.numpy()).hex()
-    if isinstance(swap, Inputs) and swap.binding != binding:
+    if found.layout != of_bundle.layout or not found.shared.equal(of_bundle.shared):
         raise UsageError(
-            f"{bundle} was not exported from {compressed}, whose layout is another; pass the "
+            f"the bundle was not exported from {compressed}, whose layout is another; pass the "
             "directory that it was exported from",
             options=["compressed"],
         )
-    return coded.rounding
+    return found.rounding
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ class _Calibration:
 
     prompts: Path
     base: str
-    rounding: Rounding | None
+    compressed: Path | None
     bfloat16: bool
 
     def __call__(self, coded: CodedAdapters, adapter: LoraAdapter, layers: Places) -> CodedAdapters:
@@ -102,11 +97,12 @@ class _Calibration:
         from .lowering.kept_rounding import kept_student
         from .training import CalibrationData, use_bfloat16
 
+        rounding = self.compressed and _rounding(self.compressed, coded, layers)
         data = CalibrationData.load(self.base, read_prompts(self.prompts, [adapter.name]))
         places = data.places(AdapterSet([adapter]))
         found = AdapterSet([adapter.placed(places)])
         data.check(found, labels=False)
-        kept = self.rounding and kept_student(data.model, self.rounding)
+        kept = rounding and kept_student(data.model, rounding)
         if self.bfloat16:  # only after the base's weights were compared
             use_bfloat16(data.model)
         own = coded.placed(reversed_places(layers)).placed(places)

@@ -60,7 +60,7 @@ def add_task(
         delta: a file to write, with which :func:`install_update` adds the task to other copies of
             the bundle.
         sign: Ed25519 private key in PEM that signs ``delta``.
-        tune: returns better codes of the task, in the same layout.
+        tune: returns better codes of the task, in the same layout, with their errors.
 
     Returns:
         The codes of the new task alone, with its errors.
@@ -118,9 +118,10 @@ def _coded(
     size = adapters.fp16_bytes
     coded = CodedAdapters(manifest.method, {}, layout, shared, {task: payload}, adapter_bytes=size)
     check_kept(adapters.adapters[0], coded)
-    coded = replace(coded, errors=relative_errors(adapters, coded))
     if tune:
         coded = tune(coded, adapter, manifest.layers)
+    else:
+        coded = replace(coded, errors=relative_errors(adapters, coded))
     return coded, pack(coded.payloads[task].numpy(), layout.binding(shared.numpy()))
 
 

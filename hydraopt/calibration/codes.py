@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, groupby, pairwise
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import kl_div, log_softmax
@@ -36,7 +36,7 @@ from ..training import (
     continuations,
     fit,
 )
-from ..training.batches import EncodedExample
+from ..training.batches import EncodedExample, batched, length
 from ..training.continuations import prompt_batches
 from .columns import Columns, added
 
@@ -46,7 +46,6 @@ RATE, BATCH = 0.02, 8
 GENERATED, PREDICTED = 128, 16  # texts at a time
 LIKELY, LEAST = 64, 1e-6  # tokens whose probabilities are kept; least probability of the others
 
-T = TypeVar("T")
 PAYLOAD = "payload"  # name of a kept tensor
 
 Student = Callable[[PreTrainedModel], AbstractContextManager[None]]
@@ -146,7 +145,7 @@ def _fitted(
     own = stacks_of(AdapterSet([adapter]), model.device)
     with applied(model, own, torch.ones(1, len(own), device=model.device)):
         texts = _texts(model, prompts)
-    batches = [*_batched(texts, BATCH)]
+    batches = [*batched(texts, BATCH)]
 
     def loss(chosen: Sequence[Sequence[Text]]) -> torch.Tensor:
         (texts,) = chosen
@@ -172,21 +171,13 @@ def _texts(model: PreTrainedModel, prompts: Sequence[list[int]]) -> list[Text]:
     for together in prompt_batches(model, prompts, GENERATED):
         examples += continuations(model, together)
     texts: list[Text] = []
-    for few in _batched(sorted(examples, key=_length), PREDICTED):
+    for few in batched(sorted(examples, key=length), PREDICTED):
         lengths = [len(continuation) for _, continuation in few]
         predictions = _predictions(model, few)
         likely = predictions.topk(min(LIKELY, predictions.shape[-1])).indices
         target = _outcomes(predictions, likely)
         texts += map(Text, few, likely.split(lengths), target.split(lengths))
     return texts
-
-
-def _length(example: EncodedExample) -> int:
-    return len(example[0]) + len(example[1])
-
-
-def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _outcomes(predictions: torch.Tensor, likely: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from ..hooks import input_changed
 from ..progress import progress
 from ..stored import StoredAdapters
 from ..training import Batch, Examples, answer_logits, batch, encode, load_model, pick_device
-from ..training.batches import IGNORE, EncodedExample
+from ..training.batches import IGNORE, EncodedExample, length
 from .generated import GeneratedScores, generated_scores
 from .plain import PlainAdapters
 
@@ -184,12 +184,8 @@ def _corrected(factors: Factors, y: torch.Tensor) -> torch.Tensor:
 
 def _batches(examples: list[EncodedExample]) -> Iterator[Batch]:
     """Yield batches of similar length with at most ``BATCH_TOKENS`` tokens, padding included."""
-    examples = sorted(examples, key=_length, reverse=True)
+    examples = sorted(examples, key=length, reverse=True)
     while examples:
-        count = max(1, BATCH_TOKENS // _length(examples[0]))
+        count = max(1, BATCH_TOKENS // length(examples[0]))
         yield batch(examples[:count])
         examples = examples[count:]
-
-
-def _length(example: EncodedExample) -> int:
-    return len(example[0]) + len(example[1])

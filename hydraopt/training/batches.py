@@ -1,7 +1,7 @@
 """Load models and batch texts as tokens: right-padded, with labels on answers only."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -14,6 +14,7 @@ from ..models import loading_base
 if TYPE_CHECKING:  # transformers takes seconds to import
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+T = TypeVar("T")
 IGNORE = -100
 LEAST_SAVED = 128  # tokens; caching a shared prefix for fewer does not pay off
 
@@ -76,9 +77,20 @@ def encode(
         ) from None
 
 
+def length(example: EncodedExample) -> int:
+    """Return the number of an example's tokens."""
+    prompt, answer = example
+    return len(prompt) + len(answer)
+
+
+def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield ``size`` items at a time; the last may be fewer."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
 def batch(examples: Sequence[EncodedExample]) -> Batch:
     """Pad examples to the longest and stack them."""
-    longest = max(len(prompt) + len(answer) for prompt, answer in examples)
+    longest = max(map(length, examples))
     # a causal model ignores padding on the right
     ids = torch.zeros(len(examples), longest, dtype=torch.int64)
     labels = torch.full_like(ids, IGNORE)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..models import context_length, end_tokens
-from .batches import EncodedExample, prefix_cache
+from .batches import EncodedExample, batched, prefix_cache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -18,16 +18,15 @@ BEGUN = 16  # tokens after which finished texts leave the batch; then again at e
 
 def prompt_batches(
     model: "PreTrainedModel", prompts: Sequence[list[int]], size: int
-) -> Iterator[list[list[int]]]:
-    """Yield batches of prompts for :func:`continuations`.
+) -> Iterator[Sequence[list[int]]]:
+    """Return batches of prompts for :func:`continuations`.
 
     A batch is continued until its longest prompt fills the context. Prompts that leave less than 64
     tokens are therefore batched together at the end; the others keep their order.
     """
     limit = context_length(model)
     ordered = sorted(prompts, key=lambda prompt: max(len(prompt), limit - LONGEST))
-    for first in range(0, len(ordered), size):
-        yield ordered[first : first + size]
+    return batched(ordered, size)
 
 
 def continuations(
