@@ -2,24 +2,23 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from command_line import fails
-from torch.nn.functional import kl_div
+from rounded_answers import divergence_from
 
 from hydraopt.adapters import AdapterSet, read_adapters
 from hydraopt.adding import add_task
 from hydraopt.calibration import codes
 from hydraopt.compression import compress
 from hydraopt.errors import UsageError
-from hydraopt.evaluation import adapted
 from hydraopt.formats.manifest import Manifest
-from hydraopt.hooks import outputs_plus
 from hydraopt.lowering.kept_rounding import kept_student
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.packing import CodedAdapters
-from hydraopt.training import CalibrationData, continuations
+from hydraopt.training import CalibrationData
 
 INT4 = ExportSettings("8da4w", "4w", max_length=32, prefill_length=8)
 TEXTS = ["hello there", "good day to you", "a b c d e f g h i", "1 2 3 4 5 6 7 8 9"]
@@ -79,23 +78,10 @@ def test_the_new_task_answers_more_like_its_adapter_on_the_rounded_base(
 
     data = CalibrationData.load(str(base), {TASK: [(text, None) for text in TEXTS]})
     (adapter,) = read_adapters([source]).adapters
-    with adapted(data.model, adapter.factors), torch.no_grad():
-        texts = continuations(data.model, [row for row, _ in data.prompts([TASK])])
-        target = codes._predictions(data.model, texts)
     student = kept_student(data.model, CodedAdapters.load(compressed).rounding)
-
-    def divergence(task) -> float:
-        factors = codes_of(bundle, task).task_factors(task)
-        with student.running(data.model), torch.no_grad(), codes_added(data.model, factors):
-            found = codes._predictions(data.model, texts)
-        return float(kl_div(found, target, log_target=True, reduction="batchmean"))
-
-    assert divergence(TASK) < 0.9 * divergence("plain")
-
-
-def codes_added(model, factors):
-    changes = {name: lambda x, f=f: x @ f.a.T @ f.b.T for name, f in factors.items()}
-    return outputs_plus(model, changes)
+    divergence = divergence_from(data, replace(adapter, name=TASK), student)
+    plain, tuned = (divergence(codes_of(bundle, x).task_factors(x)) for x in ("plain", TASK))
+    assert tuned < 0.9 * plain
 
 
 @pytest.mark.slow

@@ -6,15 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 from command_line import fails
-from torch.nn.functional import kl_div
+from rounded_answers import divergence_from
 
 from hydraopt.adapters import AdapterSet, read_adapters
 from hydraopt.calibration import calibrate, codes
 from hydraopt.compression import compress
 from hydraopt.errors import BundleError, LoweringError, UsageError
-from hydraopt.evaluation import adapted
 from hydraopt.formats.stored import ROUNDED
-from hydraopt.hooks import outputs_plus
 from hydraopt.lowering.base_model import load_base
 from hydraopt.lowering.bundle import export_bundle
 from hydraopt.lowering.kept_rounding import keep_rounding, kept_student, round_student
@@ -22,7 +20,7 @@ from hydraopt.lowering.quantization import quantize
 from hydraopt.lowering.settings import ExportSettings
 from hydraopt.packing import Coder, open_stored
 from hydraopt.rounding import running_rounded
-from hydraopt.training import CalibrationData, continuations
+from hydraopt.training import CalibrationData
 from hydraopt.zoo import BASE, load_adapters
 from hydraopt.zoo.tasks import training_examples
 
@@ -89,26 +87,9 @@ def test_packs_for_a_rounded_base_are_nearer_on_their_prompts(monkeypatch):
     data = CalibrationData.load(str(BASE), asked)
     packs = [calibrate(coded, one, data, *given) for given in ((), (student.running,))]
     assert packs[0].stored_bytes == packs[1].stored_bytes
-    model = data.model
-    rows = [row for row, _ in data.prompts([ZOO_TASK])]
-    with adapted(model, one.adapters[0].factors):
-        texts = continuations(model, rows)
-        with torch.no_grad():
-            target = codes._predictions(model, texts)
-
-    def divergence(factors) -> float:
-        with student.running(model), torch.no_grad(), added_factors(model, factors):
-            found = codes._predictions(model, texts)
-        return float(kl_div(found, target, log_target=True, reduction="batchmean"))
-
+    divergence = divergence_from(data, one.adapters[0], student)
     for_float, for_rounded = (divergence(x.task_factors(ZOO_TASK)) for x in packs)
     assert for_rounded < 0.8 * for_float
-
-
-def added_factors(model, factors):
-    return outputs_plus(
-        model, {name: lambda x, f=f: x @ f.a.T @ f.b.T for name, f in factors.items()}
-    )
 
 
 def test_integers_are_kept_with_the_packs(compressed, tmp_path):
