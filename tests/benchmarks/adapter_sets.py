@@ -83,14 +83,20 @@ def _mean(values: Mapping[str, float]) -> float:
     return 100 * sum(values.values()) / len(values)
 
 
+EVERY_SET = ";".join((BUNDLED, *SETS))
+Output = Annotated[Path, typer.Option("--output", "-o", help="JSON file to write.")]
+Sets = Annotated[str, typer.Option(help="Names, separated by semicolons.")]
+Budgets = Annotated[str, typer.Option(help="Per cent of the adapters in fp16.")]
+Inputs = Annotated[int, typer.Option(help="Test inputs per task.")]
+Jobs = Annotated[int, typer.Option(help="Adapters trained at a time.")]
+
+
 def main(
-    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file to write.")],
-    sets: Annotated[str, typer.Option(help="Names, separated by semicolons.")] = ";".join(
-        (BUNDLED, *SETS)
-    ),
-    budgets: Annotated[str, typer.Option(help="Per cent of the adapters in fp16.")] = "3.5,5,10",
-    inputs: Annotated[int, typer.Option(help="Test inputs per task.")] = 200,
-    jobs: Annotated[int, typer.Option(help="Adapters trained at a time.")] = 2,
+    output: Output,
+    sets: Sets = EVERY_SET,
+    budgets: Budgets = "3.5,5,10",
+    inputs: Inputs = 200,
+    jobs: Jobs = 2,
 ) -> None:
     """Train what is missing, and measure all sets."""
     shares = [float(x) for x in budgets.split(",")]

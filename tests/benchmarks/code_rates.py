@@ -15,15 +15,13 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from pathlib import Path
 from statistics import mean
-from typing import Annotated
 from unittest.mock import patch
 
 import numpy as np
 import torch
 import typer
-from adapter_sets import BUNDLED, adapters_of
+from adapter_sets import EVERY_SET, Budgets, Inputs, Jobs, Output, Sets, adapters_of
 from train_trellis import train
 
 from hydraopt.adapters import AdapterSet
@@ -168,13 +166,11 @@ def bounds() -> Mapping[str, dict]:
 
 
 def main(
-    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file to write.")],
-    sets: Annotated[str, typer.Option(help="Names, separated by semicolons.")] = (
-        f"{BUNDLED};unaligned;attention, r = 16;r = 32;r = 4;rsLoRA, r = 16"
-    ),
-    budgets: Annotated[str, typer.Option(help="Per cent of the adapters in fp16.")] = "3.5,5,10",
-    inputs: Annotated[int, typer.Option(help="Test inputs per task.")] = 50,
-    jobs: Annotated[int, typer.Option(help="Adapters trained at a time.")] = 2,
+    output: Output,
+    sets: Sets = EVERY_SET,
+    budgets: Budgets = "3.5,5,10",
+    inputs: Inputs = 50,
+    jobs: Jobs = 2,
 ) -> None:
     """Measure all sets."""
     shares, record = [float(x) for x in budgets.split(",")], {}

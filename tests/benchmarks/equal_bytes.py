@@ -9,11 +9,9 @@ headers and the layout, the others only values, scales and steps.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated
 
 import typer
-from adapter_sets import BUNDLED, adapters_of
+from adapter_sets import BUNDLED, Budgets, Inputs, Jobs, Output, Sets, adapters_of
 from coded_baselines import FAMILIES, Coded, mixed_precision
 
 from hydraopt.adapters import AdapterSet
@@ -69,19 +67,17 @@ def compare(adapters: AdapterSet, shares: list[float], inputs: int) -> dict:
 
 
 def main(
-    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file to write.")],
-    sets: Annotated[str, typer.Option(help="Names, separated by semicolons.")] = (
-        f"{BUNDLED};r = 32"
-    ),
-    shares: Annotated[str, typer.Option(help="Per cent of fp16.")] = "3.5,5,10,15.6",
-    inputs: Annotated[int, typer.Option(help="Test inputs per task.")] = 50,
-    jobs: Annotated[int, typer.Option(help="Adapters trained at a time.")] = 2,
+    output: Output,
+    sets: Sets = f"{BUNDLED};r = 32",
+    budgets: Budgets = "3.5,5,10,15.6",
+    inputs: Inputs = 50,
+    jobs: Jobs = 2,
 ) -> None:
     """Measure all ways on all sets."""
     record = {}
     for name in sets.split(";"):
         adapters = adapters_of(name, jobs)
-        record[name] = compare(adapters, [float(x) for x in shares.split(",")], inputs)
+        record[name] = compare(adapters, [float(x) for x in budgets.split(",")], inputs)
         with replaced_file(output) as staging:
             write_json(staging, {"inputs": inputs, "sets": record})
 
